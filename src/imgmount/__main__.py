@@ -1,0 +1,7 @@
+"""``python -m imgmount``."""
+
+import sys
+
+from imgmount.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The command line: argparse, one file per command."""

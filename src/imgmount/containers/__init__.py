@@ -1,0 +1,1 @@
+"""Formats that hold one device: compressed files, virtual disks, disc images."""

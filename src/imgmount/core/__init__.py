@@ -1,0 +1,1 @@
+"""Block devices, nodes and formats. Knows no format."""

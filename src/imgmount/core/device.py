@@ -1,0 +1,172 @@
+"""Block devices: fixed-size runs of bytes, read by position.
+
+A format says *where a byte lives* (``MappedDevice._map``) or *how to decode chunk n* (``ChunkedDevice._read_chunk``). Clipping,
+splitting and joining happen here and nowhere else. ``extents`` always names the devices at the bottom, so a run of an ISO in
+a partition of a fixed VHD is a run of the host file, and the FUSE layer can hand that file to the kernel.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, Self, final
+
+from imgmount.core.cache import ReadCache
+from imgmount.errors import FormatError, ImageError
+
+READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
+READ_AHEAD_CHUNKS: Final = 2
+_SERIALS = itertools.count(1)
+
+
+class Extent(NamedTuple):
+    """Where ``length`` bytes come from: ``device`` at ``offset``, or zeros when ``device`` is None (a hole)."""
+
+    length: int
+    device: BlockDevice | None = None
+    offset: int = 0
+
+
+class BlockDevice(ABC):
+    """A fixed-size run of bytes that any number of threads may read. It holds no position."""
+
+    size: int
+    block_size: int = 4096
+
+    @final
+    def pread(self, offset: int, size: int, /) -> bytes:
+        """Up to ``size`` bytes at ``offset``: short only at the end of the device, empty past it."""
+        if offset < 0 or size < 0:
+            raise ValueError(f"pread({offset}, {size})")
+        size = min(size, self.size - offset)
+        return self._pread(offset, size) if size > 0 else b""
+
+    @final
+    def read_exactly(self, offset: int, size: int, fmt: str) -> bytes:
+        """A structure that must be whole. Raises ``FormatError`` in the name of ``fmt`` where the device ends first."""
+        if offset < 0 or offset + size > self.size:
+            raise FormatError(fmt, f"{size} bytes needed, the image ends at {self.size:#x}", offset=offset)
+        return self._pread(offset, size) if size else b""
+
+    @abstractmethod
+    def _pread(self, offset: int, size: int) -> bytes:
+        """Exactly ``size`` bytes; the range is not empty and lies inside the device. Raises ``ImageError``."""
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        """The runs that make up the range, clipped at the end, in order: holes and devices that are not mapped further."""
+        size = min(size, self.size - offset)
+        if size > 0:
+            yield Extent(size, self, offset)
+
+    def close(self) -> None:  # noqa: B027  most devices borrow nothing
+        """Give back what the host lent. Idempotent. Layers do not close the layers below them."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def gather(extents: Iterable[Extent]) -> bytes:
+    """The bytes that ``extents`` stand for."""
+    pieces = [bytes(run.length) if run.device is None else run.device.pread(run.offset, run.length) for run in extents]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class MappedDevice(BlockDevice):
+    """A device whose bytes live elsewhere, unchanged."""
+
+    @abstractmethod
+    def _map(self, offset: int) -> Extent:
+        """The extent that starts at ``offset`` (inside the device), as long as it likes but not empty."""
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        end = min(offset + size, self.size)
+        while offset < end:
+            length, device, start = self._map(offset)
+            length = min(length, end - offset)
+            if length <= 0:
+                raise ImageError(f"{type(self).__name__} has no bytes at {offset:#x}")
+            if device is None:
+                yield Extent(length)
+            elif start < 0 or start + length > device.size:
+                raise ImageError(f"data at {start:#x}+{length:#x} lies outside the image of {device.size:#x} bytes")
+            else:
+                yield from device.extents(start, length)
+            offset += length
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        return gather(self.extents(offset, size))
+
+
+class ChunkedDevice(BlockDevice):
+    """A device that is decoded in units of ``block_size`` bytes, each kept in the mount's cache.
+
+    A format with tiny blocks decodes several of them as one chunk: 64 KiB and more keep the cost of the bookkeeping out of sight.
+    """
+
+    def __init__(self, size: int, block_size: int, cache: ReadCache) -> None:
+        self.size = size
+        self.block_size = block_size
+        self._cache = cache
+        self._serial = next(_SERIALS)
+        self._ahead = max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)
+
+    @abstractmethod
+    def _read_chunk(self, index: int) -> bytes:
+        """Chunk ``index`` decoded: exactly as long as its span. Called from any thread. Raises ``ImageError``."""
+
+    def _chunk_at(self, offset: int) -> tuple[int, int, int]:
+        """(index, start, end) of the chunk that holds ``offset``."""
+        index = offset // self.block_size
+        start = index * self.block_size
+        return index, start, min(start + self.block_size, self.size)
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        pieces = []
+        index, end = 0, offset + size
+        while offset < end:
+            index, start, stop = self._chunk_at(offset)
+            chunk = self._cache.fetch((self._serial, index), self._read_chunk)
+            if len(chunk) != stop - start:
+                raise ImageError(f"{type(self).__name__} chunk {index} holds {len(chunk)} bytes, not {stop - start}")
+            upto = min(end, stop)
+            pieces.append(chunk if upto - offset == len(chunk) else chunk[offset - start : upto - start])
+            offset = upto
+        self._look_ahead(index)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _look_ahead(self, index: int) -> None:
+        """A reader that has just passed the two chunks before this one will want the next ones."""
+        serial, cache = self._serial, self._cache
+        if index and ((serial, index - 1) not in cache or (index > 1 and (serial, index - 2) not in cache)):
+            return
+        wanted = []
+        for ahead in range(min(index + self._ahead, self._chunk_count() - 1), index, -1):
+            if (serial, ahead) in cache:
+                break
+            wanted.append(ahead)
+        for ahead in reversed(wanted):
+            cache.read_ahead((serial, ahead), self._read_chunk)
+
+    def _chunk_count(self) -> int:
+        return -(-self.size // self.block_size)
+
+
+class UnevenDevice(ChunkedDevice):
+    """A chunked device whose chunks differ in size; ``starts[n]`` is the first byte of chunk n, ``starts[0]`` is 0."""
+
+    def __init__(self, size: int, starts: Sequence[int], cache: ReadCache) -> None:
+        self._starts = starts
+        super().__init__(size, max(1, size // max(1, len(starts))), cache)
+
+    def _chunk_at(self, offset: int) -> tuple[int, int, int]:
+        index = bisect_right(self._starts, offset) - 1
+        stop = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
+        return index, self._starts[index], stop
+
+    def _chunk_count(self) -> int:
+        return len(self._starts)

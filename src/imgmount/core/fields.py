@@ -1,0 +1,99 @@
+"""The small things that on-disk structures share: integer tables, fixed strings, times.
+
+Times are nanoseconds since 1970 UTC. Formats that store wall-clock time without a zone (DOS, Amiga, classic Mac) are read in
+the zone of whoever looks, so that the clock shown is the clock stored; set TZ to choose another.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, Literal
+
+NS: Final = 1_000_000_000
+_FILETIME_EPOCH: Final = 116_444_736_000_000_000  # 1601 to 1970, in 100 ns
+_HFS_EPOCH: Final = 2_082_844_800  # 1904 to 1970, in seconds
+_AMIGA_EPOCH: Final = datetime(1978, 1, 1)  # noqa: DTZ001  wall-clock time
+
+_CODES: Final = {code: array(code).itemsize for code in "BHIQ"}
+
+
+def table(data: bytes, width: Literal[2, 4, 8], order: Literal["little", "big"]) -> array[int]:
+    """Unsigned integers of ``width`` bytes, in native order: a whole on-disk table at C speed."""
+    code = next(code for code, size in _CODES.items() if size == width)
+    values: array[int] = array(code)
+    values.frombytes(data[: len(data) // width * width])
+    if order != sys.byteorder:
+        values.byteswap()
+    return values
+
+
+def text(data: bytes, encoding: str = "ascii") -> str:
+    """A fixed-width string: up to the first NUL, trailing blanks off, undecodable bytes kept as surrogates."""
+    return data.split(b"\0", 1)[0].decode(encoding, "surrogateescape").rstrip()
+
+
+def _local_ns(moment: datetime) -> int:
+    try:
+        return int(moment.timestamp()) * NS
+    except (OverflowError, ValueError, OSError):
+        return 0
+
+
+@lru_cache(4096)
+def dos_time_ns(date: int, time: int, centis: int = 0) -> int:
+    """FAT date and time words and the 10 ms count (0-199) of creation times; 0 where the date is void."""
+    try:
+        moment = datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63)  # noqa: DTZ001
+    except ValueError:
+        return 0
+    return _local_ns(moment + timedelta(seconds=(time & 31) * 2)) + centis * 10_000_000
+
+
+def filetime_ns(value: int) -> int:
+    """Windows FILETIME: 100 ns since 1601 UTC; 0 stays 0."""
+    return (value - _FILETIME_EPOCH) * 100 if value else 0
+
+
+def hfs_time_ns(value: int, *, local: bool = False) -> int:
+    """Seconds since 1904, in UTC (HFS+) or wall-clock time (HFS); 0 stays 0."""
+    if not value:
+        return 0
+    seconds = value - _HFS_EPOCH
+    if not local:
+        return seconds * NS
+    return _local_ns(datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None))
+
+
+def amiga_time_ns(days: int, minutes: int, ticks: int) -> int:
+    """Days since 1978, minutes, fiftieths of a second."""
+    if days > 100_000 or minutes >= 24 * 60 or ticks >= 50 * 60:
+        return 0
+    moment = _AMIGA_EPOCH + timedelta(days=days, minutes=minutes, seconds=ticks // 50)
+    return _local_ns(moment) + ticks % 50 * (NS // 50)
+
+
+@lru_cache(4096)
+def iso_time_ns(raw: bytes) -> int:
+    """ISO 9660 9.1.5: seven bytes, years since 1900 and quarters of an hour east of UTC; 0 where void."""
+    year, month, day, hour, minute, second, zone = raw[:7]
+    quarters = zone - 256 if zone > 127 else zone
+    try:
+        moment = datetime(1900 + year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return 0
+    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS
+
+
+@lru_cache(4096)
+def iso_long_time_ns(raw: bytes) -> int:
+    """ISO 9660 8.4.26.1: sixteen digits and the same zone byte; 0 where void."""
+    try:
+        moment = datetime.strptime(raw[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        centis = int(raw[14:16])
+    except ValueError:
+        return 0
+    quarters = raw[16] - 256 if raw[16] > 127 else raw[16]
+    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS + centis * 10_000_000

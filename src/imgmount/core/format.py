@@ -1,0 +1,130 @@
+"""How a format presents itself: what it is called, how sure it is that these bytes are its own, how it opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from imgmount.core.cache import ReadCache
+from imgmount.core.device import BlockDevice
+from imgmount.core.node import Filesystem
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Kind(Enum):
+    """What a format gives back."""
+
+    CONTAINER = "container"
+    PARTITIONS = "partitions"
+    FILESYSTEM = "filesystem"
+
+
+class Match(IntEnum):
+    """How sure a probe is. FALLBACK is for formats without a signature."""
+
+    NO = 0
+    FALLBACK = 1
+    LIKELY = 50
+    CERTAIN = 100
+
+
+class Magic(NamedTuple):
+    """``data`` at ``offset``; a negative offset counts from the end of the device."""
+
+    offset: int
+    data: bytes
+
+
+class Siblings(Protocol):
+    """The other files that an image may name. They are found by name, beside the image only; see ``sources.siblings``."""
+
+    def open(self, name: str) -> BlockDevice:
+        """The file called ``name`` (folders in it are ignored), else in another case. Raises ``MissingPartError``."""
+
+    def names(self) -> Sequence[str]:
+        """The names of the regular files beside the image, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked for. Every field has a command line option of the same name."""
+
+    container: str | None = None  # format names that override detection
+    partitions: str | None = None
+    fs: str | None = None  # also a namespace of a filesystem: "rockridge", "joliet", "iso"
+    encoding: str | None = None  # for names without a declared charset
+    session: int | None = None
+    password: str | None = None
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"xa": "cooked"}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What ``open`` functions may use besides the device: the image's path, its siblings, the cache, the options."""
+
+    path: Path
+    siblings: Siblings
+    cache: ReadCache
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A numbered part of a device. ``kind`` is the table's own code, printable: ``"0x07"``, a GUID, ``"MODE1/2352"``."""
+
+    index: int
+    kind: str
+    name: str
+    device: BlockDevice
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """A container that knows its own division: the tracks of a CUE sheet."""
+
+    def partitions(self) -> Sequence[Partition]:
+        """The parts, in order."""
+
+
+@runtime_checkable
+class Described(Protocol):
+    """A device that has facts for ``imgmount info``."""
+
+    def info(self) -> Mapping[str, str]:
+        """Facts in the field's own words."""
+
+
+def certain(_: BlockDevice) -> Match:
+    """The probe of a format whose magic alone is proof."""
+    return Match.CERTAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Format(Generic[T_co]):
+    """One format. The last line of its module is ``FORMAT: Final = Format(...)``; its magics stand in ``registry.py``.
+
+    ``probe`` is asked only where a magic matched, or always if the format has none; it reads through ``pread`` alone and
+    ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    open: Callable[[BlockDevice, Context], T_co]
+    probe: Callable[[BlockDevice], Match] = certain
+    limits: str = ""
+    views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
+
+    def answers_to(self, name: str) -> bool:
+        """Whether ``name`` is this format or one of its views."""
+        return name == self.name or name in self.views
+
+
+ContainerFormat = Format[BlockDevice]
+PartitionsFormat = Format[Sequence[Partition]]
+FilesystemFormat = Format[Filesystem]

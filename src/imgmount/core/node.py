@@ -1,0 +1,175 @@
+"""What a filesystem is made of: directories, files, symlinks and what ``stat`` says of them. Knows no FUSE."""
+
+from __future__ import annotations
+
+import stat as s
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from errno import EISDIR, ENOENT
+from typing import Final, NamedTuple, final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.names import safe_name
+
+DIRECTORY_MODE: Final = s.S_IFDIR | 0o555
+FILE_MODE: Final = s.S_IFREG | 0o444
+SYMLINK_MODE: Final = s.S_IFLNK | 0o777
+
+
+class Stat(NamedTuple):
+    """Facts about a node. Times are nanoseconds since 1970 UTC; ``uid``/``gid`` None means whoever mounts.
+
+    ``allocated`` is the number of bytes that occupy space, where that differs from ``size`` (sparse and compressed files).
+    """
+
+    mode: int
+    size: int = 0
+    mtime_ns: int = 0
+    atime_ns: int | None = None  # None: as mtime
+    ctime_ns: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    nlink: int = 1
+    rdev: int = 0
+    allocated: int | None = None
+
+
+class Node(ABC):
+    """Something with a stat. Its name belongs to the directory entry, not to the node.
+
+    ``id`` is a number below 2**48 that is unique in the filesystem and the same at every open; hard links share it.
+    """
+
+    __slots__ = ("id",)
+    id: int
+
+    @abstractmethod
+    def stat(self) -> Stat:
+        """What is known of the node, without reading its content. Raises ``ImageError``."""
+
+    def xattrs(self) -> Mapping[str, bytes]:
+        """Extended attributes: what the filesystem knows and POSIX has no field for."""
+        return {}
+
+
+class File(Node):
+    """A regular file."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def open(self) -> BlockDevice:
+        """The content, ``stat().size`` bytes long."""
+
+
+class Symlink(Node):
+    """A symbolic link."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def readlink(self) -> str:
+        """The target, as stored; it may name anything."""
+
+
+class Special(Node):
+    """A device node, FIFO or socket: it has a stat and nothing else."""
+
+    __slots__ = ()
+
+
+class Directory(Node):
+    """A directory. It is parsed when it is listed, each time: the caller keeps listings, not the parser."""
+
+    __slots__ = ()
+    case_sensitive = True
+
+    @abstractmethod
+    def _scan(self) -> Iterable[tuple[str, Node]]:
+        """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
+
+    @final
+    def entries(self) -> Iterator[tuple[str, Node]]:
+        """(name, node), each name once and fit for a path component."""
+        seen: set[str] = set()
+        for raw, node in self._scan():
+            name = safe_name(raw, seen)
+            seen.add(name)
+            yield name, node
+
+    @final
+    def listing(self) -> Listing:
+        """All entries, for lookups. What can still be read of a damaged directory is there; the error is kept beside it."""
+        return Listing(self)
+
+    @final
+    def lookup(self, name: str) -> Node:
+        """The entry called ``name``. Raises ``FileNotFoundError``."""
+        return self.listing()[name]
+
+
+class Listing:
+    """The entries of one directory at hand. ``damage`` is the error that ended the scan, if one did."""
+
+    __slots__ = ("_folded", "damage", "nodes")
+
+    def __init__(self, directory: Directory) -> None:
+        from imgmount.errors import ImageError
+
+        self.nodes: dict[str, Node] = {}
+        self.damage: ImageError | None = None
+        try:
+            for name, node in directory.entries():
+                self.nodes[name] = node
+        except ImageError as exc:
+            self.damage = exc
+        self._folded: dict[str, Node] | None = None if directory.case_sensitive else {}
+
+    def __getitem__(self, name: str) -> Node:
+        node = self.nodes.get(name) or self._fold(name)
+        if node is None:
+            raise FileNotFoundError(ENOENT, "No such file or directory", name)
+        return node
+
+    def _fold(self, name: str) -> Node | None:
+        if self._folded is None:
+            return None
+        if not self._folded:
+            for known, node in self.nodes.items():
+                self._folded.setdefault(known.casefold(), node)
+        return self._folded.get(name.casefold())
+
+
+class Filesystem(ABC):
+    """A tree of nodes on a device. Opening one reads its superblock and no directory."""
+
+    label: str = ""
+
+    @property
+    @abstractmethod
+    def root(self) -> Directory:
+        """The top directory."""
+
+    def info(self) -> Mapping[str, str]:
+        """Facts for ``imgmount info``, in the field's own words: ``{"system id": "LINUX"}``."""
+        return {}
+
+    def verify(self) -> Iterator[str]:
+        """Check what the filesystem stores about itself; each yield is one problem, in one line."""
+        return iter(())
+
+
+def as_directory(node: Node, path: str) -> Directory:
+    """``node``, if it is one. Raises ``NotADirectoryError``."""
+    if isinstance(node, Directory):
+        return node
+    raise NotADirectoryError(20, "Not a directory", path)
+
+
+def as_file(node: Node, path: str) -> File:
+    """``node``, if it is one. Raises ``IsADirectoryError`` or ``OSError``."""
+    if isinstance(node, File):
+        return node
+    if isinstance(node, Directory):
+        raise IsADirectoryError(EISDIR, "Is a directory", path)
+    raise OSError(22, "Not a regular file", path)

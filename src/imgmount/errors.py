@@ -1,0 +1,66 @@
+"""Everything that can go wrong, as one tree.
+
+    ImgMountError
+    |- ImageError              the image is at fault        exit 2, EIO in a mount
+    |  |- UnknownFormatError   nothing in it was recognised
+    |  |- FormatError          a structure is wrong: format, reason, offset
+    |  |  `- ChecksumError     a stored checksum disagrees
+    |  |- UnsupportedError     valid, but needs a feature we lack
+    |  |- MissingPartError     a sibling, parent or segment is absent
+    |  `- KeyRequiredError     a key or password is needed
+    `- MountError              the host or the call is at fault      exit 1
+
+Questions about paths raise the builtin ``OSError`` family (``FileNotFoundError``, ``NotADirectoryError``...).
+"""
+
+from __future__ import annotations
+
+
+class ImgMountError(Exception):
+    """Base of everything imgmount raises on purpose; ``str()`` is one line for the user."""
+
+    exit_code = 1
+
+
+class MountError(ImgMountError):
+    """The host refuses: no /dev/fuse, a bad mount point, an unknown option."""
+
+
+class ImageError(ImgMountError):
+    """The image is at fault."""
+
+    exit_code = 2
+
+
+class UnknownFormatError(ImageError):
+    """Nothing in the image was recognised."""
+
+
+class FormatError(ImageError):
+    """A structure of the image is wrong.
+
+    ``fmt`` is the format's registry name, ``offset`` the byte in the layer below where it was found.
+    """
+
+    def __init__(self, fmt: str, reason: str, *, offset: int | None = None) -> None:
+        self.fmt = fmt
+        self.reason = reason
+        self.offset = offset
+        where = "" if offset is None else f", at {offset:#x}"
+        super().__init__(f"{fmt}: {reason}{where}")
+
+
+class ChecksumError(FormatError):
+    """A stored checksum disagrees with the bytes it covers."""
+
+
+class UnsupportedError(ImageError):
+    """The image is valid but needs a feature that is not there: ``"qcow2: LUKS encryption"``."""
+
+
+class MissingPartError(ImageError):
+    """A sibling, parent or segment is absent; the text names it and where it was looked for."""
+
+
+class KeyRequiredError(ImageError):
+    """A key or password is needed; the text names it and how to give it."""

@@ -1,0 +1,1 @@
+"""The FUSE front end: a protocol adapter over the vfs. Knows no format."""

@@ -1,0 +1,49 @@
+"""Small things that many tests need."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from imgmount.core.cache import ReadCache
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Context, Options
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import MissingPartError
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+IMAGES = Path(__file__).parent.parent.parent / "shared" / "images"  # images made by others; absent outside our workplace
+
+
+class NoSiblings:
+    """An image that stands alone; ``files`` are what lies beside it."""
+
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+        self.files = files or {}
+
+    def names(self) -> Sequence[str]:
+        return sorted(self.files)
+
+    def open(self, name: str) -> BlockDevice:
+        if name not in self.files:
+            raise MissingPartError(f"{name!r} is missing")
+        return MemoryDevice(self.files[name])
+
+
+def context(files: dict[str, bytes] | None = None, **options: object) -> Context:
+    """A context for opening a device in a test."""
+    return Context(Path("test.img"), NoSiblings(files), ReadCache(4 << 20), Options(**options))  # type: ignore[arg-type]
+
+
+def tool(name: str) -> str:
+    """The path of an oracle; the test skips where it is not installed."""
+    return shutil.which(name) or pytest.skip(f"{name} is not installed")
+
+
+def image(relative: str) -> Path:
+    """An image made by others; the test skips where that collection is absent."""
+    path = IMAGES / relative
+    return path if path.exists() else pytest.skip("the collection of third-party images is not here")

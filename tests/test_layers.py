@@ -1,0 +1,37 @@
+"""Imports point one way: down the data flow. The order of the rooms is the order of this list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src" / "imgmount"
+ROOMS = ["errors", "core", "codecs", "sources", "containers", "partitions", "filesystems"]
+ROOMS += ["registry", "chain", "", "vfs", "fuse", "cli"]
+SIBLINGS = {"containers", "partitions", "filesystems"}  # none of these may know another
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else ""
+
+
+def imported(path: Path) -> list[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return plain + [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda path: str(path.relative_to(SRC)))
+def test_a_module_imports_only_from_rooms_above_its_own(path: Path) -> None:
+    here = room_of(".".join(["imgmount", *path.relative_to(SRC).with_suffix("").parts]))
+    if path.name == "__main__.py":
+        return
+    for module in imported(path):
+        if not module.startswith("imgmount"):
+            continue
+        there = room_of(module)
+        assert ROOMS.index(there) <= ROOMS.index(here), f"{path.relative_to(SRC)} imports {module}"
+        assert there == here or not {there, here} <= SIBLINGS, f"{path.relative_to(SRC)} imports {module}"
