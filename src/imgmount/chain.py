@@ -59,20 +59,25 @@ class Volume:
         return found[1] if found else None
 
     @cached_property
+    def _opened(self) -> Filesystem | ImageError:
+        try:
+            if self.format is None:
+                return UnknownFormatError("no known filesystem")
+            return self.format.open(self.device, self._context)
+        except ImageError as exc:
+            return exc
+
+    @property
     def filesystem(self) -> Filesystem:
         """The open filesystem. Raises ``ImageError``, ``UnknownFormatError`` where there is none."""
-        if self.format is None:
-            raise UnknownFormatError("no known filesystem")
-        return self.format.open(self.device, self._context)
+        if isinstance(self._opened, ImageError):
+            raise self._opened
+        return self._opened
 
     @property
     def problem(self) -> ImageError | None:
         """Why there is no tree, if there is none."""
-        try:
-            _ = self.filesystem
-        except ImageError as exc:
-            return exc
-        return None
+        return self._opened if isinstance(self._opened, ImageError) else None
 
 
 @dataclass(frozen=True)

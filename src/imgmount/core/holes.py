@@ -1,0 +1,64 @@
+"""Where a device has data and where it has holes, down to what the host file has stored: for lseek and st_blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Protocol, runtime_checkable
+
+from imgmount.core.device import BlockDevice, Extent
+
+MAX_RUNS: Final = 1 << 17  # looked at for one answer; a device in more pieces is taken for data from there on
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A device at the bottom that knows its own holes: a host file."""
+
+    def next_data(self, offset: int) -> int:
+        """The first stored byte at or after ``offset``; the size if there is none."""
+
+    def next_hole(self, offset: int) -> int:
+        """The first byte at or after ``offset`` that is not stored; the size if there is none."""
+
+
+def next_data(device: BlockDevice, offset: int) -> int:
+    """The first position at or after ``offset`` that is not in a hole; ``device.size`` if only a hole follows."""
+    for position, run in _runs(device, offset):
+        if run.device is None:
+            continue
+        skip = run.device.next_data(run.offset) - run.offset if isinstance(run.device, Sparse) else 0
+        if skip < run.length:
+            return position + skip
+    return device.size
+
+
+def next_hole(device: BlockDevice, offset: int) -> int:
+    """The first position at or after ``offset`` that is in a hole; ``device.size`` if there is none (the end is one)."""
+    for position, run in _runs(device, offset):
+        if run.device is None:
+            return position
+        if isinstance(run.device, Sparse) and (skip := run.device.next_hole(run.offset) - run.offset) < run.length:
+            return position + skip
+    return device.size
+
+
+def allocated(device: BlockDevice) -> int:
+    """Bytes that are not holes."""
+    total = position = 0
+    for _ in range(MAX_RUNS):
+        start = next_data(device, position)
+        position = next_hole(device, start)
+        total += position - start
+        if position >= device.size:
+            return total
+    return total + device.size - position
+
+
+def _runs(device: BlockDevice, offset: int) -> Iterator[tuple[int, Extent]]:
+    """(position, extent) from ``offset`` on."""
+    for run in islice(device.extents(offset, device.size - offset), MAX_RUNS):
+        yield offset, run
+        offset += run.length
+    if offset < device.size:
+        yield offset, Extent(device.size - offset, device, offset)

@@ -1,0 +1,60 @@
+"""The nodes that no filesystem has: the folder above the volumes, raw files, the links in ``by-label/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.holes import allocated
+from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Node, Stat, Symlink
+
+
+class StaticDirectory(Directory):
+    """A directory whose entries are known beforehand."""
+
+    __slots__ = ("_mtime_ns", "_nodes")
+
+    def __init__(self, number: int, nodes: Mapping[str, Node], mtime_ns: int) -> None:
+        self.id = number
+        self._nodes = nodes
+        self._mtime_ns = mtime_ns
+
+    def stat(self) -> Stat:
+        return Stat(DIRECTORY_MODE, mtime_ns=self._mtime_ns, nlink=2)
+
+    def _scan(self) -> Iterable[tuple[str, Node]]:
+        return self._nodes.items()
+
+
+class RawFile(File):
+    """A device as a file. It stays open as long as the image."""
+
+    __slots__ = ("_device", "_stat")
+
+    def __init__(self, number: int, device: BlockDevice, mtime_ns: int) -> None:
+        self.id = number
+        self._device = device
+        self._stat = Stat(FILE_MODE, device.size, mtime_ns, allocated=allocated(device))
+
+    def stat(self) -> Stat:
+        return self._stat
+
+    def open(self) -> BlockDevice:
+        return self._device
+
+
+class StaticSymlink(Symlink):
+    """A link to a volume."""
+
+    __slots__ = ("_mtime_ns", "_target")
+
+    def __init__(self, number: int, target: str, mtime_ns: int) -> None:
+        self.id = number
+        self._target = target
+        self._mtime_ns = mtime_ns
+
+    def stat(self) -> Stat:
+        return Stat(SYMLINK_MODE, len(self._target.encode()), self._mtime_ns)
+
+    def readlink(self) -> str:
+        return self._target

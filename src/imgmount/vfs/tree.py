@@ -1,0 +1,102 @@
+"""What an image looks like as a tree of files is decided here and only here.
+
+- ``tree``: one volume is its root; several are ``p1/ p2/ p5/`` (slot numbers), those without a readable filesystem ``p3.raw``,
+  and ``by-label/`` links.
+- ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided.
+- ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from itertools import count
+
+from imgmount.chain import Image, Volume
+from imgmount.core.names import safe_name
+from imgmount.core.node import Directory, Node
+from imgmount.errors import FormatError
+from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
+from imgmount.vfs.vfs import Vfs
+
+
+class View(Enum):
+    """Which files a mount shows."""
+
+    TREE = "tree"
+    RAW = "raw"
+    ALL = "all"
+
+
+def build_vfs(image: Image, view: View) -> Vfs:
+    """The files of ``image``. Raises ``ImageError`` where the only filesystem is damaged beyond opening.
+
+    ``notes`` of the result are lines for the user: what is served raw, and why.
+    """
+    builder = _Builder(image)
+    if view is View.RAW:
+        return builder.folder(list(builder.raw()))
+    if view is View.ALL:
+        return builder.folder([*builder.raw(), *builder.trees(image.volumes)])
+    main = image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
+    if main is not None:
+        return builder.single(main)
+    return builder.several()
+
+
+class _Builder:
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.notes: list[str] = []
+        self._mtime_ns = image.path.stat().st_mtime_ns
+        self._numbers = count(2)  # 1 is the root
+        self._spaces: dict[str, int] = {}  # name in the root -> number space of its filesystem
+
+    def folder(self, entries: list[tuple[str, Node]]) -> Vfs:
+        """A root folder of volumes and raw files."""
+        return Vfs(StaticDirectory(1, dict(entries), self._mtime_ns), self._spaces, self.notes, self.image.disk.size)
+
+    def single(self, volume: Volume) -> Vfs:
+        """The root of one filesystem; the raw view where there is none."""
+        problem = volume.problem
+        if problem is None:
+            return Vfs(volume.filesystem.root, {}, self.notes, volume.device.size)
+        if isinstance(problem, FormatError):
+            raise problem
+        self.notes.append(f"{problem}: raw view")
+        return self.folder(list(self.raw()))
+
+    def several(self) -> Vfs:
+        """A folder per volume; the raw view where none can be browsed."""
+        trees = list(self.trees(self.image.volumes))
+        if not trees:
+            return self.folder(list(self.raw()))
+        raw = {name: node for name, node in self.raw() if name != "disk.raw" and name.removesuffix(".raw") not in dict(trees)}
+        return self.folder([*trees, *raw.items(), *self.labels()])
+
+    def raw(self) -> Iterator[tuple[str, Node]]:
+        """The disk and its parts as files."""
+        yield "disk.raw", RawFile(next(self._numbers), self.image.disk, self._mtime_ns)
+        for volume in self.image.volumes:
+            if volume.index:
+                yield f"{volume.name}.raw", RawFile(next(self._numbers), volume.device, self._mtime_ns)
+
+    def trees(self, volumes: tuple[Volume, ...]) -> Iterator[tuple[str, Directory]]:
+        """The volumes that can be browsed; the others leave a note."""
+        for number, volume in enumerate(volumes, 1):
+            if volume.problem is None:
+                self._spaces[volume.name] = number
+                yield volume.name, volume.filesystem.root
+            else:
+                self.notes.append(f"{volume.name}: {volume.problem}: raw view")
+
+    def labels(self) -> Iterator[tuple[str, Node]]:
+        """``by-label/`` with a link for each label."""
+        links: dict[str, Node] = {}
+        for volume in self.image.volumes:
+            label = volume.partition.name if volume.problem else volume.filesystem.label or volume.partition.name
+            if label.strip():
+                target = f"../{volume.name}" + (".raw" if volume.problem else "")
+                links[safe_name(label, set(links))] = StaticSymlink(next(self._numbers), target, self._mtime_ns)
+        if links:
+            yield "by-label", StaticDirectory(next(self._numbers), links, self._mtime_ns)
