@@ -14,6 +14,7 @@ from imgmount.core.format import Context, Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import MissingPartError
 
+SRC = str(Path(__file__).parent.parent / "src")
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 IMAGES = Path(__file__).parent.parent.parent / "shared" / "images"  # images made by others; absent outside our workplace
 

@@ -6,6 +6,7 @@ exists only after ``start()``, because no thread may be running when the daemon 
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -45,6 +46,13 @@ class ReadCache:
         self._pool: ThreadPoolExecutor | None = None
         self._queued: set[Key] = set()
         self._queue_limit = 0
+        self._serials = itertools.count(1)
+        self.enrolled = 0
+
+    def enroll(self) -> int:
+        """A number for one more device that keeps its chunks here. ``enrolled`` counts them: 0 means that nothing is decoded."""
+        self.enrolled += 1
+        return next(self._serials)
 
     def fetch(self, key: Key, load: Callable[[int], bytes]) -> bytes:
         """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to. Errors are not kept."""

@@ -7,7 +7,6 @@ a partition of a fixed VHD is a run of the host file, and the FUSE layer can han
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,6 @@ from imgmount.errors import FormatError, ImageError
 
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
-_SERIALS = itertools.count(1)
 
 
 class Extent(NamedTuple):
@@ -112,7 +110,7 @@ class ChunkedDevice(BlockDevice):
         self.size = size
         self.block_size = block_size
         self._cache = cache
-        self._serial = next(_SERIALS)
+        self._serial = cache.enroll()
         self._ahead = max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from imgmount.core.device import BlockDevice
 from imgmount.core.holes import allocated
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Node, Stat, Symlink
+from imgmount.core.slices import Slice
 
 
 class StaticDirectory(Directory):
@@ -40,7 +41,7 @@ class RawFile(File):
         return self._stat
 
     def open(self) -> BlockDevice:
-        return self._device
+        return Slice(self._device, 0, self._device.size)  # which the caller may close, unlike the device
 
 
 class StaticSymlink(Symlink):

@@ -1,0 +1,49 @@
+# Two commands: `make demo` and `make test`. Both install what they need, on a bare Debian or Ubuntu too.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types unit bench docs clean
+
+demo: $(VENV)/.demo
+	./scripts/demo.sh $(abspath $(BIN))
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev $(VENV)/.oracles
+	$(BIN)/pytest
+
+bench: $(VENV)/.dev $(VENV)/.oracles
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/.dev
+	$(BIN)/imgmount formats --markdown > docs/formats.md
+
+$(VENV)/bin/python:
+	./scripts/install-system.sh base
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	./scripts/install-system.sh base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[deflate,zstd,crypto]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml
+	./scripts/install-system.sh base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	touch $@
+
+$(VENV)/.oracles: $(VENV)/bin/python scripts/install-system.sh
+	./scripts/install-system.sh oracles
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs the Debian or Ubuntu packages of a group that are missing: `base` is what imgmount needs to run, `oracles` are the
+# independent programs that tests compare with. Needs root or sudo only if something is missing.
+set -eu
+
+case $1 in
+base) packages="fuse3 python3-venv" ;;
+oracles) packages="$(sed 's/#.*//' "$(dirname "$0")/oracles.txt")" ;;
+*) echo "usage: $0 base|oracles" >&2; exit 1 ;;
+esac
+
+command -v apt-get >/dev/null || { echo "no apt-get here: install these by hand: $packages" >&2; exit 0; }
+
+missing=
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get update -qq
+available=
+for package in $missing; do
+    if apt-cache show "$package" >/dev/null 2>&1; then
+        available="$available $package"
+    else
+        echo "not packaged here, tests that use it will skip: $package" >&2
+    fi
+done
+# shellcheck disable=SC2086  # words are wanted
+[ -z "$available" ] || $sudo apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 $available >/dev/null

@@ -1,0 +1,29 @@
+"""``imgmount -u MOUNTPOINT|IMAGE``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of unmounting."""
+    parser.add_argument("mounted", metavar="MOUNTPOINT|IMAGE", nargs="+", help="what to unmount")
+    parser.add_argument("-l", "--lazy", action="store_true", help="detach now, end when nobody uses it any more")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Unmount each; the first failure is raised after all were tried."""
+    from imgmount.errors import MountError
+    from imgmount.fuse import mountpoint
+
+    failures = []
+    for wanted in args.mounted:
+        try:
+            mount = mountpoint.find(Path(wanted))
+            mountpoint.detach(mount.target, lazy=args.lazy)
+        except MountError as exc:
+            failures.append(exc)
+    if failures:
+        raise failures[0]
+    return 0

@@ -1,0 +1,113 @@
+"""The host's mount table: what is mounted where, folders to mount on, and how to let go of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from errno import ENOTCONN
+from pathlib import Path
+from typing import Final
+
+from imgmount.errors import MountError
+
+FSTYPE: Final = "fuse.imgmount"
+MOUNTINFO: Final = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One live mount of ours. ``device`` is the major:minor pair that names its bdi."""
+
+    source: str
+    target: Path
+    options: str
+    device: str
+
+
+def mounts() -> Iterator[Mount]:
+    """Every live imgmount mount, oldest first: proc(5), mountinfo."""
+    for line in MOUNTINFO.read_text("utf-8", "surrogateescape").splitlines():
+        ours, _, theirs = line.partition(" - ")
+        fields, (fstype, source, *_) = ours.split(" "), theirs.split(" ")
+        if fstype == FSTYPE:
+            yield Mount(_unescape(source), Path(_unescape(fields[4])), fields[5], fields[2])
+
+
+def _unescape(field: str) -> str:
+    """The kernel writes blanks, tabs, newlines and backslashes as octal."""
+    raw = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
+    return raw.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def prepare(target: Path) -> bool:
+    """Make ``target`` an empty folder to mount on. True if it was made here, and is to be removed afterwards.
+
+    A mount whose daemon has died is cleared away first. Raises ``MountError``.
+    """
+    try:
+        entries = os.scandir(target)
+    except FileNotFoundError:
+        return _make(target)
+    except NotADirectoryError:
+        raise MountError(f"{target}: is not a directory") from None
+    except OSError as exc:
+        if exc.errno != ENOTCONN:
+            raise MountError(f"{target}: {exc.strerror}") from exc
+        detach(target, lazy=True)
+        return prepare(target)
+    with entries:
+        if os.path.ismount(target):
+            raise MountError(f"{target}: something is mounted there already")
+        if next(entries, None) is not None:
+            raise MountError(f"{target}: is not empty")
+    return False
+
+
+def _make(target: Path) -> bool:
+    try:
+        target.mkdir(parents=False)
+    except OSError as exc:
+        raise MountError(f"{target}: cannot be created: {exc.strerror}") from exc
+    return True
+
+
+def default_target(image: Path) -> Path:
+    """Where to mount when nobody says: the image's name without its suffix, beside it or in the user's run-time folder."""
+    parents = [image.resolve().parent]
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        parents.append(Path(runtime))
+    parent = next((folder for folder in parents if os.access(folder, os.W_OK)), None)
+    if parent is None:
+        raise MountError(f"{image}: give a mount point: the folder of the image cannot be written to")
+    stem = image.stem if image.suffix else f"{image.name} files"
+    names = (stem if number == 0 else f"{stem} ({number})" for number in range(1000))
+    return next(parent / name for name in names if not os.path.lexists(parent / name))
+
+
+def find(wanted: Path) -> Mount:
+    """The newest mount at a mount point, or of an image. Raises ``MountError``."""
+    target = Path(os.path.abspath(wanted))  # noqa: PTH100  resolve() would ask a mount that may be dead
+    real = os.path.realpath(wanted.parent) + os.sep + wanted.name
+    found = [mount for mount in mounts() if mount.target in (target, Path(real)) or mount.source == os.path.realpath(wanted)]
+    if not found:
+        raise MountError(f"{wanted}: is not mounted by imgmount")
+    return found[-1]
+
+
+def detach(target: Path, *, lazy: bool = False) -> None:
+    """Unmount, as root or through fusermount3. Raises ``MountError`` with what the system says: busy, not yours..."""
+    commands = [["umount", *(["-l"] if lazy else []), "--", str(target)]] if os.geteuid() == 0 else []
+    fusermount = shutil.which("fusermount3") or shutil.which("fusermount")
+    if fusermount:
+        commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
+    message = "neither umount nor fusermount3 is installed"
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  no shell, fixed words
+        if done.returncode == 0:
+            return
+        message = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
+    raise MountError(f"{target}: {message}")

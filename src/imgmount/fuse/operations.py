@@ -1,0 +1,208 @@
+"""This is a protocol adapter only: it turns libfuse's calls into questions to the vfs, and the answers into structs.
+
+Paths come as bytes and are decoded as UTF-8 with surrogate escapes. With ``nullpath_ok`` open files and directories are known by
+their handle alone. Reads are answered with file descriptors wherever the bytes lie in a host file unchanged, so that the kernel
+moves them without us; a hole is a run of an empty memory file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from errno import ENODATA, ENXIO, ERANGE, EROFS
+from typing import Any, Final
+
+from imgmount.core.device import BlockDevice, Extent
+from imgmount.core.holes import next_data, next_hole
+from imgmount.core.node import Node, Stat, Symlink, as_directory, as_file
+from imgmount.fuse import library
+from imgmount.fuse.errnos import guarded
+from imgmount.fuse.library import mfusepy
+from imgmount.sources.file import FileDevice
+from imgmount.vfs.vfs import Vfs
+
+NS: Final = 1_000_000_000
+TIMEOUT: Final = 86_400.0 * 365  # the image does not change
+BLOCK: Final = 4096
+ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
+MAX_BUFFERS: Final = 64  # of one reply; a read in more pieces is gathered in memory
+FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who files belong to when the image does not say, or when the user says otherwise."""
+
+    uid: int
+    gid: int
+
+
+class Operations:
+    """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask."""
+
+    def __init__(self, vfs: Vfs, owner: Owner, ready: Callable[[], None], umask: int = 0) -> None:
+        self._vfs = vfs
+        self._owner = owner
+        self._mask = ~umask
+        self._ready = ready
+        self._numbers = itertools.count(1)
+        self._files: dict[int, BlockDevice] = {}
+        self._directories: dict[int, tuple[str, list[tuple[str, Node]]]] = {}
+        self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
+        os.ftruncate(self._zeros, ZEROS)
+
+    def callbacks(self) -> Any:
+        """``struct fuse_operations`` filled in. It must live as long as the mount."""
+        table = mfusepy.fuse_operations()
+        types = dict(field[:2] for field in mfusepy.fuse_operations._fields_)
+        self._kept = {name: prototype(guarded(getattr(self, name))) for name, prototype in library.PROTOTYPES.items()}
+        for name, callback in self._kept.items():
+            setattr(table, name, ctypes.cast(callback, types[name]))
+        return table
+
+    def init(self, connection: int, config: int) -> None:
+        conn = mfusepy.fuse_conn_info.from_address(connection)
+        wanted = library.CAP_SPLICE_WRITE | library.CAP_SPLICE_MOVE | library.CAP_READDIRPLUS
+        conn.want = (conn.want | wanted & conn.capable) & ~library.CAP_READDIRPLUS_AUTO
+        settings = mfusepy.fuse_config.from_address(config)
+        settings.use_ino = settings.nullpath_ok = settings.kernel_cache = 1
+        settings.entry_timeout = settings.attr_timeout = settings.negative_timeout = TIMEOUT
+        self._ready()
+
+    def getattr(self, path: bytes | None, address: int, info: int | None) -> None:
+        assert path is not None or info
+        if path is None:
+            raise OSError(ENODATA, "no path")
+        where = _decode(path)
+        node = self._vfs.find(where)
+        library.pack_stat(address, self._facts(node.stat(), self._vfs.inode(where, node)))
+
+    def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
+        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
+        owner = self._owner
+        seconds, ns = divmod(mtime, NS)
+        return (
+            inode, mode & self._mask, nlink,
+            owner.uid if uid is None else uid, owner.gid if gid is None else gid, rdev, size, BLOCK,
+            ((size if allocated is None else allocated) + 511) // 512,
+            *((seconds, ns) if atime is None else divmod(atime, NS)),
+            seconds, ns,
+            *((seconds, ns) if ctime is None else divmod(ctime, NS)),
+        )  # fmt: skip
+
+    def readlink(self, path: bytes, buffer: int, size: int) -> None:
+        node = self._vfs.find(_decode(path))
+        if not isinstance(node, Symlink):
+            raise OSError(22, "Not a symbolic link")
+        target = node.readlink().encode("utf-8", "surrogateescape")[: size - 1] + b"\0"
+        ctypes.memmove(buffer, target, len(target))
+
+    def open(self, path: bytes, info: int) -> None:
+        if mfusepy.fuse_file_info.from_address(info).flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(EROFS, "Read-only file system")
+        where = _decode(path)
+        handle = next(self._numbers)
+        self._files[handle] = as_file(self._vfs.find(where), where).open()
+        library.set_fh(info, handle)
+
+    def release(self, _: bytes | None, info: int) -> None:
+        self._files.pop(library.get_fh(info)).close()
+
+    def read_buf(self, _: bytes | None, reply: int, size: int, offset: int, info: int) -> None:
+        device = self._files[library.get_fh(info)]
+        runs = list(device.extents(offset, size))
+        if len(runs) > MAX_BUFFERS:
+            buffers = [self._memory(device.pread(offset, size))]
+        else:
+            buffers = [buffer for run in runs for buffer in self._buffers(run)]
+        ctypes.c_void_p.from_address(reply).value = library.pack_buffers(buffers or [(0, 0, 0, -1, 0)])
+
+    def _buffers(self, run: Extent) -> list[tuple[int, int, int, int, int]]:
+        length, device, offset = run
+        if isinstance(device, FileDevice):
+            return [(length, FD, 0, device.fd, offset)]
+        if device is not None:
+            return [self._memory(device.pread(offset, length))]
+        whole, rest = divmod(length, ZEROS)
+        return [(ZEROS, FD, 0, self._zeros, 0)] * whole + [(rest, FD, 0, self._zeros, 0)] * (rest > 0)
+
+    def _memory(self, data: bytes) -> tuple[int, int, int, int, int]:
+        return len(data), 0, library.copy_out(data), -1, 0
+
+    def lseek(self, _: bytes | None, offset: int, whence: int, info: int) -> int:
+        device = self._files[library.get_fh(info)]
+        if offset >= device.size:
+            raise OSError(ENXIO, "past the end")
+        if whence == os.SEEK_HOLE:
+            return next_hole(device, offset)
+        found = next_data(device, offset)
+        if found >= device.size:
+            raise OSError(ENXIO, "only a hole follows")
+        return found
+
+    def statfs(self, _: bytes, address: int) -> None:
+        facts = mfusepy.c_statvfs.from_address(address)
+        facts.f_bsize = facts.f_frsize = BLOCK
+        facts.f_blocks = -(-self._vfs.size // BLOCK)
+        facts.f_bfree = facts.f_bavail = facts.f_files = facts.f_ffree = facts.f_favail = 0
+        facts.f_namemax = 255
+
+    def opendir(self, path: bytes, info: int) -> None:
+        where = _decode(path).rstrip("/")
+        as_directory(self._vfs.find(where), where)
+        listing = self._vfs.listing(where)
+        if listing.damage is not None and not listing.nodes:
+            raise listing.damage
+        handle = next(self._numbers)
+        self._directories[handle] = (where, list(listing.nodes.items()))
+        library.set_fh(info, handle)
+        library.cache_directory(info)
+
+    def releasedir(self, _: bytes | None, info: int) -> None:
+        self._directories.pop(library.get_fh(info), None)
+
+    def readdir(self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int) -> None:
+        where, entries = self._directories[library.get_fh(info)]
+        vfs, facts, pack = self._vfs, self._facts, library.pack_stat
+        space = vfs.space(where) if where else None
+        stat = ctypes.create_string_buffer(library.STAT_SIZE)
+        address = ctypes.addressof(stat)
+        if offset == 0:
+            for position, dots in enumerate((b".", b".."), 1):  # the kernel takes their numbers from its own inodes
+                fill(buffer, dots, None, position, 0)
+            offset = 2
+        for position in range(offset - 2, len(entries)):
+            name, node = entries[position]
+            inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
+            pack(address, facts(node.stat(), inode))
+            if fill(buffer, name.encode("utf-8", "surrogateescape"), address, position + 3, library.FILL_DIR_PLUS):
+                return
+
+    def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
+        value = self._xattrs(path).get(name.decode("utf-8", "surrogateescape"))
+        if value is None:
+            raise OSError(ENODATA, "No such attribute")
+        return _give(value, buffer, size)
+
+    def listxattr(self, path: bytes, buffer: int | None, size: int) -> int:
+        names = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in self._xattrs(path))
+        return _give(names, buffer, size)
+
+    def _xattrs(self, path: bytes) -> Mapping[str, bytes]:
+        return self._vfs.find(_decode(path)).xattrs()
+
+
+def _decode(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _give(value: bytes, buffer: int | None, size: int) -> int:
+    """Answer of an xattr call: with ``size`` 0 only the length is asked for."""
+    if size and buffer:
+        if len(value) > size:
+            raise OSError(ERANGE, "Buffer too small")
+        ctypes.memmove(buffer, value, len(value))
+    return len(value)

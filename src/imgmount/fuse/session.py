@@ -1,0 +1,142 @@
+"""The life of a mount: fork, serve until somebody unmounts, clean up.
+
+The image is parsed before the fork, so that its errors are the command's errors. The parent ends when the kernel has begun to
+ask the child questions; no thread exists before that fork. libfuse turns SIGTERM, SIGINT and SIGHUP into an unmount.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from imgmount.chain import Image
+from imgmount.errors import MountError
+from imgmount.fuse import library
+from imgmount.fuse.library import mfusepy
+from imgmount.fuse.mountpoint import Mount, mounts
+from imgmount.fuse.operations import Operations, Owner
+from imgmount.fuse.options import MountOptions, escape
+from imgmount.vfs.vfs import Vfs
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD_KB: Final = 1024  # of the kernel, where we may say so; 128 otherwise
+SYSLOG: Final = Path("/dev/log")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One image at one mount point. ``created`` says that the folder is ours to remove."""
+
+    image: Image
+    source: Path  # absolute: the daemon works in /
+    vfs: Vfs
+    target: Path
+    options: MountOptions
+    created: bool
+
+    def foreground(self, ready: Callable[[], None] = lambda: None) -> int:
+        """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
+        gc.collect()
+        gc.freeze()  # what is parsed by now stays; no need to look at it again
+        owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
+        operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
+        table = operations.callbacks()
+        words = [os.fsencode(word) for word in self._arguments()]
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # libfuse only replaces default handlers
+        try:
+            return int(
+                mfusepy.fuse_main_real(
+                    len(words), (ctypes.c_char_p * len(words))(*words), ctypes.pointer(table), ctypes.sizeof(table), None
+                )
+            )
+        finally:
+            self.image.close()
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove the mount point if it was made for this mount."""
+        if self.created:
+            try:
+                self.target.rmdir()
+            except OSError as exc:
+                log.warning("%s: %s", self.target, exc.strerror)
+
+    def background(self) -> int:
+        """Mount in a daemon; 0 as soon as the mount answers. Anything else, and nothing is left behind."""
+        reader, writer = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if os.fork():
+            os.close(writer)
+            with os.fdopen(reader, "rb") as pipe:
+                answered = pipe.read(1) == b"1"
+            return 0 if answered else MountError.exit_code
+        os.close(reader)
+        os.setsid()
+        os.chdir("/")
+        code = MountError.exit_code
+        try:
+            code = self.foreground(lambda: _detach_from_caller(writer))
+        finally:
+            logging.shutdown()
+            os._exit(code)
+
+    def _started(self, ready: Callable[[], None]) -> None:
+        """The kernel's first request is being answered: threads may start now."""
+        self.image.context.cache.start()
+        ready()
+
+    def _arguments(self) -> Sequence[str]:
+        name = escape(str(self.source))
+        options = ["ro", "nosuid", "nodev", f"fsname={name}", "subtype=imgmount", *self.options.passed]
+        loop = []
+        if not self.image.context.cache.enrolled:
+            loop = ["-s"]  # nothing to decode: one thread that only hands out descriptors is twice as fast as several
+        elif library.VERSION >= (3, 12):
+            threads = 2 * (os.cpu_count() or 1) + 2
+            options += [f"max_threads={threads}", f"max_idle_threads={threads}"]
+        return ["imgmount", "-f", *loop, "-o", ",".join(options), str(self.target)]
+
+
+def raise_read_ahead(target: Path) -> None:
+    """Ask the kernel for larger reads, which root may; everybody else keeps 128 KiB.
+
+    For images that are decoded only: a spliced reply of more than the pipe holds would be copied.
+    """
+    mount: Mount | None = next((mount for mount in mounts() if mount.target == target), None)
+    if mount is None:
+        return
+    try:
+        Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
+    except OSError as exc:
+        log.debug("read-ahead stays as it is: %s", exc.strerror)
+
+
+def _detach_from_caller(writer: int) -> None:
+    """Report success, then let go of the terminal; warnings go to the system log unless a log file was asked for."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    os.close(null)
+    root = logging.getLogger()
+    if SYSLOG.exists() and not any(isinstance(handler, logging.FileHandler) for handler in root.handlers):
+        from logging.handlers import SysLogHandler
+
+        handler = SysLogHandler(str(SYSLOG))
+        handler.setFormatter(logging.Formatter("imgmount[%(process)d]: %(message)s"))
+        root.addHandler(handler)
+    os.write(writer, b"1")
+    os.close(writer)
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
