@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import fake
 import pytest
+
+import fake_tree as fake
 from helpers import SRC
 
 
