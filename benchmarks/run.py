@@ -135,9 +135,8 @@ def bench_raw(scratch: Path) -> None:
     with ExitStack() as stack:
         ours = stack.enter_context(mounted([*IMGMOUNT, "--raw", str(image)], scratch / "ours", Path("disk.raw"))) / "disk.raw"
         qemu = stack.enter_context(qemu_export(image, scratch / "qemu.raw"))
-        for title, action in (
-            ("raw, 1 MiB sequential", read_whole), ("raw, two readers", read_by_two), ("raw, 10,000 x 4 KiB random", read_at_random),
-        ):  # fmt: skip
+        readings = {"raw, 1 MiB sequential": read_whole, "raw, two readers": read_by_two, "raw, 10,000 x 4 KiB": read_at_random}
+        for title, action in readings.items():
             compare(title, {"imgmount": lambda a=action: a(ours), "qemu-storage-daemon": lambda a=action: a(qemu)})  # type: ignore[misc]
 
 
@@ -209,8 +208,8 @@ def bench_memory(scratch: Path) -> None:
     image = make_iso(scratch)
     with mounted([*IMGMOUNT, "-f", str(image)], scratch / "memory", Path("big.bin")) as folder:
         find_files(folder)
-        pid = subprocess.run(["pgrep", "-f", f"imgmount -f {image}"], capture_output=True, text=True, check=True).stdout.split()[0]
-        status = Path(f"/proc/{pid}/status").read_text()
+        found = subprocess.run(["pgrep", "-f", f"imgmount -f {image}"], capture_output=True, text=True, check=True)
+        status = Path(f"/proc/{found.stdout.split()[0]}/status").read_text()
     peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     print(f"{'memory while find walks 50,000':34} {int(peak) / 1024:.1f} MiB at most")
 

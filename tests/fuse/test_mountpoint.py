@@ -1,0 +1,44 @@
+"""Folders to mount on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imgmount.errors import MountError
+from imgmount.fuse import mountpoint
+
+
+def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
+    assert mountpoint.prepare(tmp_path / "new") is True
+    assert mountpoint.prepare(tmp_path / "new") is False
+
+
+def test_what_cannot_be_a_mount_point_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target, reason in ((tmp_path / "file", "is not a directory"), (tmp_path, "is not empty"), (tmp_path / "a/b", "created")):
+        with pytest.raises(MountError, match=f"{target}.*{reason}"):
+            mountpoint.prepare(target)
+
+
+def test_the_default_is_the_image_without_its_suffix_and_never_something_that_exists(tmp_path: Path) -> None:
+    assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game"
+    (tmp_path / "game").mkdir()
+    assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game (1)"
+    assert mountpoint.default_target(tmp_path / "disk") == tmp_path / "disk files"
+
+
+def test_the_mount_table_is_read_as_the_kernel_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw\n"
+        "90 22 0:43 / /mnt/with\\040blank ro,nosuid,nodev shared:9 - fuse.imgmount /a\\040b\\134c,d.iso ro,user_id=0\n"
+        "91 22 0:44 / /mnt/other ro - fuse.sshfs host: rw\n"
+    )
+    monkeypatch.setattr(mountpoint, "MOUNTINFO", table)
+    (mount,) = mountpoint.mounts()
+    assert (mount.source, mount.target, mount.device) == ("/a b\\c,d.iso", Path("/mnt/with blank"), "0:43")
+    assert mountpoint.find(Path("/mnt/with blank")) == mount
+    with pytest.raises(MountError, match="is not mounted"):
+        mountpoint.find(Path("/mnt/other"))

@@ -1,0 +1,74 @@
+"""Opening an image: what is peeled off, what is refused."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from helpers import FIXTURES
+from imgmount import registry
+from imgmount.chain import open_image
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Context, Format, Kind, Match, Options
+from imgmount.core.slices import Slice
+from imgmount.errors import ImageError, MountError
+
+WUX = FIXTURES / "containers/wux/plain/game.wux"
+
+
+def test_the_chain_says_what_it_is() -> None:
+    with open_image(WUX) as image:
+        assert str(image) == "file > wux"
+        assert [layer.title for layer in image.layers] == ["file", "Wii U disc image, deduplicated"]
+
+
+def test_container_raw_stops_at_the_file() -> None:
+    with open_image(WUX, Options(container="raw")) as image:
+        assert image.disk.size == WUX.stat().st_size
+
+
+def test_an_unknown_format_name_is_refused() -> None:
+    with pytest.raises(MountError, match="no container format is called 'wax'"):
+        open_image(WUX, Options(container="wax"))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MountError, match="No such file"):
+        open_image(tmp_path / "absent")
+    with pytest.raises(MountError, match="is a directory"):
+        open_image(tmp_path)
+    with pytest.raises(MountError, match="neither a file nor a block device"):
+        open_image("/dev/null")
+
+
+def test_noise_is_a_raw_disk_with_no_filesystem(tmp_path: Path) -> None:
+    path = tmp_path / "noise"
+    path.write_bytes(random.Random(1).randbytes(1 << 20))
+    with open_image(path) as image:
+        assert str(image) == "file"
+        (volume,) = image.volumes
+        assert str(volume.problem) == "no known filesystem"
+
+
+def always(_: BlockDevice) -> Match:
+    return Match.CERTAIN
+
+
+def shell(device: BlockDevice, _: Context) -> BlockDevice:
+    return Slice(device, 0, device.size)
+
+
+def test_an_image_of_itself_must_end_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    fmt = Format("shell", "A shell", Kind.CONTAINER, shell, always)
+    monkeypatch.setattr(registry, "matches", lambda kind, _: [(Match.CERTAIN, fmt)] if kind is Kind.CONTAINER else [])
+    with pytest.raises(ImageError, match="more than 8 containers"):
+        open_image(WUX)
+
+
+def test_two_formats_that_are_equally_sure_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (Format(name, name, Kind.CONTAINER, shell, always) for name in ("one", "two"))
+    monkeypatch.setattr(registry, "matches", lambda _, __: [(Match.CERTAIN, one), (Match.CERTAIN, two)])
+    with pytest.raises(ImageError, match="one and two at once: choose with --container"):
+        open_image(WUX)
