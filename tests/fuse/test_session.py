@@ -1,0 +1,212 @@
+"""The life of a mount, with the real command: start, every way to end, crashes, users, crowds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mfusepy
+import pytest
+
+from helpers import FIXTURES, SRC
+
+WUX = FIXTURES / "containers/wux/plain/game.wux"
+FACT = json.loads((WUX.parent / "expected.json").read_text())["raw"]
+NOBODY = 65534
+SITE = str(Path(mfusepy.__file__).parent)
+
+
+def imgmount(*words: str | Path, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "imgmount", *map(str, words)],
+        check=check, capture_output=True, text=True, timeout=30, cwd=cwd, env=os.environ | {"PYTHONPATH": SRC},
+    )  # fmt: skip
+
+
+def daemon(target: Path) -> int:
+    """The process that serves ``target``."""
+    found = subprocess.run(["pgrep", "-f", f"imgmount .*{target}$"], capture_output=True, text=True, check=True)
+    (pid,) = found.stdout.split()
+    return int(pid)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """The daemon ends after the unmount has returned: give it time."""
+    for _ in range(400):
+        if condition():
+            return
+        time.sleep(0.025)
+    raise AssertionError("still not so after ten seconds")
+
+
+def digest(path: Path) -> list[int | str]:
+    data = path.read_bytes()
+    return [len(data), hashlib.sha256(data).hexdigest()]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "mnt"
+    if os.path.ismount(tmp_path / "mnt"):
+        subprocess.run(["fusermount3", "-u", "-z", str(tmp_path / "mnt")], check=False)
+
+
+ENDINGS: dict[str, Callable[[Path], object]] = {
+    "umount": lambda target: subprocess.run(["umount", str(target)], check=True),
+    "fusermount3": lambda target: subprocess.run(["fusermount3", "-u", str(target)], check=True),
+    "imgmount -u": lambda target: imgmount("-u", target),
+    "imgmount -u IMAGE": lambda _: imgmount("-u", WUX),
+    "SIGTERM": lambda target: os.kill(daemon(target), signal.SIGTERM),
+    "SIGINT": lambda target: os.kill(daemon(target), signal.SIGINT),
+    "SIGHUP": lambda target: os.kill(daemon(target), signal.SIGHUP),
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
+def test_every_way_to_end_leaves_nothing_behind(target: Path, end: Callable[[Path], object]) -> None:
+    if end is ENDINGS["umount"] and os.geteuid():
+        pytest.skip("plain umount of a FUSE mount is for root and for whoever is in fstab")
+    imgmount("--raw", WUX, target)
+    assert digest(target / "disk.raw") == FACT
+    pid = daemon(target)
+    end(target)
+    eventually(lambda: not target.exists() and not Path(f"/proc/{pid}").exists())
+    assert str(target) not in Path("/proc/mounts").read_text()
+
+
+def test_a_folder_that_was_there_stays(target: Path) -> None:
+    target.mkdir()
+    imgmount("--raw", WUX, target)
+    pid = daemon(target)
+    imgmount("-u", target)
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    assert list(target.iterdir()) == []
+
+
+def test_in_the_foreground_it_stays_until_unmounted(target: Path) -> None:
+    words = [sys.executable, "-m", "imgmount", "-f", "--raw", str(WUX), str(target)]
+    process = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": SRC})
+    eventually((target / "disk.raw").exists)
+    assert process.poll() is None
+    imgmount("-u", target)
+    assert process.wait(20) == 0
+    assert not target.exists()
+
+
+def test_a_mount_whose_daemon_was_killed_is_replaced(target: Path) -> None:
+    target.mkdir()
+    imgmount("--raw", WUX, target)
+    pid = daemon(target)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    with pytest.raises(OSError, match="not connected"):
+        (target / "disk.raw").stat()
+    imgmount("--raw", WUX, target)
+    assert digest(target / "disk.raw") == FACT
+    imgmount("-u", target)
+    assert str(target) not in Path("/proc/mounts").read_text()
+
+
+def test_a_place_that_is_taken_is_refused(target: Path) -> None:
+    imgmount("--raw", WUX, target)
+    done = imgmount("--raw", WUX, target, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "mounted there already" in done.stderr
+    imgmount("-u", target)
+
+
+def test_two_mounts_of_one_image_and_sixteen_readers(tmp_path: Path) -> None:
+    content = WUX.read_bytes()
+    targets = [tmp_path / "one", tmp_path / "two"]
+    for target in targets:
+        imgmount("--raw", "--container", "raw", WUX, target)
+
+    def read(number: int) -> None:
+        rng = random.Random(number)
+        fd = os.open(targets[number % 2] / "disk.raw", os.O_RDONLY)
+        for _ in range(500):
+            offset, size = rng.randrange(len(content)), rng.randrange(1, 100_000)
+            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
+            assert os.pread(fd, size, offset) == content[offset : offset + size]
+        os.close(fd)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(read, range(16)))
+    imgmount("-u", *targets)
+
+
+def test_the_image_is_named_by_its_full_path_and_options_arrive(tmp_path: Path) -> None:
+    image, target = tmp_path / "a, b.wux", tmp_path / "mnt"
+    image.write_bytes(WUX.read_bytes())
+    imgmount("--raw", "-o", "noauto,uid=12,gid=34,umask=0444,noexec,x-gvfs-show", image.name, target.name, cwd=tmp_path)
+    facts = (target / "disk.raw").stat()
+    assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (12, 34, 0)
+    (line,) = (line for line in Path("/proc/mounts").read_text().splitlines() if str(target) in line)
+    assert line.startswith(f"{tmp_path}/a,\\040b.wux {target} fuse.imgmount ro,nosuid,nodev,noexec")
+    imgmount("-u", target)
+
+
+def test_an_unknown_option_mounts_nothing(target: Path) -> None:
+    done = imgmount("-o", "frobnicate", WUX, target, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["imgmount: unknown mount option 'frobnicate'"]
+    assert not target.exists()
+
+
+def test_without_a_mount_point_one_is_made_beside_the_image(tmp_path: Path) -> None:
+    image = tmp_path / "game.wux"
+    image.write_bytes(WUX.read_bytes())
+    done = imgmount("--raw", image)
+    assert done.stdout == f"{tmp_path / 'game'}\n"
+    assert digest(tmp_path / "game" / "disk.raw") == FACT
+    imgmount("-u", image)
+    eventually(lambda: [path.name for path in tmp_path.iterdir()] == ["game.wux"])
+
+
+def test_a_note_says_why_the_raw_view_is_shown(target: Path) -> None:
+    done = imgmount(WUX, target)
+    assert done.stderr.splitlines() == [f"imgmount: {WUX}: no known filesystem: raw view"]
+    assert digest(target / "disk.raw") == FACT
+    imgmount("-u", target)
+
+
+def as_nobody(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join((SRC, SITE))}
+    return subprocess.run(
+        [str(word) for word in words],
+        user=NOBODY, group=NOBODY, extra_groups=[], env=env, check=check, timeout=30, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_an_ordinary_user_can_mount() -> None:
+    if os.geteuid():
+        pytest.skip("the other tests are this test: they do not run as root")
+    if not Path("/dev/fuse").stat().st_mode & 0o006:
+        pytest.skip("this machine keeps /dev/fuse for root")
+    python = next((path for path in (sys.executable, "/usr/bin/python3") if _allowed(path)), None)
+    if python is None or as_nobody("test", "-r", WUX, check=False).returncode:
+        pytest.skip("the user nobody cannot reach Python or the fixtures here")
+    folder = Path(as_nobody("mktemp", "-d").stdout.strip())
+    mount = folder / "mnt"
+    as_nobody(python, "-m", "imgmount", "--raw", WUX, mount)
+    assert as_nobody("sha256sum", mount / "disk.raw").stdout.split()[0] == FACT[1]
+    as_nobody("fusermount3", "-u", mount)
+    eventually(lambda: not mount.exists())
+    folder.rmdir()
+
+
+def _allowed(python: str) -> bool:
+    """Whether an ordinary user may run ``python``, and whether it is new enough."""
+    try:
+        return as_nobody(python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))", check=False).returncode == 0
+    except OSError:
+        return False
