@@ -22,57 +22,95 @@ if TYPE_CHECKING:
 
 _PX: Final = Struct("<I4xI4xI4xI")  # mode, links, uid, gid
 _PN: Final = Struct("<I4xI")  # device number, high and low words
+_PN_SIZE: Final = 20  # of the whole field
 _SF: Final = Struct("<I4xI")  # size of a sparse file, high and low words (RRIP 1.12)
 _SF_SIZE: Final = 21  # of the whole field; that of RRIP 1.09 is shorter and has only a low word
 _TIME_AT: Final = 18  # in a directory record
+_NO_TIMES: Final = (None, None, None)
+_MODE_MASK: Final = 0xFFFF
 _MAJOR_MASK: Final = 0xFFF
 _MINOR_MASK: Final = 0xF_FFFF
 
 
-class Recorded(Node):
-    """What all nodes share: their record ``data[at:]`` and where its PX and TF stand in ``data`` (0: nowhere).
+class Sheet:
+    """Bytes in memory that hold directory records: those of a directory, the first of which stands at ``base`` in the device.
 
-    ``id`` is the byte offset of the record. ``start`` is a block address, ``size`` in bytes; ``kept`` are the positions of
-    rarer Rock Ridge fields; ``damage`` is why the node cannot be read.
+    A record with fields elsewhere has a sheet of its own, with all its fields in one row.
     """
 
-    __slots__ = ("at", "damage", "data", "kept", "px", "sections", "size", "start", "tf", "tree")
-    file_type: ClassVar[int]
-    plain_mode: ClassVar[int]
+    __slots__ = ("base", "data", "tree")
 
-    def __init__(
-        self, node_id: int, tree: Tree, data: bytes, at: int, start: int, size: int, px: int = 0, tf: int = 0,
-        kept: susp.Kept | None = None,
-    ) -> None:  # fmt: skip
-        self.id = node_id
+    def __init__(self, tree: Tree, data: bytes, base: int) -> None:
         self.tree = tree
         self.data = data
-        self.at = at
-        self.start = start
-        self.size = size
-        self.px = px
-        self.tf = tf
-        self.kept = kept
-        self.sections: tuple[Section, ...] = ()
-        self.damage = ""
+        self.base = base
+
+
+class Rare:
+    """What few records have: other Rock Ridge fields (position by signature), several extents, damage."""
+
+    __slots__ = ("damage", "kept", "sections")
+
+    def __init__(self, kept: susp.Kept | None = None, sections: tuple[Section, ...] = (), damage: str = "") -> None:
+        self.kept: susp.Kept = kept or {}
+        self.sections = sections
+        self.damage = damage
+
+
+# block address of the data, size in bytes, position in the sheet of PX and of TF (0: none), the rest.
+# A tuple, because making one is what listing a large directory consists of.
+Facts = tuple[int, int, int, int, Rare | None]
+
+
+class Recorded(Node):
+    """What all nodes share: a record in a sheet. ``id`` is the byte offset of the record in the device."""
+
+    __slots__ = ("facts", "sheet")
+    file_type: ClassVar[int] = 0
+    plain_mode: ClassVar[int] = 0
+
+    def __init__(self, node_id: int, sheet: Sheet, facts: Facts) -> None:
+        self.id = node_id
+        self.sheet = sheet
+        self.facts = facts
+
+    @property
+    def tree(self) -> Tree:
+        """The tree that the node is of."""
+        return self.sheet.tree
+
+    @property
+    def start(self) -> int:
+        """The block address of the data."""
+        return self.facts[0]
+
+    @property
+    def size(self) -> int:
+        """The bytes of data in the image."""
+        return self.facts[1]
+
+    @property
+    def rare(self) -> Rare:
+        """What few records have."""
+        return self.facts[4] or Rare()
 
     def stat(self) -> Stat:
-        return self._stat(self.size)
+        return self._stat(self.facts[1])
 
     def _stat(self, size: int, rdev: int = 0, allocated: int | None = None) -> Stat:
-        mtime = atime = ctime = None
-        if self.tf:
-            mtime, atime, ctime = susp.times(self.data, self.tf)
+        sheet, (_, _, px, tf, _) = self.sheet, self.facts
+        data = sheet.data
+        mtime, atime, ctime = susp.times(data, tf) if tf else _NO_TIMES
         if mtime is None:
-            mtime = self.tree.record_time(self.data, self.at)
-        if not self.px:
+            mtime = sheet.tree.record_time(data, self.id - sheet.base)
+        if not px:
             return Stat(self.plain_mode, size, mtime, atime, ctime, None, None, 1, rdev, allocated)
-        mode, links, uid, gid = _PX.unpack_from(self.data, self.px + 4)
-        return Stat(mode & 0o7777 | self.file_type, size, mtime, atime, ctime, uid, gid, links, rdev, allocated)
+        mode, links, uid, gid = _PX.unpack_from(data, px + 4)
+        return Stat._make((mode & 0o7777 | self.file_type, size, mtime, atime, ctime, uid, gid, links, rdev, allocated))
 
     def _check(self) -> None:
-        if self.damage:
-            raise FormatError(NAME, self.damage, offset=self.id)
+        if self.rare.damage:
+            raise FormatError(NAME, self.rare.damage, offset=self.id)
 
 
 class IsoFile(Recorded, File):
@@ -83,37 +121,38 @@ class IsoFile(Recorded, File):
     plain_mode = FILE_MODE
 
     def stat(self) -> Stat:
-        if self.kept is None:
-            return self._stat(self.size)
-        if susp.SF in self.kept:
-            return self._stat(self._sparse_size(self.kept[susp.SF][0]), allocated=self.size)
-        if susp.ZF in self.kept:
-            return self._stat(zisofs.compression(self.data, self.kept[susp.ZF][0]).size, allocated=self.size)
+        rare, data = self.facts[4], self.sheet.data
+        if rare is None:
+            return self._stat(self.facts[1])
+        if susp.SF in rare.kept:
+            return self._stat(self._sparse_size(rare.kept[susp.SF][0]), allocated=self.size)
+        if susp.ZF in rare.kept:
+            return self._stat(zisofs.compression(data, rare.kept[susp.ZF][0]).size, allocated=self.size)
         return self._stat(self.size)
 
     def _sparse_size(self, position: int) -> int:
-        if self.data[position + 2] < _SF_SIZE:
+        if self.sheet.data[position + 2] < _SF_SIZE:
             return self.size
-        high, low = _SF.unpack_from(self.data, position + 4)
+        high, low = _SF.unpack_from(self.sheet.data, position + 4)
         return int(high << 32 | low)
 
     def open(self) -> BlockDevice:
         self._check()
-        if self.kept is None:
-            return self._stored()
-        if susp.SF in self.kept:
+        kept = self.rare.kept
+        if susp.SF in kept:
             raise UnsupportedError(f"{NAME}: Rock Ridge sparse file")
-        if susp.ZF in self.kept:
-            zf = zisofs.compression(self.data, self.kept[susp.ZF][0])
+        if susp.ZF in kept:
+            zf = zisofs.compression(self.sheet.data, kept[susp.ZF][0])
             return zisofs.open_compressed(self._stored(), zf, self.tree.cache) if zf.size else ZeroDevice(0)
         return self._stored()
 
     def _stored(self) -> BlockDevice:
-        if not self.size:  # empty files have any extent
+        start, size, *_ = self.facts
+        if not size:  # empty files have any extent
             return ZeroDevice(0)
-        if not self.sections:
-            return self.tree.slice(self.start, self.size)
-        parts = [open_section(self.tree, part) for part in self.sections if part.size]
+        if not self.rare.sections:
+            return self.tree.slice(start, size)
+        parts = [open_section(self.tree, part) for part in self.rare.sections if part.size]
         return parts[0] if len(parts) == 1 else Concat.of(parts)
 
 
@@ -159,7 +198,7 @@ class IsoSymlink(Recorded, Symlink):
 
     def _target(self) -> bytes:
         self._check()
-        return susp.link_target(self.data, (self.kept or {}).get(susp.SL, []))
+        return susp.link_target(self.sheet.data, self.rare.kept.get(susp.SL, []))
 
 
 class IsoSpecial(Recorded, Special):
@@ -169,17 +208,14 @@ class IsoSpecial(Recorded, Special):
 
     def stat(self) -> Stat:
         facts = self._stat(0, self._device_number())
-        (mode,) = _PX.unpack_from(self.data, self.px + 4)[:1]
-        return facts._replace(mode=mode & 0xFFFF)
-
-    file_type = 0
-    plain_mode = 0
+        mode, *_ = _PX.unpack_from(self.sheet.data, self.facts[2] + 4)
+        return facts._replace(mode=mode & _MODE_MASK)
 
     def _device_number(self) -> int:
-        fields = (self.kept or {}).get(susp.PN)
-        if not fields or self.data[fields[0] + 2] < 20:
+        fields = self.rare.kept.get(susp.PN)
+        if not fields or self.sheet.data[fields[0] + 2] < _PN_SIZE:
             return 0
-        high, low = _PN.unpack_from(self.data, fields[0] + 4)
+        high, low = _PN.unpack_from(self.sheet.data, fields[0] + 4)
         if not high:  # writers with a 16-bit dev_t put all of it into the low word
             high, low = low >> 8, low & 0xFF
         return os.makedev(high & _MAJOR_MASK, low & _MINOR_MASK)
@@ -191,7 +227,10 @@ class IsoDirectory(Recorded, Directory):
     __slots__ = ("ancestors",)
     file_type = s.S_IFDIR
     plain_mode = DIRECTORY_MODE
-    ancestors: frozenset[int]
+
+    def __init__(self, node_id: int, sheet: Sheet, facts: Facts, ancestors: frozenset[int]) -> None:
+        super().__init__(node_id, sheet, facts)
+        self.ancestors = ancestors
 
     def _scan(self) -> Iterable[tuple[str, Node]]:
         self._check()

@@ -55,7 +55,7 @@ def records(data: bytes, layout: Struct) -> Iterator[tuple[int, Fields, tuple[Fi
         fields: Fields = unpack(data, position)
         length = fields[0]
         if not 0 < fields[8] <= length - HEADER_SIZE or position + length > len(data):
-            log.warning("%s: directory record of %d bytes, name of %d: the rest of its sector is skipped", NAME, length, fields[8])
+            log.warning("%s: directory record of %d bytes, name of %d: its sector ends here", NAME, length, fields[8])
             position = (position // SECTOR + 1) * SECTOR
             continue
         if chain or fields[5] & _DIRECTORY_OR_MULTI == MULTI_EXTENT:

@@ -13,6 +13,7 @@ from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.core.stream import DeviceFile
 from imgmount.errors import ImageError, UnsupportedError
 from imgmount.filesystems.iso9660.descriptors import NAME
+from imgmount.filesystems.iso9660.tree import RELOCATION_NAMES
 from imgmount.filesystems.iso9660.volume import JOLIET, PLAIN, ROCK_RIDGE, Iso9660
 
 _PATH_ARGUMENT: Final = {ROCK_RIDGE: "rr_path", JOLIET: "joliet_path", PLAIN: "iso_path"}
@@ -34,7 +35,7 @@ def second_opinion(device: BlockDevice, context: Context) -> Iterator[str]:
     complaints = (PyCdlibException, ImageError, *_UNCHECKED)
     theirs = pycdlib.PyCdlib()
     try:
-        theirs.open_fp(DeviceFile(device))
+        theirs.open_fp(io.BufferedReader(DeviceFile(device)))
     except complaints as exc:
         yield f"{NAME}: pycdlib cannot open it: {exc}"
         return
@@ -53,9 +54,13 @@ def _compare(theirs: Any, view: str, root: Directory, complaints: tuple[type[Exc
     except complaints as exc:
         yield f"{NAME}: {view}: pycdlib cannot list it: {exc}"
         return
+    moved = tuple(f"{path}/" for path, (_, record) in records.items() if _is_relocated(record))
     for path in sorted(records.keys() - ours.keys()):
-        yield f"{NAME}: {view}: only pycdlib has {path!r}"
+        if not (moved and path.split("/", 1)[0] .encode() in RELOCATION_NAMES):
+            yield f"{NAME}: {view}: only pycdlib has {path!r}"
     for path, node in ours.items():
+        if path.startswith(moved) or f"{path}/" in moved:  # pycdlib leaves these where the writer moved them
+            continue
         if path not in records:
             yield f"{NAME}: {view}: pycdlib lacks {path!r}"
             continue
@@ -94,6 +99,19 @@ def _shown(path: str, view: str) -> str:
     return shown.removesuffix(".") if view == PLAIN else shown
 
 
+def _is_relocated(record: Any) -> bool:
+    return record.rock_ridge is not None and bool(record.rock_ridge.child_link_record_exists())
+
+
+def _length(record: Any) -> int:
+    """The size of a file of any number of extents."""
+    length = 0
+    while record is not None:
+        length += record.data_length
+        record = record.data_continuation
+    return length
+
+
 def _difference(theirs: Any, view: str, node: Node, path: str, record: Any) -> str:
     """What differs between our node and their record, or nothing."""
     if isinstance(node, Directory) != bool(record.is_dir()):
@@ -106,8 +124,8 @@ def _difference(theirs: Any, view: str, node: Node, path: str, record: Any) -> s
     with node.open() as content:
         if node.stat().allocated is not None:
             return ""  # zisofs, which pycdlib does not decode
-        if content.size != record.get_data_length():
-            return f"{content.size} bytes, {record.get_data_length()} for pycdlib"
+        if content.size != _length(record):
+            return f"{content.size} bytes, {_length(record)} for pycdlib"
         sink = _Comparison(content)
         if content.size:
             theirs.get_file_from_iso_fp(sink, **{_PATH_ARGUMENT[view]: path})

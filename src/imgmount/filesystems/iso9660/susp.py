@@ -40,6 +40,11 @@ _KNOWN: Final = _ROCK_RIDGE | {CE, ER, SP, ST, ZF}
 
 _HEAD: Final = Struct("<HB")  # signature, length; then a version byte
 _CONTINUATION: Final = Struct("<I4xI4xI4x")  # block, offset, length
+_RR_HEAD: Final = b"RR\x05\x01"
+_PX_HEAD: Final = b"PX\x24\x01"  # without serial number, RRIP 1.09
+_PX_SIZE: Final = 36
+_TF_HEAD: Final = b"TF\x1a\x01"  # three short times
+_PX_TF_SIZE: Final = _PX_SIZE + 26
 _SP_MAGIC: Final = b"\xbe\xef"
 XA_SIZE: Final = 14  # CD-ROM XA attributes ahead of the fields
 PROBED_RECORDS: Final = 16  # of the root directory, where nothing declares Rock Ridge
@@ -58,6 +63,23 @@ ReadArea = Callable[[int, int, int], bytes]  # (block, offset, length)
 
 def walk(data: bytes, position: int, end: int) -> Facts:
     """(name, position of PX, of TF, positions of rarer fields by signature); 0, empty or None where there is none."""
+    if data[position : position + 4] == _RR_HEAD:
+        position += 5
+    # Almost every record has NM, PX, TF (mkisofs) or PX, TF, NM (xorriso) and nothing else; looking is cheaper than walking
+    first = data[position : position + 4]
+    if first[:2] == b"NM" and len(first) == 4:
+        name_at, px = position, position + first[2]
+        stop = px + _PX_TF_SIZE
+    else:
+        name_at, px = position + _PX_TF_SIZE, position
+        stop = name_at + data[name_at + 2] if name_at + 5 <= end and data[name_at : name_at + 2] == b"NM" else 0
+    tf = px + _PX_SIZE
+    if 0 <= end - stop < 4 and data[px : px + 4] == _PX_HEAD and data[tf : tf + 4] == _TF_HEAD and not data[name_at + 4]:
+        return data[name_at + 5 : name_at + data[name_at + 2]], px, tf, None
+    return _walk(data, position, end)
+
+
+def _walk(data: bytes, position: int, end: int) -> Facts:
     name, px, tf = b"", 0, 0
     kept: Kept | None = None
     head, last = _HEAD.unpack_from, end - 4
@@ -70,7 +92,7 @@ def walk(data: bytes, position: int, end: int) -> Facts:
             if length > 5:
                 name += data[position + 5 : after]
         elif signature == PX:
-            px = position if length >= 36 else 0
+            px = position if length >= _PX_SIZE else 0
         elif signature == TF:
             tf = tf or position
         elif signature in _KEPT:
@@ -85,7 +107,8 @@ def walk(data: bytes, position: int, end: int) -> Facts:
 def system_use(data: bytes, position: int, name_length: int, skip: int) -> int:
     """Where the fields of the record at ``position`` begin. Some records lack the bytes that ``skip`` says are ahead."""
     start = position + HEADER_SIZE + (name_length | 1)  # padded to an even offset
-    if skip and not _is_field(data, start + skip, position + data[position]) and _is_field(data, start, position + data[position]):
+    end = position + data[position]
+    if skip and not _is_field(data, start + skip, end) and _is_field(data, start, end):
         return start
     return start + skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
@@ -18,7 +18,9 @@ from imgmount.filesystems.iso9660.nodes import (
     IsoFile,
     IsoSpecial,
     IsoSymlink,
+    Rare,
     Recorded,
+    Sheet,
     fail,
     recorded_time,
 )
@@ -31,6 +33,7 @@ from imgmount.filesystems.iso9660.records import (
     MULTI_EXTENT,
     Fields,
     Names,
+    identifier,
     records,
     section,
 )
@@ -39,10 +42,19 @@ log = logging.getLogger(__name__)
 
 MAX_DIRECTORY: Final = 64 << 20
 MAX_DEPTH: Final = 255
-_RELOCATION_NAMES: Final = ("rr_moved", ".rr_moved", "RR_MOVED")
+RELOCATION_NAMES: Final = (b"rr_moved", b".rr_moved", b"RR_MOVED")
 _ASSOCIATED_PREFIX: Final = "._"  # where macOS looks for what belongs to a file
 _TYPE_SHIFT: Final = 4  # of the mode's second byte: the file type
 _REGULAR, _SYMLINK, _SPECIAL = 0o10, 0o12, (0o01, 0o02, 0o06, 0o14)  # fifo, character, block, socket
+
+
+class _Record(NamedTuple):
+    """A directory record; ``parts`` are all records of a file of several extents."""
+
+    sheet: Sheet
+    at: int
+    fields: Fields
+    parts: tuple[Fields, ...]
 
 
 class Tree:
@@ -112,138 +124,130 @@ class Tree:
         """The top directory, with the attributes that its own record has."""
         own = self.own_record(start)
         if own is None:
-            root = IsoDirectory(node_id, self, record, 0, start, size)
-        else:
-            root = self._described(node_id, start, size, *own)
-        root.ancestors = frozenset()
-        return root
+            return IsoDirectory(node_id, Sheet(self, record, node_id), (start, size, 0, 0, None), frozenset())
+        return self._described(node_id, (start, size), own, frozenset())
 
-    def _described(self, node_id: int, start: int, size: int, data: bytes, fields: Fields) -> IsoDirectory:
+    def _described(
+        self, node_id: int, extent: tuple[int, int], own: tuple[bytes, Fields], ancestors: frozenset[int]
+    ) -> IsoDirectory:
+        """The directory in ``extent`` (block, bytes), with the attributes of its ``own`` record."""
+        (start, size), (data, fields) = extent, own
         if self.skip is None:
-            return IsoDirectory(node_id, self, data[: fields[0]], 0, start, size)
+            sheet = Sheet(self, data[: fields[0]], node_id)
+            return IsoDirectory(node_id, sheet, (start, size, 0, 0, None), ancestors)
         begin = susp.system_use(data, 0, fields[8], self.skip)
         area, _ = susp.gather(data, begin, fields[0], self.read_area)
         data = data[:begin] + area
-        _, px, tf, kept = susp.walk(data, begin, len(data))
-        return IsoDirectory(node_id, self, data, 0, start, size, px, tf, kept)
+        _, px, tf, _ = susp.walk(data, begin, len(data))
+        return IsoDirectory(node_id, Sheet(self, data, node_id), (start, size, px, tf, None), ancestors)
 
     def scan(self, directory: IsoDirectory) -> Iterator[tuple[str, Node]]:
         """(name, node) of everything in ``directory``."""
-        if directory.size and directory.start in directory.ancestors:
+        start, size = directory.start, directory.size
+        if size and start in directory.ancestors:
             fail("directory holds itself", directory.id)
         if len(directory.ancestors) > MAX_DEPTH:
             fail(f"more than {MAX_DEPTH} directories deep", directory.id)
-        data = self.read_directory(directory.start, directory.size)
-        yield from self._rock_ridge(directory, data) if self.skip is not None else self._plain(directory, data)
-        if len(data) < directory.size:
-            fail(f"directory of {directory.size} bytes, the image has {len(data)}", directory.id)
+        sheet = Sheet(self, self.read_directory(start, size), self.offset(start))
+        inside = directory.ancestors | {start}
+        yield from self._rock_ridge(sheet, inside) if self.skip is not None else self._plain(sheet, inside)
+        if len(sheet.data) < size:
+            fail(f"directory of {size} bytes, the image has {len(sheet.data)}", directory.id)
 
-    def _rock_ridge(self, directory: IsoDirectory, data: bytes) -> Iterator[tuple[str, Node]]:
-        base, skip = self.offset(directory.start), self.skip or 0
-        inside = directory.ancestors | {directory.start}
+    def _rock_ridge(self, sheet: Sheet, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
+        data, base, skip = sheet.data, sheet.base, self.skip
         decode, walk = self.names.decode, susp.walk
-        node: Recorded
         for at, fields, parts in records(data, self.layout):
             length, xar, start, size, _, flags, unit, _, name_length = fields
             if name_length == 1 and data[at + HEADER_SIZE] < 2:  # itself and its parent
                 continue
             begin = susp.system_use(data, at, name_length, skip) if skip else at + HEADER_SIZE + (name_length | 1)
             raw, px, tf, kept = walk(data, begin, at + length)
-            if kept is not None:
-                if susp.CE in kept or susp.RE in kept or susp.CL in kept:
-                    yield from self._special_record(base, inside, data, at, begin, fields, parts)
-                    continue
-            elif flags == 0 and not (parts or unit or px and data[px + 5] >> _TYPE_SHIFT != _REGULAR):
-                yield (
-                    decode(raw) if raw else self.names.file_name(data[at + HEADER_SIZE : at + HEADER_SIZE + name_length])[0],
-                    IsoFile(base + at, self, data, at, start + xar, size, px, tf),
-                )
+            if raw and px and not (flags or kept or parts or unit or data[px + 5] >> _TYPE_SHIFT != _REGULAR):
+                yield decode(raw), IsoFile(base + at, sheet, (start + xar, size, px, tf, None))
                 continue
-            node = self._node(base + at, data, at, fields, parts, px, tf, kept, inside)
-            name = self._rock_ridge_name(raw, data, at, fields)
-            if not (name in _RELOCATION_NAMES and not directory.ancestors and self._is_empty(node)):
-                yield name, node
+            record = _Record(sheet, at, fields, parts)
+            if kept is None or not (susp.CE in kept or susp.RE in kept or susp.CL in kept):
+                node = self._node(record, px, tf, kept, inside)
+                if len(inside) > 1 or not self._is_relocation_room(node, raw):
+                    yield self._rock_ridge_name(raw, record), node
+            else:
+                yield from self._linked(record, begin, inside)
 
-    def _rock_ridge_name(self, raw: bytes, data: bytes, at: int, fields: Fields) -> str:
-        name = self.names.decode(raw) if raw else self._plain_name(data, at, fields)[0]
-        return _ASSOCIATED_PREFIX + name if raw and fields[5] & ASSOCIATED else name
+    def _rock_ridge_name(self, raw: bytes, record: _Record) -> str:
+        if not raw:
+            return self._plain_name(record)[0]
+        return (_ASSOCIATED_PREFIX if record.fields[5] & ASSOCIATED else "") + self.names.decode(raw)
 
-    def _special_record(
-        self, base: int, inside: frozenset[int], data: bytes, at: int, begin: int, fields: Fields, parts: tuple[Fields, ...]
-    ) -> Iterator[tuple[str, Node]]:
-        """A record with fields elsewhere, or of a relocated directory."""
-        area, whole = susp.gather(data, begin, at + fields[0], self.read_area)
-        head = data[at:begin]
-        raw, px, tf, kept = susp.walk(head + area, len(head), len(head) + len(area))
+    def _linked(self, record: _Record, begin: int, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
+        """The node of a record with fields elsewhere, or of a relocated directory; nothing in the place it was moved to."""
+        sheet, at, fields, parts = record
+        area, whole = susp.gather(sheet.data, begin, at + fields[0], self.read_area)
+        data = sheet.data[at:begin] + area
+        raw, px, tf, kept = susp.walk(data, begin - at, len(data))
         if kept and susp.RE in kept:
             return
+        record = _Record(Sheet(self, data, sheet.base + at), 0, fields, parts)
         if kept and susp.CL in kept:
-            node: Recorded = self._relocated(base + at, head + area, kept[susp.CL][0], inside)
+            node: Recorded = self._relocated(record.sheet, kept[susp.CL][0], inside)
         else:
-            node = self._node(base + at, head + area, 0, fields, parts, px, tf, kept, inside)
+            node = self._node(record, px, tf, kept, inside)
         if not whole:
-            log.warning("%s: broken continuation area of the record at %#x", NAME, base + at)
-            node.damage = node.damage or "broken continuation area"
-        yield self._rock_ridge_name(raw, head + area, 0, fields), node
+            log.warning("%s: broken continuation area of the record at %#x", NAME, node.id)
+            node.facts = (*node.facts[:4], Rare(kept, node.rare.sections, "broken continuation area"))
+        yield self._rock_ridge_name(raw, record), node
 
-    def _relocated(self, node_id: int, data: bytes, link: int, inside: frozenset[int]) -> IsoDirectory:
-        start = int.from_bytes(data[link + 4 : link + 8], "little")
+    def _relocated(self, sheet: Sheet, link: int, inside: frozenset[int]) -> IsoDirectory:
+        start = int.from_bytes(sheet.data[link + 4 : link + 8], "little")
         own = self.own_record(start)
         if own is None:
-            node = IsoDirectory(node_id, self, data, 0, start, 0)
-            node.damage = f"relocated directory is not at block {start}"
-        else:
-            node = self._described(node_id, start, own[1][3], *own)
-        node.ancestors = inside
-        return node
+            damage = Rare(damage=f"relocated directory is not at block {start}")
+            return IsoDirectory(sheet.base, sheet, (start, 0, 0, 0, damage), inside)
+        return self._described(sheet.base, (start, own[1][3]), own, inside)
 
-    def _node(
-        self, node_id: int, data: bytes, at: int, fields: Fields, parts: tuple[Fields, ...], px: int, tf: int,
-        kept: susp.Kept | None, inside: frozenset[int],
-    ) -> Recorded:  # fmt: skip
-        start, size, flags = fields[1] + fields[2], fields[3], fields[5]
-        if flags & DIRECTORY:
-            directory = IsoDirectory(node_id, self, data, at, start, size, px, tf, kept)
-            directory.ancestors = inside
-            return directory
-        kind = data[px + 5] >> _TYPE_SHIFT if px else _SYMLINK if kept and susp.SL in kept else _REGULAR
+    def _node(self, record: _Record, px: int, tf: int, kept: susp.Kept | None, inside: frozenset[int]) -> Recorded:
+        sheet, at, fields, parts = record
+        node_id, start, size = sheet.base + at, fields[1] + fields[2], fields[3]
+        rare = Rare(kept) if kept else None
+        if fields[5] & DIRECTORY:
+            return IsoDirectory(node_id, sheet, (start, size, px, tf, rare), inside)
+        kind = sheet.data[px + 5] >> _TYPE_SHIFT if px else _SYMLINK if kept and susp.SL in kept else _REGULAR
         if kind == _SYMLINK:
-            return IsoSymlink(node_id, self, data, at, start, size, px, tf, kept)
+            return IsoSymlink(node_id, sheet, (start, size, px, tf, rare))
         if kind in _SPECIAL:
-            return IsoSpecial(node_id, self, data, at, start, size, px, tf, kept)
-        node = IsoFile(node_id, self, data, at, start, sum(part[3] for part in parts) or size, px, tf, kept)
+            return IsoSpecial(node_id, sheet, (start, size, px, tf, rare))
         if parts or fields[6]:
-            node.sections = tuple(section(part) for part in parts or (fields,))
-        if parts and parts[-1][5] & MULTI_EXTENT:
-            node.damage = f"the last of {len(parts)} extents is missing"
-        return node
+            rare = Rare(kept, tuple(section(part) for part in parts or (fields,)))
+            size = sum(part.size for part in rare.sections)
+            if parts and parts[-1][5] & MULTI_EXTENT:
+                rare.damage = f"the last of {len(parts)} extents is missing"
+        return IsoFile(node_id, sheet, (start, size, px, tf, rare))
 
-    def _plain(self, directory: IsoDirectory, data: bytes) -> Iterator[tuple[str, Node]]:
-        base = self.offset(directory.start)
-        inside = directory.ancestors | {directory.start}
+    def _plain(self, sheet: Sheet, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
         found: list[tuple[str, int, Node]] = []
         newest: dict[str, int] = {}
-        for at, fields, parts in records(data, self.layout):
-            if fields[8] == 1 and data[at + HEADER_SIZE] < 2:
+        for at, fields, parts in records(sheet.data, self.layout):
+            if fields[8] == 1 and sheet.data[at + HEADER_SIZE] < 2:
                 continue
-            name, version = self._plain_name(data, at, fields)
+            record = _Record(sheet, at, fields, parts)
+            name, version = self._plain_name(record)
             newest[name] = max(version, newest.get(name, 0))
-            found.append((name, version, self._node(base + at, data, at, fields, parts, 0, 0, None, inside)))
+            found.append((name, version, self._node(record, 0, 0, None, inside)))
         for name, version, node in found:
             yield name if version == newest[name] else f"{name};{version}", node
 
-    def _plain_name(self, data: bytes, at: int, fields: Fields) -> tuple[str, int]:
-        raw = data[at + HEADER_SIZE : at + HEADER_SIZE + fields[8]]
-        if fields[5] & DIRECTORY:
+    def _plain_name(self, record: _Record) -> tuple[str, int]:
+        raw, flags = identifier(record.sheet.data, record.at, record.fields), record.fields[5]
+        if flags & DIRECTORY:
             return self.names.decode(raw), 0
         name, version = self.names.file_name(raw)
-        return (_ASSOCIATED_PREFIX + name if fields[5] & ASSOCIATED else name), version
+        return (_ASSOCIATED_PREFIX + name if flags & ASSOCIATED else name), version
 
-    def _is_empty(self, node: Node) -> bool:
-        """Whether nothing would be shown of this directory: its entries, if any, are shown where they belong."""
+    def _is_relocation_room(self, node: Node, raw: bytes) -> bool:
+        """Whether this is the directory that writers move deep directories to, and holds nothing else."""
+        if raw not in RELOCATION_NAMES or not isinstance(node, IsoDirectory):
+            return False
         try:
-            return isinstance(node, IsoDirectory) and next(iter(self.scan(node)), None) is None
+            return next(iter(self.scan(node)), None) is None
         except ImageError:
             return False
-
-

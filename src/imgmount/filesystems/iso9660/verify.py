@@ -10,7 +10,8 @@ from typing import Final
 from imgmount.errors import ImageError
 from imgmount.filesystems.iso9660.descriptors import NAME, Descriptor
 from imgmount.filesystems.iso9660.nodes import IsoDirectory
-from imgmount.filesystems.iso9660.records import DIRECTORY, HEADER_SIZE, PathEntry, identifier, records, section
+from imgmount.filesystems.iso9660.records import DIRECTORY, Fields, PathEntry, identifier, records, section
+from imgmount.filesystems.iso9660.tree import Tree
 from imgmount.filesystems.iso9660.volume import PLAIN, VIEWS, Iso9660
 
 MAX_PROBLEMS: Final = 100
@@ -57,19 +58,21 @@ def _record_problems(root: IsoDirectory, view: str, extents: set[int]) -> Iterat
             yield f"{NAME}: {view}:{path}: directory of {size} bytes, the image has {len(data)}"
         for at, fields, parts in records(data, tree.layout):
             name = path + tree.names.decode(identifier(data, at, fields))
-            where = f"at {tree.offset(start) + at:#x}"
-            for what, offset in _BOTH_PAIRS:
-                if data[at + offset : at + offset + 4] != data[at + offset + 4 : at + offset + 8][::-1]:
-                    yield f"{NAME}: {view}:{name!r}: the two halves of its {what} disagree, {where}"
-            if fields[8] == 1 and data[at + HEADER_SIZE] < 2:
-                continue
-            for part in map(section, parts or (fields,)):
-                if part.size and not 0 <= tree.offset(part.start) <= tree.device.size - part.size:
-                    yield f"{NAME}: {view}:{name!r}: {part.size} bytes at block {part.start} lie outside the image, {where}"
+            label = f"{NAME}: {view}:{name!r} (record at {tree.offset(start) + at:#x})"
+            yield from (f"{label}: {problem}" for problem in _one_record(tree, data, at, parts or (fields,)))
             child = section(fields)
             if fields[5] & DIRECTORY and child.size and child.start not in extents:
                 extents.add(child.start)
                 queue.append((f"{name}/", child.start, child.size))
+
+
+def _one_record(tree: Tree, data: bytes, at: int, parts: tuple[Fields, ...]) -> Iterator[str]:
+    for what, offset in _BOTH_PAIRS:
+        if data[at + offset : at + offset + 4] != data[at + offset + 4 : at + offset + 8][::-1]:
+            yield f"the two halves of its {what} disagree"
+    for part in map(section, parts):
+        if part.size and not 0 <= tree.offset(part.start) <= tree.device.size - part.size:
+            yield f"{part.size} bytes at block {part.start} lie outside the image"
 
 
 def _path_table_problems(volume: Iso9660, view: str, descriptor: Descriptor, extents: set[int]) -> Iterator[str]:
