@@ -32,6 +32,7 @@ PARTITIONS: Final = (
 )
 
 FILESYSTEMS: Final = (
+    _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {

@@ -75,16 +75,26 @@ def amiga_time_ns(days: int, minutes: int, ticks: int) -> int:
     return _local_ns(moment) + ticks % 50 * (NS // 50)
 
 
+_UNIX_EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+
+
+@lru_cache(4096)
+def _iso_day(date: bytes) -> int | None:
+    """Seconds from 1970 to a day of three bytes; None where there is no such day."""
+    try:
+        return (datetime(1900 + date[0], date[1], date[2], tzinfo=UTC).toordinal() - _UNIX_EPOCH_DAY) * 86400
+    except ValueError:
+        return None
+
+
 @lru_cache(4096)
 def iso_time_ns(raw: bytes) -> int:
     """ISO 9660 9.1.5: seven bytes, years since 1900 and quarters of an hour east of UTC; 0 where void."""
-    year, month, day, hour, minute, second, zone = raw[:7]
-    quarters = zone - 256 if zone > 127 else zone
-    try:
-        moment = datetime(1900 + year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
+    day = _iso_day(raw[:3])  # few days, many times: a third of what a datetime of each would cost
+    hour, minute, second, zone = raw[3:7]
+    if day is None or hour > 23 or minute > 59 or second > 59:
         return 0
-    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS
+    return (day + hour * 3600 + minute * 60 + second - (zone - 256 if zone > 127 else zone) * 900) * NS
 
 
 @lru_cache(4096)

@@ -1,0 +1,30 @@
+"""ISO 9660 (ECMA-119) and High Sierra, with Joliet, Rock Ridge and zisofs. Not UDF, which shares discs with it.
+
+``volume`` reads the descriptors and finds the roots, ``tree`` turns directory records into ``nodes``; ``records`` and ``susp``
+know the bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Format, Kind, Match
+from imgmount.filesystems.iso9660.descriptors import NAME, is_udf_bridge
+from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
+
+
+def probe(device: BlockDevice) -> Match:
+    """Certain, but on bridge discs the UDF tree is the complete one."""
+    return Match.LIKELY if is_udf_bridge(device) else Match.CERTAIN
+
+
+FORMAT: Final = Format(
+    name=NAME,
+    title="ISO 9660, Joliet, Rock Ridge",
+    kind=Kind.FILESYSTEM,
+    open=Iso9660,
+    probe=probe,
+    limits="no Rock Ridge sparse files",
+    views=VIEWS,
+)
