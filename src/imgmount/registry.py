@@ -32,6 +32,7 @@ PARTITIONS: Final = (
 )
 
 FILESYSTEMS: Final = (
+    _entry("fat"),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {
