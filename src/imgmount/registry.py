@@ -29,6 +29,8 @@ CONTAINERS: Final = (
 )
 
 PARTITIONS: Final = (
+    _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
+    _entry("mbr", (510, b"\x55\xaa")),
 )
 
 FILESYSTEMS: Final = (
