@@ -60,7 +60,7 @@ def _copies(volume: FatVolume) -> Iterator[str]:
                 break
             if first != other:
                 at = start + next(index for index in range(size) if first[index] != other[index])
-                yield f"FAT 0 and FAT {copy} differ, first at cluster {at * 8 // bpb.bits}"
+                yield f"FAT 0 and FAT {copy} differ, first about cluster {at * 8 // bpb.bits}"
                 break
 
 
