@@ -29,9 +29,12 @@ CONTAINERS: Final = (
 )
 
 PARTITIONS: Final = (
+    _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
+    _entry("mbr", (510, b"\x55\xaa")),
 )
 
 FILESYSTEMS: Final = (
+    _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
 )
 
