@@ -19,6 +19,8 @@ class Piece(NamedTuple):
 
     decompressor: Callable[[], Any]
     feed: Iterable[bytes]
+    has_end: bool = True  # the decompressor sees where it ends: not so for an xz block
+    damaged: bool = False  # known to end in an error: what comes before that is all there is
 
 
 class PieceDecoder:
@@ -29,27 +31,30 @@ class PieceDecoder:
         self._pieces = iter(pieces)
         self._error = error
         self._decompressor: Any = None
+        self._piece = Piece(object, ())
         self._feed: Iterator[bytes] = iter(())
 
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes; fewer only at the end. Raises ``FormatError`` where the data cannot be decoded."""
         parts = []
-        while size and (part := self._some(size)):
+        while size and (part := self.some(size)):
             parts.append(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> None:
         """Check what follows the last byte: checksums. Raises ``FormatError``, also where there is another byte."""
-        if self._some(1):
+        if not self._piece.damaged and self.some(1):
             raise FormatError(self._fmt, "more data than its size says")
 
-    def _some(self, limit: int) -> bytes:
-        """At least one byte and at most ``limit``; none at the end."""
+    def some(self, limit: int) -> bytes:
+        """At least one byte and at most ``limit``; none at the end. Raises ``FormatError``."""
         while self._decompressor is not None or self._next_piece():
             data = next(self._feed, b"") if self._decompressor.needs_input else b""
             if not data and self._decompressor.needs_input:
-                self._decompressor = None  # the piece is used up; whether it was whole, its size shows
+                self._decompressor = None
+                if self._piece.has_end:
+                    raise FormatError(self._fmt, "the data is cut short")
                 continue
             try:
                 decoded: bytes = self._decompressor.decompress(data, limit)
@@ -65,7 +70,7 @@ class PieceDecoder:
         piece = next(self._pieces, None)
         if piece is None:
             return False
-        self._decompressor, self._feed = piece.decompressor(), iter(piece.feed)
+        self._piece, self._decompressor, self._feed = piece, piece.decompressor(), iter(piece.feed)
         return True
 
 
@@ -79,7 +84,7 @@ def measure(decoder: PieceDecoder, step: int = 1 << 20) -> tuple[int, FormatErro
     """How many bytes ``decoder`` gives, and the error that ended it, if one did. Decodes all of them, keeps none."""
     size = 0
     try:
-        while part := decoder.read(step):
+        while part := decoder.some(step):
             size += len(part)
     except FormatError as exc:
         return size, exc

@@ -42,7 +42,7 @@ class LzmaDevice(PieceDevice):
 
     def _piece(self, index: int) -> Piece:
         decompressor = partial(lzma.LZMADecompressor, lzma.FORMAT_ALONE, memlimit=MEMORY_LIMIT)
-        return Piece(decompressor, feed(self._file, index, self._file.size))
+        return Piece(decompressor, feed(self._file, index, self._file.size), damaged=bool(self._problem))
 
     def verify(self) -> Iterator[str]:
         if self._problem:

@@ -67,7 +67,7 @@ class XzDevice(PieceDevice):
         super().__init__(size, starts, cache)
 
     def _piece(self, index: int) -> Piece:
-        return Piece(_decompressor, self._feed(index))
+        return Piece(_decompressor, self._feed(index), has_end=False)
 
     def _feed(self, index: int) -> Iterator[bytes]:
         yield self._file.read_exactly(self._headers[index], HEADER_SIZE, "xz")
@@ -91,7 +91,7 @@ class UnindexedXzDevice(PieceDevice):
         super().__init__(size, array("Q", [0]), cache)
 
     def _piece(self, index: int) -> Piece:
-        return Piece(_decompressor, feed(self._file, index, self._file.size))
+        return Piece(_decompressor, feed(self._file, index, self._file.size), damaged=True)
 
     def verify(self) -> Iterator[str]:
         yield self._problem

@@ -58,6 +58,7 @@ class ZstdDevice(PieceDevice):
         self.error = self._zstd.ZstdError
         self._file = file
         self._problems: list[str] = []
+        self._damaged: set[int] = set()  # frames that do not decode to their end, and do not state their size
         table = _seek_table(file)
         frames = table or self._walk()
         self._offsets = array("Q", [frame.offset for frame in frames])
@@ -91,11 +92,13 @@ class ZstdDevice(PieceDevice):
             return frame.decoded
         size, error = measure(PieceDecoder(self.fmt, [self._piece(index)], self.error))
         if error:
+            self._damaged.add(index)
             self._problems.append(f"frame {index + 1}: {error}: {size} bytes decode")
         return size
 
     def _piece(self, index: int) -> Piece:
-        return Piece(self._zstd.ZstdDecompressor, feed(self._file, self._offsets[index], self._ends[index]))
+        coded = feed(self._file, self._offsets[index], self._ends[index])
+        return Piece(self._zstd.ZstdDecompressor, coded, damaged=index in self._damaged)
 
     def info(self) -> Mapping[str, str]:
         return self._facts
