@@ -111,7 +111,8 @@ class ChunkedDevice(BlockDevice):
         self.block_size = block_size
         self._cache = cache
         self._serial = cache.enroll()
-        self._ahead = max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)
+        fitting = cache.capacity // block_size - 1  # more would push out the chunk that is being read
+        self._ahead = max(0, min(fitting, max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)))
 
     @abstractmethod
     def _read_chunk(self, index: int) -> bytes:

@@ -19,7 +19,7 @@ class FolderSiblings:
     """Regular files in the image's own folder. ``opened`` lists every one that was used."""
 
     def __init__(self, image: Path) -> None:
-        self.folder = image.resolve().parent
+        self.folder = Path(os.path.realpath(image)).parent  # Path.resolve() raises RuntimeError for a loop of links
         self.opened: list[Path] = []
         self._devices: dict[Path, FileDevice] = {}
 
