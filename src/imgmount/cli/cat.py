@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
         image.context.cache.start()
         for name in args.paths:
             path, node = resolve(vfs, name)
-            content = as_file(node, path or "/").open()
-            for offset in range(0, content.size, READ_SIZE):
-                sys.stdout.buffer.write(content.pread(offset, READ_SIZE))
+            with as_file(node, path or "/").open() as content:
+                for offset in range(0, content.size, READ_SIZE):
+                    sys.stdout.buffer.write(content.pread(offset, READ_SIZE))
         sys.stdout.buffer.flush()
     return 0

@@ -178,16 +178,16 @@ class Extraction:
         if stat.nlink > 1 and inode in self._links:
             self._hard_link(self._links[inode], parent, name)
             return
-        content = node.open()
-        fd = os.open(name, _NEW_FILE, s.S_IRUSR | s.S_IWUSR, dir_fd=parent)
-        try:
-            self._copy(content, fd, path)
-            self._stamp(fd, stat)
-        except BaseException:
-            os.unlink(name, dir_fd=parent)  # half a file would look like a whole one
-            raise
-        finally:
-            os.close(fd)
+        with node.open() as content:
+            fd = os.open(name, _NEW_FILE, s.S_IRUSR | s.S_IWUSR, dir_fd=parent)
+            try:
+                self._copy(content, fd, path)
+                self._stamp(fd, stat)
+            except BaseException:
+                os.unlink(name, dir_fd=parent)  # half a file would look like a whole one
+                raise
+            finally:
+                os.close(fd)
         if stat.nlink > 1:
             self._links[inode] = path
 

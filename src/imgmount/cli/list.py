@@ -5,28 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final
 
 from imgmount.cli.text import for_stdout
 
 SUMMARY: Final = "List the images that are mounted now."
 PROGRAMS: Final = ("imgmount", "mount.imgmount", "mount.fuse.imgmount")
-TYPES: Final = ("fuse.imgmount", "imgmount")
-MOUNTINFO: Final = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
 PROC: Final = Path("/proc")
-_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
-
-
-class Mount(NamedTuple):
-    """A live mount. ``pid`` is the process that serves it, where that can be told."""
-
-    image: str
-    mountpoint: str
-    options: tuple[str, ...]
-    pid: int | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,40 +22,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line a mount: image, mount point, process, options."""
+    """Print one line a mount."""
     mounts = live_mounts()
     if args.json:
-        print(json.dumps([mount._asdict() for mount in mounts], indent=2))
+        print(json.dumps(mounts, indent=2))
         return 0
     for mount in mounts:
-        print(
-            for_stdout(f"{mount.image} on {mount.mountpoint} ({','.join(mount.options)})")
-            + (f" pid {mount.pid}" if mount.pid else "")
-        )
+        pid = f" pid {mount['pid']}" if mount["pid"] else ""
+        print(for_stdout(f"{mount['image']} on {mount['mountpoint']} ({','.join(mount['options'])})") + pid)
     return 0
 
 
-def live_mounts() -> list[Mount]:
-    """Every mount of ours in this mount namespace, oldest first."""
-    mounts = list(parse_mountinfo(MOUNTINFO.read_bytes()))
-    servers = dict(_servers()) if mounts else {}
-    return [mount._replace(pid=servers.get(mount.mountpoint)) for mount in mounts]
+def live_mounts() -> list[dict[str, Any]]:
+    """Every mount of ours, oldest first: image, mountpoint, options, and pid, which is None where it cannot be told."""
+    from imgmount.fuse.mountpoint import mounts
 
-
-def parse_mountinfo(table: bytes) -> Iterator[Mount]:
-    """Our mounts in the text of a mountinfo file."""
-    for line in table.split(b"\n"):
-        left, dash, right = line.partition(b" - ")  # optional fields end here; a dash in a path is not a field of its own
-        if not dash:
-            continue
-        here, (kind, source, more) = left.split(b" "), right.split(b" ")
-        if _text(kind) in TYPES:
-            options = dict.fromkeys([*_text(here[5]).split(","), *_text(more).split(",")])
-            yield Mount(_text(source), _text(here[4]), tuple(options))
-
-
-def _text(field: bytes) -> str:
-    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field))
+    found = list(mounts())
+    servers = dict(_servers()) if found else {}
+    return [
+        {
+            "image": mount.source,
+            "mountpoint": str(mount.target),
+            "options": list(mount.options),
+            "pid": servers.get(str(mount.target)),
+        }
+        for mount in found
+    ]
 
 
 def _servers() -> Iterator[tuple[str, int]]:

@@ -68,8 +68,11 @@ def parser_for(name: str) -> Parser:
 
 def run_command(name: str, argv: Sequence[str], **more: object) -> int:
     """Parse ``argv`` and run the command; ``more`` is added to what the parser found."""
-    args = parser_for(name).parse_args(list(argv))
+    parser = parser_for(name)
+    args = parser.parse_args(list(argv))
     vars(args).update(more)
+    if name == "mount":
+        args = _with_mount_options(parser, args, list(argv), more)
     _subject.append(str(args.image or ""))
     from imgmount.cli.log import configure
 
@@ -88,6 +91,17 @@ other commands: imgmount {{{",".join(COMMANDS)}}} ...
 An image that is called like a command is ./info."""
 
 _subject: Final[list[str]] = []  # the image of the command that runs, for the error line
+
+
+def _with_mount_options(parser: Parser, args: argparse.Namespace, argv: list[str], more: dict[str, object]) -> argparse.Namespace:
+    """``-o fs=joliet`` says the same as ``--fs joliet``: fstab has nothing but ``-o``."""
+    from imgmount.fuse.options import parse
+
+    known = parser.long_options()
+    ours = parse(args.mount_options, known, sloppy=True).ours
+    args = parser.parse_args([*ours, *argv])
+    vars(args).update(more, long_options=known)
+    return args
 
 
 def _module(name: str) -> Command:

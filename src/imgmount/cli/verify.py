@@ -104,10 +104,11 @@ def _tree(volume: Volume, *, read: bool) -> Iterator[str]:
         except ImageError as exc:
             yield f"{path}: {exc}"
             continue
-        if content.size != stat.size:
-            yield f"{path}: {content.size} bytes, where {stat.size} are promised"
-        if read:
-            yield from _unreadable(path, content)
+        with content:
+            if content.size != stat.size:
+                yield f"{path}: {content.size} bytes, where {stat.size} are promised"
+            if read:
+                yield from _unreadable(path, content)
     yield from damage
 
 
