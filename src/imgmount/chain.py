@@ -137,7 +137,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
     """
     path = Path(path)
     siblings = FolderSiblings(path)
-    context = Context(path, siblings, cache or ReadCache(), options or Options())
+    context = Context(path, siblings, ReadCache() if cache is None else cache, options or Options())
     source = open_source(path, siblings)
     layers = [Layer("file", "file", source)]
     try:
