@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
@@ -28,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Copy all that can be copied: 2 if something in the image could not be read, else 1 if something could not be written."""
+    from pathlib import Path
+
     from imgmount.cli.extraction import Extraction
     from imgmount.cli.paths import resolve
     from imgmount.cli.progress import Progress

@@ -13,7 +13,7 @@ _USAGE: Final = "mount.imgmount IMAGE DIR [-sfnvrw] [-t TYPE] [-N NAMESPACE] [-o
 
 def run(argv: list[str]) -> int:
     """Mount as mount(8) asks: 0 when the mount answers."""
-    args = _parser().parse_args(argv)
+    args = _parser().parse_intermixed_args(argv)
     options = [*args.o, *(["ro"] if args.r else [])]
     words = [args.image, args.mountpoint, *(["-o", ",".join(options)] if options else []), *["-v"] * args.verbose]
     if args.f:  # fake: everything but the mount itself

@@ -6,14 +6,13 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 from imgmount.cli.text import for_stdout
 
 SUMMARY: Final = "List the images that are mounted now."
 PROGRAMS: Final = ("imgmount", "mount.imgmount", "mount.fuse.imgmount")
-PROC: Final = Path("/proc")
+PROC: Final = "/proc"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +51,9 @@ def live_mounts() -> list[dict[str, Any]]:
 
 def _servers() -> Iterator[tuple[str, int]]:
     """(mount point, pid) of processes whose command line says that they serve one; a helper's own name is enough."""
-    for entry in PROC.iterdir():
+    from pathlib import Path
+
+    for entry in Path(PROC).iterdir():
         if not entry.name.isdecimal():
             continue
         try:
@@ -66,4 +67,4 @@ def _servers() -> Iterator[tuple[str, int]]:
 
 
 def _is_server(words: list[str]) -> bool:
-    return any(Path(word).name in PROGRAMS for word in words[:3])  # after python -m
+    return any(word.rpartition("/")[2] in PROGRAMS for word in words[:3])  # after python -m

@@ -69,7 +69,7 @@ def parser_for(name: str) -> Parser:
 def run_command(name: str, argv: Sequence[str], **more: object) -> int:
     """Parse ``argv`` and run the command; ``more`` is added to what the parser found."""
     parser = parser_for(name)
-    args = parser.parse_args(list(argv))
+    args = parser.parse_intermixed_args(list(argv))
     vars(args).update(more)
     if name == "mount":
         args = _with_mount_options(parser, args, list(argv), more)
@@ -99,7 +99,7 @@ def _with_mount_options(parser: Parser, args: argparse.Namespace, argv: list[str
 
     known = parser.long_options()
     ours = parse(args.mount_options, known, sloppy=True).ours
-    args = parser.parse_args([*ours, *argv])
+    args = parser.parse_intermixed_args([*ours, *argv])
     vars(args).update(more, long_options=known)
     return args
 

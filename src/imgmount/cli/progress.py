@@ -9,6 +9,7 @@ from typing import Final
 
 from imgmount.cli.text import human, printable
 
+STDERR: Final = 2
 INTERVAL: Final = 0.1  # seconds between two drawings
 BAR_WIDTH: Final = 24
 MIN_NAME: Final = 10
@@ -39,7 +40,7 @@ class Progress:
         bar = "#" * round(share * BAR_WIDTH)
         rate = human(int(self._done / (now - self._started)))
         head = f"\r\x1b[K[{bar:<{BAR_WIDTH}}] {share:4.0%} {human(self._done)}, {rate}/s "
-        room = max(MIN_NAME, os.get_terminal_size(sys.stderr.fileno()).columns - len(head))
+        room = max(MIN_NAME, os.get_terminal_size(STDERR).columns - len(head))
         print(head + printable(name)[-room:], end="", file=sys.stderr, flush=True)
         self._shown = True
 
