@@ -58,6 +58,14 @@ class Volume:
             found = best_match(Kind.FILESYSTEM, self.device)
         return found[1] if found else None
 
+    @property
+    def known_format(self) -> FilesystemFormat | None:
+        """The filesystem's format, None also where it cannot be told: ``problem`` says why."""
+        try:
+            return self.format
+        except ImageError:
+            return None
+
     @cached_property
     def _opened(self) -> Filesystem | ImageError:
         try:
@@ -105,7 +113,7 @@ class Image:
         steps = [layer.name for layer in self.layers]
         if self.table:
             steps.append(f"{self.table}[{len([volume for volume in self.volumes if volume.index])}]")
-        kinds = dict.fromkeys(volume.format.name for volume in self.volumes if volume.format)
+        kinds = dict.fromkeys(fmt.name for volume in self.volumes if (fmt := volume.known_format))
         return " > ".join([*steps, *([", ".join(kinds)] if kinds else [])])
 
     def close(self) -> None:

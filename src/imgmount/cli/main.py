@@ -1,10 +1,178 @@
-"""The command line's entry point."""
+"""The command line's entry points: which command it is, what its failure looks like, where the log goes.
+
+Exit codes: 0 done, 1 the host or the call is at fault, 2 the image is, 32 the mount failed (as a mount helper only), 130 and 141
+interrupted and nobody reads on, as a shell counts SIGINT and SIGPIPE.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+if TYPE_CHECKING:
+    from imgmount.cli.parser import Parser
+
+COMMANDS: Final = ("cat", "extract", "formats", "info", "list", "ls", "verify")
+UNMOUNT: Final = ("-u", "--unmount")
+HELPERS: Final = ("mount.imgmount", "mount.fuse.imgmount")
+
+EXIT_HOST: Final = 1
+EXIT_MOUNT_FAILED: Final = 32  # mount(8)
+EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE: Final = 141
+
+
+class Command(Protocol):
+    """What each module of this folder that is a command offers."""
+
+    SUMMARY: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the options and arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the result is the exit code. Raises ``ImgMountError`` and ``OSError``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code."""
-    raise SystemExit(f"not yet: {argv}")
+    if argv is None:
+        if sys.argv[0].rpartition("/")[2] in HELPERS:
+            return main_helper()
+        argv = sys.argv[1:]
+    return _guarded(lambda: _dispatch(list(argv)))
+
+
+def main_helper(argv: Sequence[str] | None = None) -> int:
+    """Run as ``mount.imgmount``: IMAGE DIR [-sfnvrw] [-t TYPE] [-N NAMESPACE] [-o OPTIONS], as mount(8) calls it."""
+    from imgmount.cli.helper import run
+
+    return _guarded(lambda: run(sys.argv[1:] if argv is None else list(argv)), EXIT_MOUNT_FAILED)
+
+
+def parser_for(name: str) -> Parser:
+    """The parser of a command, or of ``mount`` and ``unmount``."""
+    from imgmount.cli.parser import Parser
+
+    command = _module(name)
+    parser = Parser(_PROGRAMS.get(name, f"imgmount {name}"), command.SUMMARY)
+    if name == "mount":
+        parser.epilog = _EPILOG
+    command.add_arguments(parser)
+    return parser
+
+
+def run_command(name: str, argv: Sequence[str], **more: object) -> int:
+    """Parse ``argv`` and run the command; ``more`` is added to what the parser found."""
+    parser = parser_for(name)
+    args = parser.parse_intermixed_args(list(argv))
+    vars(args).update(more)
+    if name == "mount":
+        args = _with_mount_options(parser, args, list(argv), more)
+    _subject.append(str(args.image or ""))
+    from imgmount.cli.log import configure
+
+    configure(args.verbose, args.log_file)
+    if getattr(args, "password", None) is not None:
+        import logging
+
+        logging.getLogger(__name__).warning("--password shows the password in the list of processes; use --password-file")
+    return _module(name).run(args)
+
+
+_PROGRAMS: Final = {"mount": "imgmount", "unmount": "imgmount -u"}
+_EPILOG: Final = f"""\
+other commands: imgmount {{{",".join(COMMANDS)}}} ...
+                imgmount -u MOUNTPOINT|IMAGE...
+An image that is called like a command is ./info."""
+
+_subject: Final[list[str]] = []  # the image of the command that runs, for the error line
+
+
+def _with_mount_options(parser: Parser, args: argparse.Namespace, argv: list[str], more: dict[str, object]) -> argparse.Namespace:
+    """``-o fs=joliet`` says the same as ``--fs joliet``: fstab has nothing but ``-o``."""
+    from imgmount.fuse.options import parse
+
+    known = parser.long_options()
+    ours = parse(args.mount_options, known, sloppy=True).ours
+    args = parser.parse_intermixed_args([*ours, *argv])
+    vars(args).update(more, long_options=known)
+    return args
+
+
+def _module(name: str) -> Command:
+    return cast("Command", import_module(f"imgmount.cli.{name}"))
+
+
+def _dispatch(argv: list[str]) -> int:
+    if argv[:1] and argv[0] in COMMANDS:
+        return run_command(argv[0], argv[1:])
+    unmount = [word for word in argv if word in UNMOUNT]
+    if unmount:
+        return run_command("unmount", [word for word in argv if word not in UNMOUNT])
+    return run_command("mount", argv)
+
+
+def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
+    """Run ``action``; whatever goes wrong becomes one line and an exit code: ``failure`` if given, except for usage."""
+    _subject.clear()
+    _prepare_stdout()
+    try:
+        code = action()
+        sys.stdout.flush()
+    except SystemExit as exc:  # argparse after --help and --version
+        code = exc.code if isinstance(exc.code, int) else 0
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        code = EXIT_PIPE
+    except Exception as exc:  # the last resort of a program: the user gets a line, not a stack
+        if os.environ.get("IMGMOUNT_DEBUG"):
+            raise
+        from imgmount.cli.parser import UsageError
+
+        code = _explain(exc)
+        if failure is not None and not isinstance(exc, UsageError):
+            code = failure
+    return code
+
+
+def _explain(exc: Exception) -> int:
+    from imgmount.cli.text import complain
+    from imgmount.errors import ImgMountError
+
+    subject = _subject[-1] if _subject else ""
+    if isinstance(exc, ImgMountError):
+        text = str(exc)
+        complain(text if not subject or text.startswith(subject) else f"{subject}: {text}")
+        return exc.exit_code
+    if isinstance(exc, OSError) and exc.strerror:
+        complain(f"{exc.filename if exc.filename is not None else subject}: {exc.strerror}".removeprefix(": "))
+        return EXIT_HOST
+    complain(f"{subject}: internal error, {type(exc).__name__}: {exc}; IMGMOUNT_DEBUG=1 shows where".removeprefix(": "))
+    return EXIT_HOST
+
+
+def _prepare_stdout() -> None:
+    """Names are UTF-8 with undecodable bytes kept, whatever the locale: that is what a mount shows too."""
+    import io
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+
+
+def _abandon_stdout() -> None:
+    """Nobody reads it: what is left in the buffer must not raise again when Python ends."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError):
+        pass  # not a real file: a test's

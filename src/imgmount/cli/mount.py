@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from pathlib import Path
+from typing import Final
+
+from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+
+SUMMARY: Final = "Mount a disk image as files."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,24 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mount options, separated by commas: allow_other, uid=N, gid=N, umask=M... and the long options of this command",
     )  # fmt: skip
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
-    parser.add_argument("--raw", action="store_const", const="raw", dest="view", help="the same as --view raw")
+    add_view_arguments(parser)
+    add_image_arguments(parser)
+    parser.set_defaults(sloppy=False, long_options=frozenset())  # what main finds out for us
 
 
 def run(args: argparse.Namespace) -> int:
     """Mount; 0 when the mount answers (in the foreground: when it has ended in good order)."""
-    from imgmount.chain import open_image
-    from imgmount.cli.options import make_cache, make_options
+    from pathlib import Path
+
     from imgmount.fuse import mountpoint
     from imgmount.fuse.options import parse
     from imgmount.fuse.session import Session, raise_read_ahead
-    from imgmount.vfs.tree import View, build_vfs
 
     path = Path(args.image)
-    options = parse(args.mount_options, frozenset())
-    image = open_image(path, make_options(args), make_cache(args))
-    vfs = build_vfs(image, View(args.view))
-    for note in vfs.notes:
-        print(f"imgmount: {path}: {note}", file=sys.stderr)
+    options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
+    image = open_from(args)
+    vfs = vfs_from(args, image)
     target = Path(os.path.abspath(args.mountpoint or mountpoint.default_target(path)))  # noqa: PTH100  keeps symlinks
     created = mountpoint.prepare(target)
     session = Session(image, path.resolve(), vfs, target, options, created)

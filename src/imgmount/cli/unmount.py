@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import Final
 
+SUMMARY: Final = "Unmount images, by their mount points or by their own names."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of unmounting."""
@@ -14,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Unmount each; the first failure is raised after all were tried."""
+    from pathlib import Path
+
     from imgmount.errors import MountError
     from imgmount.fuse import mountpoint
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -99,6 +99,14 @@ class Described(Protocol):
         """Facts in the field's own words."""
 
 
+@runtime_checkable
+class Verifiable(Protocol):
+    """A device that stores something about itself that can be checked: checksums, backup tables."""
+
+    def verify(self) -> Iterable[str]:
+        """Check it; each item is one problem, in one line."""
+
+
 def certain(_: BlockDevice) -> Match:
     """The probe of a format whose magic alone is proof."""
     return Match.CERTAIN
@@ -109,7 +117,8 @@ class Format(Generic[T_co]):
     """One format. The last line of its module is ``FORMAT: Final = Format(...)``; its magics stand in ``registry.py``.
 
     ``probe`` is asked only where a magic matched, or always if the format has none; it reads through ``pread`` alone and
-    ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read.
+    ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
+    the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
     """
 
     name: str
@@ -119,6 +128,8 @@ class Format(Generic[T_co]):
     probe: Callable[[BlockDevice], Match] = certain
     limits: str = ""
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
+    extra: str = ""  # the optional part of the package that it needs: "crypto"
+    second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 
     def answers_to(self, name: str) -> bool:
         """Whether ``name`` is this format or one of its views."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 MAX_NAME_BYTES: Final = 255
 _FORBIDDEN = str.maketrans({"/": "\u2215", "\0": "\u2400"})  # DIVISION SLASH, SYMBOL FOR NULL
+_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for undecodable bytes
 
 
 def safe_name(raw: str, taken: set[str]) -> str:
-    """``raw`` without ``/`` and NUL, not ``.``, ``..`` or empty, at most 255 bytes of UTF-8, and not in ``taken``.
+    """``raw`` without ``/`` and NUL, not ``.``, ``..`` or empty, fit for UTF-8, at most 255 bytes of UTF-8, and not in ``taken``.
 
     A second ``a.txt`` becomes ``a (1).txt``.
     """
@@ -18,6 +20,8 @@ def safe_name(raw: str, taken: set[str]) -> str:
         name = name.translate(_FORBIDDEN)
     if name in ("", ".", ".."):
         name = "_" * max(1, len(name))
+    if not name.isascii():
+        name = _LONE_SURROGATE.sub("\ufffd", name)
     if len(name) > MAX_NAME_BYTES // 4:
         name = _shorten(name, MAX_NAME_BYTES)
     return name if name not in taken else _unique(name, taken)

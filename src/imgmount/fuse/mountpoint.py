@@ -24,17 +24,19 @@ class Mount:
 
     source: str
     target: Path
-    options: str
+    options: tuple[str, ...]
     device: str
 
 
 def mounts() -> Iterator[Mount]:
     """Every live imgmount mount, oldest first: proc(5), mountinfo."""
-    for line in MOUNTINFO.read_text("utf-8", "surrogateescape").splitlines():
+    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):  # a name may hold any other line end
         ours, _, theirs = line.partition(" - ")
-        fields, (fstype, source, *_) = ours.split(" "), theirs.split(" ")
-        if fstype == FSTYPE:
-            yield Mount(_unescape(source), Path(_unescape(fields[4])), fields[5], fields[2])
+        if not theirs.startswith(f"{FSTYPE} "):
+            continue
+        fields, (_, source, more) = ours.split(" "), theirs.split(" ", 2)
+        options = dict.fromkeys(_unescape(f"{fields[5]},{more}").split(","))
+        yield Mount(_unescape(source), Path(_unescape(fields[4])), tuple(options), fields[2])
 
 
 def _unescape(field: str) -> str:

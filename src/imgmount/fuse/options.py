@@ -34,10 +34,10 @@ class MountOptions:
     umask: int | None = None
 
 
-def parse(texts: Sequence[str], known: frozenset[str]) -> MountOptions:
+def parse(texts: Sequence[str], known: frozenset[str], *, sloppy: bool = False) -> MountOptions:
     r"""Sort the options of all ``-o`` arguments; ``known`` are the long options of the command line.
 
-    A comma inside a value is written ``\,``. Raises ``MountError`` that names an option that nobody knows.
+    A comma inside a value is written ``\,``. Raises ``MountError`` that names an option that nobody knows, if not ``sloppy``.
     """
     result = MountOptions()
     for option in (option for text in texts for option in split(text) if option):
@@ -50,7 +50,7 @@ def parse(texts: Sequence[str], known: frozenset[str]) -> MountOptions:
             setattr(result, name, _number(name, value))
         elif name.replace("_", "-") in known:
             result.ours.append(f"--{name.replace('_', '-')}{equals}{value}")
-        else:
+        elif not sloppy:
             raise MountError(f"unknown mount option {option!r}")
     return result
 

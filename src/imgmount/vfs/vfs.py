@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import ENOENT
 from typing import Final
 
 from imgmount.core.node import Directory, Listing, Node, as_directory
+from imgmount.errors import ImageError
 
 log = logging.getLogger(__name__)
 
 MAX_ENTRIES: Final = 20_000  # kept in memory: about 8 MB
+MAX_DEPTH: Final = 500  # of a walk: paths deeper than about 2000 cannot be named anyway
 SPACE_BITS: Final = 48  # of an inode number; the volume's number stands above them
+
+Problem = Callable[[str, ImageError], None]  # called with the path that is damaged
 
 
 class Vfs:
@@ -74,10 +78,40 @@ class Vfs:
         """A number for the node at ``path``, the same in every mount; 0 is not used."""
         return (self.space(path) | node.id) + 1
 
-    def walk(self, path: str = "") -> Iterator[tuple[str, Node]]:
-        """(path, node) of everything below the directory at ``path``, parents first. Damage is logged and passed over."""
-        for name, node in self.listing(path).nodes.items():
-            below = f"{path}/{name}"
+    def walk(self, path: str = "", problem: Problem | None = None) -> Iterator[tuple[str, Node]]:
+        """(path, node) of everything below the directory at ``path``, parents first.
+
+        A directory that holds itself is not entered again. Damage goes to ``problem(path, error)``, or to the log.
+        """
+        problem = problem or _log_problem
+        root = as_directory(self.find(path), path)
+        ancestors = [self.inode(path, root)]
+        levels = [_reported(path, root, problem)]
+        while levels:
+            below, node = next(levels[-1], ("", None))
+            if node is None:
+                levels.pop()
+                ancestors.pop()
+                continue
             yield below, node
             if isinstance(node, Directory):
-                yield from self.walk(below)
+                inode = self.inode(below, node)
+                if inode in ancestors:
+                    problem(below, ImageError("a directory that holds itself"))
+                elif len(levels) == MAX_DEPTH:
+                    problem(below, ImageError(f"a directory {MAX_DEPTH} levels deep: its content is left out"))
+                else:
+                    ancestors.append(inode)
+                    levels.append(_reported(below, node, problem))
+
+
+def _reported(path: str, directory: Directory, problem: Problem) -> Iterator[tuple[str, Node]]:
+    listing = directory.listing()
+    if listing.damage is not None:
+        problem(path, listing.damage)
+    for name, node in listing.nodes.items():
+        yield f"{path}/{name}", node
+
+
+def _log_problem(path: str, error: ImageError) -> None:
+    log.warning("%s: %s", path or "/", error)

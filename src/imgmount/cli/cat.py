@@ -1,0 +1,37 @@
+"""``imgmount cat``: files of an image to standard output."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Final
+
+from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+
+SUMMARY: Final = "Write files of an image to standard output."
+READ_SIZE: Final = 1 << 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """IMAGE and PATHs."""
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="as ls shows it: /p1/dir/file")
+    add_view_arguments(parser)
+    add_image_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Stop at the first file that cannot be read: what follows would look like its continuation."""
+    from imgmount.cli.paths import resolve
+    from imgmount.core.node import as_file
+
+    with open_from(args) as image:
+        vfs = vfs_from(args, image)
+        image.context.cache.start()
+        for name in args.paths:
+            path, node = resolve(vfs, name)
+            with as_file(node, path or "/").open() as content:
+                for offset in range(0, content.size, READ_SIZE):
+                    sys.stdout.buffer.write(content.pread(offset, READ_SIZE))
+        sys.stdout.buffer.flush()
+    return 0

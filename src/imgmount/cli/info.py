@@ -1,0 +1,112 @@
+"""``imgmount info``: what an image is made of. The JSON is described in docs/info-json.md and only ever grows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from imgmount.cli.options import add_image_arguments, open_from
+from imgmount.cli.text import both_sizes, printable
+
+if TYPE_CHECKING:
+    from imgmount.chain import Image, Volume
+    from imgmount.core.device import BlockDevice
+
+SUMMARY: Final = "Say what an image is made of: containers, partitions, filesystems."
+SCHEMA: Final = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """IMAGE."""
+    parser.add_argument("image", metavar="IMAGE")
+    parser.add_argument("--json", action="store_true", help="the same as an object; docs/info-json.md")
+    add_image_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the facts."""
+    with open_from(args) as image:
+        facts = describe(image)
+    print(json.dumps(facts, indent=2) if args.json else "\n".join(_lines(facts)))
+    return 0
+
+
+def describe(image: Image) -> dict[str, Any]:
+    """The facts as plain values."""
+    return {
+        "schema": SCHEMA,
+        "image": str(image.path),
+        "chain": str(image),
+        "layers": [
+            {"name": layer.name, "title": layer.title, "size": layer.device.size, "info": _info(layer.device)}
+            for layer in image.layers
+        ],
+        "partition_table": image.table or None,
+        "volumes": [_volume(volume, image) for volume in image.volumes],
+        "files": [str(path) for path in image.siblings.opened if path != image.path.resolve()],
+    }
+
+
+def _volume(volume: Volume, image: Image) -> dict[str, Any]:
+    filesystem = None
+    if volume.problem is None and volume.format is not None:
+        opened = volume.filesystem
+        fmt = volume.format
+        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "info": dict(opened.info())}
+    return {
+        "index": volume.index,
+        "name": volume.name,
+        "kind": volume.partition.kind,
+        "label": volume.partition.name,
+        "offset": _offset(volume.device, image.disk),
+        "size": volume.device.size,
+        "filesystem": filesystem,
+        "problem": str(volume.problem) if volume.problem else None,
+    }
+
+
+def _offset(device: BlockDevice, disk: BlockDevice) -> int | None:
+    from imgmount.core.slices import Slice
+
+    if device is disk:
+        return 0
+    return device.offset if isinstance(device, Slice) and device.device is disk else None
+
+
+def _info(device: BlockDevice) -> dict[str, str]:
+    from imgmount.core.format import Described
+
+    return dict(device.info()) if isinstance(device, Described) else {}
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    yield printable(facts["chain"])
+    for layer in facts["layers"]:
+        yield printable(f"{layer['name']}: {layer['title']}, {both_sizes(layer['size'])}")
+        yield from _indented(layer["info"])
+    if facts["partition_table"]:
+        yield f"partition table: {facts['partition_table']}"
+    for volume in facts["volumes"]:
+        yield from _volume_lines(volume)
+    for path in facts["files"]:
+        yield f"also opened: {printable(path)}"
+
+
+def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
+    where = f" at {volume['offset']:#x}" if volume["offset"] else ""
+    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"])) if text)
+    yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
+    if volume["problem"]:
+        yield f"  {printable(volume['problem'])}"
+    if volume["filesystem"]:
+        filesystem = volume["filesystem"]
+        yield printable(f"  {filesystem['name']}: {filesystem['title']}")
+        label = {"label": filesystem["label"]} if filesystem["label"] else {}
+        yield from _indented(label | filesystem["info"], "    ")
+
+
+def _indented(info: Mapping[str, str], indent: str = "  ") -> Iterator[str]:
+    for name, value in info.items():
+        yield f"{indent}{printable(f'{name}: {value}')}"

@@ -1,0 +1,176 @@
+"""The options that say how an image is to be read. Every command that opens one takes all of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from imgmount.cli.parser import UsageError
+from imgmount.errors import MountError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from imgmount.chain import Image
+    from imgmount.core.cache import ReadCache
+    from imgmount.core.format import Options
+    from imgmount.vfs.vfs import Vfs
+
+VIEWS: Final = ("tree", "raw", "all")  # the values of vfs.tree.View, which takes 30 ms to import
+KEY_SIZES: Final = (16, 32)  # AES-128 and AES-256; a key of another length is given with --key
+MAX_KEY_FILE: Final = 1 << 20
+DEFAULT_CACHE: Final = "64M"
+_SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """What ``make_options`` and ``open_from`` read."""
+    group = parser.add_argument_group("how to read the image")
+    group.add_argument("--container", metavar="FORMAT", help="the outermost container; 'raw' for none")
+    group.add_argument("--partitions", metavar="FORMAT", help="the partition table; 'none' for none")
+    group.add_argument("--fs", metavar="FORMAT", help="the filesystem, or one of its namespaces: 'joliet'")
+    group.add_argument("--encoding", metavar="NAME", help="of names without a declared character set")
+    group.add_argument("--session", metavar="N", type=int, help="of a multisession disc")
+    group.add_argument("--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes")
+    group.add_argument("--password-file", metavar="FILE", help="its first line is the password; '-' is standard input")
+    group.add_argument("--key", metavar="NAME=HEX", action="append", default=[], help="a key that the image needs")
+    group.add_argument("--keys", metavar="FILE|DIR", action="append", default=[], help="NAME=HEX lines, or a folder of NAME.key")
+    group.add_argument("-X", "--extra", metavar="KEY=VALUE", action="append", default=[], help="an option of the format itself")
+    group.add_argument("--cache-size", metavar="SIZE", type=byte_count, default=DEFAULT_CACHE, help="64M by default; K, M, G")
+
+
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--view`` and ``--raw``."""
+    parser.add_argument("--view", choices=VIEWS, default="tree", help="files, raw disks and partitions, or both")
+    parser.add_argument("--raw", dest="view", action="store_const", const="raw", help="the same as --view raw")
+
+
+def byte_count(text: str) -> int:
+    """``64M`` as a number of bytes. Raises ``ArgumentTypeError``."""
+    number = text.rstrip("KMGkmg")
+    suffix = text[len(number) :].upper()
+    if not (number.isascii() and number.isdecimal()) or suffix not in _SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: 64M")
+    return int(number) << _SUFFIXES[suffix]
+
+
+def make_options(args: argparse.Namespace) -> Options:
+    """What the user asked for. Raises ``MountError``."""
+    from pathlib import Path  # 5 ms that --help does without
+
+    from imgmount.core.format import Options
+
+    keys: dict[str, bytes] = {}
+    for source in args.keys:
+        keys.update(_key_source(Path(source)))
+    keys.update(_key(text) for text in args.key)
+    return Options(
+        container=args.container,
+        partitions=args.partitions,
+        fs=args.fs,
+        encoding=_encoding(args.encoding),
+        session=args.session,
+        password=_password(args),
+        keys=keys,
+        extra=dict(_pair(text, "--extra", "KEY=VALUE") for text in args.extra),
+    )
+
+
+def make_cache(args: argparse.Namespace) -> ReadCache:
+    """A cache of the size asked for."""
+    from imgmount.core.cache import ReadCache
+
+    return ReadCache(args.cache_size)
+
+
+def open_from(args: argparse.Namespace) -> Image:
+    """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``."""
+    from imgmount.chain import open_image
+
+    return open_image(args.image, make_options(args), make_cache(args))
+
+
+def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:
+    """The view that ``args`` names; what is served raw, and why, goes to the log. Raises ``ImageError``."""
+    import logging
+
+    from imgmount.vfs.tree import View, build_vfs
+
+    vfs = build_vfs(image, View(args.view))
+    for note in vfs.notes:
+        logging.getLogger(__name__).warning("%s: %s", image.path, note)
+    return vfs
+
+
+def _encoding(name: str | None) -> str | None:
+    if name is not None:
+        try:
+            "".encode(name)
+        except LookupError:
+            raise UsageError(f"--encoding: Python has no encoding called {name!r}") from None
+    return name
+
+
+def _password(args: argparse.Namespace) -> str | None:
+    if args.password is not None:
+        return str(args.password)
+    if args.password_file == "-":  # noqa: S105  not a password
+        return sys.stdin.readline().rstrip("\r\n")
+    if args.password_file is not None:
+        with open(args.password_file, encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123  see above
+            return file.readline().rstrip("\r\n")
+    return os.environ.get("IMGMOUNT_PASSWORD")
+
+
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise UsageError(f"{option}: {text!r} is not {form}")
+    return name.strip(), value
+
+
+def _key(text: str) -> tuple[str, bytes]:
+    name, digits = _pair(text, "--key", "NAME=HEX")
+    try:
+        return name, bytes.fromhex(digits)
+    except ValueError:
+        raise UsageError(f"--key: the value of {name!r} is not hexadecimal") from None
+
+
+def _key_source(path: Path) -> dict[str, bytes]:
+    if path.is_dir():
+        return {file.stem: _key_file(file) for file in sorted(path.glob("*.key")) if file.is_file()}
+    keys = {}
+    for number, line in enumerate(_limited(path).decode("utf-8", "replace").splitlines(), 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            name, digits = _pair(text, "--keys", "NAME=HEX")
+            keys[name] = bytes.fromhex(digits)
+        except (ValueError, UsageError):
+            raise MountError(f"{path}: line {number} is not NAME=HEX") from None
+    return keys
+
+
+def _key_file(path: Path) -> bytes:
+    data = _limited(path)
+    try:
+        decoded = bytes.fromhex(data.decode("ascii"))
+    except ValueError:
+        decoded = b""
+    if len(decoded) in KEY_SIZES:  # first: 32 hexadecimal digits are a key of 16 bytes
+        return decoded
+    if len(data) in KEY_SIZES:
+        return data
+    raise MountError(f"{path}: neither {' nor '.join(map(str, KEY_SIZES))} bytes, nor these in hexadecimal")
+
+
+def _limited(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_KEY_FILE + 1)
+    if len(data) > MAX_KEY_FILE:
+        raise MountError(f"{path}: too long for a file of keys")
+    return data

@@ -1,0 +1,56 @@
+"""argparse with our manners: a usage error is an exception with one line, and every command knows the same general options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Final, NoReturn
+
+from imgmount import __version__
+from imgmount.errors import MountError
+
+DEFAULT_WIDTH: Final = 98
+MIN_WIDTH: Final = 40
+
+
+class UsageError(MountError):
+    """The command line cannot be understood."""
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Told the width, argparse need not import shutil and all its compressors."""
+    try:
+        width = os.get_terminal_size().columns - 2
+    except (OSError, ValueError, AttributeError):  # not a terminal, or none at all
+        width = DEFAULT_WIDTH
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(MIN_WIDTH, width))
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` that raises ``UsageError`` and takes no abbreviations."""
+
+    def __init__(self, prog: str, description: str, usage: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            usage=usage,
+            allow_abbrev=False,
+            formatter_class=_formatter,
+        )
+        self.set_defaults(image=None)
+        self.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
+        self.add_argument("--log-file", metavar="FILE", help="append the log to FILE as well")
+        self.add_argument("--version", action="version", version=f"imgmount {__version__}")
+
+    def long_options(self) -> frozenset[str]:
+        """The names of the options that are more than a letter, without dashes, but for those that print and exit."""
+        return frozenset(
+            name.removeprefix("--")
+            for action in self._actions
+            if not isinstance(action, argparse._HelpAction | argparse._VersionAction)  # noqa: SLF001
+            for name in action.option_strings
+            if name.startswith("--")
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see '{self.prog} --help'")

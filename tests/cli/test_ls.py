@@ -1,0 +1,211 @@
+"""``ls``, ``info``, ``formats`` and ``list``: what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from fake_tree import Fixed, Link, Null, Plain, Torn
+from helpers import FIXTURES
+from imgmount.cli import text
+from imgmount.cli.list import live_mounts
+from imgmount.cli.main import main
+from imgmount.core.node import Directory, Node
+from imgmount.core.slices import MemoryDevice
+from imgmount.fuse import mountpoint
+from made_up import Maker
+
+WUX = str(FIXTURES / "containers/wux/plain/game.wux")
+
+
+def file(number: int, content: bytes = b"", **facts: int) -> Plain:
+    return Plain(number, MemoryDevice(content), **facts)
+
+
+@pytest.fixture
+def path(make: Maker, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    below = Fixed(4, {"inner": file(5, b"12345"), ".hidden": file(6), "deep": Fixed(7, {"end": file(8)})})
+    return make({
+        "a.txt": file(2, b"abc", uid=10, gid=20),
+        "odd\n\x1b\udcff": file(3),
+        "dir": below,
+        "link": Link(9, "dir/deep"),
+        "null": Null(10),
+    })  # fmt: skip
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_names(path: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["ls", path]) == 0
+    assert capfdbinary.readouterr().out == b"a.txt\nodd\n\x1b\xff\ndir\nlink\nnull\n"
+    assert main(["ls", path, "/dir", "-a"]) == 0
+    assert capfdbinary.readouterr().out == b"inner\n.hidden\ndeep\n"
+
+
+def test_a_terminal_gets_no_escapes(path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["ls", path]) == 0
+    assert lines(capsys)[1] == r"odd\n\x1b\xff"
+
+
+def test_long(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "-l", path, "a.txt", "link", "null"]) == 0
+    assert [re.sub(" +", " ", line) for line in lines(capsys)] == [
+        "-rw-r----- 1 10 20 3 2001-01-01 00:00:00 /a.txt",
+        f"lrwxrwxrwx 1 {os.getuid()} {os.getgid()} 8 2001-01-01 00:00:00 /link -> dir/deep",
+        f"crw-rw-rw- 1 {os.getuid()} {os.getgid()} 1, 3 1970-01-01 00:00:00 /null",
+    ]
+
+
+def test_recursive(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "-R", path, "dir"]) == 0
+    assert lines(capsys) == ["/dir:", "inner", "deep", "", "/dir/deep:", "end"]
+
+
+def test_several(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", path, "dir", "a.txt", "link"]) == 0
+    assert lines(capsys) == ["/a.txt", "", "/dir:", "inner", "deep", "", "/dir/deep:", "end"]
+
+
+@pytest.mark.parametrize("name", ["dir/deep/end", "/link/end", "link/../deep/end", "./dir//deep/./end", "../../dir/deep/end"])
+def test_paths_as_in_a_shell(path: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", path, name]) == 0
+    assert lines(capsys) == ["/dir/deep/end"]
+
+
+def test_a_link_to_itself_ends(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cat", make({"loop": Link(2, "loop")}), "loop"]) == 1
+    assert capsys.readouterr().err == "imgmount: loop: Too many levels of symbolic links\n"
+
+
+def test_json(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "-R", "-a", "--json", path]) == 0
+    facts = {entry["path"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert len(facts) == 9
+    assert facts["/a.txt"] == {
+        "path": "/a.txt", "type": "file", "mode": 0o640, "size": 3, "mtime_ns": 978_307_200_123_456_789,
+        "uid": 10, "gid": 20, "nlink": 1, "id": 2,
+    }  # fmt: skip
+    assert facts["/link"]["target"] == "dir/deep"
+    assert facts["/null"]["device"] == [1, 3]
+    assert facts["/odd\n\x1b\udcff"]["type"] == "file"
+
+
+def test_damage_is_told_and_the_rest_listed(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make({"torn": Torn(2, {"kept": file(3), "lost": file(4)}), "whole": file(5)})
+    assert main(["ls", "-R", path]) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["/:", "torn", "whole", "", "/torn:", "kept"]
+    assert err == "imgmount: /torn: fake: the directory is torn, at 0x800\n"
+
+
+def test_a_directory_in_itself_ends(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes: dict[str, Node] = {"file": file(3)}
+    loop = Fixed(2, nodes)
+    nodes["again"] = loop
+    assert main(["ls", "-R", make({"loop": loop})]) == 2
+    assert capsys.readouterr().err == "imgmount: /loop/again: a directory that holds itself\n"
+
+
+def test_a_very_deep_tree_ends(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    deep: Directory = Fixed(10_000, {})
+    for number in range(3000, 2, -1):
+        deep = Fixed(number, {"d": deep})
+    assert main(["ls", "-R", path := make({"d": deep})]) == 2
+    assert "500 levels deep" in capsys.readouterr().err
+    assert main(["ls", path, "/".join("d" * 2900)]) == 0
+
+
+def test_info(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", path]) == 0
+    assert lines(capsys) == [
+        "file > made-up",
+        "file: file, 4.0 KiB (4096 bytes)",
+        "disk: 4.0 KiB (4096 bytes)",
+        "  made-up: made up",
+        "    label: LABEL",
+        "    fact: yes",
+    ]
+
+
+def test_info_as_json(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json", path]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    documented = (Path(__file__).parents[2] / "docs" / "info-json.md").read_text()
+    for name in [*facts, *facts["layers"][0], *facts["volumes"][0], *facts["volumes"][0]["filesystem"]]:
+        assert f"`{name}`" in documented
+    assert facts["volumes"][0]["filesystem"] == {"name": "made-up", "title": "made up", "label": "LABEL", "info": {"fact": "yes"}}
+    assert (facts["schema"], facts["partition_table"], facts["files"]) == (1, None, [])
+
+
+def test_info_names_the_other_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        (tmp_path / f"disk.00{number}").write_bytes(b"x" * 1000)
+    assert main(["info", str(tmp_path / "disk.001")]) == 0
+    said = lines(capsys)
+    assert said[1] == "file: file, 2.9 KiB (3000 bytes)"
+    assert said[-2:] == [f"also opened: {tmp_path}/disk.000", f"also opened: {tmp_path}/disk.002"]
+
+
+def test_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats"]) == 0
+    assert any(re.match("wux +container +Wii U", line) for line in lines(capsys))
+    assert main(["formats", "--json"]) == 0
+    assert {"name", "kind", "title", "limits", "extra"} == set(json.loads(capsys.readouterr().out)[0])
+
+
+def test_the_page_of_formats_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "--markdown"]) == 0
+    page = Path(__file__).parents[2] / "docs" / "formats.md"
+    assert capsys.readouterr().out == page.read_text(), "run: imgmount formats --markdown > docs/formats.md"
+
+
+def test_live_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_bytes(
+        b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+        b"40 22 0:51 / /mnt/a\\040b\\011\\134\xff ro,nosuid,nodev - fuse.imgmount /im\\040age.iso ro,user_id=0,allow_other\n"
+        b"41 22 0:52 / /mnt/\xe2\x80\xa8\r rw - tmpfs none rw\n"
+        b"42 22 0:53 / /mnt/c - d ro master:3 propagate_from:2 - fuse.imgmount /x ro\n"
+    )
+    monkeypatch.setattr(mountpoint, "MOUNTINFO", table)
+    first = live_mounts()[0]
+    assert (first["image"], first["mountpoint"], first["pid"]) == ("/im age.iso", "/mnt/a b\t\\\udcff", None)
+    assert first["options"] == ["ro", "nosuid", "nodev", "user_id=0", "allow_other"]
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0] == first
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["list"]) == 0
+    assert lines(capsys)[0] == r"/im age.iso on /mnt/a b\t\\xff (ro,nosuid,nodev,user_id=0,allow_other)"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 40, "1.0 TiB"), (1 << 75, "32768.0 EiB")],
+)
+def test_sizes(size: int, said: str) -> None:
+    assert text.human(size) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a b", "a b"),
+        ("日本\u3000語", "日本\u3000語"),
+        ("\u202egnp", r"\u202egnp"),
+        ("\x9b", r"\x9b"),
+        ("\U000e0001", r"\U000e0001"),
+    ],
+)
+def test_printable(name: str, shown: str) -> None:
+    assert text.printable(name) == shown
