@@ -1,53 +1,31 @@
-<<<<<<< HEAD
 """A block device as a binary file object, for libraries that want one. It has a position, so each reader takes its own."""
-=======
-"""A block device as a binary file, for libraries that want one."""
->>>>>>> fat
 
 from __future__ import annotations
 
 import io
-<<<<<<< HEAD
 
 from imgmount.core.device import BlockDevice
 
 
 class DeviceFile(io.RawIOBase):
     """A read-only, seekable stream over ``device``. Closing it does not close the device. Reads raise ``ImageError``."""
-=======
-import os
-from typing import TYPE_CHECKING
-
-from imgmount.core.device import BlockDevice
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-
-class DeviceFile(io.RawIOBase):
-    """``device`` with a position. Reading only; closing it leaves the device open."""
->>>>>>> fat
 
     def __init__(self, device: BlockDevice) -> None:
         super().__init__()
         self._device = device
         self._position = 0
 
-<<<<<<< HEAD
     @property
     def mode(self) -> str:
         """What ``open`` would have been asked for; some libraries look."""
         return "rb"
 
-=======
->>>>>>> fat
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
         return True
 
-<<<<<<< HEAD
     def tell(self) -> int:
         return self._position
 
@@ -71,21 +49,3 @@ class DeviceFile(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-=======
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._device.pread(self._position, len(view))
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._device.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"seek to {base + offset}")
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
->>>>>>> fat
