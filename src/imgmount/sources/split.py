@@ -47,10 +47,10 @@ def _part_names(name: str, present: Sequence[str]) -> list[str]:
     if min(parts) > 1:
         return []
     width = min(map(len, numbers))
-    for number in range(min(parts), min(parts) + len(parts)):
-        if number not in parts:
-            raise MissingPartError(f"{stem}{number:0{width}} is missing: it belongs between the parts beside it")
-    return [stem + parts[number] for number in sorted(parts)]
+    for wanted in range(min(parts), min(parts) + len(parts)):
+        if wanted not in parts:
+            raise MissingPartError(f"{stem}{wanted:0{width}} is missing: it belongs between the parts beside it")
+    return [stem + parts[index] for index in sorted(parts)]
 
 
 def _number(name: str, stem: str) -> str:
