@@ -56,7 +56,7 @@ def _compare(theirs: Any, view: str, root: Directory, complaints: tuple[type[Exc
         return
     moved = tuple(f"{path}/" for path, (_, record) in records.items() if _is_relocated(record))
     for path in sorted(records.keys() - ours.keys()):
-        if not (moved and path.split("/", 1)[0] .encode() in RELOCATION_NAMES):
+        if not (moved and path.split("/", 1)[0].encode() in RELOCATION_NAMES):
             yield f"{NAME}: {view}: only pycdlib has {path!r}"
     for path, node in ours.items():
         if path.startswith(moved) or f"{path}/" in moved:  # pycdlib leaves these where the writer moved them
@@ -100,7 +100,8 @@ def _shown(path: str, view: str) -> str:
 
 
 def _is_relocated(record: Any) -> bool:
-    return record.rock_ridge is not None and bool(record.rock_ridge.child_link_record_exists())
+    fields = record.rock_ridge
+    return fields is not None and bool(fields.relocated_record() or fields.child_link_record_exists())
 
 
 def _length(record: Any) -> int:

@@ -186,5 +186,3 @@ def _known_encoding(name: str | None) -> str | None:
         return codecs.lookup(name).name
     except LookupError:
         raise MountError(f"no character encoding is called {name!r}") from None
-
-
