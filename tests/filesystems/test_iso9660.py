@@ -33,7 +33,7 @@ from filesystems.iso_writer import (
 from helpers import context
 from imgmount.chain import open_image
 from imgmount.core.format import Match
-from imgmount.core.node import File
+from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MountError, UnsupportedError
 from imgmount.filesystems.iso9660 import FORMAT
@@ -315,6 +315,17 @@ def test_a_short_record_ends_its_sector_only() -> None:
     assert found[:5] == [f"F{number:03}" for number in range(5)]
     assert "F006" not in found
     assert found[-1] == "F079"
+
+
+def test_a_directory_that_the_image_ends_in_is_listed_as_far_as_it_goes() -> None:
+    listed = [record(b"F%03d" % number) for number in range(80)]
+    data = build([record(b"D", 62, 2 * SECTOR, 2)], {62: directory(62, listed, size=2 * SECTOR)})[: 63 * SECTOR]
+    folder = volume(data).root.lookup("D")
+    assert isinstance(folder, Directory)
+    listing = folder.listing()
+    assert isinstance(listing.damage, FormatError)
+    assert list(listing.nodes)[:2] == ["F000", "F001"]
+    assert 40 < len(listing.nodes) < 80
 
 
 def test_directories_that_hold_themselves_end() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conformance import tree
-from filesystems.iso_reader import exhaust, facts_of, readlink, stored
+from filesystems.iso_reader import content, exhaust, facts_of, readlink, stored
 from filesystems.iso_writer import (
     BLOCKS,
     DATA,
@@ -65,6 +65,25 @@ def test_bytes_ahead_of_the_fields_are_skipped() -> None:
 def test_names_in_pieces_and_names_that_say_nothing() -> None:
     pieces = nm(b"one ", 1) + px(FILE, serial=7) + nm(b"two")
     assert names(ridge(pieces, px(FILE) + nm(b"", 2), px(FILE) + nm(b"name", 4), px(FILE))) == ["one two", "A1", "name", "A3"]
+
+
+def test_fields_in_the_usual_order_have_flags_as_well() -> None:
+    tf = field(b"TF", b"\x0e" + 3 * bytes((100, 1, 2, 0, 0, 0, 0)))
+    rr = field(b"RR", b"\x89")
+    root = ridge(
+        px(FILE) + tf + nm(b"last"),
+        rr + nm(b"first") + px(FILE) + tf,
+        px(FILE) + tf + nm(b"in ", 1) + nm(b"two"),
+        rr + nm(b"", 2) + px(FILE) + tf,
+        px(FILE) + tf + nm(b"", 4),
+    )
+    assert names(root) == ["last", "first", "in two", "A3", "A4"]
+    assert {node.stat().mtime_ns for _, node in root.entries()} == {946771200 * 10**9}
+
+
+def test_extended_attribute_records_come_before_the_data_of_named_files_too() -> None:
+    root = volume(build([record(b"A.;1", 30, 9, su=px(FILE) + nm(b"a"), xar=2)], BLOCKS, su=RR)).root
+    assert content(root, "a") == DATA[2 * SECTOR : 2 * SECTOR + 9]
 
 
 def test_continuation_areas() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import methodcaller
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -78,23 +79,26 @@ def identifier(data: bytes, position: int, fields: Fields) -> bytes:
     return data[position + HEADER_SIZE : position + HEADER_SIZE + fields[8]]
 
 
+_UTF_16: Final[Callable[[bytes], str]] = methodcaller("decode", "utf-16-be", "replace")
+_UTF_8: Final[Callable[[bytes], str]] = methodcaller("decode", "utf-8", "surrogateescape")
+
+
 class Names:
-    """How identifiers become names: UCS-2 or a charset that no field declares."""
+    """How identifiers become names: UTF-16 (Joliet), the user's charset, or UTF-8 with what is none kept as surrogates."""
+
+    decode: Callable[[bytes], str]  # chosen once: it is called for each name
 
     def __init__(self, encoding: str | None, *, joliet: bool) -> None:
         self.encoding = encoding
         self.joliet = joliet
+        self.decode = _UTF_16 if joliet else self._from_charset if encoding else _UTF_8
 
-    def decode(self, raw: bytes) -> str:
-        """UTF-16 (Joliet), the user's charset, or UTF-8; what is no UTF-8 is kept as surrogate escapes."""
-        if self.joliet:
-            return raw.decode("utf-16-be", "replace")
-        if self.encoding is not None:
-            try:
-                return raw.decode(self.encoding)
-            except UnicodeError:
-                pass
-        return raw.decode("utf-8", "surrogateescape")
+    def _from_charset(self, raw: bytes) -> str:
+        assert self.encoding is not None
+        try:
+            return raw.decode(self.encoding)
+        except UnicodeError:
+            return _UTF_8(raw)
 
     def text(self, raw: bytes) -> str:
         """A padded field of a descriptor."""

@@ -210,12 +210,16 @@ def _component(flags: int, text: bytes) -> bytes:
 
 _CREATION, _MODIFY, _ACCESS, _ATTRIBUTES, _LONG_FORM = 0x01, 0x02, 0x04, 0x08, 0x80
 
+_USUAL_TIMES: Final = _TF_HEAD + bytes((_MODIFY | _ACCESS | _ATTRIBUTES,))  # what nearly every writer writes
+_THREE_TIMES: Final = Struct("7s7s7s")
+
 
 def times(data: bytes, position: int) -> tuple[int | None, int | None, int | None]:
     """(modification, access, attribute change) of the TF field there; None where not recorded (RRIP 4.1.6)."""
+    if data[position : position + 5] == _USUAL_TIMES:
+        modify, access, attributes = _THREE_TIMES.unpack_from(data, position + 5)
+        return iso_time_ns(modify), iso_time_ns(access), iso_time_ns(attributes)
     flags, at = data[position + 4], position + 5
-    if flags == _MODIFY | _ACCESS | _ATTRIBUTES and data[position + 2] >= 26:  # what nearly every writer writes
-        return iso_time_ns(data[at : at + 7]), iso_time_ns(data[at + 7 : at + 14]), iso_time_ns(data[at + 14 : at + 21])
     size, parse = (17, iso_long_time_ns) if flags & _LONG_FORM else (7, iso_time_ns)
     end = position + data[position + 2]
     found: dict[int, int] = {}
