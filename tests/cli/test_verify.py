@@ -10,7 +10,7 @@ from fake_tree import Broken, Fixed, Link, Plain, Torn
 from helpers import FIXTURES
 from imgmount.cli.main import main
 from imgmount.containers.wux import WuxDevice
-from imgmount.core.slices import MemoryDevice
+from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError
 from made_up import Maker
 
@@ -42,6 +42,12 @@ def test_problems(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--strict", "--no-read", path]) == 2
     found = [found[0], *found[2:], "disk, second opinion: they see /x"]
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(found)
+
+
+def test_a_file_that_is_all_unreadable_ends(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make({"lie": Plain(2, Slice(MemoryDevice(b"x"), 1, 1 << 60))})
+    assert main(["verify", path]) == 2
+    assert capsys.readouterr().out.startswith("disk: /lie: unreadable 0x0 to 0x1000000, the rest was not tried: data at 0x")
 
 
 def test_a_filesystem_that_does_not_open(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:

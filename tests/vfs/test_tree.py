@@ -14,6 +14,7 @@ from imgmount.core.format import Context, Format, Kind, Match, Partition
 from imgmount.core.node import Directory, Filesystem, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.vfs.nodes import RawFile
 from imgmount.vfs.tree import View, build_vfs
 
 SECTOR = 512
@@ -153,3 +154,10 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(ImageError, match="empty"):
         chain.open_image(tmp_path / "empty")
+
+
+def test_a_partition_that_lies_outside_the_disk_does_not_spoil_the_others() -> None:
+    beyond = Slice(MemoryDevice(bytes(SECTOR)), 10 * SECTOR, 4 * SECTOR)
+    assert RawFile(2, beyond, 0).stat().allocated == 4 * SECTOR
+    with pytest.raises(ImageError, match="outside"):
+        RawFile(2, beyond, 0).open().pread(0, 1)

@@ -111,6 +111,10 @@ def _module(name: str) -> Command:
 def _dispatch(argv: list[str]) -> int:
     if argv[:1] and argv[0] in COMMANDS:
         return run_command(argv[0], argv[1:])
+    if argv[:1] == ["--print"]:  # for packagers: completion scripts, the manual page
+        from imgmount.cli.generate import run
+
+        return run(argv[1:])
     unmount = [word for word in argv if word in UNMOUNT]
     if unmount:
         return run_command("unmount", [word for word in argv if word not in UNMOUNT])

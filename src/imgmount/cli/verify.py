@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SUMMARY: Final = "Check an image: its own checksums and structures, and that every byte of it can be read."
 READ_SIZE: Final = 1 << 20
 GRAIN: Final = 1 << 16  # how exactly an unreadable range is told
+MAX_UNREADABLE: Final = 16 << 20
 EXIT_DAMAGED: Final = 2
 
 
@@ -121,11 +122,14 @@ def _is_part(device: BlockDevice, disk: BlockDevice) -> bool:
 
 
 def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
-    """One line for each range of ``device`` that cannot be read."""
+    """One line for each range of ``device`` that cannot be read. A very long one ends the search: the size is a lie then."""
     start, end, reason = 0, 0, ""
     for offset, size, error in _failures(device):
-        if error == reason and offset == end:
+        if reason and offset == end:  # the first reason stands for all: they differ in nothing but an offset
             end = offset + size
+            if end - start >= MAX_UNREADABLE:
+                yield f"{name}: unreadable {start:#x} to {end:#x}, the rest was not tried: {reason}"
+                return
             continue
         if reason:
             yield f"{name}: unreadable {start:#x} to {end:#x}: {reason}"

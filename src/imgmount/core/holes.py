@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final, Protocol, runtime_checkable
 
 from imgmount.core.device import BlockDevice, Extent
+from imgmount.errors import ImageError
 
 MAX_RUNS: Final = 1 << 17  # looked at for one answer; a device in more pieces is taken for data from there on
 
@@ -44,11 +45,14 @@ def next_hole(device: BlockDevice, offset: int) -> int:
 
 
 def allocated(device: BlockDevice) -> int:
-    """Bytes that are not holes."""
+    """Bytes that are not holes. What is mapped to nowhere counts: it has yet to fail when it is read."""
     total = position = 0
     for _ in range(MAX_RUNS):
-        start = next_data(device, position)
-        position = next_hole(device, start)
+        try:
+            start = next_data(device, position)
+            position = next_hole(device, start)
+        except ImageError:
+            break
         total += position - start
         if position >= device.size:
             return total

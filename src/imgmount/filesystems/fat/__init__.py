@@ -6,6 +6,7 @@ with the media byte that it names. No exFAT, and no transaction-safe FAT.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from imgmount.core.device import BlockDevice
@@ -27,10 +28,19 @@ def open_fat(device: BlockDevice, context: Context) -> Filesystem:
     return FatVolume(device, context)
 
 
+def second_opinion(device: BlockDevice, context: Context) -> Iterator[str]:
+    """The volume on ``device``, compared with what pyfatfs reads."""
+    from imgmount.filesystems.fat.strict import compare
+    from imgmount.filesystems.fat.volume import FatVolume
+
+    return compare(FatVolume(device, context))
+
+
 FORMAT: Final = Format(
     name="fat",
     title="FAT12, FAT16, FAT32",
     kind=Kind.FILESYSTEM,
     probe=probe,
     open=open_fat,
+    second_opinion=second_opinion,
 )

@@ -13,7 +13,7 @@ from typing import Any, Final
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.stream import DeviceFile
-from imgmount.errors import ImageError, UnsupportedError
+from imgmount.errors import ImageError, MountError
 from imgmount.filesystems.fat.volume import FatDirectory, FatVolume
 
 _Pair = tuple[str, FatDirectory, Any]  # path, the directory, pyfatfs's entry of it
@@ -25,13 +25,13 @@ _SURPRISES: Final = (ImageError, ValueError, LookupError, TypeError, AttributeEr
 def compare(volume: FatVolume) -> Iterator[str]:
     """Each difference between our tree and pyfatfs's: names, kinds, sizes, times and where every cluster is, one a line.
 
-    Raises ``UnsupportedError`` where pyfatfs is not installed.
+    Raises ``MountError`` where pyfatfs is not installed.
     """
     try:
         from pyfatfs._exceptions import PyFATException
         from pyfatfs.PyFat import PyFat  # the class alone: pyfatfs.PyFatFS needs the pkg_resources of old setuptools
     except ImportError as exc:
-        raise UnsupportedError("fat: the second opinion needs pyfatfs: pip install imgmount[strict]") from exc
+        raise MountError("the second opinion needs pyfatfs: pip install imgmount[strict]") from exc
     if volume.fat.copy:
         yield "FAT 0 is damaged, and pyfatfs reads no other"
         return

@@ -11,6 +11,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Format, Kind, Match
 from imgmount.filesystems.iso9660.descriptors import NAME, is_udf_bridge
+from imgmount.filesystems.iso9660.strict import second_opinion
 from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
 
 
@@ -27,4 +28,5 @@ FORMAT: Final = Format(
     probe=probe,
     limits="no Rock Ridge sparse files",
     views=VIEWS,
+    second_opinion=second_opinion,
 )

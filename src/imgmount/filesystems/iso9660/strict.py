@@ -11,7 +11,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.core.stream import DeviceFile
-from imgmount.errors import ImageError, UnsupportedError
+from imgmount.errors import ImageError, MountError
 from imgmount.filesystems.iso9660.descriptors import NAME
 from imgmount.filesystems.iso9660.tree import RELOCATION_NAMES
 from imgmount.filesystems.iso9660.volume import JOLIET, PLAIN, ROCK_RIDGE, Iso9660
@@ -24,13 +24,13 @@ _UNCHECKED: Final = (struct.error, IndexError, KeyError, ValueError, TypeError, 
 def second_opinion(device: BlockDevice, context: Context) -> Iterator[str]:
     """One line for each complaint of pycdlib and each difference to our tree, in every namespace.
 
-    Raises ``UnsupportedError`` where pycdlib is not installed, ``ImageError`` where we cannot open the volume ourselves.
+    Raises ``MountError`` where pycdlib is not installed, ``ImageError`` where we cannot open the volume ourselves.
     """
     try:
         import pycdlib
         from pycdlib.pycdlibexception import PyCdlibException
     except ImportError:
-        raise UnsupportedError(f"{NAME}: the second opinion needs pycdlib: pip install imgmount[strict]") from None
+        raise MountError("the second opinion needs pycdlib: pip install imgmount[strict]") from None
     volume = Iso9660(device, context)
     complaints = (PyCdlibException, ImageError, *_UNCHECKED)
     theirs = pycdlib.PyCdlib()
