@@ -72,7 +72,7 @@ def test_gpt_wins_over_its_mbr(variant: str, disks: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("variant", PRIMARY)
 @pytest.mark.parametrize(
     ("fields", "reason"),
-    [({"count": 0xFFFF_FFFF}, "4294967295 entries"), ({"width": 0xFFFF_FFF8}, "entries of 4294967288"), ({"width": 64}, "64 bytes"),
+    [({"count": 0xFFFF_FFFF}, "4294967295 entries"), ({"width": 0xFFFF_FFF8}, "entries of 4294967288"), ({"width": 64}, "64 b"),
      ({"width": 132}, "132 bytes"), ({"size": 91}, "header of 91"), ({"size": 0xFFFF_FFFF}, "header of"), ({"my": 7}, "sector 7"),
      ({"entries": 2**63}, "needed"), ({"entries": 9}, "CRC of the entries")],
 )  # fmt: skip
