@@ -247,6 +247,46 @@ def test_times_and_attributes() -> None:
     assert void.stat()[2:5] == (0, None, None)
 
 
+def test_facts_are_those_that_mkfs_was_told(images: dict[str, bytes]) -> None:
+    facts = volume(images["fat32"]).info()
+    assert {key: facts[key] for key in ("type", "label", "oem", "serial", "state")} == {
+        "type": "FAT32", "label": "STICK", "oem": "mkfs.fat", "serial": "1234-ABCD", "state": "clean",
+    }  # fmt: skip
+    opened = volume(images["fat32"])
+    used = sum(bool(opened.fat[cluster]) for cluster in range(2, opened.fat.end))
+    assert facts["clusters"] == f"{opened.bpb.clusters} of 512 bytes"
+    assert facts["free"] == f"{opened.bpb.clusters - used} clusters, says FSInfo"  # mtools kept count
+    assert volume(images["fat12"]).info()["type"] == "FAT12"
+    assert volume(images["sectors4096"]).info()["serial"] == "4096-4096"
+
+
+def test_the_label_of_the_root_directory_comes_before_that_of_the_boot_sector() -> None:
+    disk = small(record(b"FILE       ") + record(b"\x05LABEL     ", 0x08))
+    disk[38:54] = b"\x29\x78\x56\x34\x12BOOT LABEL "
+    assert volume(disk).label == "\u03c3LABEL"
+    assert volume(disk).info()["serial"] == "1234-5678"
+    disk[volume(disk).bpb.root_offset + 32] = 0xE5
+    assert volume(disk).label == "BOOT LABEL"
+    disk[43:54] = b"NO NAME    "
+    assert volume(disk).label == ""
+    disk[38] = 0x28  # a serial, no label
+    disk[43:54] = b"BOOT LABEL "
+    assert volume(disk).label == ""
+
+
+@pytest.mark.parametrize(("variant", "place"), [("fat16", "boot"), ("fat32", "boot"), ("fat16", "fat"), ("fat32", "fat")])
+def test_dirty_volumes_say_so(variant: str, place: str, images: dict[str, bytes]) -> None:
+    data, bpb = bytearray(images[variant]), volume(images[variant]).bpb
+    if place == "boot":
+        data[0x41 if bpb.bits == 32 else 0x25] |= 1
+    else:
+        data[bpb.fat_offset + (7 if bpb.bits == 32 else 3)] &= 0xF7 if bpb.bits == 32 else 0x7F
+    opened = volume(data)
+    assert FORMAT.probe(opened.device) is Match.CERTAIN
+    assert opened.info()["state"] == "dirty"
+    assert "the volume was not unmounted properly" in list(opened.verify())
+
+
 # --- what is and what is not FAT ---------------------------------------------------------------------------------------------
 
 
