@@ -42,14 +42,20 @@ def _local_ns(moment: datetime) -> int:
         return 0
 
 
-@lru_cache(4096)
 def dos_time_ns(date: int, time: int, centis: int = 0) -> int:
     """FAT date and time words and the 10 ms count (0-199) of creation times; 0 where the date is void."""
+    hour = _dos_hour_ns(date, time >> 11)
+    minute = time >> 5 & 63
+    return hour + (minute * 60 + (time & 31) * 2) * NS + centis * 10_000_000 if hour and minute < 60 else 0
+
+
+@lru_cache(4096)
+def _dos_hour_ns(date: int, hour: int) -> int:
+    """When an hour began. Files have as many times as seconds, but few hours, and no zone changes its clock inside one."""
     try:
-        moment = datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63)  # noqa: DTZ001
+        return _local_ns(datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, hour))  # noqa: DTZ001
     except ValueError:
         return 0
-    return _local_ns(moment + timedelta(seconds=(time & 31) * 2)) + centis * 10_000_000
 
 
 def filetime_ns(value: int) -> int:
