@@ -125,9 +125,9 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
     path = Path(path)
     siblings = FolderSiblings(path)
     context = Context(path, siblings, ReadCache() if cache is None else cache, options or Options())
-    source = open_source(path, siblings)
-    layers = [Layer("file", "file", source)]
+    layers: list[Layer] = []
     try:
+        layers.append(Layer("file", "file", open_source(path, siblings)))
         _peel(layers, context)
         table, volumes = _divide(layers[-1].device, context)
     except BaseException:
