@@ -79,21 +79,25 @@ def amiga_time_ns(days: int, minutes: int, ticks: int) -> int:
 def iso_time_ns(raw: bytes) -> int:
     """ISO 9660 9.1.5: seven bytes, years since 1900 and quarters of an hour east of UTC; 0 where void."""
     year, month, day, hour, minute, second, zone = raw[:7]
-    quarters = zone - 256 if zone > 127 else zone
     try:
-        moment = datetime(1900 + year, month, day, hour, minute, second, tzinfo=UTC)
+        return _zoned_ns(datetime(1900 + year, month, day, hour, minute, second, tzinfo=UTC), zone)
     except ValueError:
         return 0
-    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS
 
 
 @lru_cache(4096)
 def iso_long_time_ns(raw: bytes) -> int:
     """ISO 9660 8.4.26.1: sixteen digits and the same zone byte; 0 where void."""
-    try:
-        moment = datetime.strptime(raw[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        centis = int(raw[14:16])
-    except ValueError:
+    digits = raw[:16]
+    if not digits.isdigit():
         return 0
-    quarters = raw[16] - 256 if raw[16] > 127 else raw[16]
-    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS + centis * 10_000_000
+    try:
+        moment = datetime.strptime(digits[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        return _zoned_ns(moment, raw[16]) + int(digits[14:]) * 10_000_000
+    except (ValueError, OverflowError):  # the year 1, east of UTC
+        return 0
+
+
+def _zoned_ns(moment: datetime, zone: int) -> int:
+    quarters = zone - 256 if zone > 127 else zone
+    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS
