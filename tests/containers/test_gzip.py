@@ -86,6 +86,13 @@ def test_a_bomb_costs_time_and_little_memory(monkeypatch: pytest.MonkeyPatch) ->
     assert device.pread(size - 100, 1000) == bytes(100)
 
 
+def test_a_member_that_ends_in_a_hole_is_followed_to_its_trailer() -> None:
+    pieces = [DATA + bytes(3_456_789), bytes(5 << 20), DATA[:1000]]
+    device = opened(b"".join(map(gzip.compress, pieces)), "gzip")
+    check_device(device, b"".join(pieces))
+    assert problems(device) == []
+
+
 def test_many_small_members() -> None:
     pieces = [DATA[start : start + 997] for start in range(0, 300_000, 997)]
     device = opened(b"".join(map(gzip.compress, pieces)), "gzip")

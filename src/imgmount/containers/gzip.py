@@ -115,7 +115,9 @@ class _Reader:
                 part: bytes = self.zlib.decompress(data, limit)
             except zlib.error as exc:
                 raise FormatError("gzip", str(exc), offset=self.coded) from exc
-            self.coded += len(data) - len(self.zlib.unconsumed_tail) - len(self.zlib.unused_data)
+            # at the end both may hold the same bytes
+            unused = self.zlib.unused_data if self.zlib.eof else self.zlib.unconsumed_tail
+            self.coded += len(data) - len(unused)
             if part or not data:
                 return part
         return b""
