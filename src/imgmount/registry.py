@@ -5,12 +5,15 @@ A format without magics is imported and asked every time. Adding a format is one
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Format, Kind, Magic, Match
-from imgmount.errors import FormatError, ImageError, MountError
+from imgmount.errors import ImageError, MountError
+
+log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
@@ -68,15 +71,16 @@ def _has(device: BlockDevice, magic: Magic) -> bool:
 
 
 def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[Any]]]:
-    """The formats that claim ``device``, surest first."""
+    """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing."""
     found = []
     for entry in _TABLES[kind][1]:
-        if entry.magics and not any(_has(device, magic) for magic in entry.magics):
-            continue
-        fmt = load(kind, entry.module)
         try:
+            if entry.magics and not any(_has(device, magic) for magic in entry.magics):
+                continue
+            fmt = load(kind, entry.module)
             match = fmt.probe(device)
-        except FormatError:
+        except ImageError as exc:
+            log.debug("%s: %s", entry.module, exc)
             continue
         if match:
             found.append((match, fmt))

@@ -106,10 +106,16 @@ def iso_time_ns(raw: bytes) -> int:
 @lru_cache(4096)
 def iso_long_time_ns(raw: bytes) -> int:
     """ISO 9660 8.4.26.1: sixteen digits and the same zone byte; 0 where void."""
-    try:
-        moment = datetime.strptime(raw[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        centis = int(raw[14:16])
-    except ValueError:
+    digits = raw[:16]
+    if not digits.isdigit():
         return 0
-    quarters = raw[16] - 256 if raw[16] > 127 else raw[16]
-    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS + centis * 10_000_000
+    try:
+        moment = datetime.strptime(digits[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        return _zoned_ns(moment, raw[16]) + int(digits[14:]) * 10_000_000
+    except (ValueError, OverflowError):  # the year 1, east of UTC
+        return 0
+
+
+def _zoned_ns(moment: datetime, zone: int) -> int:
+    quarters = zone - 256 if zone > 127 else zone
+    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS
