@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.holes import next_data, next_hole
-from imgmount.core.node import Node, Stat, Symlink, as_directory, as_file
+from imgmount.core.node import Node, Stat, Symlink, as_file
 from imgmount.fuse import library
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.library import mfusepy
@@ -40,6 +40,25 @@ class Owner:
     gid: int
 
 
+class _OpenDirectory:
+    """A directory that somebody is listing: its entries stay as they were when the listing began."""
+
+    __slots__ = ("_entries", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._entries: list[tuple[str, Node]] | None = None
+
+    def entries(self, vfs: Vfs) -> list[tuple[str, Node]]:
+        """(name, node) in order. Raises ``ImageError`` where nothing of the directory can be read."""
+        if self._entries is None:
+            listing = vfs.listing(self.path)
+            if listing.damage is not None and not listing.nodes:
+                raise listing.damage
+            self._entries = list(listing.nodes.items())
+        return self._entries
+
+
 class Operations:
     """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask."""
 
@@ -50,7 +69,7 @@ class Operations:
         self._ready = ready
         self._numbers = itertools.count(1)
         self._files: dict[int, BlockDevice] = {}
-        self._directories: dict[int, tuple[str, list[tuple[str, Node]]]] = {}
+        self._directories: dict[int, _OpenDirectory] = {}
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, ZEROS)
 
@@ -151,23 +170,19 @@ class Operations:
         facts.f_namemax = 255
 
     def opendir(self, path: bytes, info: int) -> None:
-        where = _decode(path).rstrip("/")
-        as_directory(self._vfs.find(where), where)
-        listing = self._vfs.listing(where)
-        if listing.damage is not None and not listing.nodes:
-            raise listing.damage
         handle = next(self._numbers)
-        self._directories[handle] = (where, list(listing.nodes.items()))
+        self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))  # parsed when read: the kernel may know it already
         library.set_fh(info, handle)
         library.cache_directory(info)
 
     def releasedir(self, _: bytes | None, info: int) -> None:
-        self._directories.pop(library.get_fh(info), None)
+        del self._directories[library.get_fh(info)]
 
     def readdir(self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int) -> None:
-        where, entries = self._directories[library.get_fh(info)]
+        directory = self._directories[library.get_fh(info)]
+        entries = directory.entries(self._vfs)
         vfs, facts, pack = self._vfs, self._facts, library.pack_stat
-        space = vfs.space(where) if where else None
+        space = vfs.space(directory.path) if directory.path else None
         stat = ctypes.create_string_buffer(library.STAT_SIZE)
         address = ctypes.addressof(stat)
         if offset == 0:
