@@ -1,0 +1,106 @@
+"""What a UDF volume says about itself, checked: descriptors, their copies, every file entry, the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from imgmount.core.node import Directory, File, Symlink
+from imgmount.errors import ImageError
+from imgmount.filesystems.udf.structs import INTEGRITY_CLOSED
+
+if TYPE_CHECKING:
+    from imgmount.filesystems.udf.volume import UdfFilesystem
+
+MAX_NODES: Final = 1 << 20
+MAX_COMPARED: Final = 1 << 30
+STEP: Final = 1 << 20
+
+
+def check(filesystem: UdfFilesystem) -> Iterator[str]:
+    """One line for each problem, of a million entries at most."""
+    yield from _descriptors(filesystem)
+    yield from _mirrors(filesystem)
+    files = directories = seen = 0
+    counted: set[int] = set()
+    pending: list[tuple[str, Directory]] = [("", filesystem.root)]
+    while pending and seen < MAX_NODES:
+        path, directory = pending.pop()
+        directories += 1
+        listing = directory.listing()
+        if listing.damage:
+            yield f"/{path}: {listing.damage}"
+        for name, node in listing.nodes.items():
+            seen += 1
+            if isinstance(node, Directory):
+                pending.append((f"{path}{name}/", node))
+                continue
+            if node.id not in counted:
+                files += 1
+                counted.add(node.id)
+            try:
+                node.stat()
+                if isinstance(node, File):
+                    node.open().close()
+                elif isinstance(node, Symlink):
+                    node.readlink()
+                node.xattrs()
+            except ImageError as exc:
+                yield f"/{path}{name}: {exc}"
+    if pending:
+        yield f"more than {MAX_NODES} entries: the rest is not checked"
+    else:
+        yield from _counts(filesystem, files, directories)
+
+
+def _descriptors(filesystem: UdfFilesystem) -> Iterator[str]:
+    """Both volume descriptor sequences, and whether the volume was closed."""
+    from imgmount.filesystems.udf.volume import read_sequence
+
+    anchor = filesystem.anchor
+    for name, extent in (("main", anchor.main), ("reserve", anchor.reserve)):
+        damage: list[str] = []
+        found = list(read_sequence(filesystem.image, anchor.block_size, extent, damage))
+        yield from (f"{name} volume descriptor sequence: {line}" for line in damage)
+        if not found:
+            yield f"{name} volume descriptor sequence is empty"
+    integrity = filesystem.integrity()
+    if integrity is None:
+        yield "no logical volume integrity descriptor"
+    elif integrity[0].type != INTEGRITY_CLOSED:
+        yield "the volume was not closed: it may be inconsistent"
+
+
+def _mirrors(filesystem: UdfFilesystem) -> Iterator[str]:
+    """The metadata partition against its mirror: the first difference."""
+    space = filesystem.space
+    for index, mirror in space.mirrors.items():
+        main = space.device(index)
+        if main.size != mirror.size:
+            yield f"partition {index}: metadata of {main.size} bytes, mirror of {mirror.size}"
+        for offset in range(0, min(main.size, mirror.size, MAX_COMPARED), STEP):
+            size = min(STEP, main.size - offset, mirror.size - offset)
+            try:
+                same = main.pread(offset, size) == mirror.pread(offset, size)
+            except ImageError as exc:
+                yield f"partition {index}: {exc}"
+                break
+            if not same:
+                block = _first_difference(main.pread(offset, size), mirror.pread(offset, size)) // space.block_size
+                yield f"partition {index}: metadata and mirror differ from block {offset // space.block_size + block} on"
+                break
+
+
+def _first_difference(left: bytes, right: bytes) -> int:
+    return next((at for at, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), len(left))
+
+
+def _counts(filesystem: UdfFilesystem, files: int, directories: int) -> Iterator[str]:
+    integrity = filesystem.integrity()
+    if integrity is None or integrity[1] is None or integrity[0].type != INTEGRITY_CLOSED:
+        return
+    use = integrity[1]
+    if use.files != files:
+        yield f"{use.files} files are counted, {files} are there"
+    if use.directories != directories:
+        yield f"{use.directories} directories are counted, {directories} are there"
