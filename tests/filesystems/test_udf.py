@@ -1,16 +1,26 @@
-"""UDF: images made by others and on the spot, damage, hostile structures. The fixtures are checked by test_fixtures."""
+"""UDF: volumes of many makers, compared with what udfinfo, 7-Zip and pycdlib say. Fixtures are checked by test_fixtures."""
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from conformance import check_tree, manifest
+from conformance import check_tree, manifest, tree
 from fixture import unpack
-from helpers import context, image
-from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
+from helpers import context, image, tool
+from imgmount.core.device import gather
+from imgmount.core.format import Match
+from imgmount.core.node import File
+from imgmount.filesystems.udf import probe
+from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
+from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, opened, small_disc
 
 UTIL_LINUX = {  # what udfinfo says of each: label, revision, block size
     "udf-cd-mkudfiso-20100208": ("Volume Label", "1.02", "2048"),
@@ -30,10 +40,21 @@ LIBCDIO = {
     },
     "udf102": {"FéжΘvrier": (10, "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882")},
 }
-
-
-def opened(path: Path, **options: object) -> UdfFilesystem:
-    return open_udf(FileDevice(path), context(None, **options))
+REVISIONS = ("1.02", "1.50", "2.00", "2.01", "2.50", "2.60")
+MEDIA = {  # which of the revisions mkudffs allows
+    "hd": REVISIONS[:4],
+    "dvd": REVISIONS[:4],
+    "dvdram": REVISIONS[:4],
+    "dvdrw": REVISIONS[1:4],
+    "dvdr": REVISIONS[1:],
+    "cdrw": REVISIONS[1:4],
+    "cdr": REVISIONS[1:],
+    "bdr": REVISIONS[4:],
+}
+MKUDFFS = [(media, revision, 2048, "") for media, revisions in MEDIA.items() for revision in revisions]
+MKUDFFS += [("hd", "2.01", size, "") for size in (512, 1024, 4096, 8192, 16384, 32768)]
+MKUDFFS += [("hd", "1.50", 2048, option) for option in ("--strategy=4096", "--ad=short", "--ad=long", "--space=freedtable")]
+MKUDFFS += [("cdr", "2.01", 2048, "--closed"), ("hd", "2.01", 4096, "--noefe"), ("hd", "2.01", 512, "--spartable=4")]
 
 
 @pytest.mark.parametrize("name", UTIL_LINUX)
@@ -55,3 +76,163 @@ def test_trees_of_libcdio(name: str) -> None:
 def test_each_session_is_there(maker: str, session: int, label: str, tmp_path: Path) -> None:
     unpack(image(f"udf/util-linux__util-linux__udf-multi-0-{maker}.img.xz"), tmp_path / "image")
     assert opened(tmp_path / "image", session=session).label == label
+    base = int(("0", *maker.split("-"))[session - 1])
+    with FileDevice(tmp_path / "image") as device:
+        assert not base or open_udf(device, context(), base).label == label
+
+
+@pytest.mark.parametrize(("media", "revision", "block_size", "option"), MKUDFFS)
+def test_mkudffs_volumes_are_what_udfinfo_says(media: str, revision: str, block_size: int, option: str, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    command = [tool("mkudffs"), "--utf8", "--new-file", f"--media-type={media}", f"--udfrev={revision}", "--label=Größe ж"]
+    subprocess.run([*command, f"--blocksize={block_size}", *option.split(), path, "12000"], check=True, capture_output=True)
+    report = subprocess.run([tool("udfinfo"), "--utf8", path], check=True, capture_output=True, text=True).stdout
+    said = dict(line.split("=", 1) for line in report.splitlines() if not line.startswith("start="))
+    spaces = re.findall(r"start=(\d+), blocks=(\d+), type=PSPACE", report)
+    with FileDevice(path) as device:
+        assert probe(device) is Match.CERTAIN
+        volume = open_udf(device, context())
+        facts = volume.info()
+        assert volume.label == said["label"] == "Größe ж"
+        assert facts["revision"] in (said["udfrev"], said["udfwriterev"])
+        assert facts["block size"] == said["blocksize"] == str(block_size)
+        places = {tuple(re.findall(r"\d+", fact))[::-1] for key, fact in facts.items() if key.startswith("partition")}
+        assert places == set(spaces)
+        assert facts["integrity"] == said["integrity"] == "closed"
+        found = manifest(volume.root)
+        assert set(found) <= {"lost+found", "Non-Allocatable Space"}
+        found.pop("Non-Allocatable Space", None)  # a file in the root, in 1.50
+        assert int(said["numdirs"]) == 1 + len(found)
+        assert list(volume.verify()) == []
+
+
+def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for number in range(300):
+        path = top / f"folder {number % 7}" / f"sub {number % 11}" / f"файл {number}.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(number * 37 % 5000))
+    disc, out = tmp_path / "disc", tmp_path / "out"
+    options = ["-quiet", "-udf", "-r", "-J", "-input-charset", "utf-8"]
+    subprocess.run([tool("genisoimage"), *options, "-o", disc, top], check=True, capture_output=True)
+    subprocess.run([tool("7z"), "x", "-tUDF", f"-o{out}", disc], check=True, capture_output=True)
+    found = manifest(opened(disc).root)
+    names = {str(path.relative_to(out)) for path in out.rglob("*")}
+    assert set(found) == names
+    for name, fact in found.items():
+        assert (out / name).is_dir() if fact == "/" else (out / name).stat().st_size == fact[0]
+    volume = opened(disc)
+    for name, node in tree(volume.root):
+        if isinstance(node, File):
+            assert node.open().pread(0, 10_000) == (out / name).read_bytes() == (top / name).read_bytes()
+    assert list(volume.verify()) == []
+
+
+def test_a_tree_by_pycdlib() -> None:
+    pycdlib = pytest.importorskip("pycdlib")
+    iso = pycdlib.PyCdlib()
+    iso.new(udf="2.60")
+    iso.add_directory("/DIR1", udf_path="/dir1")
+    contents = {"dir1/one.txt": b"one", "two": b"2" * 5000}
+    for number, (path, data) in enumerate(contents.items()):
+        iso.add_fp(io.BytesIO(data), len(data), f"/FILE{number}.;1", udf_path="/" + path)
+    iso.add_symlink(udf_symlink_path="/link", udf_target="dir1/one.txt")
+    out = io.BytesIO()
+    iso.write_fp(out)
+    iso.close()
+    volume = in_memory(out.getvalue())
+    files = {path: node.open().pread(0, 9999) for path, node in tree(volume.root) if isinstance(node, File)}
+    assert files == contents
+    assert manifest(volume.root)["link"] == "-> dir1/one.txt"
+
+
+def test_what_stands_in_a_file_entry(tmp_path: Path) -> None:
+    root = in_memory(fixture_bytes("features", tmp_path)).root
+    facts = {path: node.stat() for path, node in tree(root)}
+    plain = facts["empty"]
+    assert (plain.mode, plain.uid, plain.gid, plain.nlink) == (stat.S_IFREG | 0o644, 1000, 100, 1)
+    assert plain.mtime_ns == plain.atime_ns == plain.ctime_ns == 1078053255_123456000  # 2004-02-29 11:14:15 UTC
+    linked = facts["linked"]
+    assert (linked.mode, linked.uid, linked.gid, linked.nlink) == (stat.S_IFREG | stat.S_ISUID | 0o600, None, None, 2)
+    assert root.lookup("linked").id == dict(tree(root))["folder/linked too"].id
+    assert (facts["sparse"].size, facts["sparse"].allocated) == (17 * BLOCK + 100, 2 * BLOCK)
+    assert facts["link"].size == len("./../linked/Ωmega".encode())
+    assert stat.S_ISBLK(facts["sda1"].mode)
+    assert facts["sda1"].rdev == os.makedev(8, 17)
+    assert stat.S_ISCHR(facts["null"].mode)
+    assert facts["null"].rdev == os.makedev(1, 3)
+    assert stat.S_ISFIFO(facts["fifo"].mode)
+    assert stat.S_ISSOCK(facts["socket"].mode)
+
+
+def test_named_streams_are_extended_attributes(tmp_path: Path) -> None:
+    root = in_memory(fixture_bytes("features", tmp_path)).root
+    streams = root.lookup("with streams").xattrs()
+    assert streams["user.udf.stream.short"] == b"in entry."
+    assert len(streams["user.udf.stream.Longer é"]) == 3000
+    assert root.lookup("linked").xattrs() == {}
+
+
+def test_content_is_runs_of_the_image(tmp_path: Path) -> None:
+    data = fixture_bytes("features", tmp_path)
+    file = in_memory(data).root.lookup("pieces.short")
+    assert isinstance(file, File)
+    content = file.open()
+    runs = list(content.extents(0, content.size))
+    assert [(run.offset // BLOCK - START, run.length) for run in runs] == [(140, BLOCK), (120, 3 * BLOCK), (100, BLOCK + 77)]
+    assert gather(runs) == content.pread(0, content.size)
+
+
+def test_a_file_of_more_than_a_gibibyte(tmp_path: Path) -> None:
+    most, first = (1 << 30) - BLOCK, 1000
+    disc = small_disc([("large", 10)])
+    second, third = first + most // BLOCK, first + 2 * most // BLOCK
+    ads = [MAKER.short_ad(most, first), MAKER.short_ad(most, second), MAKER.short_ad(12345, third)]
+    size = 2 * most + 12345
+    disc.entry(10, 5, size, b"".join(ads))
+    disc.end = START + first + size // BLOCK + 1
+    disc.volume()
+    path = tmp_path / "disc"
+    path.write_bytes(disc.data)
+    base = (START + first) * BLOCK
+    marks = {0: b"begin", most - 3: b"across", 2 * most - 1: b"second", size - 3: b"end"}
+    with path.open("r+b") as out:
+        for offset, mark in marks.items():
+            out.seek(base + offset)
+            out.write(mark)
+        out.truncate(base + -(-size // BLOCK) * BLOCK)
+    file = opened(path).root.lookup("large")
+    assert isinstance(file, File)
+    content = file.open()
+    assert content.size == file.stat().size == size
+    for offset, mark in marks.items():
+        assert content.pread(offset, len(mark)) == mark
+        assert content.pread(offset + len(mark), 10) == bytes(min(10, max(0, size - offset - len(mark))))
+
+
+def test_an_older_virtual_table_is_not_read(tmp_path: Path) -> None:
+    data = fixture_bytes("vat150", tmp_path)
+    names = set(manifest(in_memory(data).root))
+    padded = data + bytes(500 * BLOCK)  # as drives pad
+    assert set(manifest(in_memory(padded).root)) == names
+    older = data[: -BLOCK * 60]  # the disc as it was before it was closed again: the first table is the last
+    assert set(manifest(in_memory(older).root)) == {"replaced", "kept", "removed"}
+
+
+@pytest.mark.parametrize("files", [50_000])
+def test_a_first_listing_of_a_large_disc_reads_little(files: int, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for folder in range(files // 200):
+        (top / f"{folder:04}").mkdir(parents=True)
+        for name in range(200):
+            (top / f"{folder:04}" / f"{name:09}").touch()
+    disc = tmp_path / "disc"
+    subprocess.run([tool("genisoimage"), "-quiet", "-udf", "-D", "-o", disc, top], check=True, capture_output=True)
+    counting = Counting(FileDevice(disc))
+    root = open_udf(counting, context()).root
+    assert len([node.stat() for _, node in root.entries()]) == files // 200
+    assert counting.bytes <= 1 << 20
+    assert counting.requests <= files // 200 + 60  # the entries of these folders lie far apart
+    counting.bytes = counting.requests = 0
+    assert len([node.stat() for _, node in tree(root)]) == files + files // 200
+    assert counting.requests <= files // 30

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from imgmount.core.node import Directory, File, Symlink
 from imgmount.errors import ImageError
-from imgmount.filesystems.udf.structs import INTEGRITY_CLOSED
-
-if TYPE_CHECKING:
-    from imgmount.filesystems.udf.volume import UdfFilesystem
+from imgmount.filesystems.udf.volume import CLOSED, UdfFilesystem, read_sequence
 
 MAX_NODES: Final = 1 << 20
 MAX_COMPARED: Final = 1 << 30
@@ -55,8 +52,6 @@ def check(filesystem: UdfFilesystem) -> Iterator[str]:
 
 def _descriptors(filesystem: UdfFilesystem) -> Iterator[str]:
     """Both volume descriptor sequences, and whether the volume was closed."""
-    from imgmount.filesystems.udf.volume import read_sequence
-
     anchor = filesystem.anchor
     for name, extent in (("main", anchor.main), ("reserve", anchor.reserve)):
         damage: list[str] = []
@@ -64,11 +59,8 @@ def _descriptors(filesystem: UdfFilesystem) -> Iterator[str]:
         yield from (f"{name} volume descriptor sequence: {line}" for line in damage)
         if not found:
             yield f"{name} volume descriptor sequence is empty"
-    integrity = filesystem.integrity()
-    if integrity is None:
-        yield "no logical volume integrity descriptor"
-    elif integrity[0].type != INTEGRITY_CLOSED:
-        yield "the volume was not closed: it may be inconsistent"
+    if filesystem.state[0] != CLOSED:
+        yield f"integrity: {filesystem.state[0]}"
 
 
 def _mirrors(filesystem: UdfFilesystem) -> Iterator[str]:
@@ -96,11 +88,9 @@ def _first_difference(left: bytes, right: bytes) -> int:
 
 
 def _counts(filesystem: UdfFilesystem, files: int, directories: int) -> Iterator[str]:
-    integrity = filesystem.integrity()
-    if integrity is None or integrity[1] is None or integrity[0].type != INTEGRITY_CLOSED:
+    state, counts = filesystem.state
+    if state != CLOSED or counts is None:
         return
-    use = integrity[1]
-    if use.files != files:
-        yield f"{use.files} files are counted, {files} are there"
-    if use.directories != directories:
-        yield f"{use.directories} directories are counted, {directories} are there"
+    for kind, counted, found in zip(("files", "directories"), counts, (files, directories), strict=True):
+        if counted != found:
+            yield f"{counted} {kind} are counted, {found} are there"

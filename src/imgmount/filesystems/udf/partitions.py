@@ -54,7 +54,7 @@ _DUPLICATE: Final = 1
 
 _VAT_TRAILER: Final = struct.Struct("<B23s8xI")  # UDF 1.50 2.2.10: identifier, previous table, after the entries
 _VAT_IDENTIFIER: Final = b"*UDF Virtual Alloc Tbl"
-_VAT_HEADER: Final = struct.Struct("<H")  # UDF 2.00 2.2.10: its own length, before the entries
+_VAT_HEADER: Final = struct.Struct("<H134xII")  # UDF 2.00 2.2.10: its own length, files, directories; before the entries
 
 _SPARING_HEADER: Final = struct.Struct("<16xB23s8xH2xI")  # identifier, entries, sequence number
 _SPARING_ENTRIES_AT: Final = 56
@@ -187,9 +187,10 @@ def read_sparing_table(disc: Disc, block: int, size: int, packet: int) -> tuple[
 
 
 class VirtualPartition(MappedDevice):
-    """Blocks that lie where ``entries`` says, in the partition ``below``."""
+    """Blocks that lie where ``entries`` says, in the partition ``below``. ``counts``: files, directories of the volume."""
 
-    def __init__(self, below: BlockDevice, entries: array[int], block_size: int) -> None:
+    def __init__(self, below: BlockDevice, entries: array[int], block_size: int, counts: tuple[int, int] | None) -> None:
+        self.counts = counts
         self.block_size = block_size
         self.size = len(entries) * block_size
         self.entries = entries
@@ -218,12 +219,13 @@ def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: i
     if found.size > MAX_TABLE:
         raise FormatError(FMT, f"virtual allocation table of {found.size} bytes", offset=found.offset)
     raw = space.content(found).read_exactly(0, found.size, FMT)
+    counts = None
     if found.file_type == VAT_TYPE:
-        (header,) = _VAT_HEADER.unpack_from(raw.ljust(_VAT_HEADER.size, b"\0"))
-        entries = table(raw[header:], 4, "little")
+        header, files, directories = _VAT_HEADER.unpack_from(raw.ljust(_VAT_HEADER.size, b"\0"))
+        entries, counts = table(raw[header:], 4, "little"), (files, directories)
     else:
         entries = table(raw[: -_VAT_TRAILER.size], 4, "little")
-    space.partitions[index] = VirtualPartition(space.device(below), entries, disc.block_size)
+    space.partitions[index] = VirtualPartition(space.device(below), entries, disc.block_size, counts)
     space.aliases[index] = entries
 
 

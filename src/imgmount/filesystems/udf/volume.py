@@ -15,7 +15,7 @@ from imgmount.core.node import Directory, Filesystem
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.udf.icb import Space
 from imgmount.filesystems.udf.nodes import UdfDirectory, make_node
-from imgmount.filesystems.udf.partitions import Disc, LaterSessionError, MapEntry, build, parse_maps
+from imgmount.filesystems.udf.partitions import Disc, LaterSessionError, MapEntry, VirtualPartition, build, parse_maps
 from imgmount.filesystems.udf.structs import (
     ANCHOR,
     ANCHOR_DESCRIPTOR,
@@ -50,6 +50,8 @@ MAX_SEQUENCE: Final = 1024  # blocks of a volume descriptor sequence
 MAX_POINTERS: Final = 16  # extents of a volume descriptor sequence
 MAX_FILE_SETS: Final = 64
 MAX_INTEGRITY: Final = 1024  # integrity descriptors of a volume: one for each time a write-once disc was opened
+CLOSED: Final = "closed"
+OPEN: Final = "open: not unmounted cleanly"
 SESSION_BLOCK: Final = 2048  # only optical discs have sessions
 MAX_SCAN: Final = 1 << 30  # bytes searched for sessions: the largest disc with more than one of them was a CD
 SCAN_STEP: Final = 1 << 20
@@ -293,11 +295,23 @@ class UdfFilesystem(Filesystem):
             use = None
         return head, use
 
+    @cached_property
+    def state(self) -> tuple[str, tuple[int, int] | None]:
+        """Whether the volume was closed, and how many files and directories it says it has.
+
+        On a write-once disc the virtual allocation table says so, and the integrity descriptor stays open for ever.
+        """
+        table = next((part for part in self.space.partitions if isinstance(part, VirtualPartition)), None)
+        if table is not None:
+            return CLOSED, table.counts
+        found = self.integrity()
+        if found is None:
+            return "not recorded", None
+        head, use = found
+        return CLOSED if head.type == INTEGRITY_CLOSED else OPEN, (use.files, use.directories) if use else None
+
     def info(self) -> Mapping[str, str]:
-        volume = self.descriptors.volume
-        revision = int.from_bytes(volume.domain.suffix[:2], "little")
-        integrity = self.integrity()
-        closed = integrity is not None and integrity[0].type == INTEGRITY_CLOSED
+        revision = int.from_bytes(self.descriptors.volume.domain.suffix[:2], "little")
         facts = {
             "revision": f"{revision >> 8:x}.{revision & 0xFF:02x}",
             "block size": str(self.anchor.block_size),
@@ -306,10 +320,9 @@ class UdfFilesystem(Filesystem):
         for index, entry in enumerate(self.descriptors.maps):
             start, length = self.disc.extent(entry.number)
             facts[f"partition {index}"] = f"{entry.title}, {length} blocks at {start}"
-        if integrity and integrity[1]:
-            facts["files"] = str(integrity[1].files)
-            facts["directories"] = str(integrity[1].directories)
-        facts["integrity"] = "closed" if closed else "open: not unmounted cleanly" if integrity else "not recorded"
+        facts["integrity"], counts = self.state
+        if counts:
+            facts["files"], facts["directories"] = map(str, counts)
         return facts
 
     def verify(self) -> Iterator[str]:
@@ -335,8 +348,9 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
         except LaterSessionError as exc:
             problem = problem or exc
             for later in reversed(sessions(image)):
-                with suppress(ImageError):
-                    return UdfFilesystem(image, later)
+                if not session_base or later.block == session_base + FIRST_ANCHOR:
+                    with suppress(ImageError):
+                        return UdfFilesystem(image, later)
         except ImageError as exc:
             problem = problem or exc
     raise problem or FormatError(FMT, "no anchor", offset=FIRST_ANCHOR * BLOCK_SIZES[0])
