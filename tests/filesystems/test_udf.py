@@ -17,6 +17,7 @@ from helpers import context, image, tool
 from imgmount.core.device import gather
 from imgmount.core.format import Match
 from imgmount.core.node import File
+from imgmount.core.slices import MemoryDevice
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
@@ -219,20 +220,26 @@ def test_an_older_virtual_table_is_not_read(tmp_path: Path) -> None:
     assert set(manifest(in_memory(older).root)) == {"replaced", "kept", "removed"}
 
 
-@pytest.mark.parametrize("files", [50_000])
-def test_a_first_listing_of_a_large_disc_reads_little(files: int, tmp_path: Path) -> None:
-    top = tmp_path / "top"
-    for folder in range(files // 200):
-        (top / f"{folder:04}").mkdir(parents=True)
-        for name in range(200):
-            (top / f"{folder:04}" / f"{name:09}").touch()
-    disc = tmp_path / "disc"
-    subprocess.run([tool("genisoimage"), "-quiet", "-udf", "-D", "-o", disc, top], check=True, capture_output=True)
-    counting = Counting(FileDevice(disc))
-    root = open_udf(counting, context()).root
-    assert len([node.stat() for _, node in root.entries()]) == files // 200
-    assert counting.bytes <= 1 << 20
-    assert counting.requests <= files // 200 + 60  # the entries of these folders lie far apart
+def test_a_first_listing_of_a_large_disc_reads_little() -> None:
+    folders, files, span = 250, 200, 256  # each folder: its entry, its content, the entries of its files
+    disc = MAKER.Disc(START + 1000 + folders * span, 512, end=START + 900 + folders * span)
+    for folder in range(folders):
+        first = 100 + folder * span
+        content = disc.names([(f"{name:09}", first + 50 + name) for name in range(files)], 1, block=first + 1)
+        disc.entry(first, 4, len(content), MAKER.short_ad(len(content), first + 1))
+        disc.write(first + 1, content)
+        for name in range(files):
+            disc.entry(first + 50 + name, 5, 0)
+    root = disc.names([(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2)
+    disc.write(2, root)
+    disc.entry(1, 4, len(root), MAKER.short_ad(len(root), 2))
+    disc.file_set(0, 1)
+    disc.volume(files=files * folders, directories=folders + 1)
+    counting = Counting(MemoryDevice(bytes(disc.data)))
+    volume = open_udf(counting, context())
+    assert len([node.stat() for _, node in volume.root.entries()]) == folders
+    assert counting.bytes <= 1 << 18
+    assert counting.requests <= folders + 60  # the entries of these folders lie far apart
     counting.bytes = counting.requests = 0
-    assert len([node.stat() for _, node in tree(root)]) == files + files // 200
-    assert counting.requests <= files // 30
+    assert len([node.stat() for _, node in tree(volume.root)]) == folders * (files + 1)
+    assert counting.requests <= folders * 5

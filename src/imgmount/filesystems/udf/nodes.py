@@ -12,6 +12,7 @@ import stat as s
 import struct
 from binascii import crc_hqx
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -27,6 +28,7 @@ MAX_LINK: Final = 64 << 10
 MAX_STREAM: Final = 64 << 10  # what Linux allows an extended attribute
 MAX_STREAMS: Final = 64
 WINDOW: Final = 256 << 10  # read of a directory at once
+SMALL_WINDOW: Final = 2048  # where a larger one cannot be read
 MAX_TRIES: Final = 1 << 14  # places where a damaged directory might go on
 BATCH: Final = 512  # entries whose file entries are looked up together
 
@@ -97,14 +99,15 @@ def identifiers(content: BlockDevice, mirror: BlockDevice | None = None) -> Iter
     window = b""
     while offset < content.size:
         if base + len(window) < min(offset + _FID_MAX, content.size):
-            base, window = offset, content.pread(offset, WINDOW)
+            base, window = offset, _window(content, mirror, offset)
         found = _parse_fid(window, offset - base)
         if found is None and mirror is not None:
             found = _parse_fid(mirror.pread(offset, _FID_MAX), 0)
             found = found and (found[0], found[1] + offset - base)
         if found is None:
-            if not any(window[offset - base :]):
-                break  # padding
+            if window.count(0, offset - base) == len(window) - (offset - base):
+                offset = base + len(window)  # padding
+                continue
             damage = offset if damage is None else damage
             if (tries := tries + 1) > MAX_TRIES:
                 break
@@ -117,6 +120,15 @@ def identifiers(content: BlockDevice, mirror: BlockDevice | None = None) -> Iter
             yield fid
     if damage is not None:
         raise FormatError(FMT, "directory is damaged", offset=damage)
+
+
+def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> bytes:
+    """A part of a directory, from whichever copy can be read; where none can, what comes before the gap."""
+    for device in (content, mirror):
+        if device is not None:
+            with suppress(ImageError):
+                return device.pread(offset, WINDOW)
+    return content.pread(offset, SMALL_WINDOW)
 
 
 def directory_content(space: Space, entry: Entry) -> Iterator[Fid]:
@@ -161,7 +173,7 @@ class _UdfNode(Node):
         return _status(self._space, self._entry)
 
     def xattrs(self) -> Mapping[str, bytes]:
-        """Named streams (UDF 3.3.5) of at most 64 KiB, as ``user.udf.stream.NAME``."""
+        """Named streams (UDF 3.3.5), the first 64 of them that hold at most 64 KiB, as ``user.udf.stream.NAME``."""
         place = self._entry.streams
         if place is None:
             return {}

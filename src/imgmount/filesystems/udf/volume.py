@@ -148,53 +148,44 @@ class Descriptors:
         self.damage: list[str] = []
         self._image = image
         self._block_size = anchor.block_size
-        self._volume: tuple[int, bytes] | None = None
+        self._newest: tuple[int, bytes] | None = None  # sequence number and logical volume descriptor
         self._partitions: dict[int, tuple[int, int, int]] = {}
         for extent in (anchor.main, anchor.reserve):
             self._collect(extent)
-            if self._volume and not self.damage and self._complete():
+            if self._newest and not self.damage and self._complete(self._newest[1]):
                 break
-        if self._volume is None:
+        if self._newest is None:
             raise FormatError(FMT, "no logical volume descriptor", offset=anchor.main[1] * anchor.block_size)
-
-    @cached_property
-    def volume(self) -> Any:
-        """The logical volume descriptor."""
-        assert self._volume
-        return LOGICAL_VOLUME_DESCRIPTOR.parse(self._volume[1])
-
-    @cached_property
-    def maps(self) -> list[MapEntry]:
-        """The partition maps. Raises ``ImageError``."""
-        assert self._volume
-        return list(parse_maps(self._volume[1][MAPS_AT : MAPS_AT + self.volume.maps_length], self.volume.maps_count))
+        self.volume: Any = LOGICAL_VOLUME_DESCRIPTOR.parse(self._newest[1])
+        self.maps: list[MapEntry] = _maps(self._newest[1])
 
     @property
     def partitions(self) -> dict[int, tuple[int, int]]:
         """Start and length in blocks by partition number."""
         return {number: (start, length) for number, (_, start, length) in self._partitions.items()}
 
-    def _complete(self) -> bool:
-        try:
-            return all(entry.number in self._partitions for entry in self.maps)
-        except ImageError:
-            return True  # the reserve will say the same, or its tags are damaged
-        finally:
-            self.__dict__.pop("maps", None)
-            self.__dict__.pop("volume", None)
+    def _complete(self, volume: bytes) -> bool:
+        """Whether every partition that ``volume`` needs has been seen. Raises ``ImageError``."""
+        return all(entry.number in self._partitions for entry in _maps(volume))
 
     def _collect(self, extent: tuple[int, int]) -> None:
         for raw in read_sequence(self._image, self._block_size, extent, self.damage):
             ident = TAG.unpack_from(raw)[0]
             if ident == LOGICAL_VOLUME:
                 sequence = LOGICAL_VOLUME_DESCRIPTOR.parse(raw).sequence
-                if self._volume is None or sequence > self._volume[0]:
-                    self._volume = sequence, raw
+                if self._newest is None or sequence > self._newest[0]:
+                    self._newest = sequence, raw
             elif ident == PARTITION:
                 found = PARTITION_DESCRIPTOR.parse(raw)
                 known = self._partitions.get(found.number)
                 if known is None or found.sequence > known[0]:
                     self._partitions[found.number] = found.sequence, found.start, found.length
+
+
+def _maps(volume: bytes) -> list[MapEntry]:
+    """The partition maps of a logical volume descriptor. Raises ``ImageError``."""
+    found = LOGICAL_VOLUME_DESCRIPTOR.parse(volume)
+    return list(parse_maps(volume[MAPS_AT : MAPS_AT + found.maps_length], found.maps_count))
 
 
 def read_sequence(image: BlockDevice, block_size: int, extent: tuple[int, int], damage: list[str]) -> Iterator[bytes]:
