@@ -18,6 +18,7 @@ from imgmount.core.device import gather
 from imgmount.core.format import Match
 from imgmount.core.node import File
 from imgmount.core.slices import MemoryDevice
+from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
@@ -80,6 +81,24 @@ def test_each_session_is_there(maker: str, session: int, label: str, tmp_path: P
     base = int(("0", *maker.split("-"))[session - 1])
     with FileDevice(tmp_path / "image") as device:
         assert not base or open_udf(device, context(), base).label == label
+
+
+def test_a_session_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    unpack(image("udf/util-linux__util-linux__udf-multi-0-320-640-mkudffs.img.xz"), tmp_path / "image")
+    for session in (0, 4):
+        with pytest.raises(ImageError, match=f"session {session} of 3"):
+            opened(tmp_path / "image", session=session)
+
+
+def test_an_older_session_is_not_taken_silently(tmp_path: Path) -> None:
+    unpack(image("udf/util-linux__util-linux__udf-multi-0-417-834-genisoimage.img.xz"), tmp_path / "image")
+    data = bytearray((tmp_path / "image").read_bytes())
+    for block in (32, 48):
+        data[(834 + block + 3) * BLOCK + 100] ^= 1  # the last session's logical volume descriptors
+    volume = in_memory(data)
+    assert volume.label == "first session"
+    assert "no logical volume descriptor" in volume.info()["passed over"]
+    assert any("not taken" in line for line in volume.verify())
 
 
 @pytest.mark.parametrize(("media", "revision", "block_size", "option"), MKUDFFS)

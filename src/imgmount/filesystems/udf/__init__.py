@@ -9,7 +9,8 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Format, Kind, Match
-from imgmount.filesystems.udf.volume import anchors, open_udf
+from imgmount.filesystems.udf.anchors import anchors
+from imgmount.filesystems.udf.volume import open_udf
 
 
 def probe(image: BlockDevice) -> Match:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from imgmount.core.node import Directory, File, Symlink
+from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.errors import ImageError
-from imgmount.filesystems.udf.volume import CLOSED, UdfFilesystem, read_sequence
+from imgmount.filesystems.udf.descriptors import read_sequence
+from imgmount.filesystems.udf.volume import CLOSED, UdfFilesystem
 
 MAX_NODES: Final = 1 << 20
 MAX_COMPARED: Final = 1 << 30
@@ -16,6 +17,8 @@ STEP: Final = 1 << 20
 
 def check(filesystem: UdfFilesystem) -> Iterator[str]:
     """One line for each problem, of a million entries at most."""
+    if filesystem.passed_over:
+        yield f"not taken: {filesystem.passed_over}"
     yield from _descriptors(filesystem)
     yield from _mirrors(filesystem)
     files = directories = seen = 0
@@ -35,19 +38,26 @@ def check(filesystem: UdfFilesystem) -> Iterator[str]:
             if node.id not in counted:
                 files += 1
                 counted.add(node.id)
-            try:
-                node.stat()
-                if isinstance(node, File):
-                    node.open().close()
-                elif isinstance(node, Symlink):
-                    node.readlink()
-                node.xattrs()
-            except ImageError as exc:
-                yield f"/{path}{name}: {exc}"
+            if problem := _problem(node):
+                yield f"/{path}{name}: {problem}"
     if pending:
         yield f"more than {MAX_NODES} entries: the rest is not checked"
     else:
         yield from _counts(filesystem, files, directories)
+
+
+def _problem(node: Node) -> ImageError | None:
+    """What is wrong with the file entry, the extents, the target or the streams of ``node``."""
+    try:
+        node.stat()
+        node.xattrs()
+        if isinstance(node, File):
+            node.open().close()
+        elif isinstance(node, Symlink):
+            node.readlink()
+    except ImageError as exc:
+        return exc
+    return None
 
 
 def _descriptors(filesystem: UdfFilesystem) -> Iterator[str]:

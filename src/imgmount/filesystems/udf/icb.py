@@ -34,6 +34,7 @@ BATCH_BLOCKS: Final = 128  # read in one go
 
 # Allocation descriptors (ICB flags bits 0-2, 4/14.6.8)
 SHORT, LONG, EXTENDED, EMBEDDED = range(4)
+_LAYOUT: Final = 7
 # Extent types (bits 30-31 of an extent length, 4/14.14.1.1); the two between are unrecorded: they read as zeros
 RECORDED, CONTINUED = 0, 3
 TYPE_SHIFT: Final = 30
@@ -56,45 +57,40 @@ _EXTENT_AT: Final = 20
 class Entry:
     """A file entry: its header as stored, and the place and device it was read from."""
 
-    __slots__ = ("device", "extended", "file_type", "flags", "offset", "partition", "raw", "size", "strategy")
+    __slots__ = ("_attributes", "_descriptors", "_end", "device", "extended", "file_type", "flags", "offset", "partition",
+                 "raw", "size", "strategy")  # fmt: skip
 
     def __init__(self, raw: bytes, partition: int, device: BlockDevice, offset: int) -> None:
         self.partition = partition
         self.device = device
         self.offset = offset
-        self.extended = raw[0] == EXTENDED_FILE_ENTRY & 0xFF
         self.strategy, self.file_type, self.flags, _, _, _, _, self.size = _COMMON.unpack_from(raw)
-        end = self.attributes_at(raw) + sum(self._lengths(raw))
-        if end > len(raw):
+        ident = TAG.unpack_from(raw)[0]
+        self.extended: bool = ident == EXTENDED_FILE_ENTRY
+        lengths = _LENGTHS.unpack_from(raw, _LENGTHS_AT[ident])
+        self._attributes = _LENGTHS_AT[ident] + _LENGTHS.size
+        self._descriptors: int = self._attributes + lengths[0]
+        self._end: int = self._descriptors + lengths[1]
+        if self._end > len(raw):
             raise FormatError(FMT, "file entry longer than its block", offset=offset)
         if self.size > MAX_FILE:
             raise FormatError(FMT, f"file of {self.size} bytes", offset=offset)
-        self.raw = raw[: end - (self._lengths(raw)[1] if self.embedded else 0)]
-
-    def attributes_at(self, raw: bytes | None = None) -> int:
-        """Where the extended attributes begin."""
-        return _LENGTHS_AT[(raw or self.raw)[0] | 0x100] + _LENGTHS.size
-
-    def _lengths(self, raw: bytes) -> tuple[int, int]:
-        attributes, descriptors = _LENGTHS.unpack_from(raw, _LENGTHS_AT[raw[0] | 0x100])
-        return attributes, descriptors
+        self.raw = raw[: self._descriptors if self.embedded else self._end]  # content stays on the disc
 
     @property
     def embedded(self) -> bool:
         """Whether the content lies in the entry itself."""
-        return bool(self.flags & 7 == EMBEDDED)
+        return bool(self.flags & _LAYOUT == EMBEDDED)
 
     @property
     def attributes(self) -> bytes:
         """The extended attribute space."""
-        start = self.attributes_at()
-        return self.raw[start : start + self._lengths(self.raw)[0]]
+        return self.raw[self._attributes : self._descriptors]
 
     @property
     def descriptors(self) -> tuple[int, int]:
         """Where the allocation descriptors (or the embedded content) begin in the entry, and how long they are."""
-        attributes, descriptors = self._lengths(self.raw)
-        return self.attributes_at() + attributes, descriptors
+        return self._descriptors, self._end - self._descriptors
 
     @property
     def owner(self) -> tuple[int, int, int, int]:
@@ -246,7 +242,7 @@ class Space:
         count = 0
         seen: set[tuple[int, int]] = set()
         while True:
-            for kind, size, reference, block in _parse(raw, entry.flags & 7, partition):
+            for kind, size, reference, block in _parse(raw, entry.flags & _LAYOUT, partition):
                 if not size:
                     return
                 count += 1
