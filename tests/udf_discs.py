@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -46,6 +47,13 @@ def small_disc(names: list[tuple[Any, ...]], blocks: int = 700) -> Any:
 def finish(disc: Any) -> UdfFilesystem:
     disc.volume()
     return in_memory(disc.data)
+
+
+def retag(data: bytearray, offset: int) -> None:
+    """Make the tag at ``offset`` right for what follows it."""
+    ident, version, _, _, serial, _, length, location = struct.unpack_from("<HHBBHHHI", data, offset)
+    data[offset : offset + 16 + length] = MAKER.tag(ident, location, bytes(data[offset + 16 : offset + 16 + length]), version)
+    assert serial == 1
 
 
 class Counting(BlockDevice):

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
-from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, opened, small_disc
+from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, opened, retag, small_disc
 
 UTIL_LINUX = {  # what udfinfo says of each: label, revision, block size
     "udf-cd-mkudfiso-20100208": ("Volume Label", "1.02", "2048"),
@@ -233,10 +234,32 @@ def test_a_file_of_more_than_a_gibibyte(tmp_path: Path) -> None:
 def test_an_older_virtual_table_is_not_read(tmp_path: Path) -> None:
     data = fixture_bytes("vat150", tmp_path)
     names = set(manifest(in_memory(data).root))
+    assert in_memory(data).space.device(1).size == 7 * BLOCK
     padded = data + bytes(500 * BLOCK)  # as drives pad
     assert set(manifest(in_memory(padded).root)) == names
     older = data[: -BLOCK * 60]  # the disc as it was before it was closed again: the first table is the last
     assert set(manifest(in_memory(older).root)) == {"replaced", "kept", "removed"}
+
+
+def test_the_newest_file_set_descriptor_prevails() -> None:
+    """On write-once media: one more in the same extent, then one that the last of them leads to."""
+    disc = MAKER.Disc(700, end=700)
+    sets = [(0, 0, 11, 0), (1, 1, 12, 40), (40, 2, 13, 0), (41, 1, 12, 0)]
+    for icb in (11, 12, 13):
+        root = disc.names([(f"root {icb}", icb + 10)], icb)
+        disc.entry(icb, 4, len(root), root, MAKER.EMBEDDED)
+        disc.entry(icb + 10, 5, 0)
+    for block, number, root, following in sets:
+        disc.file_set(block, root)
+        offset = (START + block) * BLOCK
+        struct.pack_into("<I", disc.data, offset + 44, number)
+        struct.pack_into("<II", disc.data, offset + 448, 2 * BLOCK if following else 0, following)
+        retag(disc.data, offset)
+    disc.volume()
+    for block in (33, 49):
+        struct.pack_into("<I", disc.data, block * BLOCK + 248, 2 * BLOCK)
+        retag(disc.data, block * BLOCK)
+    assert set(manifest(in_memory(disc.data).root)) == {"root 13"}
 
 
 def test_a_first_listing_of_a_large_disc_reads_little() -> None:

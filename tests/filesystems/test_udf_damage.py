@@ -19,7 +19,7 @@ from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
-from udf_discs import BLOCK, MAKER, START, finish, fixture_bytes, in_memory, small_disc
+from udf_discs import BLOCK, MAKER, START, finish, fixture_bytes, in_memory, retag, small_disc
 
 VARIANTS = sorted({fixture.variant for fixture in all_fixtures() if fixture.format == "udf"})
 MAX_WALK = 2000  # entries: no fixture has more, and no damage may make more
@@ -28,13 +28,6 @@ MAX_WALK = 2000  # entries: no fixture has more, and no damage may make more
 def at(block: int, offset: int = 0) -> int:
     """The byte of the image at ``offset`` in ``block`` of the partition of a 2048-byte disc."""
     return (START + block) * BLOCK + offset
-
-
-def retag(data: bytearray, offset: int) -> None:
-    """Make the tag at ``offset`` right for what follows it."""
-    ident, version, _, _, serial, _, length, location = struct.unpack_from("<HHBBHHHI", data, offset)
-    data[offset : offset + 16 + length] = MAKER.tag(ident, location, bytes(data[offset + 16 : offset + 16 + length]), version)
-    assert serial == 1
 
 
 def survivors(volume: UdfFilesystem) -> tuple[set[str], list[ImageError]]:
@@ -93,6 +86,21 @@ def test_a_bad_name_costs_one_entry(tmp_path: Path) -> None:
     assert any("directory is damaged" in line for line in volume.verify())
 
 
+def test_half_a_directory_is_listed() -> None:
+    names = [(f"number {number:02}", 20 + number) for number in range(60)]
+    disc = small_disc([("folder", 10, MAKER.DIRECTORY)])
+    disc.end = 5000
+    content = disc.names(names, 1, block=100)
+    assert len(content) > BLOCK
+    disc.write(100, content[:BLOCK])
+    disc.entry(10, 4, len(content), MAKER.short_ad(BLOCK, 100) + MAKER.short_ad(len(content) - BLOCK, 4000))  # past the end
+    for _, icb in names:
+        disc.entry(icb, 5, 0)
+    good, errors = survivors(finish(disc))
+    assert {f"folder/number {number:02}" for number in range(30)} <= good
+    assert len(errors) == 1
+
+
 def test_a_truncated_image_keeps_what_it_has(tmp_path: Path) -> None:
     data = fixture_bytes("features", tmp_path)
     everything = survivors(in_memory(data))[0]
@@ -119,6 +127,7 @@ def test_reserve_descriptors_and_other_anchors(tmp_path: Path) -> None:
     data[256 * BLOCK] ^= 1  # the first anchor
     data[33 * BLOCK + 100] ^= 1  # the logical volume descriptor
     assert set(manifest(in_memory(data).root)) == names
+    assert in_memory(data).label == "Features ✓"  # not the superseded descriptor, which is whole
     data[35 * BLOCK + 190] ^= 1  # the partition descriptor
     volume = in_memory(data)
     assert volume.label == "Features ✓"

@@ -238,11 +238,10 @@ class Space:
         """(type, bytes, partition, block) of each extent, those that go on in further blocks included."""
         start, length = entry.descriptors
         raw = entry.raw[start : start + length]
-        partition = entry.partition
         count = 0
         seen: set[tuple[int, int]] = set()
         while True:
-            for kind, size, reference, block in _parse(raw, entry.flags & _LAYOUT, partition):
+            for kind, size, reference, block in _parse(raw, entry.flags & _LAYOUT, entry.partition):
                 if not size:
                     return
                 count += 1
@@ -256,7 +255,7 @@ class Space:
             if (reference, block) in seen:
                 raise FormatError(FMT, "list of extents loops", offset=entry.offset)
             seen.add((reference, block))
-            raw, partition = self._more(reference, block), reference
+            raw = self._more(reference, block)
 
     def _more(self, partition: int, block: int) -> bytes:
         """The allocation descriptors in the allocation extent at ``block`` (4/14.5)."""
@@ -269,7 +268,7 @@ class Space:
 
 
 def _parse(raw: bytes, layout: int, partition: int) -> Iterator[tuple[int, int, int, int]]:
-    """(type, bytes, partition, block) of each allocation descriptor; a short one means the partition it stands in."""
+    """(type, bytes, partition, block) of each allocation descriptor; a short one means the partition of its file entry."""
     if layout == SHORT:
         for length, block in _SHORT_AD.iter_unpack(_whole(raw, _SHORT_AD)):
             yield length >> TYPE_SHIFT, length & LENGTH_MASK, partition, block

@@ -1,8 +1,8 @@
 """Directories, files, symbolic links and special files.
 
 Whether an entry is a directory stands in the directory; whether it is a link or a device stands only in its file entry. So a
-listing reads the file entries, many with one read, and every node knows its stat. File entries are written in the order of the
-directory, next to each other or to their files, so this costs a block an entry and no seeks to speak of.
+listing reads the file entries, one block each, and every node knows its stat: a mount asks for it anyway. Most writers put the
+entries of a directory next to each other; neighbours are read together, and nothing that lies between distant ones is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_LINK: Final = 64 << 10
 MAX_STREAM: Final = 64 << 10  # what Linux allows an extended attribute
 MAX_STREAMS: Final = 64
 WINDOW: Final = 256 << 10  # read of a directory at once
-SMALL_WINDOW: Final = 2048  # where a larger one cannot be read
+SMALL_WINDOW: Final = 512  # the smallest block
 MAX_TRIES: Final = 1 << 14  # places where a damaged directory might go on
 BATCH: Final = 512  # entries whose file entries are looked up together
 
@@ -98,9 +98,10 @@ def identifiers(content: BlockDevice, mirror: BlockDevice | None = None) -> Iter
     offset = base = tries = 0
     window = b""
     while offset < content.size:
-        if base + len(window) < min(offset + _FID_MAX, content.size):
-            base, window = offset, _window(content, mirror, offset)
         found = _parse_fid(window, offset - base)
+        if found is None and base + len(window) < min(offset + _FID_MAX, content.size):
+            base, window = offset, _window(content, mirror, offset)
+            found = _parse_fid(window, 0)
         if found is None and mirror is not None:
             found = _parse_fid(mirror.pread(offset, _FID_MAX), 0)
             found = found and (found[0], found[1] + offset - base)
@@ -123,18 +124,20 @@ def identifiers(content: BlockDevice, mirror: BlockDevice | None = None) -> Iter
 
 
 def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> bytes:
-    """A part of a directory, from whichever copy can be read; where none can, what comes before the gap."""
-    for device in (content, mirror):
-        if device is not None:
-            with suppress(ImageError):
-                return device.pread(offset, WINDOW)
-    return content.pread(offset, SMALL_WINDOW)
+    """A part of a directory from whichever copy can be read; where none can, what comes before the gap. Raises ``ImageError``."""
+    size = WINDOW
+    while size >= SMALL_WINDOW:
+        for device in (content, mirror):
+            if device is not None:
+                with suppress(ImageError):
+                    return device.pread(offset, size - offset % SMALL_WINDOW)
+        size //= 2
+    return content.pread(offset, 1)
 
 
 def directory_content(space: Space, entry: Entry) -> Iterator[Fid]:
     """The file identifiers in the directory that ``entry`` describes."""
-    twice = not entry.embedded and any(partition in space.mirrors for partition in range(len(space.partitions)))
-    mirror = space.content(entry, mirrored=True) if twice else None
+    mirror = space.content(entry, mirrored=True) if space.mirrors and not entry.embedded else None
     return identifiers(space.content(entry), mirror)
 
 
