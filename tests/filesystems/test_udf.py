@@ -167,6 +167,28 @@ def test_a_tree_by_pycdlib() -> None:
     assert manifest(volume.root)["link"] == "-> dir1/one.txt"
 
 
+@pytest.mark.parametrize("variant", ["metadata", "pieces", "sparable", "vat150", "vat200"])
+def test_udfclient_reads_the_hand_made_discs_alike(variant: str, tmp_path: Path) -> None:
+    data = fixture_bytes(variant, tmp_path)
+    if variant == "sparable":
+        data[90 * BLOCK : 91 * BLOCK] = data[100 * BLOCK : 101 * BLOCK]  # udfclient takes the first table, newer ones or not
+        struct.pack_into("<I", data, 90 * BLOCK + 12, 90)
+        retag(data, 90 * BLOCK)
+    disc, out = tmp_path / "disc", tmp_path / "out"
+    disc.write_bytes(data)
+    command = [tool("udfclient"), "-b", str(BLOCK), str(disc)]
+    sets = subprocess.run(command, input="ls\nquit\n", check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    name = next(line.split()[-1] for line in sets.splitlines() if line.endswith("FIXTURE") and "SUPERSEDED" not in line)
+    subprocess.run(command, input=f'get "/{name}" out\nquit\n', check=True, capture_output=True, text=True, cwd=tmp_path)
+    found = {path: node.open() for path, node in tree(in_memory(data).root) if isinstance(node, File)}
+    theirs = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    compared = {path: content for path, content in found.items() if path.isascii()}  # it has names of its own for the rest
+    assert {path: content.pread(0, content.size) for path, content in compared.items()} == {
+        path: content for path, content in theirs.items() if path in compared
+    }
+    assert len(theirs) == len(found) >= 2
+
+
 def test_what_stands_in_a_file_entry(tmp_path: Path) -> None:
     root = in_memory(fixture_bytes("features", tmp_path)).root
     facts = {path: node.stat() for path, node in tree(root)}
