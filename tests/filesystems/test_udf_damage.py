@@ -156,8 +156,7 @@ class TestMetadataPartition:
         whole = self.facts(data)
         data[at(block) : at(block + 1)] = bytes(b ^ 0x55 for b in data[at(block) : at(block + 1)])
         assert self.facts(data) == whole
-        if block:
-            assert any("differ" in line for line in in_memory(data).verify())
+        assert any(("differ" if block else "metadata file") in line for line in in_memory(data).verify())
 
     def test_both_gone_is_an_error(self, tmp_path: Path) -> None:
         data = fixture_bytes("metadata", tmp_path)
@@ -169,6 +168,8 @@ class TestMetadataPartition:
 
 def test_sparing_needs_one_good_table(tmp_path: Path) -> None:
     data = fixture_bytes("sparable", tmp_path)
+    lines = list(in_memory(data).verify())
+    assert [line.split(":")[0] for line in lines] == ["sparing table at block 80", "sparing table at block 110"]
     for block in (90, 100):
         data[block * BLOCK + 60] ^= 1
     with pytest.raises(FormatError):

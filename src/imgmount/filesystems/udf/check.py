@@ -69,6 +69,7 @@ def _descriptors(filesystem: UdfFilesystem) -> Iterator[str]:
         yield from (f"{name} volume descriptor sequence: {line}" for line in damage)
         if not found:
             yield f"{name} volume descriptor sequence is empty"
+    yield from filesystem.disc.damage
     if filesystem.state[0] != CLOSED:
         yield f"integrity: {filesystem.state[0]}"
 

@@ -97,12 +97,16 @@ def parse_maps(raw: bytes, count: int) -> Iterator[MapEntry]:
 
 
 class Disc(NamedTuple):
-    """The image, where the session of interest ends (in blocks), and the partitions' (start, length) in blocks by number."""
+    """The image, where the session of interest ends (in blocks), and the partitions' (start, length) in blocks by number.
+
+    ``damage`` collects what was wrong with structures that have copies.
+    """
 
     image: BlockDevice
     block_size: int
     end: int
     extents: Mapping[int, tuple[int, int]]
+    damage: list[str]
 
     def extent(self, number: int) -> tuple[int, int]:
         """Start and length in blocks of partition ``number``. Raises ``FormatError``."""
@@ -169,6 +173,7 @@ def _sparable(disc: Disc, entry: MapEntry) -> BlockDevice:
             tables.append(read_sparing_table(disc, place, size, packet))
         except ImageError as exc:
             problem = exc
+            disc.damage.append(f"sparing table at block {place}: {exc}")
     if not tables:
         raise problem
     return SparablePartition(disc, entry.number, packet, max(tables, key=lambda found: found[0])[1])
@@ -272,6 +277,7 @@ def _add_metadata(disc: Disc, space: Space, entry: MapEntry, index: int, below: 
             copies.append(_metadata_file(space, below, block, file_type))
         except ImageError as exc:
             problem = problem or exc
+            disc.damage.append(f"metadata file at block {block} of its partition: {exc}")
     if not copies:
         raise problem or FormatError(FMT, "no metadata file", offset=main * disc.block_size)
     space.partitions[index] = copies[0]

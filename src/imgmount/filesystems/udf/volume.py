@@ -51,7 +51,7 @@ class UdfFilesystem(Filesystem):
         volume = self.descriptors.volume
         if volume.block_size != anchor.block_size:
             raise FormatError(FMT, f"logical blocks of {volume.block_size} bytes on sectors of {anchor.block_size}")
-        self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions)
+        self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions, [])
         self.space: Space = build(self.disc, self.descriptors.maps)
         file_set = self._file_set(long_ad(volume.contents, 0))
         self.label = volume.identifier or file_set.identifier
