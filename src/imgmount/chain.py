@@ -168,11 +168,12 @@ def _peel(layers: list[Layer], context: Context) -> None:
 
 def _divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     """The table's name and the volumes. A disk may hold both a filesystem and a table (hybrid discs): the former is first."""
-    whole = Volume(Partition(0, "", "", disk), context)
+    main = disk.main(context.options.session) if isinstance(disk, Partitioned) else disk
+    whole = Volume(Partition(0, "", "", disk if main is None else main), context)
     table, parts = _partitions(disk, context)
     if not parts:
         return table, [whole]
-    found = best_match(Kind.FILESYSTEM, disk, context.options.fs)
+    found = best_match(Kind.FILESYSTEM, whole.device, context.options.fs) if main is not None else None
     covers = found is not None and found[0] is Match.CERTAIN
     return table, [*([whole] if covers else []), *(Volume(part, context) for part in parts)]
 

@@ -31,6 +31,7 @@ CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
+    _entry("cue"),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),
@@ -86,6 +87,7 @@ def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[Any]]]:
             match = fmt.probe(device)
         except ImageError as exc:
             log.debug("%s: %s", entry.module, exc)
+        except FormatError:  # also of ``_has``: a disc has places without data
             continue
         if match:
             found.append((match, fmt))
