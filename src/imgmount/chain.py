@@ -152,11 +152,11 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches. ``--container raw`` stops at the file, another name is the outermost one."""
+    """Append containers until none matches, or one is divided. ``--container raw`` stops at the file, another name is the outermost one."""
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container
-    while wanted != "raw":
+    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned):
         found = best_match(Kind.CONTAINER, layers[-1].device, wanted)
         if found is None:
             return

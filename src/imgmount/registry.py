@@ -27,11 +27,36 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
     return Entry(module, tuple(Magic(*magic) for magic in magics))
 
 
+SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
+ISO_9660: Final = b"\x01CD001"
+# 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data starts
+RAW_DESCRIPTORS: Final = (
+    *(16 * size + skip for size in (2352, 2448, 2368) for skip in (16, 24)),
+    *(16 * size + 8 for size in (2336, 2432, 2352, 2332, 2428, 2348, 2056, 2152, 2072)),
+)
+
 CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
+    _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
+    _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("cue"),
+    _entry("gdi"),
+    _entry("mds", (0, b"MEDIA DESCRIPTOR")),
+    _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
+    _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
+    _entry("toc"),
+    _entry(
+        "unread",
+        (0, b"BWT5 STREAM SIGN"),
+        (0, b"Adaptec CeQuadrat VirtualCD File"),
+        (0, b"Roxio Image File Format 3.0"),
+        (8, b"imag"),
+        (-64, b"bbis"),
+        (0, b"AARUFRMT"),
+        (0, b"DICMFRMT"),
+    ),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),

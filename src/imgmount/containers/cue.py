@@ -20,7 +20,7 @@ KEYWORDS: Final = _OPENING | {"ISRC", "FLAGS", "PREGAP", "POSTGAP", "INDEX"}
 
 
 def probe(device: BlockDevice) -> Match:
-    """Lines that all begin with keywords, of which one opens a file. (A cdrdao TOC may begin like a sheet, but not go on so.)"""
+    """Lines that all begin with keywords, of which one opens a file. A cdrdao TOC may begin so; it does not go on so."""
     words = [line.split(None, 2) for line in head_lines(device)]
     if not words or words[0][0].upper() not in _OPENING or any(parts[0].upper() not in KEYWORDS for parts in words[:-1]):
         return Match.NO
