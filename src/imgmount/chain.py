@@ -152,7 +152,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches, or one is divided. ``--container raw`` stops at the file, another name is the outermost one."""
+    """Append containers until none matches or one is divided. ``--container raw`` stops at the file, a name is the outermost."""
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container

@@ -37,12 +37,12 @@ RAW_DESCRIPTORS: Final = (
 
 CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
-    _entry("gzip", (0, b"\x1f\x8b\x08")),
-    _entry("lzma", (0, b"\x5d\0\0")),
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
     _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("cue"),
     _entry("gdi"),
+    _entry("gzip", (0, b"\x1f\x8b\x08")),
+    _entry("lzma", (0, b"\x5d\0\0")),
     _entry("mds", (0, b"MEDIA DESCRIPTOR")),
     _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
     _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),

@@ -97,7 +97,7 @@ class Space(MappedDevice):
         self.block_size = unit
         runs = sorted((run for track in tracks if (run := self._run(track))), key=lambda run: run[0])
         self._starts = [start for start, _, _ in runs]
-        following = [*self._starts[1:], MAX_LBA * RAW]
+        following = [*self._starts[1:], MAX_LBA * RAW][: len(runs)]
         self._ends = [min(end, other) for (_, end, _), other in zip(runs, following, strict=True)]
         self._origins = [origin for _, _, origin in runs]
         self.size = max(self._ends, default=0)
