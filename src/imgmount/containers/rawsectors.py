@@ -7,13 +7,12 @@ how large sectors are. A file of sound has neither, and is opened only when the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.disc import Disc, Track
-from imgmount.core.format import Context, Format, Kind, Match
-from imgmount.core.sectors import DESCRIPTOR_SECTOR, RAW, SYNC, XA_SECTOR, Layout, Mode
+from imgmount.core.format import Context, Format, Kind, Magic, Match
+from imgmount.core.sectors import DESCRIPTOR_SECTOR, RAW, SYNC, USER_DATA, XA_SECTOR, Layout, Mode
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 
@@ -46,18 +45,18 @@ def _is_synced(device: BlockDevice, stride: int) -> bool:
 
 
 def _has_descriptor(device: BlockDevice, layout: Layout) -> bool:
-    start = layout.offset_of(2048)
+    start = layout.offset_of(USER_DATA)
     assert start is not None
     head = device.pread(DESCRIPTOR_SECTOR * layout.stride + start, 16)
     at, name = _HIGH_SIERRA
     return head.startswith(_STARTS) or head[at : at + len(name)] == name
 
 
-def _magics() -> Iterator[tuple[int, bytes]]:
-    """What the registry looks for; ``tests/containers/test_rawsectors.py`` compares its line with this."""
-    yield 0, SYNC
-    for layout in _ALL:
-        yield DESCRIPTOR_SECTOR * layout.stride + (layout.offset_of(2048) or 0), _STARTS[0]
+# What the registry looks for, which cannot import this; ``tests/containers/test_discs.py`` compares the two.
+MAGICS: Final = (
+    Magic(0, SYNC),
+    *(Magic(DESCRIPTOR_SECTOR * layout.stride + (layout.offset_of(USER_DATA) or 0), _STARTS[0]) for layout in _ALL),
+)
 
 
 def probe(device: BlockDevice) -> Match:
