@@ -14,6 +14,8 @@ from imgmount.core.format import Format, Kind, Magic, Match
 from imgmount.errors import ImageError, MountError
 
 log = logging.getLogger(__name__)
+from imgmount.core.format import Format, Kind, Magic, Match, PartitionsFormat
+from imgmount.errors import FormatError, ImageError, MountError
 
 
 class Entry(NamedTuple):
@@ -29,6 +31,7 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
 
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 ISO_9660: Final = b"\x01CD001"
+EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
 # 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data starts
 RAW_DESCRIPTORS: Final = (
     *(16 * size + skip for size in (2352, 2448, 2368) for skip in (16, 24)),
@@ -63,8 +66,10 @@ CONTAINERS: Final = (
 )
 
 PARTITIONS: Final = (
+    _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
+    _entry("sessions", (0x8000, ISO_9660)),
 )
 
 FILESYSTEMS: Final = (
@@ -128,10 +133,16 @@ def best_match(kind: Kind, device: BlockDevice, wanted: str | None = None) -> tu
     if wanted is not None:
         named = [pair for pair in found if pair[1].answers_to(wanted)]
         return named[0] if named else (Match.NO, _named(kind, wanted))
+    found = [pair for pair in found if not pair[1].beside]
     if len(found) > 1 and found[1][0] is Match.CERTAIN:
         names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
         raise ImageError(f"the image is {names} at once: choose with --{_OPTION[kind]}")
     return found[0] if found else None
+
+
+def beside(device: BlockDevice) -> list[PartitionsFormat]:
+    """The formats of partitions that ``device`` holds beside its table, if it has one."""
+    return [fmt for _, fmt in matches(Kind.PARTITIONS, device) if fmt.beside]
 
 
 def _named(kind: Kind, name: str) -> Format[Any]:

@@ -123,7 +123,7 @@ class Space(MappedDevice):
 class Session(MappedDevice):
     """A disc's address space from block ``base`` on. ``disc`` is all of it."""
 
-    def __init__(self, disc: Space, base: int) -> None:
+    def __init__(self, disc: BlockDevice, base: int) -> None:
         self.disc = disc
         self.base = base
         self.size = max(0, disc.size - base * USER_DATA)

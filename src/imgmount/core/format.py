@@ -129,6 +129,7 @@ class Format(Generic[T_co]):
     ``probe`` is asked only where a magic matched, or always if the format has none; it reads through ``pread`` alone and
     ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
+    ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
     """
 
     name: str
@@ -138,6 +139,7 @@ class Format(Generic[T_co]):
     probe: Callable[[BlockDevice], Match] = certain
     limits: str = ""
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
+    beside: bool = False
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 
