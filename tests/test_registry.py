@@ -48,7 +48,8 @@ def test_a_fixture_is_recognised_as_its_format_and_no_other(fixture: Fixture, tm
     with fixture.open(tmp_path) as image:
         devices = [layer.device for layer in image.layers] + [volume.device for volume in image.volumes]
         claims = [  # partitions beside a table are no rivals of the table
-            [(match, rival) for match, rival in registry.matches(kind, device) if rival.beside == fmt.beside] for device in devices
+            [(match, rival) for match, rival in registry.matches(kind, device) if rival.beside == fmt.beside]
+            for device in devices
         ]
     own = [found for found in claims if name in {fmt.name for _, fmt in found}]
     assert own, "not recognised"
