@@ -116,18 +116,19 @@ def test_whole_sectors_that_are_not_stored_are_not_made_up() -> None:
     assert whole_sectors(cooked, 2324) is not None
 
 
-@pytest.mark.parametrize(("absolute", "size"), [(True, 200 + 30), (False, 30)])
-def test_a_volume_mastered_alone_in_a_later_track_is_counted_from_that_track(absolute: bool, size: int) -> None:
+@pytest.mark.parametrize(("start", "size"), [(200, 200 + 30), (0, 30), (11752, 11752 + 30), (190, 190 + 30)])
+def test_a_volume_says_itself_where_it_starts(start: int, size: int) -> None:
     blocks = [bytearray(2048) for _ in range(30)]
-    root = (200 if absolute else 0) + 20
+    root = start + 20
     blocks[16][:6] = b"\x01CD001"
+    blocks[20][32:34] = b"\1\0"
     blocks[16][158:162] = blocks[20][2:6] = root.to_bytes(4, "little")
     data = b"".join(map(bytes, blocks))
     song = track(1, 0, bytes(2352 * 200), Layout(Mode.AUDIO, 2352))
     main = Disc("test", [song, track(2, 200, data, Layout(Mode.MODE1, 2048))]).main(None)
     assert main is not None
     space, base = address_space(main)
-    assert (space.size // 2048, base) == (size, 200 if absolute else 0)
+    assert (space.size // 2048, base) == (size, start)
     assert main.pread(16 * 2048, 6) == b"\x01CD001"
     assert space.pread(root * 2048 + 2, 4) == root.to_bytes(4, "little")
 

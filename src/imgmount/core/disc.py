@@ -29,6 +29,8 @@ LATER_LEAD_OUT: Final = 2250
 
 _ROOT_RECORD: Final = slice(158, 162)  # LBA of the root directory, in a primary volume descriptor (ISO 9660, 8.4.18)
 _OWN_RECORD: Final = slice(2, 6)  # and in the first record of that directory, which stands for the directory itself
+_OWN_NAME: Final = slice(32, 34)  # length and identifier there
+MAX_ROOT_SEARCH: Final = 512  # sectors that path tables may take up before a root directory
 
 
 def session_gap(number: int) -> int:
@@ -183,11 +185,13 @@ class Disc(Concat):
         """What a filesystem in ``track`` is read from. Of later sessions it sees nothing: its end is a landmark (UDF)."""
         if not track.is_data:
             return track.files()[0][1]
-        space = Space([other for other in self.tracks if other.is_data and other.session <= track.session])
-        if track.lba == 0:
-            return space
-        session = Session(space, track.lba)
-        return Space([replace(track, lba=0)]) if _is_mastered_alone(session, space) else session
+        earlier = [other for other in self.tracks if other.is_data and other.session <= track.session]
+        start = _true_start(track, Space(earlier))
+        if start == 0:
+            return Space(earlier if track.lba == 0 else [replace(track, lba=0)])
+        if start != track.lba:
+            earlier = [replace(track, lba=start) if other is track else other for other in earlier]
+        return Session(Space(earlier), start)
 
     def info(self) -> Mapping[str, str]:
         sessions = len({track.session for track in self.tracks})
@@ -199,21 +203,27 @@ def _sniffed(track: Track) -> Track:
     return track if layout == track.layout else replace(track, layout=layout)
 
 
-def _is_mastered_alone(session: Session, space: Space) -> bool:
-    """Whether an ISO 9660 volume in a later track counts sectors from that track: its root directory says where it is."""
-    try:
-        descriptor = session.pread(DESCRIPTOR_SECTOR * USER_DATA, USER_DATA)
-        if descriptor[1:6] != b"CD001":
-            return False
-        root = descriptor[_ROOT_RECORD]
-        at = int.from_bytes(root, "little") * USER_DATA
-    except ImageError:
-        return False
-    return not _holds(space, at, root) and _holds(session, at, root)
+def _true_start(track: Track, space: Space) -> int:
+    """The LBA of ``track``, by an ISO 9660 volume in it if there is one: its root directory says where it is itself.
+
+    Some descriptions are wrong about the gap between sessions, and some volumes were mastered as if they were alone on the disc.
+    """
+    view = track.layout.view(track.body, USER_DATA)
+    descriptor = view.pread(DESCRIPTOR_SECTOR * USER_DATA, USER_DATA) if view is not None else b""
+    root = descriptor[_ROOT_RECORD]
+    if view is None or descriptor[1:6] != b"CD001" or _holds(space, int.from_bytes(root, "little"), root):
+        return track.lba
+    for sector in range(DESCRIPTOR_SECTOR + 1, DESCRIPTOR_SECTOR + MAX_ROOT_SEARCH):
+        start = int.from_bytes(root, "little") - sector
+        if start >= 0 and _holds(view, sector, root):
+            return start
+    return track.lba
 
 
-def _holds(device: BlockDevice, at: int, root: bytes) -> bool:
+def _holds(device: BlockDevice, sector: int, root: bytes) -> bool:
+    """Whether ``sector`` begins with the record of a directory for itself, at the LBA ``root``."""
     try:
-        return device.pread(at, _OWN_RECORD.stop)[_OWN_RECORD] == root
+        record = device.pread(sector * USER_DATA, _OWN_NAME.stop)
     except ImageError:
         return False
+    return record[_OWN_RECORD] == root and record[_OWN_NAME] == b"\x01\0"
