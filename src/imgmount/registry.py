@@ -117,7 +117,6 @@ def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[Any]]]:
             match = fmt.probe(device)
         except ImageError as exc:
             log.debug("%s: %s", entry.module, exc)
-        except FormatError:  # also of ``_has``: a disc has places without data
             continue
         if match:
             found.append((match, fmt))
