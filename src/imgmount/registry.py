@@ -10,12 +10,10 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Magic, Match
+from imgmount.core.format import Format, Kind, Magic, Match, PartitionsFormat
 from imgmount.errors import ImageError, MountError
 
 log = logging.getLogger(__name__)
-from imgmount.core.format import Format, Kind, Magic, Match, PartitionsFormat
-from imgmount.errors import FormatError, ImageError, MountError
 
 
 class Entry(NamedTuple):
