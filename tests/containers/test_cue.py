@@ -156,3 +156,28 @@ def test_sound_files_that_are_none_are_refused() -> None:
 )
 def test_what_is_a_sheet(data: bytes, match: Match) -> None:
     assert probe(MemoryDevice(data)) is match
+
+
+TRACKS = (
+    'FILE "a.bin" BINARY\n TRACK 01 AUDIO\n{}  INDEX 01 00:00:00\n{} TRACK 02 AUDIO\n{}  INDEX 01 00:00:03\n'
+    "{} TRACK 03 AUDIO\n  INDEX 01 00:00:05\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("between", "places"),
+    [
+        (("", "", "", ""), [0, 3, 5]),
+        (("  PREGAP 00:02:00\n", "", "", ""), [0, 3, 5]),  # the 150 sectors that every disc begins with
+        (("  PREGAP 00:03:00\n", "", "", ""), [75, 78, 80]),
+        (("", "  POSTGAP 00:00:07\n", "  PREGAP 00:02:00\n", ""), [0, 160, 162]),
+        (("", "", "  INDEX 00 00:00:02\n", ""), [0, 3, 5]),
+        (("", "REM SESSION 2\n", "", "REM SESSION 3\n"), [0, 3 + 6750 + 4500 + 150, 3 + 11400 + 2 + 2250 + 4500 + 150]),
+        (("", "REM SESSION 2\n", "  INDEX 00 00:00:02\n", ""), [0, 2 + 11250 + 150, 11404]),
+        (("", "REM LEAD-OUT 01:30:00\nREM SESSION 2\nREM LEAD-IN 01:00:00\nREM PREGAP 00:02:00\n", "", ""), [0, 11403, 11405]),
+        (("", "REM LEAD-OUT 00:30:00\nREM SESSION 02\nREM LEAD-IN 00:10:00\n", "  PREGAP 00:01:00\n", ""), [0, 3078, 3080]),
+    ],
+)
+def test_where_tracks_lie_on_the_disc(between: tuple[str, ...], places: list[int]) -> None:
+    disc = open_disc("cue", TRACKS.format(*between).encode(), {"a.bin": DATA * 9}, "test.cue")
+    assert [track.lba for track in disc.tracks] == places
