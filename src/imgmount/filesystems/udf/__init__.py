@@ -8,21 +8,28 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Match
+from imgmount.core.disc import address_space
+from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.filesystems.udf.anchors import anchors
-from imgmount.filesystems.udf.volume import open_udf
+from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
 
 
-def probe(image: BlockDevice) -> Match:
+def probe(device: BlockDevice) -> Match:
     """A valid anchor (tag, CRC and its own address) is proof."""
-    return Match.CERTAIN if any(True for _ in anchors(image)) else Match.NO
+    return Match.CERTAIN if any(True for _ in anchors(*address_space(device))) else Match.NO
+
+
+def open_volume(device: BlockDevice, context: Context) -> UdfFilesystem:
+    """The volume whose session begins where ``device`` does; its addresses are those of the whole disc."""
+    disc, start = address_space(device)
+    return open_udf(disc, context, start)
 
 
 FORMAT: Final = Format(
     name="udf",
     title="Universal Disk Format",
     kind=Kind.FILESYSTEM,
-    open=open_udf,
+    open=open_volume,
     probe=probe,
     limits="volumes of several discs, compressed extents, named streams above 64 KiB",
 )
