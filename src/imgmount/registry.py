@@ -40,6 +40,7 @@ CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
     _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
+    _entry("chd", (0, b"MComprHD")),
     _entry("cue"),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
