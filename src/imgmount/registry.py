@@ -41,7 +41,9 @@ CONTAINERS: Final = (
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
     _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("chd", (0, b"MComprHD")),
+    _entry("cso", (0, b"CISO")),
     _entry("cue"),
+    _entry("dax", (0, b"DAX\0")),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
@@ -58,9 +60,11 @@ CONTAINERS: Final = (
         (-64, b"bbis"),
         (0, b"AARUFRMT"),
         (0, b"DICMFRMT"),
+        (0, b"JISO"),
     ),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
+    _entry("zso", (0, b"ZISO")),
     _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),
 )
 

@@ -16,6 +16,7 @@ KNOWN: Final = (
     (Magic(-64, b"bbis"), "uif: MagicISO images are"),
     (Magic(0, b"AARUFRMT"), "aaruf: Aaru images are"),
     (Magic(0, b"DICMFRMT"), "aaruf: DiscImageChef images are"),
+    (Magic(0, b"JISO"), "jiso: PSP images in LZO blocks are"),
 )
 
 
@@ -29,7 +30,7 @@ def refuse(device: BlockDevice, _: Context) -> NoReturn:
 
 FORMAT: Final = Format(
     name="unread",
-    title="B5T, B6T, C2D, CIF, UIF, AaruFormat",
+    title="B5T, B6T, C2D, CIF, UIF, JISO, AaruFormat",
     kind=Kind.CONTAINER,
     open=refuse,
     limits="recognised only, and refused by name",
