@@ -59,7 +59,7 @@ def test_damage_costs_one_hunk(data: bytes) -> None:
     clean = opened(data)
     content = clean.pread(0, clean.size)
     victim = 1  # compressed in both, with a CRC
-    start = Chd.open(MemoryDevice(data), context()).stream._map.entry(victim).offset  # type: ignore[attr-defined]
+    start = Chd.open(MemoryDevice(data), context()).stream._map.entries(victim, 1)[0].offset  # type: ignore[attr-defined]
     damaged = opened(patched(data, start + 20, bytes(b ^ 0x55 for b in data[start + 20 : start + 30])))
     with pytest.raises(FormatError, match=f"hunk {victim}"):
         damaged.pread(victim * HUNK + 5, 10)

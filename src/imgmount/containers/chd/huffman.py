@@ -8,6 +8,7 @@ from typing import Final
 Read = Callable[[int], int]  # the next so many bits of a stream
 SMALL_CODES: Final = 24
 SMALL_BITS: Final = 6
+BATCH: Final = 64  # numbers taken from one long integer: the shorter it is the less a shift costs
 RUN_ESCAPE: Final = 7  # a run count that goes on in a wider field
 
 
@@ -31,6 +32,23 @@ class Bits:
         value = self.peek(count)
         self.position += count
         return value
+
+    def many(self, count: int, width: int) -> list[int]:
+        """The next ``count`` numbers of ``width`` bits, taken. Raises ``ValueError`` where the stream ends before them."""
+        found: list[int] = []
+        while count and not self.overrun:
+            batch = min(count, BATCH)
+            total = batch * width
+            first, skip = divmod(self.position, 8)
+            size = -(-(skip + total) // 8)
+            window = int.from_bytes(self._data[first : first + size].ljust(size, b"\0"), "big") >> (8 * size - skip - total)
+            mask = (1 << width) - 1
+            found += [window >> shift & mask for shift in range(total - width, -1, -width)] if width else [0] * batch
+            self.position += total
+            count -= batch
+        if self.overrun:
+            raise ValueError("the data ends early")
+        return found
 
     @property
     def overrun(self) -> bool:

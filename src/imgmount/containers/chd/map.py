@@ -6,6 +6,7 @@ import struct
 from array import array
 from binascii import crc_hqx
 from enum import IntEnum
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from imgmount.containers.chd.header import Header
@@ -45,14 +46,14 @@ class Map(Protocol):
     wide_crc: bool  # CRC-32 rather than CRC-16
     parent_unit: int  # bytes that references to the parent count
 
-    def entry(self, hunk: int) -> Entry:
-        """How ``hunk`` is stored. Raises ``FormatError``."""
+    def entries(self, first: int, count: int) -> list[Entry]:
+        """How so many hunks are stored. Raises ``FormatError``."""
 
 
 # --- version 5, compressed -------------------------------------------------------------------------------------------------
 
 _V5_HEADER: Final = struct.Struct(">I6s2sBBBx")  # length, first offset, CRC-16, bits of a length, a self and a parent reference
-_V5_ENTRY: Final = struct.Struct(">I6sH")  # how and length, offset, CRC-16
+_V5_ENTRY: Final = struct.Struct(">IHIH")  # how and length, offset in two parts, CRC-16
 _TYPE_CODES: Final = 16
 _TYPE_WIDTH: Final = 4
 RLE_SMALL, RLE_LARGE, SELF_0, SELF_1, PARENT_SELF, PARENT_0, PARENT_1 = range(7, 14)  # pseudo-types of the packed map
@@ -81,9 +82,11 @@ class MapV5:
             raise ChecksumError("chd", "the map's CRC-16 is wrong", offset=header.map_offset)
         self.parent_unit = header.unit_bytes
 
-    def entry(self, hunk: int) -> Entry:
-        packed, offset, crc = _V5_ENTRY.unpack_from(self._raw, hunk * _V5_ENTRY.size)
-        return Entry(packed >> 24, int.from_bytes(offset, "big"), packed & 0xFFFFFF, crc)
+    def entries(self, first: int, count: int) -> list[Entry]:
+        raw = self._raw[first * _V5_ENTRY.size : (first + count) * _V5_ENTRY.size]
+        return [
+            Entry(packed >> 24, high << 32 | low, packed & 0xFFFFFF, crc) for packed, high, low, crc in _V5_ENTRY.iter_unpack(raw)
+        ]
 
 
 def _types(bits: Bits, hunks: int) -> list[tuple[int, int]]:
@@ -143,21 +146,24 @@ class _Unpacker:
         return self._pack()
 
     def _stored(self, kind: int, count: int, offset: int) -> int:
-        width = self._length_bits if kind < How.STORED else 0
-        take = width + 16
-        for _ in range(count):
-            value = self._bits.read(take)
-            length = value >> 16 if width else 0 if kind < How.STORED else self._header.hunk_bytes
-            self._lengths.append(length & 0xFFFFFF)
-            self._offsets.append(offset)
-            self._crcs.append(value & 0xFFFF)
-            offset += length
+        if kind == How.STORED:
+            lengths = [self._header.hunk_bytes] * count
+            crcs = self._bits.many(count, 16)
+        else:
+            values = self._bits.many(count, self._length_bits + 16)
+            lengths = [value >> 16 & 0xFFFFFF for value in values]
+            crcs = [value & 0xFFFF for value in values]
+        self._lengths.extend(lengths)
+        self._crcs.extend(crcs)
+        ends = list(accumulate(lengths, initial=offset))
+        end = ends.pop()
+        self._offsets.extend(ends)
         self._hows += bytes([kind]) * count
-        self._check(offset)
-        return offset
+        self._check(end)
+        return end
 
     def _numbers(self, how: How, count: int, width: int) -> int:
-        self._offsets.extend([self._bits.read(width) for _ in range(count)])
+        self._offsets.extend(self._bits.many(count, width))
         self._references(how, count)
         return self._offsets[-1]
 
@@ -176,7 +182,7 @@ class _Unpacker:
 
     def _check(self, number: int) -> None:
         if self._bits.overrun:
-            raise ValueError("the map ends early")
+            raise ValueError("the data ends early")
         if number >> 48:
             raise ValueError(f"{number:#x} does not fit")
 
@@ -215,7 +221,10 @@ class MapV34:
         self._at = header.map_offset
         self._hunk_bytes = header.hunk_bytes
 
-    def entry(self, hunk: int) -> Entry:
+    def entries(self, first: int, count: int) -> list[Entry]:
+        return [self._entry(hunk) for hunk in range(first, first + count)]
+
+    def _entry(self, hunk: int) -> Entry:
         at = hunk * _V34_ENTRY.size
         offset, crc, low, high, flags = _V34_ENTRY.unpack_from(self._raw, at)
         how = _V34_TYPES.get(flags & 15)
@@ -240,7 +249,10 @@ class MapV12:
         self._words = table(file.read_exactly(header.map_offset, header.hunks * 8, "chd"), 8, "big")
         self._hunk_bytes = header.hunk_bytes
 
-    def entry(self, hunk: int) -> Entry:
+    def entries(self, first: int, count: int) -> list[Entry]:
+        return [self._entry(hunk) for hunk in range(first, first + count)]
+
+    def _entry(self, hunk: int) -> Entry:
         word = self._words[hunk]
         length = word >> LENGTH_SHIFT
         how = How.STORED if length == self._hunk_bytes else How.CODEC_0
