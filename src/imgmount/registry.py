@@ -44,6 +44,7 @@ CONTAINERS: Final = (
     _entry("cso", (0, b"CISO")),
     _entry("cue"),
     _entry("dax", (0, b"DAX\0")),
+    _entry("ecm", (0, b"ECM\0")),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),

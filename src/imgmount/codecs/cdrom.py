@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
@@ -80,7 +81,7 @@ def _q_rows(data: bytes, count: int) -> tuple[bytes, bytes]:
     words = array("H", data)
     row_bits, turn_bits = 16, 8 * (Q_WIDTH - 2)
     carry = int.from_bytes((b"\xff\xff" + bytes(Q_WIDTH - 2)) * count, "little")
-    keep = carry * 0 + int.from_bytes((b"\0\0" + b"\xff" * (Q_WIDTH - 2)) * count, "little")
+    keep = int.from_bytes((b"\0\0" + b"\xff" * (Q_WIDTH - 2)) * count, "little")
     weighted = plain = 0
     for column in range(Q_LENGTH):
         value = int.from_bytes(words[column::Q_LENGTH].tobytes(), "little")
@@ -96,3 +97,70 @@ def _q_rows(data: bytes, count: int) -> tuple[bytes, bytes]:
 
 def _turned(data: bytes, by: int) -> bytes:
     return b"".join([data[at + by : at + Q_WIDTH] + data[at : at + by] for at in range(0, len(data), Q_WIDTH)])
+
+
+# EDC is a CRC of 32 bits with the polynomial P = (x + 1)(x^15 + x + 1)(x^16 + x^2 + x + 1). Sparse factors make a remainder
+# cheap on long integers, because squaring keeps them sparse: modulo x^15 + x + 1 also x^15K = x^K + 1 for every power K of two.
+_C: Final = (15, (1, 0))
+_B: Final = (16, (2, 1, 0))
+_EVEN: Final = 0x5555_5555
+_REVERSED: Final = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
+
+
+def _remainder(value: int, degree: int, taps: tuple[int, ...]) -> int:
+    """``value``, as a polynomial over GF(2), modulo x^degree + the sum of x^tap."""
+    scale = 1 << max(0, value.bit_length() // degree).bit_length()
+    while scale:
+        width = degree * scale
+        while high := value >> width:
+            value &= (1 << width) - 1
+            for tap in taps:
+                value ^= high << tap * scale
+        scale >>= 1
+    return value
+
+
+def _residues(value: int, even: int) -> int:
+    """The remainders of ``value`` that determine it modulo P: by the two sparse factors, and one bit of that by (x + 1)^2."""
+    return _remainder(value, *_C) | _remainder(value, *_B) << 15 | ((value & even).bit_count() & 1) << 31
+
+
+@cache
+def _tables() -> list[list[int]]:
+    """What each byte of ``_residues`` contributes to the CRC that has them, in the order of bits that EDC stores."""
+    rows = [(_residues(1 << bit, _EVEN), int(f"{1 << bit:032b}"[::-1], 2)) for bit in range(32)]
+    for bit in range(32):  # Gauss and Jordan
+        pivot = next(index for index, (left, _) in enumerate(rows) if left >> bit & 1 and index >= bit)
+        rows[bit], rows[pivot] = rows[pivot], rows[bit]
+        left, right = rows[bit]
+        rows = [
+            (other ^ left, result ^ right) if other >> bit & 1 and index != bit else (other, result)
+            for index, (other, result) in enumerate(rows)
+        ]
+    solved = [right for _, right in rows]
+    tables = []
+    for byte in range(0, 32, 8):
+        table = [0] * 256
+        for value in range(1, 256):
+            low = value & -value
+            table[value] = table[value ^ low] ^ solved[byte + low.bit_length() - 1]
+        tables.append(table)
+    return tables
+
+
+@cache
+def _even_mask(size: int) -> int:
+    return int.from_bytes(b"\x55" * size, "big")
+
+
+def edc(data: bytes, start: int = 0) -> int:
+    """The EDC of ``data``, stored little endian; ``start`` is the EDC of what came before."""
+    value = int.from_bytes(data.translate(_REVERSED), "big") << 32
+    if start:
+        first = int.from_bytes(start.to_bytes(4, "little").translate(_REVERSED), "big")
+        value ^= first << 8 * len(data)
+    residues = _residues(value, _even_mask(len(data) + 4))
+    first_table, second, third, fourth = _tables()
+    return (
+        first_table[residues & 255] ^ second[residues >> 8 & 255] ^ third[residues >> 16 & 255] ^ fourth[residues >> 24]
+    )
