@@ -47,6 +47,7 @@ CONTAINERS: Final = (
     _entry("ecm", (0, b"ECM\0")),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
+    _entry("isz", (0, b"IsZ!")),
     _entry("lzma", (0, b"\x5d\0\0")),
     _entry("mds", (0, b"MEDIA DESCRIPTOR")),
     _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
