@@ -61,7 +61,7 @@ def test_a_cut_file_is_an_error_wherever_it_is_cut() -> None:
 
 def test_a_missing_segment_is_named() -> None:
     first = MemoryDevice((ISZ / "split" / "disc.part01.isz").read_bytes())
-    with pytest.raises(MissingPartError, match="game.part02.isz"):
+    with pytest.raises(MissingPartError, match=r"game\.part02\.isz"):
         FORMAT.open(first, Context(Path("game.part01.isz"), NoSiblings(), ReadCache(), Options()))
 
 
