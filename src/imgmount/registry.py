@@ -43,6 +43,7 @@ CONTAINERS: Final = (
     _entry("chd", (0, b"MComprHD")),
     _entry("cso", (0, b"CISO")),
     _entry("cue"),
+    _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
     _entry("dax", (0, b"DAX\0")),
     _entry("ecm", (0, b"ECM\0")),
     _entry("gdi"),
