@@ -14,7 +14,7 @@ from imgmount.errors import FormatError, UnsupportedError
 MAGIC: Final = b"MComprHD"
 HEADER_SIZES: Final = {1: 76, 2: 80, 3: 120, 4: 108, 5: 124}
 MAX_HUNK_BYTES: Final = 1 << 24  # chdman makes none above 1 MiB
-MAX_HUNKS: Final = 1 << 25  # a map of 400 MiB; 128 GiB in the usual 4 KiB hunks
+MAX_HUNKS: Final = 1 << 24  # a map of 200 MB; 64 GiB in the usual 4 KiB hunks
 MAX_METADATA: Final = 4096  # entries; a disc has 99 tracks
 MAX_METADATA_BYTES: Final = 1 << 20  # of one entry
 HAS_PARENT: Final = 1  # flag of versions 1 to 4
