@@ -1,4 +1,4 @@
-"""PSP discs in zlib blocks of 8 KiB (DAX). Source: the Inferno driver of the firmwares ProCFW and ARK-4, its only description.
+"""PSP discs in zlib blocks of 8 KiB (DAX), as the drivers of PSP firmwares read them: nobody wrote a specification.
 
 Little endian: a header of 32 bytes, a u32 offset a block, a u16 length a block, and from version 1 on the (first, count) runs of
 blocks that are stored as they are.

@@ -1,4 +1,4 @@
-"""PSP and PS2 discs in LZ4 blocks (ZISO, "ZSO"): laid out as CSO version 1. Source: README_ZSO.md of ARK-4's ziso."""
+"""PSP and PS2 discs in LZ4 blocks (ZISO, "ZSO"): laid out as CSO version 1. Source: README_ZSO.md of maxcso."""
 
 from __future__ import annotations
 
