@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	./scripts/install-system.sh base
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[deflate,zstd,crypto]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,zstd,crypto,lz4]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from array import array
-from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
 
+from imgmount.codecs.crc16 import crc16
 from imgmount.containers.chd.codecs import Decode, codec
 from imgmount.containers.chd.header import Header, Metadata, overall_sha1, read_metadata
 from imgmount.containers.chd.map import CRC16_START, Entry, How, Map, read_map
@@ -25,43 +25,6 @@ MAX_CANDIDATES: Final = 256  # files looked at for a parent
 MAX_REFERENCES: Final = 64  # from hunk to hunk
 MAX_RUN: Final = 256  # hunks looked at for one extent
 SCAN: Final = 1 << 20  # bytes hashed at a time
-
-
-class Crc32:
-    """CRC-32s of hunks."""
-
-    def __init__(self) -> None:
-        self._agrees = True
-
-    def add(self, data: bytes, crc: int) -> None:
-        """Take one hunk and its stored CRC."""
-        self._agrees &= zlib.crc32(data) == crc
-
-    def agrees(self) -> bool:
-        """Whether every hunk had its CRC."""
-        return self._agrees
-
-
-class Crc16:
-    """CRC-16s of hunks of one size, by one calculation: a CRC is linear, so the CRCs of hunks sum to the CRC of their sum.
-
-    Whatever one wrong hunk does to its own CRC shows in the sum. One CRC takes three times as long as one addition.
-    """
-
-    def __init__(self, hunk_bytes: int) -> None:
-        self._size = hunk_bytes
-        self._data = self._crc = self._count = 0
-
-    def add(self, data: bytes, crc: int) -> None:
-        """Take one hunk and its stored CRC."""
-        self._data ^= int.from_bytes(data, "little")
-        self._crc ^= crc
-        self._count += 1
-
-    def agrees(self) -> bool:
-        """Whether every hunk had its CRC."""
-        start = CRC16_START if self._count % 2 else 0  # an even number of start values sums to nothing
-        return crc_hqx(self._data.to_bytes(self._size, "little"), start) == self._crc if self._count else True
 
 
 def _reader(file: BlockDevice, entries: Sequence[Entry]) -> Callable[[int, int], bytes]:
@@ -90,7 +53,6 @@ class CodedHunks(GroupedDevice):
     def _read_units(self, first: int, count: int) -> bytes:
         entries = self._map.entries(first, count)
         read = _reader(self._file, entries)
-        check = Crc32() if self._map.wide_crc else Crc16(self._hunk_bytes)
         pieces = []
         for number, entry in enumerate(entries, first):
             how, offset, length, crc = entry
@@ -98,14 +60,15 @@ class CodedHunks(GroupedDevice):
                 data = read(offset, length)
                 if how != How.STORED:
                     data = self._decoded(number, how, data, offset)
-                if crc is not None:
-                    check.add(data, crc)
+                if crc is not None and self._checksum(data) != crc:
+                    raise ChecksumError("chd", f"hunk {number}: its checksum is wrong", offset=offset)
             else:
                 data = self._referred(number, entry)
             pieces.append(data)
-        if not check.agrees():
-            raise ChecksumError("chd", f"hunk {first}: its checksum is wrong", offset=entries[0].offset)
         return b"".join(pieces)[: self.size - first * self.unit]
+
+    def _checksum(self, data: bytes) -> int:
+        return zlib.crc32(data) if self._map.wide_crc else crc16(data, CRC16_START)
 
     def _referred(self, number: int, entry: Entry) -> bytes:
         """A hunk that is not stored as such."""

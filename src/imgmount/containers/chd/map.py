@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from binascii import crc_hqx
 from enum import IntEnum
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
+from imgmount.codecs.crc16 import crc16
 from imgmount.containers.chd.header import Header
 from imgmount.containers.chd.huffman import Bits, rle_tree
 from imgmount.core.device import BlockDevice
@@ -78,7 +78,7 @@ class MapV5:
             self._raw = _Unpacker(bits, header, (length_bits, self_bits, parent_bits)).run(types, int.from_bytes(first, "big"))
         except ValueError as exc:
             raise FormatError("chd", f"map: {exc}", offset=header.map_offset) from exc
-        if crc_hqx(self._raw, CRC16_START) != int.from_bytes(crc, "big"):
+        if crc16(self._raw, CRC16_START) != int.from_bytes(crc, "big"):
             raise ChecksumError("chd", "the map's CRC-16 is wrong", offset=header.map_offset)
         self.parent_unit = header.unit_bytes
 

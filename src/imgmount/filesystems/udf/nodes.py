@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import stat as s
 import struct
-from binascii import crc_hqx
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from typing import Final, NamedTuple
 
+from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import udf_time_ns
 from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
@@ -81,7 +81,7 @@ def _parse_fid(raw: bytes, at: int) -> tuple[Fid, int] | None:
     start = at + _FID_SIZE + use_length
     end = start + name_length
     body = raw[at + TAG_SIZE : at + TAG_SIZE + crc_length]
-    if end > len(raw) or checksum != tag_checksum(raw[at : at + TAG_SIZE]) or crc_hqx(body, 0) != crc:
+    if end > len(raw) or checksum != tag_checksum(raw[at : at + TAG_SIZE]) or crc16(body, 0) != crc:
         return None
     fid = Fid(raw[start:end], characteristics, Place(partition, block, length & LENGTH_MASK))
     return fid, at + (_FID_SIZE + use_length + name_length + 3 & ~3)

@@ -6,11 +6,11 @@ Everything is little endian. References: ECMA-167 3rd edition (part/section), OS
 from __future__ import annotations
 
 import struct
-from binascii import crc_hqx
 from typing import Final, NamedTuple
 
 from construct import Adapter, Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 
+from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
 from imgmount.errors import ChecksumError, FormatError
 
@@ -79,7 +79,7 @@ def check_tag(raw: bytes, idents: tuple[int, ...], locations: tuple[int, ...], o
         raise ChecksumError(FMT, f"bad tag checksum of descriptor {ident}", offset=offset)
     if location not in locations:
         raise FormatError(FMT, f"descriptor {ident} belongs to block {location}, not {locations[0]}", offset=offset)
-    if TAG_SIZE + crc_length <= len(raw) and crc_hqx(raw[TAG_SIZE : TAG_SIZE + crc_length], 0) != crc:
+    if TAG_SIZE + crc_length <= len(raw) and crc16(raw[TAG_SIZE : TAG_SIZE + crc_length], 0) != crc:
         raise ChecksumError(FMT, f"bad CRC of descriptor {ident}", offset=offset)
     return int(ident)
 
