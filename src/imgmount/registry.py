@@ -99,15 +99,16 @@ def best_match(kind: Kind, device: BlockDevice, wanted: str | None = None) -> tu
     """
     found = matches(kind, device)
     if wanted is not None:
-        named = [pair for pair in found if pair[1].answers_to(wanted)]
-        return named[0] if named else (Match.NO, _named(kind, wanted))
+        claims = [pair for pair in found if pair[1].answers_to(wanted)]
+        return claims[0] if claims else (Match.NO, named(kind, wanted))
     if len(found) > 1 and found[1][0] is Match.CERTAIN:
         names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
         raise ImageError(f"the image is {names} at once: choose with --{_OPTION[kind]}")
     return found[0] if found else None
 
 
-def _named(kind: Kind, name: str) -> Format[Any]:
+def named(kind: Kind, name: str) -> Format[Any]:
+    """The format that is called ``name``. Raises ``MountError``."""
     for fmt in all_formats(kind):
         if fmt.answers_to(name):
             return fmt
