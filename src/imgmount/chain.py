@@ -159,7 +159,10 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches. ``--container raw`` stops at the file, another name is the outermost one."""
+    """Append containers until none matches. ``--container raw`` stops at the file, another name is the outermost one.
+
+    A guest's disk is the last: a guest that writes a QCOW2 header to it must not choose which of our files are opened.
+    """
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container
@@ -171,6 +174,8 @@ def _peel(layers: list[Layer], context: Context) -> None:
             raise ImageError(f"more than {MAX_LAYERS} containers inside each other")
         fmt, wanted = found[1], None
         layers.append(Layer(fmt.name, fmt.title, fmt.open(layers[-1].device, context)))
+        if fmt.guest:
+            return
 
 
 def with_parents(context: Context, *lineage: BlockDevice) -> Context:

@@ -139,6 +139,7 @@ class Format(Generic[T_co]):
     open: Callable[[BlockDevice, Context], T_co]
     probe: Callable[[BlockDevice], Match] = certain
     limits: str = ""
+    guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
