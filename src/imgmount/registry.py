@@ -31,6 +31,7 @@ CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
+    _entry("qcow2", (0, b"QFI\xfb")),
     _entry("vdi", (0x40, b"\x7f\x10\xda\xbe")),
     _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),

@@ -138,4 +138,4 @@ class VdiDevice(MappedDevice):
             seen.add(entry)
 
 
-FORMAT: Final = Format(name="vdi", title="VirtualBox disk (VDI)", kind=Kind.CONTAINER, open=VdiDevice)
+FORMAT: Final = Format(name="vdi", title="VirtualBox disk (VDI)", kind=Kind.CONTAINER, open=VdiDevice, guest=True)

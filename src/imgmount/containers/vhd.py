@@ -234,4 +234,4 @@ class VhdDevice(MappedDevice):
                 yield f"vhd: block {block} is stored past the end of the file"
 
 
-FORMAT: Final = Format(name="vhd", title="Virtual PC / Hyper-V disk (VHD)", kind=Kind.CONTAINER, open=VhdDevice)
+FORMAT: Final = Format(name="vhd", title="Virtual PC / Hyper-V disk (VHD)", kind=Kind.CONTAINER, open=VhdDevice, guest=True)
