@@ -34,6 +34,7 @@ CONTAINERS: Final = (
     _entry("qcow2", (0, b"QFI\xfb")),
     _entry("vdi", (0x40, b"\x7f\x10\xda\xbe")),
     _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
+    _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),
