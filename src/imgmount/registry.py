@@ -34,6 +34,7 @@ CONTAINERS: Final = (
     _entry("qcow2", (0, b"QFI\xfb")),
     _entry("vdi", (0x40, b"\x7f\x10\xda\xbe")),
     _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
+    _entry("vhdx", (0, b"vhdxfile")),
     _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
