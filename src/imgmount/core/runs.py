@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from itertools import islice
 from typing import Final
 
 MAX_EQUAL: Final = 4096  # entries looked at for a hole: 4 GiB of 1 MiB blocks in a few microseconds
@@ -28,7 +27,7 @@ def rising_run(entries: array[int], first: int, step: int, limit: int) -> int:
     """How many entries from ``first`` on each exceed the one before by ``step``, ``limit`` at most: blocks stored in a row."""
     expected = entries[first]
     count = 0
-    for entry in islice(entries, first, first + limit):
+    for entry in entries[first : first + limit]:
         if entry != expected:
             break
         expected += step

@@ -120,7 +120,8 @@ class _Log:
         self._budget -= length
         if self._budget < 0:
             raise FormatError("vhdx", "the log's entries overlap")
-        data = (self.data[offset:] + self.data[:offset])[:length]
+        data = self.data[offset : offset + length]
+        data += self.data[: length - len(data)]
         if not sound(data):
             return None
         descriptors = data[_ENTRY.size : _ENTRY.size + count * DESCRIPTOR_SIZE]
