@@ -208,7 +208,7 @@ def test_a_parent_that_has_changed_is_reported_and_a_missing_one_named(tmp_path:
 
 def test_a_part_of_a_disk_names_the_descriptor_to_open(tmp_path: Path) -> None:
     folder = unpacked(tmp_path, "cowd")
-    with pytest.raises(UnsupportedError, match=r"snapshot\.vmdk describes"):
+    with pytest.raises(UnsupportedError, match=r"snapshot\.vmdk' describes"):
         open_image(folder / "snapshot-delta.vmdk")
     (folder / "snapshot.vmdk").unlink()
     with pytest.raises(UnsupportedError, match="not beside it"):

@@ -176,7 +176,7 @@ class VhdDevice(MappedDevice):
         named = [name for name in names if name in other]
         if named:
             raise ImageError(f"vhd: {named[0]!r} is not the parent of this image: it is not {wanted}")
-        raise MissingPartError(f"vhd: the parent {names[0] if names else wanted!s} ({wanted}) is missing beside the image")
+        raise MissingPartError(f"vhd: the parent {names[0] if names else ''!r} ({wanted}) is missing beside the image")
 
     def _parent_names(self) -> Iterator[str]:
         for locator in self._header.locators:

@@ -80,7 +80,7 @@ class BundleDevice(MappedDevice):
         if not lineage and len(images) == 1:
             lineage = list(images)
         if not lineage:
-            raise MissingPartError(f"parallels: no image {self._lineage[-1]} in the descriptor")
+            raise MissingPartError(f"parallels: no image {self._lineage[-1]!r} in the descriptor")
         disk: BlockDevice | None = None
         for identifier in lineage:
             image = images[identifier]
@@ -107,6 +107,6 @@ def _lineage(top: str, parents: Mapping[str, str]) -> list[str]:
     lineage = [top]
     while (parent := parents.get(lineage[-1], NO_PARENT)) != NO_PARENT:
         if parent in lineage or len(lineage) > MAX_DEPTH:
-            raise FormatError("parallels", f"the snapshots of {top} have no beginning")
+            raise FormatError("parallels", f"the snapshots of {top!r} have no beginning")
         lineage.append(parent)
     return lineage[::-1]

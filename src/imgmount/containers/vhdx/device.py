@@ -97,7 +97,8 @@ class VhdxDevice(MappedDevice):
         known = [name for name in names if name in others]
         if known:
             raise ImageError(f"vhdx: {known[0]!r} is not the parent of this image, or was written to since")
-        raise MissingPartError(f"vhdx: the parent {names[0] if names else ''} ({', '.join(wanted)}) is missing beside the image")
+        name = names[0] if names else ""
+        raise MissingPartError(f"vhdx: the parent {name!r} ({', '.join(map(repr, wanted))}) is missing beside the image")
 
     def _read_chunk(self, chunk: int) -> tuple[array[int], int]:
         """The block entries of 4 GiB or 32 GiB of disk, and the sector bitmap's."""

@@ -63,7 +63,7 @@ class VmdkDevice(MappedDevice):
 
     def _open_extents(self, descriptor: Descriptor) -> BlockDevice:
         if descriptor.type.lower() in PHYSICAL:
-            raise UnsupportedError(f"vmdk: physical disks ({descriptor.type})")
+            raise UnsupportedError(f"vmdk: physical disks ({descriptor.type!r})")
         if not descriptor.extents:
             raise FormatError("vmdk", "the descriptor names no extents")
         runs: list[Extent] = []
@@ -115,7 +115,7 @@ class VmdkDevice(MappedDevice):
         for other in beside[:MAX_DESCRIPTOR_CANDIDATES]:
             text = self._context.siblings.open(other).pread(0, MAX_DESCRIPTOR)
             if FIRST_LINE.match(text) and f'"{name}"'.encode("utf-8", "surrogateescape") in text:
-                raise UnsupportedError(f"vmdk: {name} is a part of the disk that {other} describes: open that")
+                raise UnsupportedError(f"vmdk: {name!r} is a part of the disk that {other!r} describes: open that")
         if not file.pread(0, 4) == KDMV:
             raise UnsupportedError("vmdk: an extent of a snapshot whose descriptor is not beside it")
 
