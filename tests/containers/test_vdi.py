@@ -74,6 +74,10 @@ def test_a_block_outside_the_file_is_an_error_for_that_block_alone(dynamic: tupl
             opened.disk.pread(1 << 20, 1)
         assert isinstance(opened.disk, VdiDevice)
         assert len(list(opened.disk.verify())) == 1
+    patch(path, table + 4, path.read_bytes()[table : table + 4])
+    with open_image(path) as opened:
+        assert isinstance(opened.disk, VdiDevice)
+        assert any("another one" in problem for problem in opened.disk.verify())
 
 
 def test_blocks_that_are_stored_in_a_row_are_one_extent(tmp_path: Path) -> None:

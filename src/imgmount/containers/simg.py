@@ -112,7 +112,7 @@ class SimgDevice(MappedDevice):
                 crc = zlib.crc32(self.pread(offset, min(VERIFY_BYTES, end - offset)), crc)
             start = end
             if crc != expected:
-                yield f"simg: the checksum of the first {end} bytes is {crc:#010x}, {expected:#010x} is stored"
+                yield f"the checksum of the first {end} bytes is {crc:#010x}, {expected:#010x} is stored"
 
 
 class _Fill(BlockDevice):

@@ -127,15 +127,16 @@ class VdiDevice(MappedDevice):
 
     def verify(self) -> Iterator[str]:
         """What is wrong with the block map, a line each."""
-        seen: set[int] = set()
+        taken = bytearray(max(0, self._file.size - self._data) // self._stride + 1)
         for block, entry in enumerate(self._map_entries):
             if entry >= ZERO:
                 continue
             if self._data + entry * self._stride >= self._file.size:
-                yield f"vdi: block {block} is stored past the end of the file"
-            if entry in seen:
-                yield f"vdi: block {block} is stored where another one is"
-            seen.add(entry)
+                yield f"block {block} is stored past the end of the file"
+                continue
+            if taken[entry]:
+                yield f"block {block} is stored where another one is"
+            taken[entry] = 1
 
 
 FORMAT: Final = Format(name="vdi", title="VirtualBox disk (VDI)", kind=Kind.CONTAINER, open=VdiDevice, guest=True)

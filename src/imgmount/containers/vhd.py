@@ -226,12 +226,12 @@ class VhdDevice(MappedDevice):
 
     def verify(self) -> Iterator[str]:
         """What is wrong with the copies of the footer and the block table, a line each."""
-        yield from (f"vhd: {warning}" for warning in self._warnings)
+        yield from self._warnings
         if self._footer.type == FIXED:
             return
         for block, entry in enumerate(self._bat):
             if entry != NO_BLOCK and entry * SECTOR + self._data_skip >= self._file.size:
-                yield f"vhd: block {block} is stored past the end of the file"
+                yield f"block {block} is stored past the end of the file"
 
 
 FORMAT: Final = Format(name="vhd", title="Virtual PC / Hyper-V disk (VHD)", kind=Kind.CONTAINER, open=VhdDevice, guest=True)

@@ -84,4 +84,4 @@ class ParallelsDevice(MappedDevice):
         """What is wrong with the block table, a line each."""
         for block, entry in enumerate(self._table):
             if entry and entry * self._unit >= self._file.size:
-                yield f"parallels: block {block} is stored past the end of the file"
+                yield f"block {block} is stored past the end of the file"

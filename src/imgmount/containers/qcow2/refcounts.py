@@ -31,7 +31,7 @@ class _Counts:
     def add(self, offset: int, length: int, what: str) -> None:
         for cluster in range(offset // self.size, -(-(offset + length) // self.size)):
             if cluster >= len(self.found):
-                self.problems.append(f"qcow2: {what} at {offset:#x} lies past the end of the file")
+                self.problems.append(f"{what} at {offset:#x} lies past the end of the file")
                 return
             self.found[cluster] += 1
 
@@ -43,7 +43,7 @@ class _Counts:
         try:
             l1 = table(disk.file.read_exactly(l1_offset, 8 * l1_size, "qcow2"), 8, "big")
         except FormatError as exc:
-            self.problems.append(str(exc))
+            self.problems.append(exc.reason)
             return
         for entry in l1:
             offset = entry & _OFFSET
@@ -57,7 +57,7 @@ class _Counts:
                     self.add(start, min(end, len(self.found) * self.size) - start, f"compressed data of {what}")
                 elif l2_entry & _OFFSET and not disk.header.data_file:
                     if l2_entry & _OFFSET & (self.size - 1):
-                        self.problems.append(f"qcow2: a cluster of {what} begins inside one, at {l2_entry & _OFFSET:#x}")
+                        self.problems.append(f"a cluster of {what} begins inside one, at {l2_entry & _OFFSET:#x}")
                     self.add(l2_entry & _OFFSET, self.size, f"a cluster of {what}")
 
 
@@ -65,7 +65,7 @@ def check_refcounts(disk: Qcow2Device) -> Iterator[str]:
     """Clusters in use that are counted less often than they are referred to: a writer would overwrite them."""
     header, size = disk.header, disk.header.cluster_size
     if disk.file.size // size > MAX_CLUSTERS:
-        yield f"qcow2: more than {MAX_CLUSTERS} clusters: reference counts are not checked"
+        yield f"more than {MAX_CLUSTERS} clusters: reference counts are not checked"
         return
     counts = _Counts(disk)
     counts.add_disk(header.l1_offset, header.l1_size, "the disk")
@@ -76,7 +76,7 @@ def check_refcounts(disk: Qcow2Device) -> Iterator[str]:
     for cluster, stored in enumerate(_stored(disk, len(counts.found))):
         if stored < counts.found[cluster] and shown < MAX_PROBLEMS:
             shown += 1
-            yield f"qcow2: the cluster at {cluster * size:#x} is used {counts.found[cluster]} times and counted {stored} times"
+            yield f"the cluster at {cluster * size:#x} is used {counts.found[cluster]} times and counted {stored} times"
 
 
 def _stored(disk: Qcow2Device, clusters: int) -> Iterator[int]:

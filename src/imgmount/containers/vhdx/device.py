@@ -168,11 +168,11 @@ class VhdxDevice(MappedDevice):
         for chunk in range(-(-self._blocks // self._ratio)):
             for index, entry in enumerate(self._chunk(chunk)[0]):
                 if entry & STATE_MASK in (FULLY_PRESENT, PARTIALLY_PRESENT) and entry & OFFSET_MASK >= self._file.size:
-                    yield f"vhdx: block {chunk * self._ratio + index} is stored past the end of the file"
+                    yield f"block {chunk * self._ratio + index} is stored past the end of the file"
 
 
 def _problem(check: Callable[[BlockDevice, int], object], file: BlockDevice, offset: int) -> Iterator[str]:
     try:
         check(file, offset)
-    except ImageError as exc:
-        yield str(exc)
+    except FormatError as exc:
+        yield f"{exc.reason}, at {offset:#x}"

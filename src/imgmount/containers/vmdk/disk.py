@@ -140,7 +140,7 @@ class VmdkDevice(MappedDevice):
 
     def verify(self) -> Iterator[str]:
         """The format stores no checksums: what was found wrong at opening."""
-        return (f"vmdk: {problem}" for problem in self._problems)
+        return iter(self._problems)
 
 
 def _descriptor(file: BlockDevice, header: Any) -> Descriptor | None:
