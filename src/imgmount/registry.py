@@ -28,11 +28,11 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
 
 
 CONTAINERS: Final = (
+    _entry("bochs", (0, b"Bochs Virtual HD Image")),
     _entry("bzip2", (0, b"BZh")),
+    _entry("cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
-    _entry("bochs", (0, b"Bochs Virtual HD Image")),
-    _entry("cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("ova", (257, b"ustar")),
     _entry("parallels", (0, b"WithoutFreeSpace"), (0, b"WithouFreSpacExt"), (0, b"<?xml"), (0, b"<Parallels_disk_image")),
     _entry("qcow", (0, b"QFI\xfb\0\0\0\1")),
