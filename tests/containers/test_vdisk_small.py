@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import struct
 import subprocess
@@ -246,6 +247,12 @@ def test_an_appliance_of_two_disks(tmp_path: Path, tar_format: int) -> None:
     check(path, second, "ova", extra={"member": "disk2.img"})
     with pytest.raises(ImageError, match=r"disk2\.img"):
         open_image(path, Options(extra={"member": "disk3.img"}))
+
+
+def test_a_packed_disk_in_an_appliance(tmp_path: Path) -> None:
+    disk = scribble(create(tmp_path / "disk.vmdk", "vmdk", MIB), "vmdk", MIB, writes=5)
+    path = appliance(tmp_path / "x.ova", ("x.ovf", b"<xml/>"), ("disk.vmdk.gz", gzip.compress(disk.read_bytes())))
+    check(path, raw_of(disk, "vmdk"), "ova > gzip > vmdk")
 
 
 def test_a_cut_appliance_is_refused(tmp_path: Path) -> None:
