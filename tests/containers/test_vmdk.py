@@ -298,3 +298,22 @@ def test_many_odd_extents_of_many_files(tmp_path: Path) -> None:
         expected += raw_of(piece, "vmdk")  # qemu 7.2 cannot be asked for the whole: its convert misplaces holes of later extents
     path = descriptor(tmp_path / "disk.vmdk", *lines, kind="twoGbMaxExtentSparse")
     check(path, expected, "vmdk")
+
+
+def test_each_extent_of_a_delta_shows_its_own_part_of_the_parent(tmp_path: Path) -> None:
+    sizes = [301, 129, 500]
+    below = random.Random(2).randbytes(sum(sizes) * 512)
+    (tmp_path / "base-flat.vmdk").write_bytes(below)
+    base = descriptor(tmp_path / "base.vmdk", f'RW {sum(sizes)} FLAT "base-flat.vmdk" 0')
+    base.write_text(base.read_text().replace("CID=00000001", "CID=00000002", 1))
+    expected, start = bytearray(below), 0
+    for number, sectors in enumerate(sizes):
+        piece = create(tmp_path / f"delta-s{number:03}.vmdk", "vmdk", sectors * 512)
+        run("qemu-io", "-f", "vmdk", "-c", f"write -P {number + 1} 64K 512", piece)
+        own = range(start + 65536, min(start + 2 * 65536, start + sectors * 512))  # one grain, or what the extent has of it
+        expected[own.start : own.stop] = (bytes([number + 1]) * 512).ljust(len(own), b"\0")
+        start += sectors * 512
+    lines = [f'RW {sectors} SPARSE "delta-s{number:03}.vmdk"' for number, sectors in enumerate(sizes)]
+    more = 'parentCID=00000002\nparentFileNameHint="base.vmdk"'
+    path = descriptor(tmp_path / "delta.vmdk", *lines, more=more)
+    check(path, bytes(expected), "vmdk")
