@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,14 +12,17 @@ from typing import Final, Self
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
+from imgmount.core.format import ContainerFormat, Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
 from imgmount.core.node import Filesystem
-from imgmount.errors import ImageError, UnknownFormatError
-from imgmount.registry import beside, best_match
-from imgmount.sources.siblings import FolderSiblings
+from imgmount.errors import ImageError, UnknownFormatError, UnsupportedError
+from imgmount.registry import beside, best_match, named
+from imgmount.sources.file import FileDevice
+from imgmount.sources.siblings import FolderSiblings, NoSiblings
 from imgmount.sources.split import open_source
 
 MAX_LAYERS: Final = 8  # an image of itself must end somewhere
+MAX_PARENTS: Final = 64  # differencing images on top of each other
+_PROTOCOL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:")  # nbd://, json:, fat:...; one letter is a Windows drive
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,9 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
     context = Context(path, siblings, ReadCache() if cache is None else cache, options or Options())
     layers: list[Layer] = []
     try:
-        layers.append(Layer("file", "file", open_source(path, siblings)))
+        source = open_source(path, siblings)
+        layers.append(Layer("file", "file", source))
+        context = with_parents(context, source)
         _peel(layers, context)
         table, volumes = _divide(layers[-1].device, context)
     except BaseException:
@@ -152,7 +159,10 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches or one is divided. ``--container raw`` stops at the file, a name is the outermost."""
+    """Append containers until none matches or one is divided. ``--container raw`` stops at the file, a name is the outermost.
+
+    A guest's disk is the last: a guest that writes a QCOW2 header to it must not choose which of our files are opened.
+    """
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container
@@ -164,6 +174,48 @@ def _peel(layers: list[Layer], context: Context) -> None:
             raise ImageError(f"more than {MAX_LAYERS} containers inside each other")
         fmt, wanted = found[1], None
         layers.append(Layer(fmt.name, fmt.title, fmt.open(layers[-1].device, context)))
+        if fmt.guest:
+            return
+
+
+def with_parents(context: Context, *lineage: BlockDevice) -> Context:
+    """``context`` for an image in the file ``lineage[-1]``, based on by those before it: it can open parents.
+
+    Only files beside the image are opened (see ``sources.siblings``): no folder that a name contains is followed, no protocol.
+    """
+
+    def open_parent(name: str, fmt: str | None) -> BlockDevice:
+        if _PROTOCOL.match(name):
+            raise UnsupportedError(f"parent {name!r} is not a file beside the image: nothing else is opened")
+        name = re.split(r"[/\\]", name)[-1]
+        file = context.siblings.open(name)
+        if _identity(file) in map(_identity, lineage):
+            raise ImageError(f"{name!r} is, in the end, its own parent")
+        if len(lineage) > MAX_PARENTS:
+            raise ImageError(f"more than {MAX_PARENTS} parents above each other")
+        inner = replace(context, path=context.path.with_name(name), options=Options())
+        if fmt is None:
+            alone = NoSiblings(name)
+            return _open_guessed(file, replace(inner, siblings=alone, open_parent=lambda other, _: alone.open(other)))
+        if fmt == "raw":
+            return file
+        wanted: ContainerFormat = named(Kind.CONTAINER, fmt)
+        return wanted.open(file, with_parents(inner, *lineage, file))
+
+    return replace(context, open_parent=open_parent)
+
+
+def _open_guessed(file: BlockDevice, context: Context) -> BlockDevice:
+    found = best_match(Kind.CONTAINER, file)
+    return found[1].open(file, context) if found else file
+
+
+def _identity(file: BlockDevice) -> object:
+    """The host's (device, inode): two names of one file are one file."""
+    if not isinstance(file, FileDevice):
+        return file
+    status = os.fstat(file.fd)
+    return status.st_dev, status.st_ino
 
 
 def _divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:

@@ -37,10 +37,12 @@ RAW_DESCRIPTORS: Final = (
 )
 
 CONTAINERS: Final = (
+    _entry("bochs", (0, b"Bochs Virtual HD Image")),
     _entry("bzip2", (0, b"BZh")),
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
     _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("chd", (0, b"MComprHD")),
+    _entry("cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("cso", (0, b"CISO")),
     _entry("cue"),
     _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
@@ -52,7 +54,13 @@ CONTAINERS: Final = (
     _entry("lzma", (0, b"\x5d\0\0")),
     _entry("mds", (0, b"MEDIA DESCRIPTOR")),
     _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
+    _entry("ova", (257, b"ustar")),
+    _entry("parallels", (0, b"WithoutFreeSpace"), (0, b"WithouFreSpacExt"), (0, b"<?xml"), (0, b"<Parallels_disk_image")),
+    _entry("qcow", (0, b"QFI\xfb\0\0\0\1")),
+    _entry("qcow2", (0, b"QFI\xfb")),
+    _entry("qed", (0, b"QED\0")),
     _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
+    _entry("simg", (0, b"\x3a\xff\x26\xed")),
     _entry("toc"),
     _entry(
         "unread",
@@ -65,6 +73,10 @@ CONTAINERS: Final = (
         (0, b"DICMFRMT"),
         (0, b"JISO"),
     ),
+    _entry("vdi", (0x40, b"\x7f\x10\xda\xbe")),
+    _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
+    _entry("vhdx", (0, b"vhdxfile")),
+    _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zso", (0, b"ZISO")),
@@ -136,8 +148,8 @@ def best_match(kind: Kind, device: BlockDevice, wanted: str | None = None) -> tu
     """
     found = matches(kind, device)
     if wanted is not None:
-        named = [pair for pair in found if pair[1].answers_to(wanted)]
-        return named[0] if named else (Match.NO, _named(kind, wanted))
+        claims = [pair for pair in found if pair[1].answers_to(wanted)]
+        return claims[0] if claims else (Match.NO, named(kind, wanted))
     found = [pair for pair in found if not pair[1].beside]
     if len(found) > 1 and found[1][0] is Match.CERTAIN:
         names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
@@ -150,7 +162,8 @@ def beside(device: BlockDevice) -> list[PartitionsFormat]:
     return [fmt for _, fmt in matches(Kind.PARTITIONS, device) if fmt.beside]
 
 
-def _named(kind: Kind, name: str) -> Format[Any]:
+def named(kind: Kind, name: str) -> Format[Any]:
+    """The format that is called ``name``. Raises ``MountError``."""
     for fmt in all_formats(kind):
         if fmt.answers_to(name):
             return fmt

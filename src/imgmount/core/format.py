@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Filesystem
+from imgmount.errors import MissingPartError
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -63,14 +64,25 @@ class Options:
     extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"xa": "cooked"}
 
 
+def no_parent(name: str, fmt: str | None) -> BlockDevice:
+    """What ``Context.open_parent`` is where nobody can open one."""
+    raise MissingPartError(f"{name!r} ({fmt or 'of no declared format'}) cannot be opened from here")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What ``open`` functions may use besides the device: the image's path, its siblings, the cache, the options."""
+    """What ``open`` functions may use besides the device: the image's path, its siblings, the cache, the options.
+
+    ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the format of that registry
+    name, ``"raw"`` for none, or None if the image declares none (then it is guessed, and may not name files itself). Raises
+    ``MissingPartError`` if it is absent, ``ImageError`` for a chain that loops. Layers do not close it.
+    """
 
     path: Path
     siblings: Siblings
     cache: ReadCache
     options: Options = field(default_factory=Options)
+    open_parent: Callable[[str, str | None], BlockDevice] = no_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +150,7 @@ class Format(Generic[T_co]):
     open: Callable[[BlockDevice, Context], T_co]
     probe: Callable[[BlockDevice], Match] = certain
     limits: str = ""
+    guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     beside: bool = False
     extra: str = ""  # the optional part of the package that it needs: "crypto"

@@ -50,6 +50,13 @@ class Concat(MappedDevice):
         return Extent(length - skip, device, start + skip if device else 0)
 
 
+def beneath(parent: BlockDevice | None, offset: int, length: int) -> Extent:
+    """What an overlay that stores nothing at ``offset`` shows there: its parent, zeros without one or past its end."""
+    if parent is None or offset >= parent.size:
+        return Extent(length)
+    return Extent(min(length, parent.size - offset), parent, offset)
+
+
 class Strided(BlockDevice):
     """``payload`` bytes at ``skip`` of every ``stride`` bytes of ``device``: 2048 of each 2352-byte CD sector.
 

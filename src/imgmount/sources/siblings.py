@@ -58,3 +58,16 @@ class FolderSiblings:
         """Close every file that was opened."""
         while self._devices:
             self._devices.popitem()[1].close()
+
+
+class NoSiblings:
+    """For an image that may not name files: its format was guessed, so its bytes are not to be believed that far."""
+
+    def __init__(self, image: str) -> None:
+        self._image = image
+
+    def names(self) -> Sequence[str]:
+        return []
+
+    def open(self, name: str) -> BlockDevice:
+        raise MissingPartError(f"{self._image!r} wants {name!r}, but the image that names it does not declare its format")
