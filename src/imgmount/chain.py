@@ -15,7 +15,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
 from imgmount.core.node import Filesystem
 from imgmount.errors import ImageError, UnknownFormatError, UnsupportedError
-from imgmount.registry import beside, best_match, named
+from imgmount.registry import beside, best_match, matches, named
 from imgmount.sources.file import FileDevice
 from imgmount.sources.siblings import FolderSiblings, NoSiblings
 from imgmount.sources.split import open_source
@@ -70,6 +70,12 @@ class Volume:
             return self.format
         except ImageError:
             return None
+
+    @property
+    def others(self) -> list[FilesystemFormat]:
+        """The other filesystems that can be read from the same bytes, as on a bridge disc: ``--fs`` chooses."""
+        chosen = self.known_format
+        return [fmt for _, fmt in matches(Kind.FILESYSTEM, self.device) if fmt is not chosen]
 
     @cached_property
     def _opened(self) -> Filesystem | ImageError:

@@ -63,6 +63,7 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "filesystem": filesystem,
+        "also": [view for fmt in volume.others for view in (fmt.name, *fmt.views)],
         "problem": str(volume.problem) if volume.problem else None,
     }
 
@@ -105,6 +106,8 @@ def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
         yield printable(f"  {filesystem['name']}: {filesystem['title']}")
         label = {"label": filesystem["label"]} if filesystem["label"] else {}
         yield from _indented(label | filesystem["info"], "    ")
+    if volume["also"]:
+        yield f"  also, with --fs: {', '.join(volume['also'])}"
 
 
 def _indented(info: Mapping[str, str], indent: str = "  ") -> Iterator[str]:

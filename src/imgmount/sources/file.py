@@ -11,12 +11,12 @@ from imgmount.errors import ImageError, MountError
 
 
 class FileDevice(BlockDevice):
-    """``path`` opened for reading, never for anything else."""
+    """``path`` opened for reading, never for anything else. With ``follow`` False a symbolic link is refused."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow: bool = True) -> None:
         self.path = path
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
         except OSError as exc:
             raise MountError(f"{path}: {exc.strerror}") from exc
         try:

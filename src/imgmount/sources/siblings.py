@@ -38,7 +38,7 @@ class FolderSiblings:
         if found not in self._devices:
             if len(self._devices) >= MAX_OPEN:
                 raise ImageError(f"more than {MAX_OPEN} files belong to this image")
-            self._devices[found] = FileDevice(found)
+            self._devices[found] = FileDevice(found, follow=False)
             self.opened.append(found)
         return self._devices[found]
 
