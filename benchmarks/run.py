@@ -147,7 +147,7 @@ def make_iso(scratch: Path) -> Path:
         folder.mkdir(parents=True)
         for file in range(FILES // FOLDERS):
             (folder / f"file number {file:03}.txt").write_text(f"{number} {file}\n")
-    (tree / "big.bin").write_bytes(random.Random(2).randbytes(256 * MIB))
+    (tree / "big.bin").write_bytes(random.Random(2).randbytes(64 * MIB) * 4)
     subprocess.run(["genisoimage", "-quiet", "-R", "-J", "-o", str(image), str(tree)], check=True)
     shutil.rmtree(tree)
     return image

@@ -5,12 +5,15 @@ A format without magics is imported and asked every time. Adding a format is one
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Format, Kind, Magic, Match
-from imgmount.errors import FormatError, ImageError, MountError
+from imgmount.errors import ImageError, MountError
+
+log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
@@ -43,6 +46,11 @@ FILESYSTEMS: Final = (
     _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
+    _entry(
+        "udf",
+        *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
+    ),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {
@@ -70,15 +78,16 @@ def _has(device: BlockDevice, magic: Magic) -> bool:
 
 
 def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[Any]]]:
-    """The formats that claim ``device``, surest first."""
+    """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing."""
     found = []
     for entry in _TABLES[kind][1]:
-        if entry.magics and not any(_has(device, magic) for magic in entry.magics):
-            continue
-        fmt = load(kind, entry.module)
         try:
+            if entry.magics and not any(_has(device, magic) for magic in entry.magics):
+                continue
+            fmt = load(kind, entry.module)
             match = fmt.probe(device)
-        except FormatError:
+        except ImageError as exc:
+            log.debug("%s: %s", entry.module, exc)
             continue
         if match:
             found.append((match, fmt))

@@ -1,4 +1,4 @@
-"""FAT: other people's images, oracles, damage and hostile structures. Reading itself is tested by the fixtures."""
+"""FAT: other people's images, oracles, names, times, laziness. Reading itself is tested by the fixtures, damage next door."""
 
 from __future__ import annotations
 
@@ -6,90 +6,32 @@ import hashlib
 import os
 import random
 import shutil
-import struct
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance import manifest, tree
-from fixture import all_fixtures, unpack
+from fatvolumes import RECORD, VARIANTS, fixture_images, long_name, record, small, volume
+from fixture import unpack
 from helpers import context, image, tool
-from imgmount.core.device import BlockDevice, gather
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
-from imgmount.core.node import Directory, File
+from imgmount.core.node import File
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import FormatError, ImageError, MountError
+from imgmount.errors import FormatError, MountError
 from imgmount.filesystems.fat import FORMAT
 from imgmount.filesystems.fat.records import scan
 from imgmount.filesystems.fat.strict import compare
 from imgmount.filesystems.fat.volume import FatVolume
 from imgmount.sources.file import FileDevice
 
-VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "fat"}
-RECORD = struct.Struct("<11sBBBHHHHHHHI")
-
-
-def volume(data: bytes | bytearray, encoding: str | None = None) -> FatVolume:
-    opened = FORMAT.open(MemoryDevice(bytes(data)), context(encoding=encoding))
-    assert isinstance(opened, FatVolume)
-    return opened
-
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("fat")
-    return {name: fixture.image_path(_folder(folder / name)).read_bytes() for name, fixture in VARIANTS.items()}
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
-def record(name: bytes, attributes: int = 0, cluster: int = 0, size: int = 0, *, case: int = 0) -> bytes:
-    date = 0x5721  # 1 September 2023
-    return RECORD.pack(name, attributes, case, 0, 0, 0, 0, cluster >> 16, 0, date, cluster & 0xFFFF, size)
-
-
-def long_name(name: str, short: bytes, checksum: int | None = None) -> bytes:
-    """The VFAT pieces of ``name``, as the specification lays them out."""
-    total = 0
-    for byte in short:
-        total = ((total & 1) << 7) + (total >> 1) + byte & 0xFF
-    units = (name + "\0").encode("utf-16-le") if len(name.encode("utf-16-le")) % 26 else name.encode("utf-16-le")
-    units += b"\xff" * (-len(units) % 26)
-    pieces = []
-    for number in range(len(units) // 26, 0, -1):
-        part = units[(number - 1) * 26 : number * 26]
-        lead = number | (0x40 if number * 26 == len(units) else 0)
-        mark = bytes([0x0F, 0, total if checksum is None else checksum])
-        pieces.append(bytes([lead]) + part[:10] + mark + part[10:22] + bytes(2) + part[22:])
-    return b"".join(pieces)
-
-
-def small(
-    root: bytes, links: dict[int, int] | None = None, clusters: dict[int, bytes] | None = None, *, bits: int = 16
-) -> bytearray:
-    """A volume of 512-byte clusters laid out by the specification: 1 reserved sector, 2 FATs, a fixed root of 64 records."""
-    count = 100 if bits == 12 else 5000
-    fat_sectors = -(-(count + 2) * bits // 8 // 512)
-    total = 1 + 2 * fat_sectors + 4 + count
-    boot = struct.pack("<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"TESTMADE", 512, 1, 1, 2, 64, total, 0xF8, fat_sectors, 1, 1, 0, 0)
-    disk = bytearray(boot.ljust(510, b"\0") + b"\x55\xaa" + bytes((total - 1) * 512))
-    entries = {0: 0xFF8 if bits == 12 else 0xFFF8, 1: (1 << bits) - 1} | (links or {})
-    packed = sum(value << cluster * bits for cluster, value in entries.items()).to_bytes(fat_sectors * 512, "little")
-    disk[512 : 512 + len(packed)] = packed
-    disk[512 + len(packed) : 512 + 2 * len(packed)] = packed
-    data = 512 + 2 * len(packed)
-    disk[data : data + len(root)] = root
-    for cluster, content in (clusters or {}).items():
-        start = data + 2048 + (cluster - 2) * 512
-        disk[start : start + len(content)] = content
-    return disk
+    return fixture_images(tmp_path_factory.mktemp("fat"))
 
 
 # --- images made by others ---------------------------------------------------------------------------------------------------
@@ -162,7 +104,8 @@ def test_scattered_files_made_on_the_spot(bits: int, tmp_path: Path) -> None:
         if number % 3 == 2:
             gone = f"::file number {number - rng.randrange(3)}"
             subprocess.run([tool("mdel"), "-i", disk, gone], check=True, env=env)
-    out = _folder(tmp_path / "out")
+    out = tmp_path / "out"
+    out.mkdir()
     subprocess.run([tool("mcopy"), "-s", "-i", disk, "::*", out], check=True, env=env)
     expected = {path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in out.iterdir()}
     with FileDevice(disk) as device:
@@ -247,6 +190,46 @@ def test_times_and_attributes() -> None:
     assert void.stat()[2:5] == (0, None, None)
 
 
+def test_facts_are_those_that_mkfs_was_told(images: dict[str, bytes]) -> None:
+    facts = volume(images["fat32"]).info()
+    assert {key: facts[key] for key in ("type", "label", "oem", "serial", "state")} == {
+        "type": "FAT32", "label": "STICK", "oem": "mkfs.fat", "serial": "1234-ABCD", "state": "clean",
+    }  # fmt: skip
+    opened = volume(images["fat32"])
+    used = sum(bool(opened.fat[cluster]) for cluster in range(2, opened.fat.end))
+    assert facts["clusters"] == f"{opened.bpb.clusters} of 512 bytes"
+    assert facts["free"] == f"{opened.bpb.clusters - used} clusters, says FSInfo"  # mtools kept count
+    assert volume(images["fat12"]).info()["type"] == "FAT12"
+    assert volume(images["sectors4096"]).info()["serial"] == "4096-4096"
+
+
+def test_the_label_of_the_root_directory_comes_before_that_of_the_boot_sector() -> None:
+    disk = small(record(b"FILE       ") + record(b"\x05LABEL     ", 0x08))
+    disk[38:54] = b"\x29\x78\x56\x34\x12BOOT LABEL "
+    assert volume(disk).label == "\u03c3LABEL"
+    assert volume(disk).info()["serial"] == "1234-5678"
+    disk[volume(disk).bpb.root_offset + 32] = 0xE5
+    assert volume(disk).label == "BOOT LABEL"
+    disk[43:54] = b"NO NAME    "
+    assert volume(disk).label == ""
+    disk[38] = 0x28  # a serial, no label
+    disk[43:54] = b"BOOT LABEL "
+    assert volume(disk).label == ""
+
+
+@pytest.mark.parametrize(("variant", "place"), [("fat16", "boot"), ("fat32", "boot"), ("fat16", "fat"), ("fat32", "fat")])
+def test_dirty_volumes_say_so(variant: str, place: str, images: dict[str, bytes]) -> None:
+    data, bpb = bytearray(images[variant]), volume(images[variant]).bpb
+    if place == "boot":
+        data[0x41 if bpb.bits == 32 else 0x25] |= 1
+    else:
+        data[bpb.fat_offset + (7 if bpb.bits == 32 else 3)] &= 0xF7 if bpb.bits == 32 else 0x7F
+    opened = volume(data)
+    assert FORMAT.probe(opened.device) is Match.CERTAIN
+    assert opened.info()["state"] == "dirty"
+    assert "the volume was not unmounted properly" in list(opened.verify())
+
+
 # --- what is and what is not FAT ---------------------------------------------------------------------------------------------
 
 
@@ -270,210 +253,6 @@ def test_impossible_parameters_are_refused(offset: int, value: bytes) -> None:
     data[offset : offset + len(value)] = value
     with pytest.raises(FormatError):
         FORMAT.probe(MemoryDevice(bytes(data)))
-
-
-def test_the_parameter_block_at_its_extremes_never_crashes(images: dict[str, bytes]) -> None:
-    for variant in ("fat12", "fat32"):
-        for offset in range(0x0B, 0x34):
-            for byte in (0, 0xFF):
-                data = bytearray(images[variant][: 1 << 17])
-                data[offset] = byte
-                try:
-                    walk(volume(data))
-                except ImageError:
-                    continue
-
-
-# --- damage ------------------------------------------------------------------------------------------------------------------
-
-
-def walk(opened: FatVolume) -> tuple[int, int]:
-    """(nodes listed, bytes read), whatever is damaged."""
-    nodes = count = 0
-    pending: list[Directory] = [opened.root]
-    while pending:
-        for node in pending.pop().listing().nodes.values():
-            nodes += 1
-            if isinstance(node, Directory):
-                pending.append(node)
-            elif isinstance(node, File):
-                content = node.open()
-                try:
-                    count += len(content.pread(0, min(content.size, 1 << 20)))
-                except ImageError:
-                    continue
-    return nodes, count
-
-
-@pytest.mark.parametrize("variant", ["fat12", "fat32"])
-def test_truncation(variant: str, images: dict[str, bytes]) -> None:
-    """Every prefix opens or is refused in one line, and shows no wrong byte."""
-    whole = images[variant]
-    complete = {path: node.open().pread(0, 1 << 20) for path, node in tree(volume(whole).root) if isinstance(node, File)}
-    for step in range(20):
-        data = whole[: len(whole) * step // 20 + step * 7]
-        try:
-            opened = volume(data)
-        except FormatError:
-            assert len(data) < 512
-            continue
-        walk(opened)
-        for name, node in opened.root.listing().nodes.items():
-            if isinstance(node, File):
-                try:
-                    content = node.open().pread(0, 1 << 20)
-                except ImageError:
-                    continue
-                assert content == complete[name]
-        list(opened.verify())
-
-
-def test_a_chain_that_loops_costs_only_its_file() -> None:
-    """2 -> 3 -> 4 -> 3: the three clusters can be read, what would follow cannot."""
-    root = record(b"LOOP       ", 0, 2, 5000) + record(b"GOOD       ", 0, 9, 5)
-    opened = volume(small(root, {2: 3, 3: 4, 4: 3, 9: 0xFFFF}, {2: b"a" * 512, 3: b"b" * 512, 4: b"c" * 512, 9: b"fine!"}))
-    loop, good = (node.open() for _, node in opened.root.entries() if isinstance(node, File))
-    assert good.pread(0, 5) == b"fine!"
-    assert loop.pread(0, 1536) == b"a" * 512 + b"b" * 512 + b"c" * 512
-    with pytest.raises(FormatError, match="loops"):
-        loop.pread(1536, 1)
-    with pytest.raises(FormatError, match="loops"):
-        gather(loop.extents(0, 5000))
-    assert any("loops" in line for line in opened.verify())
-
-
-@pytest.mark.parametrize(
-    ("link", "reason"), [(0, "free"), (1, "cluster 1 of"), (0xFFF7, "bad"), (0xFFF0, "cluster 65520"), (0xFFFF, "ends")]
-)
-def test_a_broken_chain_can_be_read_up_to_the_break(link: int, reason: str) -> None:
-    opened = volume(small(record(b"BROKEN     ", 0, 2, 2000), {2: 3, 3: link}, {2: b"x" * 512, 3: b"y" * 512}))
-    content = next(node.open() for _, node in opened.root.entries() if isinstance(node, File))
-    assert content.pread(0, 1024) == b"x" * 512 + b"y" * 512
-    with pytest.raises(FormatError, match=reason):
-        content.pread(1000, 100)
-    assert list(opened.verify())
-
-
-@pytest.mark.parametrize("first", [0, 1, 5002, 0xFFFF])
-def test_a_file_that_begins_nowhere(first: int) -> None:
-    opened = volume(small(record(b"NOWHERE    ", 0, first, 10)))
-    content = next(node.open() for _, node in opened.root.entries() if isinstance(node, File))
-    with pytest.raises(FormatError):
-        content.pread(0, 1)
-
-
-def test_the_last_cluster_linked_past_the_end() -> None:
-    opened = volume(small(record(b"LAST       ", 0, 5000, 4096), {5000: 5001, 5001: 5002}))
-    content = next(node.open() for _, node in opened.root.entries() if isinstance(node, File))
-    assert content.pread(0, 1024) == bytes(1024)
-    with pytest.raises(FormatError, match="5002"):
-        content.pread(1024, 1)
-
-
-@pytest.mark.parametrize("bits", [12, 16])
-def test_an_impossible_link_is_looked_up_in_the_other_fat(bits: int, caplog: pytest.LogCaptureFixture) -> None:
-    end = (1 << bits) - 1
-    clusters = {2: b"x" * 512, 5: b"y" * 512, 9: b"z" * 512}
-    disk = small(record(b"FILE       ", 0, 2, 1500), {2: 5, 5: 9, 9: end}, clusters, bits=bits)
-    start = 512 + 5 * bits // 8
-    disk[start : start + 2] = b"\1\0" if bits == 16 else bytes([disk[start] & 0x0F | 0x10, 0])
-    opened = volume(disk)
-    content = next(node.open() for _, node in opened.root.entries() if isinstance(node, File))
-    assert content.pread(0, 1500) == b"x" * 512 + b"y" * 512 + b"z" * 476
-    assert "using FAT 1" in caplog.text
-    assert any("FAT 0 and FAT 1 differ, first about cluster " in line for line in opened.verify())
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_destroyed_first_fat(variant: str, images: dict[str, bytes], caplog: pytest.LogCaptureFixture) -> None:
-    bpb = volume(images[variant]).bpb
-    data = bytearray(images[variant])
-    data[bpb.fat_offset : bpb.fat_offset + bpb.fat_size] = bytes(bpb.fat_size)
-    assert manifest(volume(data).root) == manifest(volume(images[variant]).root)
-    assert "using FAT 1" in caplog.text
-
-
-def test_directories_that_contain_each_other() -> None:
-    inner = record(b".          ", 0x10, 2) + record(b"..         ", 0x10, 0)
-    inner += record(b"AGAIN      ", 0x10, 2) + record(b"DOWN       ", 0x10, 3)
-    deeper = record(b"UP         ", 0x10, 2) + record(b"FILE       ", 0, 4, 3)
-    disk = small(record(b"TOP        ", 0x10, 2), {2: 0xFFFF, 3: 0xFFFF, 4: 0xFFFF}, {2: inner, 3: deeper, 4: b"abc"})
-    opened = volume(disk)
-    assert walk(opened) == (5, 3)
-    again = opened.root.lookup("TOP")
-    assert isinstance(again, Directory)
-    loop = again.lookup("AGAIN")
-    assert isinstance(loop, Directory)
-    with pytest.raises(FormatError, match="belongs to another"):
-        list(loop.entries())
-    assert any("begins in cluster 2 of another file" in line for line in opened.verify())
-
-
-def test_a_tree_that_shares_directories_does_not_explode() -> None:
-    """Thirty directories, each naming the next twice: 2**30 paths to whoever follows them all."""
-    links = dict.fromkeys(range(2, 33), 0xFFFF)
-    clusters = {}
-    for cluster in range(2, 32):
-        clusters[cluster] = record(b"A          ", 0x10, cluster + 1) + record(b"B          ", 0x10, cluster + 1)
-    nodes, _ = walk(volume(small(record(b"TOP        ", 0x10, 2), links, clusters)))
-    assert nodes == 1 + 2 * 30
-
-
-@pytest.mark.parametrize("first", [0, 1, 60000])
-def test_a_directory_without_clusters(first: int) -> None:
-    opened = volume(small(record(b"NOWHERE    ", 0x10, first) + record(b"GOOD       ")))
-    listing = opened.root.listing()
-    assert listing.damage is None
-    nowhere = listing["NOWHERE"]
-    assert isinstance(nowhere, Directory)
-    assert nowhere.listing().damage is not None
-
-
-def test_a_directory_that_goes_on_for_ever_is_damaged() -> None:
-    full = record(b"A          ") * 16
-    opened = volume(small(record(b"DIR        ", 0x10, 2), {2: 3, 3: 2}, {2: full, 3: full}))
-    listing = opened.root.listing()["DIR"]
-    assert isinstance(listing, Directory)
-    found = listing.listing()
-    assert len(found.nodes) == 32
-    assert "loops" in str(found.damage)
-
-
-def test_verify_finds_shared_and_lost_clusters_and_wrong_sizes() -> None:
-    root = record(b"ONE        ", 0, 2, 1024) + record(b"TWO        ", 0, 8, 1024) + record(b"LONG       ", 0, 20, 10)
-    disk = small(root, {2: 3, 3: 0xFFFF, 8: 3, 20: 21, 21: 0xFFFF, 30: 31, 31: 0xFFFF})
-    assert list(volume(disk).verify()) == [
-        "/TWO: shares clusters with another file",
-        "/LONG: 10 bytes need 1 clusters, the chain has 2",
-        "2 clusters are in use by no file, the first is 30",
-    ]
-
-
-def test_random_damage_never_escapes_as_another_error(images: dict[str, bytes]) -> None:
-    rng = random.Random(3)
-    for variant in ("fat12", "fat16"):
-        used = len(images[variant].rstrip(b"\0"))
-        for _ in range(40):
-            data = bytearray(images[variant])
-            for _ in range(20):
-                data[rng.randrange(used if rng.random() < 0.5 else 40000)] = rng.randrange(256)
-            try:
-                opened = volume(data)
-            except ImageError:
-                continue
-            walk(opened)
-            list(opened.verify())
-            _ = opened.label, opened.info()
-
-
-def test_pyfatfs_is_not_asked_about_loops() -> None:
-    pytest.importorskip("pyfatfs")
-    root = record(b"DIR        ", 0x10, 2) + record(b"LOOP       ", 0, 4, 9000)
-    opened = volume(small(root, {2: 2, 4: 4}, {2: record(b"A          ") * 16}))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        lines = list(compare(opened))
-    assert any("was not asked" in line for line in lines)
 
 
 # --- lazy --------------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ else:
 
 def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> bytes:
     """The ``size`` bytes that one complete deflate stream holds; a wrapper's checksum is checked. Raises ``FormatError``."""
-    return _inflate_libdeflate(data, size, wrapper) if _LIBDEFLATE else _inflate_zlib(data, size, wrapper)
+    if _LIBDEFLATE and size:  # for size 0 it decodes nothing and calls that right
+        return _inflate_libdeflate(data, size, wrapper)
+    return _inflate_zlib(data, size, wrapper)
 
 
 def _inflate_libdeflate(data: bytes, size: int, wrapper: Wrapper) -> bytes:

@@ -9,6 +9,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError
 
 FEED: Final = 128 << 10  # coded bytes given to a decoder at a time
+GRAIN: Final = 128 << 10  # decoded bytes taken at a time: what damage may cost beyond its own place
 
 
 class Piece(NamedTuple):
@@ -57,7 +58,7 @@ class PieceDecoder:
                     raise FormatError(self._fmt, "the data is cut short")
                 continue
             try:
-                decoded: bytes = self._decompressor.decompress(data, limit)
+                decoded: bytes = self._decompressor.decompress(data, min(limit, GRAIN))
             except (self._error, ValueError, EOFError) as exc:
                 raise FormatError(self._fmt, str(exc)) from exc
             if self._decompressor.eof:
@@ -80,11 +81,11 @@ def feed(file: BlockDevice, start: int, end: int) -> Iterator[bytes]:
         yield file.pread(offset, min(FEED, end - offset))
 
 
-def measure(decoder: PieceDecoder, step: int = 1 << 20) -> tuple[int, FormatError | None]:
+def measure(decoder: PieceDecoder) -> tuple[int, FormatError | None]:
     """How many bytes ``decoder`` gives, and the error that ended it, if one did. Decodes all of them, keeps none."""
     size = 0
     try:
-        while part := decoder.some(step):
+        while part := decoder.some(GRAIN):
             size += len(part)
     except FormatError as exc:
         return size, exc

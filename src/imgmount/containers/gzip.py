@@ -115,7 +115,9 @@ class _Reader:
                 part: bytes = self.zlib.decompress(data, limit)
             except zlib.error as exc:
                 raise FormatError("gzip", str(exc), offset=self.coded) from exc
-            self.coded += len(data) - len(self.zlib.unconsumed_tail) - len(self.zlib.unused_data)
+            # at the end both may hold the same bytes
+            unused = self.zlib.unused_data if self.zlib.eof else self.zlib.unconsumed_tail
+            self.coded += len(data) - len(unused)
             if part or not data:
                 return part
         return b""
@@ -123,7 +125,7 @@ class _Reader:
     def next_member(self) -> Header | None:
         """Go to the next member, over zeros if there are any; None where there is no other."""
         start = _skip_zeros(self._file, self.coded + TRAILER.size)
-        if not self.zlib.eof or not self._file.pread(start, len(MAGIC)).startswith(MAGIC):
+        if not self.zlib.eof:
             return None
         try:
             header = _read_header(self._file, start)
@@ -216,7 +218,11 @@ class _Scan:
 
     def _look_behind(self, offset: int) -> None:
         start = _skip_zeros(self._file, offset)
-        if start < self._file.size and not self._file.pread(start, len(MAGIC)).startswith(MAGIC):
+        if start == self._file.size:
+            return
+        try:
+            _read_header(self._file, start)
+        except FormatError:
             self.problems.append(f"gzip: {self._file.size - start} bytes after the last member are ignored, at {start:#x}")
 
 

@@ -181,7 +181,19 @@ def _seek_table(file: BlockDevice) -> list[Frame]:
     ends = list(accumulate(words[::width], initial=0))
     if ends[-1] != start:
         return []
-    return [Frame(*place) for place in zip(ends[:-1], ends[1:], words[1::width], strict=True)]
+    frames = [Frame(*place) for place in zip(ends[:-1], ends[1:], words[1::width], strict=True)]
+    return frames if all(_agrees(file, frame) for frame in frames) else []
+
+
+def _agrees(file: BlockDevice, frame: Frame) -> bool:
+    """Whether there is a frame where the table says, of the size that it says: a wrong one would displace all that follow."""
+    header = file.pread(frame.offset, MAX_HEADER)
+    if int.from_bytes(header[:4], "little") & ~15 == SKIPPABLE:
+        return frame.decoded == 0
+    try:
+        return parse_frame_header(header, frame.offset)[0] in (None, frame.decoded)
+    except FormatError:
+        return False
 
 
 def probe(file: BlockDevice) -> Match:

@@ -44,7 +44,7 @@ class BlockDevice(ABC):
     @final
     def read_exactly(self, offset: int, size: int, fmt: str) -> bytes:
         """A structure that must be whole. Raises ``FormatError`` in the name of ``fmt`` where the device ends first."""
-        if offset < 0 or offset + size > self.size:
+        if offset < 0 or size < 0 or offset + size > self.size:
             raise FormatError(fmt, f"{size} bytes needed, the image ends at {self.size:#x}", offset=offset)
         return self._pread(offset, size) if size else b""
 

@@ -10,6 +10,7 @@ import sys
 from array import array
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from struct import Struct
 from typing import Final, Literal
 
 NS: Final = 1_000_000_000
@@ -42,14 +43,20 @@ def _local_ns(moment: datetime) -> int:
         return 0
 
 
-@lru_cache(4096)
 def dos_time_ns(date: int, time: int, centis: int = 0) -> int:
     """FAT date and time words and the 10 ms count (0-199) of creation times; 0 where the date is void."""
+    hour = _dos_hour_ns(date, time >> 11)
+    minute = time >> 5 & 63
+    return hour + (minute * 60 + (time & 31) * 2) * NS + centis * 10_000_000 if hour and minute < 60 else 0
+
+
+@lru_cache(4096)
+def _dos_hour_ns(date: int, hour: int) -> int:
+    """When an hour began. Files have as many times as seconds, but few hours, and no zone changes its clock inside one."""
     try:
-        moment = datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63)  # noqa: DTZ001
+        return _local_ns(datetime(1980 + (date >> 9), date >> 5 & 15, date & 31, hour))  # noqa: DTZ001
     except ValueError:
         return 0
-    return _local_ns(moment + timedelta(seconds=(time & 31) * 2)) + centis * 10_000_000
 
 
 def filetime_ns(value: int) -> int:
@@ -100,10 +107,37 @@ def iso_time_ns(raw: bytes) -> int:
 @lru_cache(4096)
 def iso_long_time_ns(raw: bytes) -> int:
     """ISO 9660 8.4.26.1: sixteen digits and the same zone byte; 0 where void."""
+    digits = raw[:16]
+    if not digits.isdigit():
+        return 0
     try:
-        moment = datetime.strptime(raw[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        centis = int(raw[14:16])
+        moment = datetime.strptime(digits[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        return _zoned_ns(moment, raw[16]) + int(digits[14:]) * 10_000_000
+    except (ValueError, OverflowError):  # the year 1, east of UTC
+        return 0
+
+
+def _zoned_ns(moment: datetime, zone: int) -> int:
+    quarters = zone - 256 if zone > 127 else zone
+    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS
+
+
+_UDF_TIME: Final = Struct("<HhBBBBBBBB")
+_UDF_NO_ZONE: Final = -2047
+
+
+@lru_cache(4096)
+def udf_time_ns(raw: bytes) -> int:
+    """ECMA-167 1/7.3: twelve bytes, to the microsecond, with minutes east of UTC; 0 where void."""
+    kind, year, month, day, hour, minute, second, centis, hundreds, micros = _UDF_TIME.unpack(raw)
+    minutes = kind & 0xFFF
+    minutes -= (minutes & 0x800) << 1
+    try:
+        moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001  wall-clock time
     except ValueError:
         return 0
-    quarters = raw[16] - 256 if raw[16] > 127 else raw[16]
-    return int((moment - timedelta(minutes=15 * quarters)).timestamp()) * NS + centis * 10_000_000
+    fraction = (centis * 10_000 + hundreds * 100 + micros) * 1000 if max(centis, hundreds, micros) < 100 else 0
+    if kind >> 12 == 1 and minutes == _UDF_NO_ZONE:
+        return _local_ns(moment) + fraction
+    zone = timedelta(minutes=minutes if kind >> 12 == 1 else 0)
+    return int((moment.replace(tzinfo=UTC) - zone).timestamp()) * NS + fraction

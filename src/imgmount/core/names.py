@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 MAX_NAME_BYTES: Final = 255
+MAX_SUFFIX: Final = 32  # characters behind the last dot; more is no file type
 _FORBIDDEN = str.maketrans({"/": "\u2215", "\0": "\u2400"})  # DIVISION SLASH, SYMBOL FOR NULL
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for undecodable bytes
 
@@ -18,6 +19,8 @@ def safe_name(raw: str, taken: set[str]) -> str:
     name = raw
     if "/" in name or "\0" in name:
         name = name.translate(_FORBIDDEN)
+    if not name.isascii():
+        name = _encodable(name)
     if name in ("", ".", ".."):
         name = "_" * max(1, len(name))
     if not name.isascii():
@@ -27,20 +30,42 @@ def safe_name(raw: str, taken: set[str]) -> str:
     return name if name not in taken else _unique(name, taken)
 
 
+def _encodable(name: str) -> str:
+    """Half a UTF-16 pair has no place in a path; bytes that were not text, as ``surrogateescape`` has them, do."""
+    try:
+        name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in name)
+    return name
+
+
 def _shorten(name: str, limit: int) -> str:
     encoded = name.encode("utf-8", "surrogateescape")
     if len(encoded) <= limit:
         return name
-    return encoded[:limit].decode("utf-8", "ignore") or "_"
+    for end in range(limit, limit - 4, -1):
+        if encoded[end] & 0xC0 != 0x80:  # not inside a character, which has up to three bytes of this kind
+            return encoded[:end].decode("utf-8", "surrogateescape")
+    return encoded[:limit].decode("utf-8", "surrogateescape")
 
 
 def _unique(name: str, taken: set[str]) -> str:
+    """The name with a number that is free. Many equal names cost a logarithm each."""
     stem, dot, suffix = name.rpartition(".")
-    if not stem:
+    if not stem or len(suffix) > MAX_SUFFIX:
         stem, dot, suffix = name, "", ""
-    for number in range(1, len(taken) + 2):
+
+    def numbered(number: int) -> str:
         tail = f" ({number}){dot}{suffix}"
-        candidate = _shorten(stem, MAX_NAME_BYTES - len(tail.encode("utf-8", "surrogateescape"))) + tail
-        if candidate not in taken:
-            return candidate
-    raise AssertionError("more names than entries")
+        return _shorten(stem, MAX_NAME_BYTES - len(tail.encode("utf-8", "surrogateescape"))) + tail
+
+    used, free = 0, 1
+    while numbered(free) in taken:
+        used, free = free, 2 * free
+    while free - used > 1:
+        middle = (used + free) // 2
+        if numbered(middle) in taken:
+            used = middle
+        else:
+            free = middle
+    return numbered(free)

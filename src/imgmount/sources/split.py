@@ -47,9 +47,9 @@ def _part_names(name: str, present: Sequence[str]) -> list[str]:
     if min(parts) > 1:
         return []
     width = min(map(len, numbers))
-    for wanted in range(min(parts), min(parts) + len(parts)):
-        if wanted not in parts:
-            raise MissingPartError(f"{stem}{wanted:0{width}} is missing: it belongs between the parts beside it")
+    for index in range(min(parts), min(parts) + len(parts)):
+        if index not in parts:
+            raise MissingPartError(f"{stem}{index:0{width}} is missing: it belongs between the parts beside it")
     return [stem + parts[index] for index in sorted(parts)]
 
 

@@ -6,6 +6,7 @@ Source: Microsoft's FAT specification 1.03, sections 6 and 7; byte 0x0C as Windo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from struct import Struct
 from typing import Final
 
@@ -27,10 +28,14 @@ DIRECTORY: Final = 0x10
 LONG: Final = 0x0F
 _ATTRIBUTES: Final = 0x3F
 _LAST: Final = 0x40  # marks the first stored, last numbered piece of a long name
+_CHECKSUMS: Final = [bytes([value]) for value in range(256)] * 2
 MAX_PIECES: Final = 20  # of 13 UTF-16 units
-_ORDINALS: Final = [bytes([_LAST | count, *range(count - 1, 0, -1)]) for count in range(1, MAX_PIECES + 1)]
-_LONG_MARKS: Final = [bytes([LONG]) * count for count in range(1, MAX_PIECES + 1)]
-_ROTATED: Final = bytes((value >> 1) | (value & 1) << 7 for value in range(256))
+_COUNTS: Final = range(1, MAX_PIECES + 1)  # of pieces; the tables below begin with 1
+_ORDINALS: Final = [bytes([_LAST | count, *range(count - 1, 0, -1)]) for count in _COUNTS]
+_LONG_MARKS: Final = [bytes([LONG]) * count for count in _COUNTS]
+_PIECES: Final = [Struct("<" + "x10sxxx12sxx4s" * count) for count in _COUNTS]  # the characters, last piece first
+_FORWARD: Final = [itemgetter(*(3 * piece + part for piece in reversed(range(count)) for part in range(3))) for count in _COUNTS]
+_ROTATED: Final = bytes((value >> 1) | (value & 1) << 7 for value in range(256)) * 2  # of a sum with its carry
 
 
 def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
@@ -51,7 +56,7 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
             if not _LAST < lead <= _LAST | MAX_PIECES or short >= end or data[at:short:RECORD] != _ORDINALS[pieces - 1]:
                 at += RECORD  # an orphan
                 continue
-            name = _long_name(data[at:short], data[short : short + 11])
+            name = _long_name(data, at, pieces)
             if not name or data[short] == _FREE or data[short + 11] & VOLUME:
                 at += RECORD
                 continue
@@ -65,16 +70,15 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
         at += RECORD
 
 
-def _long_name(pieces: bytes, short: bytes) -> str:
-    """The name that ``pieces`` spell, or "" where they do not belong to ``short``."""
-    count = len(pieces) // RECORD
+def _long_name(data: bytes, at: int, count: int) -> str:
+    """The name that the ``count`` pieces at ``at`` spell, or "" where they do not belong to the record that follows."""
+    short = at + count * RECORD
     total = 0
-    for byte in short:
-        total = (_ROTATED[total] + byte) & 0xFF
-    if pieces[13::RECORD] != bytes([total]) * count or pieces[11::RECORD] != _LONG_MARKS[count - 1]:
+    for byte in data[short : short + 11]:
+        total = _ROTATED[total] + byte
+    if data[at + 13 : short : RECORD] != _CHECKSUMS[total] * count or data[at + 11 : short : RECORD] != _LONG_MARKS[count - 1]:
         return ""
-    backwards = range(len(pieces) - RECORD, -1, -RECORD)
-    units = b"".join([pieces[at + 1 : at + 11] + pieces[at + 14 : at + 26] + pieces[at + 28 : at + 32] for at in backwards])
+    units = b"".join(_FORWARD[count - 1](_PIECES[count - 1].unpack_from(data, at)))
     return units.decode("utf-16-le", "replace").partition("\0")[0]
 
 

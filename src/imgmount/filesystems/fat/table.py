@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator
+from itertools import compress, count
+from operator import ne
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
@@ -19,7 +21,7 @@ from imgmount.filesystems.fat.bpb import Bpb
 log = logging.getLogger(__name__)
 
 PAGE: Final = 1 << 14  # entries: 64 KiB of FAT32, all of FAT12
-MAX_PAGES: Final = 64  # kept: 4 MiB of FAT32, the chains of 4 GiB in clusters of 4 KiB
+MAX_PAGES: Final = 256  # kept: 16 MiB of FAT32, the links of 128 GiB in clusters of 32 KiB
 _MASK: Final = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFF_FFFF}  # the top four bits of a FAT32 entry are reserved
 _BAD: Final = {12: 0xFF7, 16: 0xFFF7, 32: 0x0FFF_FFF7}
 
@@ -98,10 +100,10 @@ class FatTable:
             except ImageError as exc:
                 return Chain(firsts, counts, exc)
             ends.add(last)
-            count = min(last + 1 - cluster, limit - total)
+            length = min(last + 1 - cluster, limit - total)
             firsts.append(cluster)
-            counts.append(count)
-            total += count
+            counts.append(length)
+            total += length
             if following is None:
                 break
             cluster = following
@@ -111,19 +113,10 @@ class FatTable:
 
     def _run(self, cluster: int) -> tuple[int, int | None]:
         """(last cluster of the run that ``cluster`` is in, what follows it: None is the end of the chain)."""
-        mask = self.mask
-        while True:
-            page = self.page(cluster // PAGE)
-            for entry in memoryview(page)[cluster % PAGE :]:
-                if entry & mask != cluster + 1:
-                    break
-                cluster += 1
-            else:
-                if cluster < self.end:
-                    continue  # the run goes on in the next page
-                cluster -= 1  # the last cluster there is, linked past itself
-            break
-        link = self[cluster]
+        while (link := self[cluster]) == cluster + 1 < self.end:
+            ahead = memoryview(self.page(cluster // PAGE))[cluster % PAGE :]
+            links = next(compress(count(), map(ne, ahead, count(cluster + 1))), len(ahead))  # that lead to the next cluster
+            cluster = min(cluster + max(1, links), self.end - 1)  # at least this one, whatever its reserved bits
         if not (2 <= link < self.end or link > self.bad):
             link = self._second_opinion(cluster, link)
         return cluster, None if link > self.bad else link
