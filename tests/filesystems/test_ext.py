@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from conformance import manifest, tree
+from conformance import manifest, survive, tree
 from fixture import all_fixtures, unpack
 from helpers import context, image, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
-from imgmount.core.node import Directory, File, Node
+from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.ext import FORMAT
 from imgmount.filesystems.ext.volume import ExtVolume
 from imgmount.sources.file import FileDevice
@@ -50,32 +50,7 @@ def put(data: bytes | bytearray, offset: int, value: int, width: int = 4) -> byt
 
 
 def read_everything(device: BlockDevice) -> int:
-    """Visit all that can be reached; damage may only show as ``ImageError``. Counts the nodes."""
-    nodes = 0
-    try:
-        opened = volume(device)
-        opened.info()
-        list(opened.verify())
-    except ImageError:
-        return 0
-    pending: list[Node] = [opened.root]
-    while pending:
-        node = pending.pop()
-        nodes += 1
-        try:
-            node.stat()
-            node.xattrs()
-            if isinstance(node, Directory):
-                pending += node.listing().nodes.values()
-            elif isinstance(node, File):
-                content = node.open()
-                content.pread(0, 1 << 16)
-                content.pread(max(0, content.size - 5000), 5000)
-            elif hasattr(node, "readlink"):
-                node.readlink()
-        except ImageError:
-            pass
-    return nodes
+    return survive(lambda: volume(device))
 
 
 # --- images made by others ---------------------------------------------------------------------------------------------------

@@ -28,6 +28,38 @@ def decode(data: bytes, size: int) -> bytes:
     return _decode(data, size)
 
 
+def decode_upto(data: bytes, limit: int) -> bytes:
+    """One block of at most ``limit`` bytes that ends where ``data`` does. Raises ``FormatError``."""
+    if _library is not None:
+        try:
+            chunk: bytes = _library.decompress(data, uncompressed_size=limit)
+        except _library.LZ4BlockError as exc:
+            raise FormatError("lz4", str(exc)) from exc
+        return chunk
+    return _decode_all(data, limit)
+
+
+def _decode_all(data: bytes, limit: int) -> bytes:
+    out = bytearray()
+    at = 0
+    try:
+        while len(out) <= limit:
+            token = data[at]
+            count, at = _length(data, token >> 4, at + 1)
+            out += data[at : at + count]
+            at += count
+            if at >= len(data):
+                break
+            distance = data[at] | data[at + 1] << 8
+            count, at = _length(data, token & 15, at + 2)
+            _copy(out, distance, count + MIN_MATCH)
+    except IndexError as exc:
+        raise FormatError("lz4", f"the data ends after {len(out)} bytes") from exc
+    if len(out) > limit or at > len(data):
+        raise FormatError("lz4", f"more than {limit} bytes, or cut short")
+    return bytes(out)
+
+
 def _decode(data: bytes, size: int) -> bytes:
     out = bytearray()
     at = 0
