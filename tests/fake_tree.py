@@ -47,6 +47,21 @@ class Torn(Fixed):
         raise FormatError("fake", "the directory is torn", offset=0x800)
 
 
+class Blurred(File):
+    """A file of which only the name is known."""
+
+    __slots__ = ()
+
+    def __init__(self, number: int) -> None:
+        self.id = number
+
+    def stat(self) -> Stat:
+        raise FormatError("fake", "the inode is damaged", offset=0x900)
+
+    def open(self) -> BlockDevice:
+        raise FormatError("fake", "the inode is damaged", offset=0x900)
+
+
 class Plain(File):
     __slots__ = ("device", "facts")
 
@@ -132,6 +147,7 @@ def tree(host: FileDevice, cache: ReadCache) -> Directory:
             "crash": Plain(6, Crash()),
             "empty": Plain(7, MemoryDevice(b""), nlink=2),
             "many": Fixed(8, many),
+            "blurred": Fixed(901, {"lost": Blurred(902), "kept": Plain(903, MemoryDevice(b"kept"))}),
             "torn": Torn(9, {"kept": Plain(10, MemoryDevice(b"kept")), "lost": Plain(11, MemoryDevice(b"lost"))}),
             "link": Link(12, "many/../plain"),
             "null": Null(13),

@@ -117,6 +117,13 @@ def test_a_damaged_directory_shows_what_is_left_and_does_not_call_the_rest_absen
         (mount / "torn" / "lost").stat()
 
 
+def test_an_entry_without_a_readable_inode_is_listed_with_the_others(mount: Path) -> None:
+    assert sorted(path.name for path in (mount / "blurred").iterdir()) == ["kept", "lost"]
+    assert (mount / "blurred" / "kept").read_bytes() == b"kept"
+    with pytest.raises(OSError, match="Input/output error"):
+        (mount / "blurred" / "lost").stat()
+
+
 @pytest.mark.parametrize(
     ("path", "code"),
     [("nothing", errno.ENOENT), ("plain/below", errno.ENOTDIR), ("many/nothing", errno.ENOENT), ("many/a/b", errno.ENOENT)],

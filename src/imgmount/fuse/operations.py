@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.holes import next_data, next_hole
 from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
+from imgmount.errors import ImageError
 from imgmount.fuse import library
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.library import mfusepy
@@ -35,7 +36,7 @@ MAX_BUFFERS: Final = 64  # of one reply; a read in more pieces is gathered in me
 FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
 
 
-Reply = tuple[bytes, bytes]  # name and struct stat of a directory entry
+Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ class Operations:
             if position >= len(replies):
                 self._extend(directory, min(position + BATCH, last))
             name, stat = replies[position]
-            if fill(buffer, name, stat, position + 3, library.FILL_DIR_PLUS):
+            if fill(buffer, name, stat, position + 3, library.FILL_DIR_PLUS if stat else 0):
                 return
 
     def _read(self, directory: _OpenDirectory) -> None:
@@ -210,7 +211,11 @@ class Operations:
         with self._lock:
             for name, node in directory.nodes[len(replies) : count]:
                 inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
-                replies.append((name.encode("utf-8", "surrogateescape"), pack(facts(node.stat(), inode))))
+                try:
+                    stat: bytes | None = pack(facts(node.stat(), inode))
+                except ImageError:  # the name is known all the same; whoever asks for more is told
+                    stat = None
+                replies.append((name.encode("utf-8", "surrogateescape"), stat))
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         value = self._xattrs(path).get(name.decode("utf-8", "surrogateescape"))

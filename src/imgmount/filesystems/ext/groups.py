@@ -1,0 +1,133 @@
+"""Block groups: where each part of the inode table is. Kernel documentation, ext4/group_descr.rst and blockgroup.rst."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.errors import FormatError, ImageError
+from imgmount.filesystems.ext import superblock as sb
+from imgmount.filesystems.ext.checksums import group_crc, metadata_crc
+
+log = logging.getLogger(__name__)
+
+_LOW: Final = Struct("<8xI")  # bg_inode_table_lo
+_HIGH: Final = Struct("<I")
+_HIGH_AT: Final = 0x28
+_CHECKSUM_AT: Final = 0x1E
+_GROUP: Final = Struct("<I")
+_ODD_POWERS: Final = (3, 5, 7)  # groups numbered by a power of these hold backups
+
+
+class Groups:
+    """The group descriptors, read where an inode is asked for. The backups answer where a descriptor cannot be right."""
+
+    def __init__(self, device: BlockDevice, super_block: sb.Superblock) -> None:
+        self._device = device
+        self._super = super_block
+        self._per_block = super_block.block_size // super_block.descriptor_size
+        self._tables: dict[int, int] = {}
+
+    def inode_table(self, group: int) -> int:
+        """The first block of the inode table of ``group``. Raises ``FormatError``."""
+        found = self._tables.get(group)
+        if found is None:
+            found = self._tables[group] = self._find(group)
+        return found
+
+    def _find(self, group: int) -> int:
+        damage: ImageError | None = None
+        for copy, offset in enumerate(self._places(group)):
+            try:
+                raw = self._read(offset)
+                table = self._table(raw, offset)
+                if not self.checksum_is_right(group, raw):
+                    raise FormatError(sb.NAME, f"the checksum of group descriptor {group} is wrong", offset=offset)
+            except ImageError as exc:
+                damage = damage or exc
+                continue
+            if copy:
+                log.warning("%s; using the backup at %#x", damage, offset)
+            return table
+        raise damage or FormatError(sb.NAME, f"no descriptor of group {group}")
+
+    def _read(self, offset: int) -> bytes:
+        return self._device.read_exactly(offset, self._super.descriptor_size, sb.NAME)
+
+    def _table(self, raw: bytes, offset: int) -> int:
+        table: int = _LOW.unpack_from(raw)[0]
+        if len(raw) >= sb.WIDE_DESCRIPTOR:
+            table |= _HIGH.unpack_from(raw, _HIGH_AT)[0] << 32
+        length = -(-self._super.inodes_per_group * self._super.inode_size // self._super.block_size)
+        if not self._super.first_data_block < table <= self._super.blocks - length:
+            raise FormatError(sb.NAME, f"inode table at block {table} of {self._super.blocks}", offset=offset)
+        return table
+
+    def checksum_is_right(self, group: int, raw: bytes) -> bool:
+        """Whether the checksum in the descriptor ``raw`` is that of the rest; True where the features are off."""
+        flags = self._super.ro_compat
+        rest = raw[_CHECKSUM_AT + 2 :]
+        stored = int.from_bytes(raw[_CHECKSUM_AT : _CHECKSUM_AT + 2], "little")
+        if flags & sb.METADATA_CSUM:
+            body = _GROUP.pack(group) + raw[:_CHECKSUM_AT] + bytes(2) + rest
+            return metadata_crc(body, self._super.seed) & 0xFFFF == stored
+        if flags & sb.GDT_CSUM:
+            return group_crc(self._super.uuid + _GROUP.pack(group) + raw[:_CHECKSUM_AT] + rest) == stored
+        return True
+
+    def _places(self, group: int) -> Iterator[int]:
+        """Where the descriptor of ``group`` is, the original first."""
+        spb = self._super
+        block, index = divmod(group, self._per_block)
+        inside = index * spb.descriptor_size
+        if spb.incompat & sb.META_BG and block >= spb.first_meta_bg:
+            first = block * self._per_block
+            for holder in (first, first + 1, first + self._per_block - 1):
+                if holder < spb.groups:
+                    yield (self._start(holder) + self.has_superblock(holder)) * spb.block_size + inside
+            return
+        for holder in self._holders():
+            yield (self._start(holder) + 1 + block) * spb.block_size + inside
+
+    def _start(self, group: int) -> int:
+        # with bigalloc and blocks of 1 KiB the superblock is in block 1 while groups are counted from block 0
+        moved = group == 0 and self._super.block_size == sb.PRIMARY and self._super.first_data_block == 0
+        return 1 if moved else self._super.first_data_block + group * self._super.blocks_per_group
+
+    def _holders(self) -> Iterator[int]:
+        """Groups with a copy of the superblock and the descriptors; of many only the first few."""
+        yield 0
+        if self._super.compat & sb.SPARSE_SUPER2:
+            yield from (group for group in (1, self._super.groups - 1) if 0 < group < self._super.groups)
+            return
+        yield from (group for group in (1, *_ODD_POWERS, 9) if group < self._super.groups)
+
+    def has_superblock(self, group: int) -> bool:
+        """Whether ``group`` begins with a copy of the superblock."""
+        if group <= 1 or not self._super.ro_compat & sb.SPARSE_SUPER:
+            return True
+        return any(_is_power(group, base) for base in _ODD_POWERS)
+
+    def verify(self) -> Iterator[str]:
+        """Each descriptor whose checksum is wrong or that points outside."""
+        for group in range(self._super.groups):
+            offset = next(self._places(group))
+            try:
+                raw = self._read(offset)
+                self._table(raw, offset)
+            except ImageError as exc:
+                yield f"group {group}: {exc}"
+                if offset >= self._device.size:
+                    return  # so do all that follow
+                continue
+            if not self.checksum_is_right(group, raw):
+                yield f"group {group}: the checksum of its descriptor is wrong"
+
+
+def _is_power(value: int, base: int) -> bool:
+    while value % base == 0:
+        value //= base
+    return value == 1

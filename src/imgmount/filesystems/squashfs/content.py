@@ -1,0 +1,152 @@
+"""What a file holds: blocks that are coded, stored or holes, and a tail that it may share a block with others."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
+from imgmount.core.fields import table
+from imgmount.core.slices import Concat, MemoryDevice, Slice
+from imgmount.errors import FormatError
+from imgmount.filesystems.squashfs.inode import NOTHING, Inode
+from imgmount.filesystems.squashfs.superblock import NAME
+
+if TYPE_CHECKING:
+    from imgmount.filesystems.squashfs.volume import SquashVolume
+
+STORED: Final = 1 << 24  # in the size of a block: not compressed
+SIZE_MASK: Final = STORED - 1
+MAX_BLOCKS: Final = 1 << 24  # of a file: 2 TiB in blocks of 128 KiB
+GROUP: Final = 1 << 16  # bytes decoded as one chunk, at least
+MAX_RUN: Final = 64  # blocks looked at for one extent
+
+
+class BlockList:
+    """The places and sizes of the blocks of one file."""
+
+    def __init__(self, volume: SquashVolume, inode: Inode) -> None:
+        self.volume = volume
+        self.device = volume.device
+        self.block_size = volume.super.block_size
+        whole, rest = divmod(inode.size, self.block_size)
+        self.count = whole + (rest > 0 and inode.fragment == NOTHING)
+        self.size = inode.size if inode.fragment == NOTHING else whole * self.block_size
+        if self.count > MAX_BLOCKS:
+            raise FormatError(NAME, f"a file of {inode.size} bytes")
+        self.sizes: array[int] = table(volume.metadata.read(*inode.place, 4 * self.count), 4, "little")
+        self.starts = array("Q", accumulate((size & SIZE_MASK for size in self.sizes), initial=inode.start))
+        if any(size & SIZE_MASK > self.block_size for size in self.sizes):
+            raise FormatError(NAME, "a block that is longer coded than decoded", offset=inode.start)
+
+    def length(self, index: int) -> int:
+        """How many bytes of the file block ``index`` is."""
+        return min(self.block_size, self.size - index * self.block_size)
+
+    def is_coded(self, index: int) -> bool:
+        """Whether block ``index`` must be decoded."""
+        return 0 < self.sizes[index] < STORED
+
+    def read(self, index: int) -> bytes:
+        """Block ``index`` decoded. Raises ``FormatError``."""
+        size, length = self.sizes[index], self.length(index)
+        if size & SIZE_MASK == 0:
+            return bytes(length)
+        data = self.device.read_exactly(self.starts[index], size & SIZE_MASK, NAME)
+        if size & STORED:
+            if len(data) != length:
+                raise FormatError(NAME, f"a stored block of {len(data)} bytes, {length} expected", offset=self.starts[index])
+            return data
+        try:
+            return self.volume.codec.exactly(data, length)
+        except FormatError as exc:
+            raise FormatError(NAME, f"a block: {exc}", offset=self.starts[index]) from exc
+
+
+class CodedBlocks(ChunkedDevice):
+    """The blocks of a file, decoded; small ones several at a time."""
+
+    def __init__(self, blocks: BlockList) -> None:
+        self._blocks = blocks
+        self._group = max(1, GROUP // blocks.block_size)
+        super().__init__(blocks.size, blocks.block_size * self._group, blocks.volume.cache)
+
+    def _read_chunk(self, index: int) -> bytes:
+        blocks, first = self._blocks, index * self._group
+        if self._group == 1:
+            return blocks.read(first)
+        return b"".join([blocks.read(block) for block in range(first, min(first + self._group, blocks.count))])
+
+
+class MixedBlocks(MappedDevice):
+    """The blocks of a file of which some are stored as they are, or not at all."""
+
+    def __init__(self, blocks: BlockList) -> None:
+        self._blocks = blocks
+        self._coded = CodedBlocks(blocks)
+        self.size = blocks.size
+        self.block_size = blocks.block_size
+
+    def _map(self, offset: int) -> Extent:
+        blocks = self._blocks
+        index, skip = divmod(offset, self.block_size)
+        last = min(index + MAX_RUN, blocks.count)
+        size = blocks.sizes[index]
+        end = index + 1
+        if blocks.is_coded(index):
+            while end < last and blocks.is_coded(end):
+                end += 1
+            return Extent(end * self.block_size - offset, self._coded, offset)
+        length = blocks.length(index)
+        if size & SIZE_MASK == 0:
+            while end < last and blocks.sizes[end] & SIZE_MASK == 0:
+                end += 1
+            return Extent(end * self.block_size - offset)
+        if size & SIZE_MASK != length:
+            raise FormatError(NAME, f"a stored block of {size & SIZE_MASK} bytes, {length} expected", offset=blocks.starts[index])
+        whole = STORED | self.block_size
+        while size == whole and end < last and blocks.sizes[end] == whole:
+            end += 1
+        return Extent(min(end * self.block_size, self.size) - offset, self._blocks.device, blocks.starts[index] + skip)
+
+
+class Tail(BlockDevice):
+    """The end of a file, in a coded fragment block."""
+
+    def __init__(self, volume: SquashVolume, fragment: int, offset: int, size: int) -> None:
+        self._volume = volume
+        self._fragment = fragment
+        self._offset = offset
+        self.size = size
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        start = self._offset + offset
+        data = self._volume.fragment(self._fragment)[start : start + size]
+        if len(data) != size:
+            raise FormatError(NAME, f"fragment {self._fragment} ends before the tail of a file")
+        return data
+
+
+def content(volume: SquashVolume, inode: Inode) -> BlockDevice:
+    """What the file holds. Raises ``ImageError``."""
+    if inode.size == 0:
+        return MemoryDevice(b"")
+    blocks = BlockList(volume, inode)
+    parts: list[BlockDevice] = []
+    if blocks.count:
+        all_coded = all(0 < size < STORED for size in blocks.sizes)
+        parts.append(CodedBlocks(blocks) if all_coded else MixedBlocks(blocks))
+    rest = inode.size - blocks.size
+    if rest:
+        parts.append(_tail(volume, inode, rest))
+    return parts[0] if len(parts) == 1 else Concat.of(parts)
+
+
+def _tail(volume: SquashVolume, inode: Inode, size: int) -> BlockDevice:
+    start, coded = volume.fragment_place(inode.fragment)
+    if not coded & STORED:
+        return Tail(volume, inode.fragment, inode.offset, size)
+    if inode.offset + size > coded & SIZE_MASK:
+        raise FormatError(NAME, f"fragment {inode.fragment} ends before the tail of a file", offset=start)
+    return Slice(volume.device, start + inode.offset, size)

@@ -1,0 +1,75 @@
+"""Metadata: inodes, directories and tables, in blocks of up to 8 KiB that are coded one by one.
+
+A position is (where its block begins in the image, how far into the decoded block). What is longer goes on in the next block.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+from imgmount.core.cache import ReadCache
+from imgmount.core.device import BlockDevice
+from imgmount.core.fields import table
+from imgmount.errors import FormatError
+from imgmount.filesystems.squashfs.codec import Codec
+from imgmount.filesystems.squashfs.superblock import NAME
+
+BLOCK: Final = 8192
+_STORED: Final = 0x8000  # in the header: not compressed
+_HEADER: Final = 2
+_POINTER: Final = 8
+
+
+class Metadata:
+    """Reads metadata through the cache of the mount."""
+
+    def __init__(self, device: BlockDevice, codec: Codec, cache: ReadCache) -> None:
+        self._device = device
+        self._codec = codec
+        self._cache = cache
+        self._serial = cache.enroll()
+
+    def _header(self, start: int) -> int:
+        header = int.from_bytes(self._device.read_exactly(start, _HEADER, NAME), "little")
+        if not 0 < header & ~_STORED <= BLOCK:
+            raise FormatError(NAME, f"a metadata block of {header & ~_STORED} bytes", offset=start)
+        return header
+
+    def _load(self, start: int) -> bytes:
+        header = self._header(start)
+        data = self._device.read_exactly(start + _HEADER, header & ~_STORED, NAME)
+        if header & _STORED:
+            return data
+        try:
+            return self._codec.upto(data, BLOCK)
+        except FormatError as exc:
+            raise FormatError(NAME, f"a metadata block: {exc}", offset=start) from exc
+
+    def block(self, start: int) -> bytes:
+        """The decoded block that begins at ``start``."""
+        return self._cache.fetch((self._serial, start), self._load)
+
+    def read(self, start: int, skip: int, size: int) -> bytes:
+        """``size`` bytes from ``skip`` on in the block at ``start`` and those after it. Raises ``FormatError``."""
+        pieces: list[bytes] = []
+        while size:
+            block = self.block(start)
+            piece = block[skip : skip + size]
+            if len(piece) == size and not pieces:
+                return piece
+            pieces.append(piece)
+            size -= len(piece)
+            skip = max(0, skip - len(block))
+            if size:
+                start += _HEADER + (self._header(start) & ~_STORED)
+        return b"".join(pieces)
+
+    def pointers(self, start: int, count: int) -> array[int]:
+        """``count`` places of metadata blocks, in a row and not coded."""
+        return table(self._device.read_exactly(start, count * _POINTER, NAME), 8, "little")
+
+    def record(self, pointer: int, index: int, size: int) -> bytes:
+        """Record ``index`` of a table of records of ``size`` bytes, the places of whose blocks begin at ``pointer``."""
+        block, inside = divmod(index * size, BLOCK)
+        return self.read(self.pointers(pointer + block * _POINTER, 1)[0], inside, size)

@@ -1,0 +1,140 @@
+"""Nodes of a SquashFS: a reference to an inode, read further when asked."""
+
+from __future__ import annotations
+
+import stat as s
+from collections.abc import Iterator, Mapping
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.fields import NS
+from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
+from imgmount.errors import FormatError, ImageError
+from imgmount.filesystems.squashfs.content import content
+from imgmount.filesystems.squashfs.inode import KINDS, Inode
+from imgmount.filesystems.squashfs.superblock import NAME
+
+if TYPE_CHECKING:
+    from imgmount.filesystems.squashfs.volume import SquashVolume
+
+_HEADER: Final = Struct("<III")  # entries less one, block of their inodes, number of the first
+_ENTRY: Final = Struct("<HhHH")  # offset of the inode, difference of its number, type, length of the name less one
+MAX_DIRECTORY: Final = 256 << 20
+MAX_ENTRIES: Final = 256  # behind one header
+
+
+class SquashNode(Node):
+    """What all nodes share. ``id`` is the reference of the inode: 48 bits."""
+
+    __slots__ = ("_kind", "_volume")
+
+    def __init__(self, volume: SquashVolume, reference: int, kind: int) -> None:
+        self._volume = volume
+        self._kind = kind
+        self.id = reference
+
+    def inode(self) -> Inode:
+        """The inode, of the kind that the directory says. Raises ``ImageError``."""
+        inode = self._volume.inode(self.id)
+        if inode.kind != self._kind:
+            raise FormatError(NAME, f"inode {self.id:#x} has the mode {inode.mode:#o}, its directory says otherwise")
+        return inode
+
+    def stat(self) -> Stat:
+        inode = self.inode()
+        owners = self._volume.owners
+        time = inode.time * NS
+        allocated = max(0, inode.size - inode.holes) if inode.holes else None
+        try:
+            owner, group = owners[inode.owner], owners[inode.group]
+        except IndexError as exc:
+            raise FormatError(NAME, f"owner {inode.owner} or group {inode.group} of {len(owners)}") from exc
+        return Stat(inode.mode, inode.size, time, time, time, owner, group, inode.links, inode.rdev, allocated)
+
+    def xattrs(self) -> Mapping[str, bytes]:
+        return self._volume.xattrs(self.inode().attributes)
+
+
+class SquashFile(SquashNode, File):
+    """A regular file."""
+
+    __slots__ = ()
+
+    def open(self) -> BlockDevice:
+        return content(self._volume, self.inode())
+
+
+class SquashSymlink(SquashNode, Symlink):
+    """A symbolic link."""
+
+    __slots__ = ()
+
+    def readlink(self) -> str:
+        inode = self.inode()
+        return self._volume.metadata.read(*inode.place, inode.size).decode("utf-8", "surrogateescape")
+
+
+class SquashSpecial(SquashNode, Special):
+    """A device node, FIFO or socket."""
+
+    __slots__ = ()
+
+
+class SquashDirectory(SquashNode, Directory):
+    """A directory."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, volume: SquashVolume, reference: int, place: tuple[int, int]) -> None:
+        super().__init__(volume, reference, s.S_IFDIR)
+        self._place = place  # (directory, position in it) that it was found at
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
+        volume, inode = self._volume, self.inode()
+        volume.places.claim(self.id, self._place)
+        if inode.size > MAX_DIRECTORY:
+            raise FormatError(NAME, f"a directory of {inode.size} bytes")
+        data, damage = self._read(inode)
+        at, size = 0, len(data)
+        while at + _HEADER.size <= size:
+            count, block, _ = _HEADER.unpack_from(data, at)
+            at += _HEADER.size
+            if count >= MAX_ENTRIES:
+                raise FormatError(NAME, f"a directory header for {count + 1} entries")
+            for _ in range(count + 1):
+                if at + _ENTRY.size > size:
+                    break
+                offset, _, kind, length = _ENTRY.unpack_from(data, at)
+                name = data[at + _ENTRY.size : at + _ENTRY.size + length + 1]
+                if len(name) <= length:
+                    break
+                if not 0 < kind < len(KINDS):
+                    raise FormatError(NAME, f"a directory entry of type {kind}")
+                yield name.decode("utf-8", "surrogateescape"), self._node(block << 16 | offset, kind, at)
+                at += _ENTRY.size + length + 1
+            else:
+                continue
+            damage = damage or FormatError(NAME, f"a directory ends {at} bytes into {inode.size}")
+            break
+        if damage is not None:
+            raise damage
+
+    def _read(self, inode: Inode) -> tuple[bytes, ImageError | None]:
+        """The entries, as far as they can be read, and what ended them."""
+        metadata = self._volume.metadata
+        start = self._volume.super.directory_table + inode.start
+        try:
+            return metadata.read(start, inode.offset, inode.size) if inode.size else b"", None
+        except ImageError as exc:
+            try:
+                return metadata.block(start)[inode.offset : inode.offset + inode.size], exc
+            except ImageError:
+                return b"", exc
+
+    def _node(self, reference: int, kind: int, at: int) -> Node:
+        mode = KINDS[kind]
+        if mode == s.S_IFDIR:
+            return SquashDirectory(self._volume, reference, (self.id, at))
+        node = SquashFile if mode == s.S_IFREG else SquashSymlink if mode == s.S_IFLNK else SquashSpecial
+        return node(self._volume, reference, mode)
