@@ -11,6 +11,7 @@
     files      {"track01.iso": [size, SHA-256]} of what partitions show in the raw view
     refused    the one line with which opening it fails, for formats that are recognised only
     trees      {"disk" or "p1": {path: [size, SHA-256] | "-> target" | "/" | "special"}}
+    damaged    what is damaged, where that is the point: the content is right nevertheless, and ``verify`` says so
     oracle     which tools say so
 """
 
