@@ -41,6 +41,7 @@ PARTITIONS: Final = (
 FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("ntfs", (3, b"NTFS    ")),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {
