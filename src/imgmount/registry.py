@@ -34,8 +34,13 @@ CONTAINERS: Final = (
 )
 
 PARTITIONS: Final = (
+    _entry("apm", *((size, b"PM\0\0") for size in (512, 1024, 2048, 4096))),
+    _entry("atari"),
+    _entry("bsd", (512, b"WEV\x82")),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
+    _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
+    _entry("sun", (508, b"\xda\xbe")),
 )
 
 FILESYSTEMS: Final = (
