@@ -12,12 +12,14 @@ from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
 from imgmount.core.node import Filesystem
-from imgmount.errors import ImageError, UnknownFormatError
+from imgmount.errors import ImageError, MissingPartError, UnknownFormatError, UnsupportedError
 from imgmount.registry import best_match
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
 
 MAX_LAYERS: Final = 8  # an image of itself must end somewhere
+MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
+MAX_VOLUMES: Final = 1024  # of nested tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,17 @@ class Layer:
 
 
 class Volume:
-    """One partition, or the undivided disk (``index`` 0), and the filesystem in it. The filesystem opens when it is asked for."""
+    """One partition, or the undivided disk (``index`` 0), and the filesystem in it. The filesystem opens when it is asked for.
 
-    def __init__(self, partition: Partition, context: Context) -> None:
+    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and ``fault`` why that failed.
+    """
+
+    def __init__(self, partition: Partition, context: Context, outer: str = "", fault: ImageError | None = None) -> None:
         self.partition = partition
-        self._context = context
+        self.outer = outer
+        self.table = ""
+        self.context = context
+        self.fault = fault
 
     @property
     def index(self) -> int:
@@ -42,8 +50,8 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """``p5`` for slot 5; ``disk`` for the undivided disk."""
-        return f"p{self.index}" if self.index else "disk"
+        """``p5`` for slot 5, ``p5p1`` for the first slot of the table in it; ``disk`` for the undivided disk."""
+        return f"{self.outer}p{self.index}" if self.index else "disk"
 
     @property
     def device(self) -> BlockDevice:
@@ -52,7 +60,7 @@ class Volume:
     @cached_property
     def format(self) -> FilesystemFormat | None:
         """The filesystem's format. Raises ``ImageError`` where two formats are equally sure."""
-        wanted = self._context.options.fs
+        wanted = self.context.options.fs
         found = best_match(Kind.FILESYSTEM, self.device, wanted)
         if found is not None and found[0] is Match.NO and self.index:  # --fs need not be true of every partition
             found = best_match(Kind.FILESYSTEM, self.device)
@@ -70,8 +78,8 @@ class Volume:
     def _opened(self) -> Filesystem | ImageError:
         try:
             if self.format is None:
-                return UnknownFormatError("no known filesystem")
-            return self.format.open(self.device, self._context)
+                return self.fault or UnknownFormatError(f"a {self.table} table" if self.table else "no known filesystem")
+            return self.format.open(self.device, self.context)
         except ImageError as exc:
             return exc
 
@@ -112,9 +120,14 @@ class Image:
     def __str__(self) -> str:
         steps = [layer.name for layer in self.layers]
         if self.table:
-            steps.append(f"{self.table}[{len([volume for volume in self.volumes if volume.index])}]")
+            steps.append(self._counted(self.table, ""))
+            steps += [self._counted(volume.table, volume.name) for volume in self.volumes if volume.table]
         kinds = dict.fromkeys(fmt.name for volume in self.volumes if (fmt := volume.known_format))
         return " > ".join([*steps, *([", ".join(kinds)] if kinds else [])])
+
+    def _counted(self, table: str, outer: str) -> str:
+        """``mbr[2]``: a table and how many parts it has."""
+        return f"{table}[{sum(1 for volume in self.volumes if volume.index and volume.outer == outer)}]"
 
     def close(self) -> None:
         """Close every layer, innermost first. Idempotent."""
@@ -168,13 +181,19 @@ def _peel(layers: list[Layer], context: Context) -> None:
 
 def _divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     """The table's name and the volumes. A disk may hold both a filesystem and a table (hybrid discs): the former is first."""
+    try:
+        table, parts = _partitions(disk, context)
+    except (UnsupportedError, MissingPartError) as exc:
+        return "", [Volume(Partition(0, "", "", disk), context, fault=exc)]
     whole = Volume(Partition(0, "", "", disk), context)
-    table, parts = _partitions(disk, context)
     if not parts:
         return table, [whole]
     found = best_match(Kind.FILESYSTEM, disk, context.options.fs)
     covers = found is not None and found[0] is Match.CERTAIN
-    return table, [*([whole] if covers else []), *(Volume(part, context) for part in parts)]
+    volumes = [whole] if covers else []
+    for part in parts:
+        _nest(Volume(part, context), (table,), volumes)
+    return table, volumes
 
 
 def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Partition]]:
@@ -185,3 +204,27 @@ def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Part
         return "", ()
     fmt = found[1]
     return fmt.name, fmt.open(disk, context)
+
+
+def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume]) -> None:
+    """Append ``volume``, and the parts of the table in it: one that is certain, or any where there is no filesystem.
+
+    A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could go on for ever.
+    """
+    volumes.append(volume)
+    if len(tables) == MAX_TABLES or volume.context.options.partitions == "none":
+        return
+    try:
+        found = best_match(Kind.PARTITIONS, volume.device)
+        if found is None or found[0] < Match.LIKELY or found[1].name in tables:
+            return
+        if found[0] is not Match.CERTAIN and volume.format is not None:
+            return
+        parts = found[1].open(volume.device, volume.context)
+    except ImageError as exc:
+        volume.fault = exc
+        return
+    if parts and len(volumes) + len(parts) <= MAX_VOLUMES:
+        volume.table = found[1].name
+        for part in parts:
+            _nest(Volume(part, volume.context, volume.name), (*tables, volume.table), volumes)
