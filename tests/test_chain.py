@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,10 @@ from helpers import FIXTURES
 from imgmount import registry
 from imgmount.chain import open_image
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Options
+from imgmount.core.format import Context, Format, Kind, Match, Options, Partition
 from imgmount.core.slices import Slice
-from imgmount.errors import ImageError, MountError
+from imgmount.errors import ImageError, MissingPartError, MountError
+from imgmount.vfs.tree import View, build_vfs
 
 WUX = FIXTURES / "containers/wux/plain/game.wux"
 
@@ -72,3 +74,52 @@ def test_two_formats_that_are_equally_sure_are_reported(monkeypatch: pytest.Monk
     monkeypatch.setattr(registry, "matches", lambda _, __: [(Match.CERTAIN, one), (Match.CERTAIN, two)])
     with pytest.raises(ImageError, match="one and two at once: choose with --container"):
         open_image(WUX)
+
+
+SLICE = FIXTURES / "partitions/bsd/slice/disk.img.xz"
+
+
+def test_a_table_in_a_partition_adds_volumes() -> None:
+    with open_image(SLICE) as image:
+        assert str(image) == "file > xz > mbr[2] > bsd[2]"
+        assert [volume.name for volume in image.volumes] == ["p1", "p2", "p2p1", "p2p4"]
+        outer = image.volumes[1]
+        assert outer.table == "bsd"
+        assert str(outer.problem) == "a bsd table"
+        assert build_vfs(image, View.TREE).listing("").nodes.keys() == {"disk.raw", "p1.raw", "p2.raw", "p2p1.raw", "p2p4.raw"}
+
+
+def test_no_table_is_looked_for_where_none_is_wanted() -> None:
+    with open_image(SLICE, Options(partitions="none")) as image:
+        assert [volume.name for volume in image.volumes] == ["disk"]
+
+
+def nested(names: list[str], problem: ImageError | None = None) -> list[tuple[Match, Format[Any]]]:
+    def divide(device: BlockDevice, _: Context) -> list[Partition]:
+        if problem is not None:
+            raise problem
+        return [Partition(number, "", "", Slice(device, 0, device.size)) for number in (1, 2)]
+
+    return [(Match.CERTAIN, Format(name, name, Kind.PARTITIONS, divide, always)) for name in names]
+
+
+def test_tables_that_hold_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(f"table{number}" for number in range(10_000))
+    monkeypatch.setattr(registry, "matches", lambda kind, _: nested([next(names)]) if kind is Kind.PARTITIONS else [])
+    with open_image(WUX) as image:
+        assert len(image.volumes) == 2 + 4 + 8 + 16
+        assert max(len(volume.name) for volume in image.volumes) == len("p1p1p1p1")
+
+
+def test_a_table_in_itself_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "matches", lambda kind, _: nested(["one"]) if kind is Kind.PARTITIONS else [])
+    with open_image(WUX) as image:
+        assert [volume.name for volume in image.volumes] == ["p1", "p2"]
+
+
+def test_a_table_that_cannot_be_read_leaves_the_raw_view_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = MissingPartError("the other half is missing")
+    monkeypatch.setattr(registry, "matches", lambda kind, _: nested(["one"], problem) if kind is Kind.PARTITIONS else [])
+    with open_image(WUX) as image:
+        (volume,) = image.volumes
+        assert volume.problem is problem

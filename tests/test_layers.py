@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "imgmount"
 ROOMS = ["errors", "core", "codecs", "sources", "containers", "partitions", "filesystems"]
-ROOMS += ["registry", "chain", "", "vfs", "fuse", "cli"]
+ROOMS += ["registry", "parents", "volumes", "chain", "", "vfs", "fuse", "cli"]
 SIBLINGS = {"containers", "partitions", "filesystems"}  # none of these may know another
 
 

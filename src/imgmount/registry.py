@@ -84,22 +84,29 @@ CONTAINERS: Final = (
 )
 
 PARTITIONS: Final = (
+    _entry("apm", *((size, b"PM\0\0") for size in (512, 1024, 2048, 4096))),
+    _entry("atari"),
+    _entry("bsd", (512, b"WEV\x82")),
     _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
     _entry("sessions", (0x8000, ISO_9660)),
+    _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
+    _entry("sun", (508, b"\xda\xbe")),
 )
 
 FILESYSTEMS: Final = (
     _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("ntfs", (3, b"NTFS    ")),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry(
         "udf",
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
     ),
+    _entry("xfs", (0, b"XFSB")),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {

@@ -11,8 +11,9 @@ from imgmount.cli.options import add_image_arguments, open_from
 from imgmount.cli.text import both_sizes, printable
 
 if TYPE_CHECKING:
-    from imgmount.chain import Image, Volume
+    from imgmount.chain import Image
     from imgmount.core.device import BlockDevice
+    from imgmount.volumes import Volume
 
 SUMMARY: Final = "Say what an image is made of: containers, partitions, filesystems."
 SCHEMA: Final = 1

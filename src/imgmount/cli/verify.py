@@ -10,8 +10,9 @@ from imgmount.cli.options import add_image_arguments, open_from
 from imgmount.cli.text import for_stdout
 
 if TYPE_CHECKING:
-    from imgmount.chain import Image, Volume
+    from imgmount.chain import Image
     from imgmount.core.device import BlockDevice
+    from imgmount.volumes import Volume
 
 SUMMARY: Final = "Check an image: its own checksums and structures, and that every byte of it can be read."
 READ_SIZE: Final = 1 << 20

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from enum import Enum
 from itertools import count
 
-from imgmount.chain import Image, Volume
+from imgmount.chain import Image
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, Node
 from imgmount.errors import FormatError
 from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
 from imgmount.vfs.vfs import Vfs
+from imgmount.volumes import Volume
 
 
 class View(Enum):
