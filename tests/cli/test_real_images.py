@@ -17,7 +17,8 @@ WITH_TREE = [fixture for fixture in all_fixtures() if "disk" in fixture.facts.ge
 
 def words(fixture: Fixture) -> list[str]:
     options = fixture.facts.get("options", {})
-    return [word for name, value in options.items() if isinstance(value, str) for word in (f"--{name}", value)]
+    extra = [word for name, value in options.get("extra", {}).items() for word in ("-X", f"{name}={value}")]
+    return extra + [word for name, value in options.items() if isinstance(value, str) for word in (f"--{name}", value)]
 
 
 def found(folder: Path) -> dict[str, tuple[int, str] | str]:
