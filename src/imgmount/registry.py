@@ -29,6 +29,11 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
 
 CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
+    _entry(
+        "ewf",
+        *((0, b"%cVF\t\r\n\xff\0" % letter) for letter in b"EL"),
+        *((0, magic) for magic in (b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0", b"ADCRYPT\0")),
+    ),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
