@@ -145,7 +145,10 @@ def _header(file: BlockDevice):  # type: ignore[no-untyped-def]  # noqa: ANN202 
 
 
 def _walk_forwards(file: BlockDevice, name: str, problems: list[str]) -> tuple[list[Section], bool]:
-    """EWF1's sections, and whether some are without checksum. A link that its size contradicts is refused: two images can hide in one file that way."""
+    """EWF1's sections, and whether some are without checksum.
+
+    A link that its size contradicts is refused: two images can hide in one file that way.
+    """
     sections: list[Section] = []
     unchecked = False
     offset = HEADER1_SIZE
