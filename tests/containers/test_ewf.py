@@ -16,7 +16,7 @@ from conformance import check_device
 from helpers import FIXTURES, context, image, tool
 from imgmount.chain import open_image
 from imgmount.containers.ewf import EwfDevice
-from imgmount.containers.ewf.chunk import decode
+from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
 from imgmount.containers.ewf.tables import COMPRESSED, Chunk
 from imgmount.core.format import Options
@@ -42,6 +42,11 @@ def opened(data: bytes, **extra: str) -> EwfDevice:
 
 
 DISK = opened(STORED).pread(0, SIZE)
+
+
+def decoded(stream: bytes, size: int, whole: int) -> bytes:
+    chunk = Chunk(MemoryDevice(stream), 0, len(stream), COMPRESSED)
+    return decode(chunk, read([chunk], whole)[0], size, whole)
 
 
 def sections(data: bytes) -> list[tuple[str, int, int]]:
@@ -282,7 +287,7 @@ def test_offsets_outside_their_section_cost_their_chunks(entry: int) -> None:
 def test_a_bomb_is_an_error() -> None:
     bomb = zlib.compress(bytes(100 << 20))
     with pytest.raises(FormatError):
-        decode(Chunk(MemoryDevice(bomb), 0, len(bomb), COMPRESSED), CHUNK, CHUNK)
+        decoded(bomb, CHUNK, CHUNK)
 
 
 def test_stored_blocks_without_their_complement() -> None:
@@ -290,16 +295,16 @@ def test_stored_blocks_without_their_complement() -> None:
     data = DISK[: 2 * 30000]
     blocks = b"".join(struct.pack("<BHH", last, 30000, 0) + data[last * 30000 :][:30000] for last in (0, 1))
     stream = b"\x78\x01" + blocks + struct.pack(">I", zlib.adler32(data))
-    assert decode(Chunk(MemoryDevice(stream), 0, len(stream), COMPRESSED), len(data), len(data)) == data
+    assert decoded(stream, len(data), len(data)) == data
     broken = changed(stream, 100, b"\xee")
     with pytest.raises(FormatError):
-        decode(Chunk(MemoryDevice(broken), 0, len(broken), COMPRESSED), len(data), len(data))
+        decoded(broken, len(data), len(data))
 
 
 def test_a_last_chunk_filled_up_is_cut() -> None:
     last = DISK[37 * CHUNK :]
     full = zlib.compress(last + bytes(CHUNK - len(last)))
-    assert decode(Chunk(MemoryDevice(full), 0, len(full), COMPRESSED), len(last), CHUNK) == last
+    assert decoded(full, len(last), CHUNK) == last
 
 
 def test_offsets_that_outgrow_31_bits(tmp_path: Path) -> None:
