@@ -8,6 +8,8 @@
     chain      what ``str(image)`` must be
     raw        [size, SHA-256] of the disk
     parts      {"p1": [size, SHA-256]} of partitions
+    files      {"track01.iso": [size, SHA-256]} of what partitions show in the raw view
+    refused    the one line with which opening it fails, for formats that are recognised only
     trees      {"disk" or "p1": {path: [size, SHA-256] | "-> target" | "/" | "special"}}
     oracle     which tools say so
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
@@ -13,7 +13,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
 from imgmount.core.node import Filesystem
 from imgmount.errors import ImageError, UnknownFormatError
-from imgmount.registry import best_match
+from imgmount.registry import beside, best_match
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
 
@@ -152,11 +152,11 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches. ``--container raw`` stops at the file, another name is the outermost one."""
+    """Append containers until none matches or one is divided. ``--container raw`` stops at the file, a name is the outermost."""
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container
-    while wanted != "raw":
+    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned):
         found = best_match(Kind.CONTAINER, layers[-1].device, wanted)
         if found is None:
             return
@@ -168,13 +168,41 @@ def _peel(layers: list[Layer], context: Context) -> None:
 
 def _divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     """The table's name and the volumes. A disk may hold both a filesystem and a table (hybrid discs): the former is first."""
-    whole = Volume(Partition(0, "", "", disk), context)
     table, parts = _partitions(disk, context)
-    if not parts:
-        return table, [whole]
-    found = best_match(Kind.FILESYSTEM, disk, context.options.fs)
-    covers = found is not None and found[0] is Match.CERTAIN
-    return table, [*([whole] if covers else []), *(Volume(part, context) for part in parts)]
+    main = disk.main(context.options.session) if isinstance(disk, Partitioned) else disk
+    names, more = _beside(main, len(parts) and max(part.index for part in parts), context) if main is not None else ([], [])
+    if sessions := [part for part in more if part.session]:
+        main = _chosen(sessions, context.options.session)
+    whole = Volume(Partition(0, "", "", disk if main is None else main), context)
+    volumes = [Volume(part, context) for part in (*parts, *more)]
+    if not parts or (main is not None and _covers(whole.device, context)):
+        volumes.insert(0, whole)
+    return "+".join([*([table] if table else []), *names]), volumes
+
+
+def _covers(device: BlockDevice, context: Context) -> bool:
+    """Whether a filesystem is certain to use the whole of a device that is divided as well."""
+    found = best_match(Kind.FILESYSTEM, device, context.options.fs)
+    return found is not None and found[0] is Match.CERTAIN
+
+
+def _beside(device: BlockDevice, taken: int, context: Context) -> tuple[list[str], list[Partition]]:
+    """What lies in ``device`` beside its partitions, numbered from ``taken`` on: (names of formats, parts)."""
+    names, parts = [], []
+    for fmt in beside(device) if context.options.partitions is None else ():
+        names.append(fmt.name)
+        for part in fmt.open(device, context):
+            taken += 1
+            parts.append(replace(part, index=taken))
+    return names, parts
+
+
+def _chosen(sessions: Sequence[Partition], wanted: int | None) -> BlockDevice:
+    """The newest session, or the one that the user wants."""
+    for part in reversed(sessions):
+        if wanted in (None, part.session):
+            return part.device
+    raise ImageError(f"there is no session {wanted}, only 1 to {len(sessions)}")
 
 
 def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Partition]]:

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Magic, Match
+from imgmount.core.format import Format, Kind, Magic, Match, PartitionsFormat
 from imgmount.errors import ImageError, MountError
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,15 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
     return Entry(module, tuple(Magic(*magic) for magic in magics))
 
 
+SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
+ISO_9660: Final = b"\x01CD001"
+EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
+# 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data starts
+RAW_DESCRIPTORS: Final = (
+    *(16 * size + skip for size in (2352, 2448, 2368) for skip in (16, 24)),
+    *(16 * size + 8 for size in (2336, 2432, 2352, 2332, 2428, 2348, 2056, 2152, 2072)),
+)
+
 CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
     _entry(
@@ -34,21 +43,54 @@ CONTAINERS: Final = (
         *((0, b"%cVF\t\r\n\xff\0" % letter) for letter in b"EL"),
         *((0, magic) for magic in (b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0", b"ADCRYPT\0")),
     ),
+    _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
+    _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
+    _entry("chd", (0, b"MComprHD")),
+    _entry("cso", (0, b"CISO")),
+    _entry("cue"),
+    _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
+    _entry("dax", (0, b"DAX\0")),
+    _entry("ecm", (0, b"ECM\0")),
+    _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
+    _entry("isz", (0, b"IsZ!")),
     _entry("lzma", (0, b"\x5d\0\0")),
+    _entry("mds", (0, b"MEDIA DESCRIPTOR")),
+    _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
+    _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
+    _entry("toc"),
+    _entry(
+        "unread",
+        (0, b"BWT5 STREAM SIGN"),
+        (0, b"Adaptec CeQuadrat VirtualCD File"),
+        (0, b"Roxio Image File Format 3.0"),
+        (8, b"imag"),
+        (-64, b"bbis"),
+        (0, b"AARUFRMT"),
+        (0, b"DICMFRMT"),
+        (0, b"JISO"),
+    ),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
+    _entry("zso", (0, b"ZISO")),
     _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),
 )
 
 PARTITIONS: Final = (
+    _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
+    _entry("sessions", (0x8000, ISO_9660)),
 )
 
 FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
+    _entry(
+        "udf",
+        *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
+    ),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {
@@ -101,10 +143,16 @@ def best_match(kind: Kind, device: BlockDevice, wanted: str | None = None) -> tu
     if wanted is not None:
         named = [pair for pair in found if pair[1].answers_to(wanted)]
         return named[0] if named else (Match.NO, _named(kind, wanted))
+    found = [pair for pair in found if not pair[1].beside]
     if len(found) > 1 and found[1][0] is Match.CERTAIN:
         names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
         raise ImageError(f"the image is {names} at once: choose with --{_OPTION[kind]}")
     return found[0] if found else None
+
+
+def beside(device: BlockDevice) -> list[PartitionsFormat]:
+    """The formats of partitions that ``device`` holds beside its table, if it has one."""
+    return [fmt for _, fmt in matches(Kind.PARTITIONS, device) if fmt.beside]
 
 
 def _named(kind: Kind, name: str) -> Format[Any]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgmount.core import fields
 from imgmount.core.fields import (
     NS,
     amiga_time_ns,
@@ -32,11 +33,11 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """Seconds east of UTC in January, in the zone of whoever looks."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
-    dos_time_ns.cache_clear()
+    fields._dos_hour_ns.cache_clear()
     yield {"UTC": 0, "Asia/Kolkata": 19800, "America/New_York": -18000}[request.param]
     monkeypatch.undo()
     time.tzset()
-    dos_time_ns.cache_clear()
+    fields._dos_hour_ns.cache_clear()
 
 
 @given(st.lists(st.integers(0, 2**16 - 1)), st.sampled_from([2, 4, 8]), st.sampled_from(["little", "big"]), st.integers(0, 1))

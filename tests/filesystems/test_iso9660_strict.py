@@ -10,7 +10,7 @@ import pytest
 from filesystems.iso_writer import ROOT, SECTOR, build, record
 from helpers import FIXTURES, context
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import UnsupportedError
+from imgmount.errors import MountError
 from imgmount.filesystems.iso9660.strict import second_opinion
 
 HERE = FIXTURES / "filesystems" / "iso9660"
@@ -39,5 +39,5 @@ def test_what_pycdlib_cannot_open_is_one_line() -> None:
 
 def test_without_pycdlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycdlib", None)
-    with pytest.raises(UnsupportedError, match=r"pip install imgmount\[strict\]"):
+    with pytest.raises(MountError, match=r"pip install imgmount\[strict\]"):
         opinion(bytes(build([])))

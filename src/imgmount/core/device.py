@@ -17,6 +17,7 @@ from imgmount.errors import FormatError, ImageError
 
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
+GROUP_BYTES: Final = 128 << 10  # tiny units are decoded together up to about this
 
 
 class Extent(NamedTuple):
@@ -153,6 +154,32 @@ class ChunkedDevice(BlockDevice):
 
     def _chunk_count(self) -> int:
         return -(-self.size // self.block_size)
+
+
+class GroupedDevice(ChunkedDevice):
+    """A chunked device whose ``unit`` is tiny: a run of units is one chunk. Damage still costs its unit alone."""
+
+    def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
+        self.unit = unit
+        self._per_chunk = max(1, GROUP_BYTES // unit)
+        super().__init__(size, unit * self._per_chunk, cache)
+
+    @abstractmethod
+    def _read_units(self, first: int, count: int) -> bytes:
+        """``count`` units from ``first`` on, decoded; the last of the device may be cut at its end. Raises ``ImageError``."""
+
+    def _read_chunk(self, index: int) -> bytes:
+        first = index * self._per_chunk
+        return self._read_units(first, min(self._per_chunk, -(-self.size // self.unit) - first))
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        try:
+            return super()._pread(offset, size)
+        except ImageError:  # perhaps in units that nobody asked for
+            first, last = offset // self.unit, (offset + size - 1) // self.unit
+            data = b"".join([self._read_units(number, 1) for number in range(first, last + 1)])
+            skip = offset - first * self.unit
+            return data[skip : skip + size]
 
 
 class UnevenDevice(ChunkedDevice):

@@ -75,12 +75,19 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A numbered part of a device. ``kind`` is the table's own code, printable: ``"0x07"``, a GUID, ``"MODE1/2352"``."""
+    """A numbered part of a device. ``kind`` is the table's own code, printable: ``"0x07"``, a GUID, ``"MODE1/2352"``.
+
+    ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
+    that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
+    1 on discs.
+    """
 
     index: int
     kind: str
     name: str
     device: BlockDevice
+    files: tuple[tuple[str, BlockDevice], ...] = ()
+    session: int = 0
 
 
 @runtime_checkable
@@ -89,6 +96,9 @@ class Partitioned(Protocol):
 
     def partitions(self) -> Sequence[Partition]:
         """The parts, in order."""
+
+    def main(self, session: int | None) -> BlockDevice | None:
+        """What the filesystem of the undivided medium is read from, if there may be one; ``session`` is the user's choice."""
 
 
 @runtime_checkable
@@ -119,6 +129,7 @@ class Format(Generic[T_co]):
     ``probe`` is asked only where a magic matched, or always if the format has none; it reads through ``pread`` alone and
     ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
+    ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
     """
 
     name: str
@@ -128,6 +139,7 @@ class Format(Generic[T_co]):
     probe: Callable[[BlockDevice], Match] = certain
     limits: str = ""
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
+    beside: bool = False
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 

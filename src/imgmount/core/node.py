@@ -111,7 +111,7 @@ class Directory(Node):
 class Listing:
     """The entries of one directory at hand. ``damage`` is the error that ended the scan, if one did."""
 
-    __slots__ = ("_folded", "damage", "nodes")
+    __slots__ = ("__weakref__", "_folded", "damage", "nodes")
 
     def __init__(self, directory: Directory) -> None:
         from imgmount.errors import ImageError

@@ -70,7 +70,7 @@ class Strided(BlockDevice):
         last = (offset + size - 1) // self.payload
         base = first * self.stride + self.skip
         span = (last - first) * self.stride + self.payload
-        raw = self.device.read_exactly(base, span, "sectors")
+        raw = memoryview(self.device.read_exactly(base, span, "sectors"))  # slices of it are no copies
         payload = self.payload
         data = b"".join([raw[at : at + payload] for at in range(0, span, self.stride)])
         return data if len(data) == size else data[lead : lead + size]

@@ -57,7 +57,7 @@ malloc = _libc.malloc
 malloc.argtypes = (ctypes.c_size_t,)
 malloc.restype = ctypes.c_void_p
 
-FillDir = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int)
+FillDir = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int)
 _path, _pointer, _int, _size, _offset = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_int64
 
 # The operations that a read-only filesystem has, with every pointer as a plain number: fuse.h, struct fuse_operations.
@@ -128,20 +128,18 @@ def _stat_layout() -> tuple[struct.Struct, list[int]]:
     for offset, code, _ in places:
         layout += f"{offset - end}x{code}"
         end = offset + struct.calcsize(f"={code}")
+    layout += f"{ctypes.sizeof(mfusepy.c_stat) - end}x"
     return struct.Struct(layout), [number for _, _, number in places]
 
 
 _STAT, _ORDER = _stat_layout()
-_StatBytes = ctypes.c_char * _STAT.size
-STAT_SIZE: Final = ctypes.sizeof(mfusepy.c_stat)
 _in_order = sorted(_ORDER) == _ORDER
+STAT_SIZE: Final = _STAT.size
 
 
-def pack_stat(address: int, values: Sequence[int]) -> None:
-    """Fill the ``struct stat`` at ``address``."""
-    if not _in_order:
-        values = [values[number] for number in _ORDER]
-    _STAT.pack_into(_StatBytes.from_address(address), 0, *values)
+def pack_stat(values: Sequence[int]) -> bytes:
+    """A ``struct stat``."""
+    return _STAT.pack(*(values if _in_order else [values[number] for number in _ORDER]))
 
 
 # struct fuse_bufvec {count, idx, off, fuse_buf[]}; struct fuse_buf {size, flags, mem, fd, pos} grew a sixth field in 3.17.

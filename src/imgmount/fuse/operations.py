@@ -10,14 +10,16 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from errno import ENODATA, ENXIO, ERANGE, EROFS
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.holes import next_data, next_hole
-from imgmount.core.node import Node, Stat, Symlink, as_directory, as_file
+from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
 from imgmount.fuse import library
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.library import mfusepy
@@ -28,8 +30,12 @@ NS: Final = 1_000_000_000
 TIMEOUT: Final = 86_400.0 * 365  # the image does not change
 BLOCK: Final = 4096
 ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
+BATCH: Final = 128  # directory entries prepared at a time
 MAX_BUFFERS: Final = 64  # of one reply; a read in more pieces is gathered in memory
 FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
+
+
+Reply = tuple[bytes, bytes]  # name and struct stat of a directory entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,18 @@ class Owner:
 
     uid: int
     gid: int
+
+
+class _OpenDirectory:
+    """A directory that somebody is listing: its entries stay as they were when the listing began."""
+
+    __slots__ = ("listing", "nodes", "path", "replies")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.listing: Listing | None = None
+        self.nodes: list[tuple[str, Node]] = []
+        self.replies: list[Reply] = []
 
 
 class Operations:
@@ -50,7 +68,9 @@ class Operations:
         self._ready = ready
         self._numbers = itertools.count(1)
         self._files: dict[int, BlockDevice] = {}
-        self._directories: dict[int, tuple[str, list[tuple[str, Node]]]] = {}
+        self._directories: dict[int, _OpenDirectory] = {}
+        self._lock = threading.Lock()
+        self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, ZEROS)
 
@@ -78,19 +98,18 @@ class Operations:
             raise OSError(ENODATA, "no path")
         where = _decode(path)
         node = self._vfs.find(where)
-        library.pack_stat(address, self._facts(node.stat(), self._vfs.inode(where, node)))
+        ctypes.memmove(address, library.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))), library.STAT_SIZE)
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
         mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
         owner = self._owner
-        seconds, ns = divmod(mtime, NS)
+        mtime_s, mtime_ns = mtime // NS, mtime % NS
         return (
-            inode, mode & self._mask, nlink,
-            owner.uid if uid is None else uid, owner.gid if gid is None else gid, rdev, size, BLOCK,
-            ((size if allocated is None else allocated) + 511) // 512,
-            *((seconds, ns) if atime is None else divmod(atime, NS)),
-            seconds, ns,
-            *((seconds, ns) if ctime is None else divmod(ctime, NS)),
+            inode, mode & self._mask, nlink, owner.uid if uid is None else uid, owner.gid if gid is None else gid,
+            rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
+            mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
+            mtime_s, mtime_ns,
+            mtime_s if ctime is None else ctime // NS, mtime_ns if ctime is None else ctime % NS,
         )  # fmt: skip
 
     def readlink(self, path: bytes, buffer: int, size: int) -> None:
@@ -151,35 +170,47 @@ class Operations:
         facts.f_namemax = 255
 
     def opendir(self, path: bytes, info: int) -> None:
-        where = _decode(path).rstrip("/")
-        as_directory(self._vfs.find(where), where)
-        listing = self._vfs.listing(where)
-        if listing.damage is not None and not listing.nodes:
-            raise listing.damage
         handle = next(self._numbers)
-        self._directories[handle] = (where, list(listing.nodes.items()))
+        self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))  # parsed when read: the kernel may know it already
         library.set_fh(info, handle)
         library.cache_directory(info)
 
     def releasedir(self, _: bytes | None, info: int) -> None:
-        self._directories.pop(library.get_fh(info), None)
+        del self._directories[library.get_fh(info)]
 
     def readdir(self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int) -> None:
-        where, entries = self._directories[library.get_fh(info)]
-        vfs, facts, pack = self._vfs, self._facts, library.pack_stat
-        space = vfs.space(where) if where else None
-        stat = ctypes.create_string_buffer(library.STAT_SIZE)
-        address = ctypes.addressof(stat)
+        directory = self._directories[library.get_fh(info)]
+        if directory.listing is None:
+            self._read(directory)
         if offset == 0:
             for position, dots in enumerate((b".", b".."), 1):  # the kernel takes their numbers from its own inodes
                 fill(buffer, dots, None, position, 0)
             offset = 2
-        for position in range(offset - 2, len(entries)):
-            name, node = entries[position]
-            inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
-            pack(address, facts(node.stat(), inode))
-            if fill(buffer, name.encode("utf-8", "surrogateescape"), address, position + 3, library.FILL_DIR_PLUS):
+        replies, last = directory.replies, len(directory.nodes)
+        for position in range(offset - 2, last):
+            if position >= len(replies):
+                self._extend(directory, min(position + BATCH, last))
+            name, stat = replies[position]
+            if fill(buffer, name, stat, position + 3, library.FILL_DIR_PLUS):
                 return
+
+    def _read(self, directory: _OpenDirectory) -> None:
+        listing = self._vfs.listing(directory.path)
+        if listing.damage is not None and not listing.nodes:
+            raise listing.damage
+        directory.nodes = list(listing.nodes.items())
+        directory.replies = self._replies.setdefault(listing, [])
+        directory.listing = listing
+
+    def _extend(self, directory: _OpenDirectory, count: int) -> None:
+        """Have at least ``count`` replies; other threads may be listing the same directory."""
+        vfs, facts, pack = self._vfs, self._facts, library.pack_stat
+        replies, path = directory.replies, directory.path
+        space = vfs.space(path) if path else None
+        with self._lock:
+            for name, node in directory.nodes[len(replies) : count]:
+                inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
+                replies.append((name.encode("utf-8", "surrogateescape"), pack(facts(node.stat(), inode))))
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         value = self._xattrs(path).get(name.decode("utf-8", "surrogateescape"))

@@ -29,6 +29,7 @@ from imgmount.vfs.vfs import Vfs
 log = logging.getLogger(__name__)
 
 READ_AHEAD_KB: Final = 1024  # of the kernel, where we may say so; 128 otherwise
+GC_THRESHOLD: Final = 100_000
 SYSLOG: Final = Path("/dev/log")
 
 
@@ -47,6 +48,7 @@ class Session:
         """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
         gc.collect()
         gc.freeze()  # what is parsed by now stays; no need to look at it again
+        gc.set_threshold(GC_THRESHOLD)  # listings are many objects and no cycles: looking for some costs a third of a listing
         owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
         operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
         table = operations.callbacks()

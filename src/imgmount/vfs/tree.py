@@ -2,7 +2,7 @@
 
 - ``tree``: one volume is its root; several are ``p1/ p2/ p5/`` (slot numbers), those without a readable filesystem ``p3.raw``,
   and ``by-label/`` links.
-- ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided.
+- ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks of discs as ``track01.iso``, ``track02.wav``...
 - ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
 """
 
@@ -71,15 +71,21 @@ class _Builder:
         trees = list(self.trees(self.image.volumes))
         if not trees:
             return self.folder(list(self.raw()))
-        raw = {name: node for name, node in self.raw() if name != "disk.raw" and name.removesuffix(".raw") not in dict(trees)}
-        return self.folder([*trees, *raw.items(), *self.labels()])
+        browsed = dict(trees)
+        raw = [entry for volume in self.image.volumes if volume.name not in browsed for entry in self._files(volume)]
+        return self.folder([*trees, *raw, *self.labels()])
 
     def raw(self) -> Iterator[tuple[str, Node]]:
         """The disk and its parts as files."""
         yield "disk.raw", RawFile(next(self._numbers), self.image.disk, self._mtime_ns)
         for volume in self.image.volumes:
-            if volume.index:
-                yield f"{volume.name}.raw", RawFile(next(self._numbers), volume.device, self._mtime_ns)
+            yield from self._files(volume)
+
+    def _files(self, volume: Volume) -> Iterator[tuple[str, Node]]:
+        """What the raw view shows of a part."""
+        if volume.index:
+            for name, device in volume.partition.files or ((f"{volume.name}.raw", volume.device),):
+                yield name, RawFile(next(self._numbers), device, self._mtime_ns)
 
     def trees(self, volumes: tuple[Volume, ...]) -> Iterator[tuple[str, Directory]]:
         """The volumes that can be browsed; the others leave a note."""
@@ -96,7 +102,8 @@ class _Builder:
         for volume in self.image.volumes:
             label = volume.partition.name if volume.problem else volume.filesystem.label or volume.partition.name
             if label.strip():
-                target = f"../{volume.name}" + (".raw" if volume.problem else "")
+                raw = volume.partition.files[0][0] if volume.partition.files else f"{volume.name}.raw"
+                target = f"../{raw if volume.problem else volume.name}"
                 links[safe_name(label, set(links))] = StaticSymlink(next(self._numbers), target, self._mtime_ns)
         if links:
             yield "by-label", StaticDirectory(next(self._numbers), links, self._mtime_ns)

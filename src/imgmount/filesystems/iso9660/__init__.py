@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Match
+from imgmount.core.disc import address_space
+from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.filesystems.iso9660.descriptors import NAME, is_udf_bridge
 from imgmount.filesystems.iso9660.strict import second_opinion
 from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
@@ -20,11 +21,17 @@ def probe(device: BlockDevice) -> Match:
     return Match.LIKELY if is_udf_bridge(device) else Match.CERTAIN
 
 
+def open_volume(device: BlockDevice, context: Context) -> Iso9660:
+    """The volume whose session begins where ``device`` does; its addresses are those of the whole disc."""
+    disc, start = address_space(device)
+    return Iso9660(disc, context, session_start=start)
+
+
 FORMAT: Final = Format(
     name=NAME,
     title="ISO 9660, Joliet, Rock Ridge",
     kind=Kind.FILESYSTEM,
-    open=Iso9660,
+    open=open_volume,
     probe=probe,
     limits="no Rock Ridge sparse files",
     views=VIEWS,

@@ -37,6 +37,7 @@ from imgmount.filesystems.iso9660.records import (
     records,
     section,
 )
+from imgmount.filesystems.iso9660.xa import Sectors, XaFile, in_form2
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Tree:
         session_base: int = 0,
         high_sierra: bool = False,
         volume_time: int = 0,
+        xa: Sectors | None = None,
     ) -> None:
         self.device = device
         self.cache = cache
@@ -78,6 +80,7 @@ class Tree:
         self.high_sierra = high_sierra
         self.layout = HIGH_SIERRA_RECORD if high_sierra else ISO_RECORD
         self.skip: int | None = None
+        self.xa = xa
         self._base = session_base
         self._volume_time = volume_time
 
@@ -155,7 +158,7 @@ class Tree:
             fail(f"directory of {size} bytes, the image has {len(sheet.data)}", directory.id)
 
     def _rock_ridge(self, sheet: Sheet, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
-        data, base, skip = sheet.data, sheet.base, self.skip
+        data, base, skip, xa = sheet.data, sheet.base, self.skip, self.xa
         decode, walk = self.names.decode, susp.walk
         for at, fields, parts in records(data, self.layout):
             length, xar, start, size, _, flags, unit, _, name_length = fields
@@ -163,7 +166,7 @@ class Tree:
                 continue
             begin = susp.system_use(data, at, name_length, skip) if skip else at + HEADER_SIZE + (name_length | 1)
             raw, px, tf, kept = walk(data, begin, at + length)
-            if raw and px and not (flags or kept or parts or unit or data[px + 5] >> _TYPE_SHIFT != _REGULAR):
+            if raw and px and not (flags or kept or parts or unit or xa or data[px + 5] >> _TYPE_SHIFT != _REGULAR):
                 yield decode(raw), IsoFile(base + at, sheet, (start + xar, size, px, tf, None))
                 continue
             record = _Record(sheet, at, fields, parts)
@@ -221,6 +224,8 @@ class Tree:
             size = sum(part.size for part in rare.sections)
             if parts and parts[-1][5] & MULTI_EXTENT:
                 rare.damage = f"the last of {len(parts)} extents is missing"
+        elif self.xa and size and in_form2(sheet.data, at, fields[8]):
+            return XaFile(node_id, sheet, (start, size, px, tf, rare))
         return IsoFile(node_id, sheet, (start, size, px, tf, rare))
 
     def _plain(self, sheet: Sheet, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:

@@ -18,6 +18,7 @@ from imgmount.filesystems.iso9660.descriptors import FIRST_SECTOR, NAME, PRIMARY
 from imgmount.filesystems.iso9660.nodes import IsoDirectory
 from imgmount.filesystems.iso9660.records import DIRECTORY, MAX_PATH_TABLE, Names, PathEntry, path_table
 from imgmount.filesystems.iso9660.tree import Tree
+from imgmount.filesystems.iso9660.xa import open_sectors
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Iso9660(Filesystem):
         self.device = device
         self._context = context
         self._session_base = session_base
+        self._xa = open_sectors(device, context)
         found = list(descriptors(device, session_start + FIRST_SECTOR))
         self.primary = next((one for one in found if one.type == PRIMARY), None)
         self.joliet = next((one for one in found if one.joliet), None)
@@ -106,6 +108,7 @@ class Iso9660(Filesystem):
             session_base=self._session_base,
             high_sierra=descriptor.high_sierra,
             volume_time=descriptor.modified_ns or descriptor.created_ns,
+            xa=self._xa if descriptor.block_size == SECTOR else None,
         )
 
     def _find_root(self, descriptor: Descriptor) -> IsoDirectory:

@@ -1,0 +1,70 @@
+"""LZ4 blocks (lz4_Block_format.md) of known size: by PyPI ``lz4`` where it is installed, else in Python, slower."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.errors import FormatError
+
+try:
+    from lz4 import block as _library
+except ImportError:
+    _library = None
+
+MIN_MATCH: Final = 4
+_LONG: Final = 15  # a length that goes on in the following bytes
+
+
+def decode(data: bytes, size: int) -> bytes:
+    """The ``size`` bytes of one block. Raises ``FormatError``."""
+    if _library is not None:
+        try:
+            chunk: bytes = _library.decompress(data, uncompressed_size=size)
+        except _library.LZ4BlockError:
+            pass  # it does not forgive padding
+        else:
+            if len(chunk) == size:
+                return chunk
+    return _decode(data, size)
+
+
+def _decode(data: bytes, size: int) -> bytes:
+    out = bytearray()
+    at = 0
+    try:
+        while len(out) < size:
+            token = data[at]
+            count, at = _length(data, token >> 4, at + 1)
+            out += data[at : at + count]
+            at += count
+            if len(out) >= size:
+                break
+            distance = data[at] | data[at + 1] << 8
+            count, at = _length(data, token & 15, at + 2)
+            _copy(out, distance, count + MIN_MATCH)
+    except IndexError as exc:
+        raise FormatError("lz4", f"the data ends after {len(out)} of {size} bytes") from exc
+    if len(out) != size or at > len(data):
+        raise FormatError("lz4", f"{len(out)} bytes, {size} expected")
+    return bytes(out)
+
+
+def _length(data: bytes, nibble: int, at: int) -> tuple[int, int]:
+    if nibble == _LONG:
+        while data[at] == 255:
+            nibble += 255
+            at += 1
+        nibble += data[at]
+        at += 1
+    return nibble, at
+
+
+def _copy(out: bytearray, distance: int, count: int) -> None:
+    """Append ``count`` bytes from ``distance`` before the end; they may overlap what is appended."""
+    if not 0 < distance <= len(out):
+        raise FormatError("lz4", f"a match {distance} bytes back, {len(out)} are there")
+    start = len(out) - distance
+    if distance >= count:
+        out += out[start : start + count]
+    else:
+        out += (bytes(out[start:]) * (count // distance + 1))[:count]

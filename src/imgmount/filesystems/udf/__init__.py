@@ -1,0 +1,35 @@
+"""UDF, the file system of DVDs, Blu-ray discs, packet-written CDs and some hard disks: revisions 1.02 to 2.60.
+
+References: ECMA-167 3rd edition, OSTA UDF 1.02, 1.50, 2.00, 2.01, 2.50, 2.60.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.disc import address_space
+from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.filesystems.udf.anchors import anchors
+from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
+
+
+def probe(device: BlockDevice) -> Match:
+    """A valid anchor (tag, CRC and its own address) is proof."""
+    return Match.CERTAIN if any(True for _ in anchors(*address_space(device))) else Match.NO
+
+
+def open_volume(device: BlockDevice, context: Context) -> UdfFilesystem:
+    """The volume whose session begins where ``device`` does; its addresses are those of the whole disc."""
+    disc, start = address_space(device)
+    return open_udf(disc, context, start)
+
+
+FORMAT: Final = Format(
+    name="udf",
+    title="Universal Disk Format",
+    kind=Kind.FILESYSTEM,
+    open=open_volume,
+    probe=probe,
+    limits="volumes of several discs, compressed extents, named streams above 64 KiB",
+)

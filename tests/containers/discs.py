@@ -1,0 +1,36 @@
+"""What tests of disc containers share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fixture import all_fixtures
+from helpers import context
+from imgmount.core.device import BlockDevice
+from imgmount.core.disc import Disc
+from imgmount.core.format import Context, Kind
+from imgmount.core.slices import MemoryDevice
+from imgmount.registry import load
+
+
+def unpacked(name: str, scratch: Path) -> Path:
+    """The image of the fixture ``format/variant``, unpacked with its files."""
+    fixture = next(one for one in all_fixtures() if f"{one.format}/{one.variant}" == name)
+    return fixture.image_path(scratch)
+
+
+def open_disc(fmt: str, data: bytes, files: dict[str, bytes] | None = None, name: str = "test.img") -> Disc:
+    """``data`` opened as ``fmt``, with ``files`` beside it."""
+    around = context(files)
+    disc = load(Kind.CONTAINER, fmt).open(MemoryDevice(data), Context(Path(name), around.siblings, around.cache, around.options))
+    assert isinstance(disc, Disc)
+    return disc
+
+
+def shown(disc: Disc) -> dict[str, BlockDevice]:
+    """The files of all tracks."""
+    return dict(file for part in disc.partitions() for file in part.files)
+
+
+def content(device: BlockDevice) -> bytes:
+    return device.pread(0, device.size)

@@ -1,0 +1,68 @@
+"""CD-ROM XA: the three ways to see a file in form 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from containers.discs import unpacked
+from imgmount.chain import open_image
+from imgmount.core.format import Options
+from imgmount.core.node import Directory, File
+from imgmount.errors import MountError
+
+
+def listed(path: Path, choice: str) -> dict[str, bytes]:
+    with open_image(path, Options(extra={"xa": choice})) as image:
+        assert image.whole is not None
+        return contents(image.whole.filesystem.root)
+
+
+def contents(root: Directory) -> dict[str, bytes]:
+    found = {}
+    for name, node in root.entries():
+        assert isinstance(node, File)
+        with node.open() as content:
+            found[name] = content.pread(0, content.size)
+        assert len(found[name]) == node.stat().size
+    return found
+
+
+def test_raw_files_are_whole_sectors_behind_a_riff_header(tmp_path: Path) -> None:
+    sheet = unpacked("cue/xa", tmp_path)
+    stored = (tmp_path / "v.bin").read_bytes()
+    files, form2 = listed(sheet, "raw"), listed(sheet, "form2")
+    for name, sectors in (("B.DAT", 3), ("C.STR", 2)):
+        head, body = files[name][:44], files[name][44:]
+        assert (head[:4], int.from_bytes(head[4:8], "little"), head[8:16]) == (b"RIFF", len(files[name]) - 8, b"CDXAfmt ")
+        assert (head[26:28], head[36:40], int.from_bytes(head[40:], "little")) == (b"XA", b"data", len(body))
+        assert len(body) == sectors * 2352
+        assert body in stored
+    assert files["A.TXT"] == form2["A.TXT"]
+    assert b"".join(files["B.DAT"][44:][at + 24 : at + 2348] for at in range(0, 3 * 2352, 2352)) == form2["B.DAT"]
+    assert b"".join(files["C.STR"][44:][at + 16 : at + 2352] for at in range(0, 2 * 2352, 2352)) == form2["C.STR"]
+
+
+def test_cooked_files_are_what_a_kernel_sees(tmp_path: Path) -> None:
+    sheet = unpacked("cue/xa", tmp_path)
+    files, form2 = listed(sheet, "cooked"), listed(sheet, "form2")
+    assert files["B.DAT"] == b"".join(form2["B.DAT"][at : at + 2048] for at in range(0, 3 * 2324, 2324))
+    assert [len(files[name]) for name in ("A.TXT", "B.DAT", "C.STR")] == [2700, 3 * 2048, 2 * 2048]
+
+
+def test_sectors_without_their_headers_show_what_they_have(tmp_path: Path) -> None:
+    unpacked("cue/xa", tmp_path)
+    stored = (tmp_path / "v.bin").read_bytes()
+    form2 = listed(tmp_path / "v.bin", "form2")
+    bare = tmp_path / "bare"
+    bare.write_bytes(b"".join(stored[at + 16 : at + 2352] for at in range(0, len(stored), 2352)))
+    assert listed(bare, "form2") == form2
+    assert listed(bare, "raw")["C.STR"] == form2["C.STR"]
+    bare.write_bytes(b"".join(stored[at + 24 : at + 2072] for at in range(0, len(stored), 2352)))
+    assert listed(bare, "form2") == listed(bare, "raw") == listed(tmp_path / "v.bin", "cooked")
+
+
+def test_another_choice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MountError, match="xa is one of form2, raw, cooked, not 'x'"):
+        listed(unpacked("cue/xa", tmp_path), "x")

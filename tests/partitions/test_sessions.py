@@ -1,0 +1,73 @@
+"""Sessions without a table of contents: what is one, and chains that lie."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers import context, image
+from imgmount.chain import open_image
+from imgmount.core.format import Match, Options
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import ImageError
+from imgmount.partitions.sessions import FORMAT, MAX_SESSIONS, probe
+
+
+def disc(blocks: int, *sessions: tuple[int, int, int]) -> MemoryDevice:
+    """Sessions are (start, volume size, LBA of the root)."""
+    data = bytearray(blocks * 2048)
+    for start, size, root in sessions:
+        at = (start + 16) * 2048
+        data[at : at + 7] = b"\1CD001\1"
+        data[at + 80 : at + 84] = size.to_bytes(4, "little")
+        data[at + 158 : at + 162] = root.to_bytes(4, "little")
+    return MemoryDevice(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("device", "starts"),
+    [
+        (disc(200, (0, 40, 20), (40, 40, 60), (80, 99, 100)), [0, 40, 80]),
+        (disc(200, (0, 41, 20), (48, 50, 60)), [0, 48]),
+        (disc(200, (0, 33, 20), (64, 70, 80)), [0, 64]),
+        (disc(200, (0, 40, 20), (40, 80, 60), (80, 90, 100)), [0, 40, 80]),  # sizes from the start of the disc
+        (disc(200, (0, 98, 100), (32, 8, 50), (64, 20, 80), (96, 2, 100)), [32, 64, 96]),  # xorriso
+    ],
+)
+def test_sessions_follow_each_other(device: MemoryDevice, starts: list[int]) -> None:
+    assert probe(device) is Match.CERTAIN
+    parts = FORMAT.open(device, context())
+    assert [part.session for part in parts] == list(range(1, len(starts) + 1))
+    assert [device.size - part.device.size for part in parts] == [start * 2048 for start in starts]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        disc(99, (0, 40, 20)),
+        disc(99, (0, 0, 20)),
+        disc(99, (0, 0xFFFF_FFFF, 20)),
+        disc(99, (0, 82, 50), (32, 50, 50)),  # one session of xorriso, listed twice
+        MemoryDevice(bytes(99)),
+    ],
+)
+def test_one_session_is_no_table(device: MemoryDevice) -> None:
+    assert probe(device) is Match.NO
+
+
+def test_a_chain_is_followed_to_a_limit() -> None:
+    sessions = [(number, 1, number) for number in range(MAX_SESSIONS + 50)]
+    with pytest.raises(ImageError, match="more than"):
+        probe(disc(MAX_SESSIONS + 99, *sessions))
+
+
+def test_the_newest_session_is_shown_unless_another_is_wanted() -> None:
+    path = image("iso9660/util-linux__util-linux__iso-multi-0-174-348-genisoimage.img.xz")
+    found = []
+    for session in (None, 1, 2, 3):
+        with open_image(path, Options(session=session)) as opened:
+            assert str(opened) == "file > xz > sessions[3] > iso9660"
+            assert opened.whole is not None
+            found.append(opened.disk.size - opened.whole.device.size)
+    assert found == [348 * 2048, 0, 174 * 2048, 348 * 2048]
+    with pytest.raises(ImageError, match="there is no session 4, only 1 to 3"):
+        open_image(path, Options(session=4))

@@ -1,0 +1,51 @@
+"""Discs as trees of files: tracks in the raw view, the newest session at the root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from containers.discs import unpacked
+from imgmount.chain import open_image
+from imgmount.core.format import Options
+from imgmount.core.node import File
+from imgmount.vfs.tree import View, build_vfs
+
+
+def names(path: Path, view: View, **options: object) -> set[str]:
+    with open_image(path, Options(**options)) as image:  # type: ignore[arg-type]
+        return set(build_vfs(image, view).listing("").nodes)
+
+
+@pytest.mark.parametrize(
+    ("variant", "raw"),
+    [
+        ("cue/single", {"track01.iso", "track01.bin", "track02.wav", "track03.wav"}),
+        ("cue/mixed2048", {"track01.iso", "track02.wav", "track03.wav"}),
+        ("cue/sub2448", {"track01.iso", "track01.bin", "track01.sub", "track02.wav", "track02.sub"}),
+        ("cue/sound", {"track01.wav", "track02.wav", "track03.wav", "track04.mp3"}),
+    ],
+)
+def test_the_raw_view_shows_tracks(variant: str, raw: set[str], tmp_path: Path) -> None:
+    assert names(unpacked(variant, tmp_path), View.RAW) == {"disk.raw"} | raw
+
+
+def test_the_tree_is_that_of_the_newest_session(tmp_path: Path) -> None:
+    disc = unpacked("nrg/sub2448", tmp_path)
+    both = {"data1.bin", "data2.bin", "hello1.txt", "hello2.txt", "sub1", "sub2"}
+    assert names(disc, View.TREE) == both
+    assert names(disc, View.TREE, session=1) == {name for name in both if "1" in name}
+    assert names(disc, View.ALL) > {"disk", "p1", "p2", "disk.raw", "track01.iso"}
+
+
+def test_a_disc_of_sound_is_its_tracks(tmp_path: Path) -> None:
+    assert names(unpacked("cue/appended", tmp_path), View.TREE) == {"disk.raw", "track01.wav", "track02.wav"}
+
+
+def test_what_a_track_file_holds_is_what_its_stat_says(tmp_path: Path) -> None:
+    with open_image(unpacked("cue/single", tmp_path)) as image:
+        for name, node in build_vfs(image, View.RAW).listing("").nodes.items():
+            assert isinstance(node, File), name
+            with node.open() as content:
+                assert len(content.pread(0, content.size)) == node.stat().size
