@@ -16,19 +16,19 @@ from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
 from imgmount.containers.ewf.segment import Section, Segment, read_number, read_segment
 from imgmount.containers.ewf.tables import Tables
-from imgmount.core.device import BlockDevice, ChunkedDevice
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind
+from imgmount.core.grouped import GroupedDevice
 from imgmount.errors import FormatError, MissingPartError, MountError
 
 log = logging.getLogger(__name__)
 
 ON_ERROR: Final = "on-error"  # -X on-error=zero
-GROUP: Final = 128 << 10  # bytes decoded at once: a chunk of 32 KiB is too little to hand to another thread
 MAX_ZEROED: Final = 1 << 16  # chunks that are remembered
 SHOWN_ZEROED: Final = 8
 
 
-class EwfDevice(ChunkedDevice):
+class EwfDevice(GroupedDevice):
     """The disk in a set of segment files, or what logical evidence keeps of its files, one behind the other."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
@@ -37,41 +37,24 @@ class EwfDevice(ChunkedDevice):
         self._tables = Tables(self._segments)
         self._problems = [problem for segment in self._segments for problem in segment.problems]
         size, chunk = self._media.size, self._media.chunk_size
-        self._needed = -(-size // chunk)
-        if self._tables.count < self._needed:
-            self._problems.append(f"the tables hold {self._tables.count} of {self._needed} chunks: what follows cannot be read")
         self._zeros = _zeros_wanted(context)
         self._zeroed: set[int] = set()
-        self._chunk = chunk
-        self._group = max(1, GROUP // chunk)  # chunks
-        super().__init__(size, chunk * self._group, context.cache)
+        super().__init__(size, chunk, context.cache)
+        if self._tables.count < self.units:
+            self._problems.append(f"the tables hold {self._tables.count} of {self.units} chunks: what follows cannot be read")
         for problem in self._problems:
             log.warning("ewf: %s", problem)
 
-    def _pread(self, offset: int, size: int) -> bytes:
-        try:
-            return super()._pread(offset, size)
-        except FormatError:  # of a group; perhaps not of the chunks that are wanted
-            first, last = offset // self._chunk, (offset + size - 1) // self._chunk
-            data = b"".join([self._decode(index) for index in range(first, last + 1)])
-            skip = offset - first * self._chunk
-            return data[skip : skip + size]
-
-    def _read_chunk(self, index: int) -> bytes:
-        first = index * self._group
-        last = min(first + self._group, self._needed)
+    def _read_units(self, first: int, last: int) -> list[bytes]:
         if self._zeros:
-            return b"".join([self._decode_or_zeros(index) for index in range(first, last)])
+            return [self._decode_or_zeros(index) for index in range(first, last)]
         places = [self._tables[index] for index in range(first, last)]
-        pairs = zip(places, read(places, self._chunk), strict=True)
-        return b"".join([decode(place, raw, self._span(index), self._chunk) for index, (place, raw) in enumerate(pairs, first)])
-
-    def _span(self, index: int) -> int:
-        return min(self._chunk, self.size - index * self._chunk)
+        pairs = zip(places, read(places, self.unit), strict=True)
+        return [decode(place, raw, self.unit_size(index), self.unit) for index, (place, raw) in enumerate(pairs, first)]
 
     def _decode(self, index: int) -> bytes:
         place = self._tables[index]
-        return decode(place, read([place], self._chunk)[0], self._span(index), self._chunk)
+        return decode(place, read([place], self.unit)[0], self.unit_size(index), self.unit)
 
     def _decode_or_zeros(self, index: int) -> bytes:
         try:
@@ -80,7 +63,7 @@ class EwfDevice(ChunkedDevice):
             if index not in self._zeroed and len(self._zeroed) < MAX_ZEROED:
                 self._zeroed.add(index)
                 log.warning("%s: chunk %d reads as zeros", exc, index)
-            return bytes(self._span(index))
+            return bytes(self.unit_size(index))
 
     @property
     def catalog(self) -> tuple[BlockDevice, Section] | None:
@@ -98,7 +81,7 @@ class EwfDevice(ChunkedDevice):
         found = dict(facts.read_case(first))
         found |= {f"stored {name}": value for name, value in facts.read_hashes(self._segments).items()}
         found["segments"] = str(len(self._segments))
-        found["chunks"] = f"{self._tables.count} of {self._chunk} bytes"
+        found["chunks"] = f"{self._tables.count} of {self.unit} bytes"
         if errors := facts.read_errors(self._segments):
             found["read errors"] = facts.describe_errors(errors)
         if self._zeroed:
@@ -107,7 +90,7 @@ class EwfDevice(ChunkedDevice):
 
     def _describe_zeroed(self) -> str:
         chunks = sorted(self._zeroed)
-        shown = ", ".join(f"{chunk * self._chunk:#x}+{self._span(chunk):#x}" for chunk in chunks[:SHOWN_ZEROED])
+        shown = ", ".join(f"{chunk * self.unit:#x}+{self.unit_size(chunk):#x}" for chunk in chunks[:SHOWN_ZEROED])
         return f"{len(chunks)} chunks: {shown}{', ...' if len(chunks) > SHOWN_ZEROED else ''}"
 
     def verify(self) -> Iterator[str]:
@@ -115,16 +98,16 @@ class EwfDevice(ChunkedDevice):
         yield from self._tables.problems()
         digests = {"MD5": hashlib.md5(usedforsecurity=False), "SHA-1": hashlib.sha1(usedforsecurity=False)}
         whole = True
-        for index in range(min(self._needed, self._tables.count)):
+        for index in range(min(self.units, self._tables.count)):
             try:
                 chunk = self._decode(index)
             except FormatError as exc:
                 whole = False
-                yield f"chunk {index}, {index * self._chunk:#x}+{self._span(index):#x}: {exc}"
+                yield f"chunk {index}, {index * self.unit:#x}+{self.unit_size(index):#x}: {exc}"
                 continue
             for digest in digests.values():
                 digest.update(chunk)
-        if not whole or self._tables.count < self._needed:
+        if not whole or self._tables.count < self.units:
             yield "the stored hashes cannot be checked: chunks are missing"
             return
         for name, stored in facts.read_hashes(self._segments).items():
