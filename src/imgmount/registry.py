@@ -37,6 +37,7 @@ RAW_DESCRIPTORS: Final = (
 )
 
 CONTAINERS: Final = (
+    _entry("aff4", (0, b"PK\x03\x04")),
     _entry("bochs", (0, b"Bochs Virtual HD Image")),
     _entry("bzip2", (0, b"BZh")),
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
@@ -48,6 +49,11 @@ CONTAINERS: Final = (
     _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
     _entry("dax", (0, b"DAX\0")),
     _entry("ecm", (0, b"ECM\0")),
+    _entry(
+        "ewf",
+        *((0, b"%cVF\t\r\n\xff\0" % letter) for letter in b"EL"),
+        *((0, magic) for magic in (b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0", b"ADCRYPT\0")),
+    ),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("isz", (0, b"IsZ!")),

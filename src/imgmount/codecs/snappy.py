@@ -1,0 +1,74 @@
+"""Snappy blocks (google/snappy, format_description.txt) of known size.
+
+By PyPI ``cramjam`` where it is installed, else in Python, slower.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.errors import FormatError
+
+try:
+    from cramjam import snappy as _library
+except ImportError:
+    _library = None
+
+_LONG: Final = 60  # literal lengths from here on are in the following bytes
+
+
+def decode(data: bytes, size: int) -> bytes:
+    """The ``size`` bytes of one block. Raises ``FormatError``."""
+    stated, at = _varint(data)
+    if stated != size:
+        raise FormatError("snappy", f"{stated} bytes, {size} expected")
+    if _library is not None:
+        try:
+            return bytes(_library.decompress_raw(data))
+        except Exception as exc:  # cramjam's own errors have no common base
+            raise FormatError("snappy", str(exc)) from exc
+    return _decode(data, at, size)
+
+
+def _varint(data: bytes) -> tuple[int, int]:
+    """The value that ``data`` begins with, and where it ends."""
+    value = 0
+    for at, byte in enumerate(data[:5]):
+        value |= (byte & 127) << (7 * at)
+        if byte < 128:
+            return value, at + 1
+    raise FormatError("snappy", "no length")
+
+
+def _decode(data: bytes, at: int, size: int) -> bytes:
+    out = bytearray()
+    while at < len(data) and len(out) <= size:
+        tag = data[at]
+        at += 1
+        kind, count = tag & 3, tag >> 2
+        if kind == 0:
+            if count >= _LONG:
+                width = count - _LONG + 1
+                count = int.from_bytes(data[at : at + width], "little")
+                at += width
+            out += data[at : at + count + 1]
+            at += count + 1
+            continue
+        width = (0, 1, 2, 4)[kind]
+        distance = int.from_bytes(data[at : at + width], "little")
+        at += width
+        if kind == 1:
+            distance |= tag >> 5 << 8
+            count = (count & 7) + 3
+        _copy(out, distance, count + 1)
+    if len(out) != size or at > len(data):
+        raise FormatError("snappy", f"{len(out)} bytes, {size} expected")
+    return bytes(out)
+
+
+def _copy(out: bytearray, distance: int, count: int) -> None:
+    """Append ``count`` bytes from ``distance`` before the end; they may overlap what is appended."""
+    if not 0 < distance <= len(out):
+        raise FormatError("snappy", f"a match {distance} bytes back, {len(out)} are there")
+    start = len(out) - distance
+    out += (bytes(out[start:]) * (count // distance + 1))[:count]

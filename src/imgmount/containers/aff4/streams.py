@@ -1,0 +1,209 @@
+"""The streams of AFF4: ImageStream (chunks in bevies), Map (runs of other streams) and the symbolic ones.
+
+Source: AFF4 Standard v1.0, chapters 5 (image streams), 6 (maps) and 6.4 (symbolic streams).
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from imgmount.codecs import lz4, snappy
+from imgmount.codecs.deflate import inflate
+from imgmount.containers.aff4.volume import Volume
+from imgmount.core.cache import ReadCache
+from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.grouped import GroupedDevice
+from imgmount.errors import FormatError, MissingPartError, UnsupportedError
+
+AFF4: Final = "http://aff4.org/Schema#"
+MAX_CHUNK: Final = 32 << 20
+MAX_SIZE: Final = 1 << 62
+MAX_INDEX: Final = 16 << 20  # of one bevy
+KEPT_INDICES: Final = 64
+MAX_MAP: Final = 4 << 20  # runs
+TILE: Final = 1 << 20  # text streams begin anew here
+_INDEX_ENTRY = struct.Struct("<QI")  # offset in the bevy, length
+_RUN = struct.Struct("<QQQI")  # offset in the map, length, offset in the target, target
+
+Decode = Callable[[bytes, int], bytes]
+
+
+def _zlib(data: bytes, size: int) -> bytes:
+    return inflate(data, size, wrapper="zlib")
+
+
+def _lz4(data: bytes, size: int) -> bytes:
+    """A block; pyaff4 puts its size before it, which no block begins with."""
+    return lz4.decode(data[4:] if data[:4] == struct.pack("<I", size) else data, size)
+
+
+DECODERS: Final[Mapping[str, Decode | None]] = {
+    "": None,
+    AFF4 + "NullCompressor": None,
+    AFF4 + "compression/stored": None,
+    "https://www.ietf.org/rfc/rfc1950.txt": _zlib,
+    "https://www.ietf.org/rfc/rfc1951.txt": inflate,
+    "http://code.google.com/p/snappy/": snappy.decode,
+    "https://github.com/google/snappy": snappy.decode,
+    "https://code.google.com/p/lz4/": _lz4,
+    "https://github.com/lz4/lz4": _lz4,
+}
+
+
+class ImageStream(GroupedDevice):
+    """Chunks of ``chunk`` bytes, ``per_bevy`` of them in a member, each with a table of where it begins and how long it is."""
+
+    def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], cache: ReadCache) -> None:
+        size, chunk = number(facts, "size"), number(facts, "chunkSize")
+        self._per_bevy = number(facts, "chunksInSegment")
+        if not 0 <= size < MAX_SIZE or not 0 < chunk <= MAX_CHUNK or not 0 < self._per_bevy <= MAX_INDEX // _INDEX_ENTRY.size:
+            raise FormatError("aff4", f"{urn}: {size} bytes in chunks of {chunk}, {self._per_bevy} to a bevy")
+        method = facts.get("compressionMethod", "")
+        if method not in DECODERS:
+            raise UnsupportedError(f"aff4: compression {method}")
+        self._decode = DECODERS[method]
+        self._volume = volume
+        self._urn = urn
+        self._bevies: OrderedDict[int, tuple[BlockDevice, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+        super().__init__(size, chunk, cache)
+
+    def _bevy(self, index: int) -> tuple[BlockDevice, bytes]:
+        """A bevy and its index."""
+        with self._lock:
+            if index in self._bevies:
+                self._bevies.move_to_end(index)
+                return self._bevies[index]
+            name = f"{self._urn}/{index:08d}"
+            if name not in self._volume or f"{name}.index" not in self._volume:
+                raise FormatError("aff4", f"bevy {index} of {self._urn} is missing")
+            found = self._volume.open(name), self._volume.read(f"{name}.index", MAX_INDEX)
+            self._bevies[index] = found
+            if len(self._bevies) > KEPT_INDICES:
+                self._bevies.popitem(last=False)
+            return found
+
+    def _read_units(self, first: int, last: int) -> list[bytes]:
+        return [self._read_unit(index) for index in range(first, last)]
+
+    def _read_unit(self, index: int) -> bytes:
+        bevy, inside = divmod(index, self._per_bevy)
+        data, table = self._bevy(bevy)
+        if (inside + 1) * _INDEX_ENTRY.size > len(table):
+            raise FormatError("aff4", f"chunk {index} of {self._urn} is in no bevy")
+        offset, length = _INDEX_ENTRY.unpack_from(table, inside * _INDEX_ENTRY.size)
+        wanted = self.unit_size(index)
+        if length > 2 * self.unit + 64 or offset + length > data.size:
+            raise FormatError("aff4", f"chunk {index} of {self._urn} of {length} bytes at {offset:#x} of its bevy")
+        raw = data.pread(offset, length)
+        if length == self.unit or self._decode is None:
+            if length < wanted:
+                raise FormatError("aff4", f"chunk {index} of {self._urn} is {length} bytes long")
+            return raw[:wanted]
+        try:
+            return self._decode(raw, wanted)
+        except FormatError as exc:
+            if wanted == self.unit:
+                raise FormatError("aff4", f"chunk {index} of {self._urn}: {exc.reason}") from exc
+        return self._decode(raw, self.unit)[:wanted]  # others fill the last one
+
+    def hashes(self, suffix: str) -> bytes:
+        """The digests of all chunks, one behind the other, of a hash that is kept beside the bevies; empty if there is none."""
+        pieces = []
+        for bevy in range(-(-self.units // self._per_bevy)):
+            name = f"{self._urn}/{bevy:08d}.blockHash.{suffix}"
+            if name not in self._volume:
+                return b""
+            pieces.append(self._volume.read(name, MAX_INDEX))
+        return b"".join(pieces)
+
+
+class Repeated(BlockDevice):
+    """``text`` over and over; from the start again at each multiple of ``TILE``."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self.size = MAX_SIZE
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        pieces = []
+        while size > 0:
+            inside = offset % TILE
+            length = min(size, TILE - inside)
+            skip = inside % len(self._text)
+            pieces.append((self._text * ((skip + length) // len(self._text) + 1))[skip : skip + length])
+            offset, size = offset + length, size - length
+        return b"".join(pieces)
+
+
+def symbolic(urn: str) -> Repeated | None:
+    """The symbolic stream called ``urn``; None for zeros. Raises ``KeyError`` if it is not symbolic."""
+    name = urn.removeprefix(AFF4)
+    texts = {"UnknownData": b"UNKNOWN", "UnreadableData": b"UNREADABLEDATA"}
+    if name in texts:
+        return Repeated(texts[name])
+    if name == "Zero":
+        return None
+    code = name.removeprefix("SymbolicStream")
+    if code != name and len(code) == 2 and all(digit in "0123456789abcdefABCDEF" for digit in code):
+        return Repeated(bytes.fromhex(code)) if int(code, 16) else None
+    raise KeyError(urn)
+
+
+class MapDevice(MappedDevice):
+    """Runs of other streams; what no run covers is ``gap``."""
+
+    def __init__(self, size: int, runs: bytes, targets: Sequence[BlockDevice | None], gap: BlockDevice | None) -> None:
+        if not 0 <= size < MAX_SIZE:
+            raise FormatError("aff4", f"a map of {size} bytes")
+        if len(runs) // _RUN.size > MAX_MAP:
+            raise UnsupportedError(f"aff4: a map of more than {MAX_MAP} runs")
+        self.size = size
+        self._targets = targets
+        self._gap = gap
+        self._starts, self._lengths, self._offsets = array("Q"), array("Q"), array("Q")
+        self._ids = array("I")
+        end = 0
+        for start, length, offset, target in sorted(_RUN.iter_unpack(runs[: len(runs) // _RUN.size * _RUN.size])):
+            if start < end or start + length > size or target >= len(targets):
+                raise FormatError("aff4", f"a run of {length} bytes at {start:#x} of a map of {size}, of target {target}")
+            if self._ids and start == end and target == self._ids[-1] and offset == self._offsets[-1] + self._lengths[-1]:
+                self._lengths[-1] += length
+            elif length:
+                self._starts.append(start)
+                self._lengths.append(length)
+                self._offsets.append(offset)
+                self._ids.append(target)
+            end = start + length
+
+    def __len__(self) -> int:
+        """Runs, after those that continue each other are joined."""
+        return len(self._starts)
+
+    def _map(self, offset: int) -> Extent:
+        index = bisect_right(self._starts, offset) - 1
+        if index >= 0 and (skip := offset - self._starts[index]) < self._lengths[index]:
+            device = self._targets[self._ids[index]]
+            return Extent(self._lengths[index] - skip, device, self._offsets[index] + skip if device else 0)
+        end = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
+        return Extent(end - offset, self._gap, offset if self._gap else 0)
+
+
+def number(facts: Mapping[str, str], name: str) -> int:
+    """A fact that is a number. Raises ``FormatError``."""
+    try:
+        return int(facts[name])
+    except (KeyError, ValueError) as exc:
+        raise FormatError("aff4", f"no {name}: {exc}") from exc
+
+
+def missing(urn: str, stored: str) -> MissingPartError:
+    """The error for a stream that is in none of the volumes at hand."""
+    where = f": it is in volume {stored}" if stored else ""
+    return MissingPartError(f"aff4: {urn} is in no .aff4 file beside the image{where}")
