@@ -42,6 +42,7 @@ PARTITIONS: Final = (
 )
 
 FILESYSTEMS: Final = (
+    _entry("amigados"),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
 )
