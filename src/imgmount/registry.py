@@ -29,6 +29,7 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
 
 CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
+    _entry("dms", (0, b"DMS!")),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),

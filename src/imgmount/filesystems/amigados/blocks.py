@@ -103,7 +103,7 @@ def checksum(block: bytes) -> int:
 def checksums(blocks: bytes, size: int) -> list[int]:
     """``checksum`` of each block of ``size`` bytes, twice as fast.
 
-    Adler-32 holds the sum of bytes, plus one, modulo 65521: exact for up to 256 of them. So the longs are summed byte by byte in C.
+    Adler-32 holds the sum of bytes, plus one, modulo 65521: exact for up to 256. So the longs are summed byte by byte in C.
     """
     if size > 1024:
         return [checksum(blocks[at : at + size]) for at in range(0, len(blocks), size)]
