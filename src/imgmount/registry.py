@@ -40,6 +40,7 @@ CONTAINERS: Final = (
 PARTITIONS: Final = (
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
+    _entry("rdb", *((place, b"RDSK") for place in sorted({size * n for size in (512, 1024, 2048, 4096) for n in range(16)}))),
 )
 
 FILESYSTEMS: Final = (
