@@ -6,7 +6,7 @@ import stat as s
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from errno import EISDIR, ENOENT
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, Protocol, final, runtime_checkable
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.names import safe_name
@@ -162,6 +162,14 @@ class Filesystem(ABC):
     def verify(self) -> Iterator[str]:
         """Check what the filesystem stores about itself; each yield is one problem, in one line."""
         return iter(())
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """A filesystem that can still tell some of what was deleted from it."""
+
+    def deleted(self) -> Iterator[tuple[str, Node]]:
+        """(path as far as it is known, node) of deleted files. What has been used again since fails when it is read."""
 
 
 def as_directory(node: Node, path: str) -> Directory:
