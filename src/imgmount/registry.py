@@ -48,6 +48,7 @@ CONTAINERS: Final = (
     _entry("cue"),
     _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
     _entry("dax", (0, b"DAX\0")),
+    _entry("dms", (0, b"DMS!")),
     _entry("ecm", (0, b"ECM\0")),
     _entry(
         "ewf",
@@ -96,12 +97,14 @@ PARTITIONS: Final = (
     _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
+    _entry("rdb", *((place, b"RDSK") for place in sorted({size * n for size in (512, 1024, 2048, 4096) for n in range(16)}))),
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
     _entry("sun", (508, b"\xda\xbe")),
 )
 
 FILESYSTEMS: Final = (
+    _entry("amigados"),
     _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),

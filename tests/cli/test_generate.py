@@ -46,7 +46,7 @@ def test_the_manual_page_has_no_warnings() -> None:
     [
         (["imgmount", "ver"], {"verify"}),
         (["imgmount", ""], {*COMMANDS, "a file.iso"}),
-        (["imgmount", "ls", "--view", ""], {"tree", "raw", "all"}),
+        (["imgmount", "ls", "--view", ""], {"tree", "raw", "all", "deleted"}),
         (["imgmount", "extract", "--fo"], {"--force"}),
         (["imgmount", "a file.iso", "--fore"], {"--foreground"}),
         (["imgmount", "-u", "--la"], {"--lazy"}),

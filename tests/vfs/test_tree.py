@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from fake_tree import Fixed, Plain
 from imgmount import chain, registry
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match, Partition
-from imgmount.core.node import Directory, Filesystem, Symlink
+from imgmount.core.node import Directory, Filesystem, Node, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.vfs.nodes import RawFile
@@ -161,3 +161,24 @@ def test_a_partition_that_lies_outside_the_disk_does_not_spoil_the_others() -> N
     assert RawFile(2, beyond, 0).stat().allocated == 4 * SECTOR
     with pytest.raises(ImageError, match="outside"):
         RawFile(2, beyond, 0).open().pread(0, 1)
+
+
+class Bin(Tree):
+    """A filesystem with deleted files, one of which has the name of another's folder."""
+
+    def deleted(self) -> Iterator[tuple[str, Node]]:
+        for number, path in enumerate(("a/b/x", "y", "a/b", "a/b/x", "../z")):
+            yield path, Plain(number, MemoryDevice(path.encode()))
+
+
+def test_deleted_files_lie_in_their_folders(tmp_path: Path) -> None:
+    image_path = tmp_path / "x.img"
+    image_path.write_bytes(b"fs-bin".ljust(4 * SECTOR))
+    with chain.open_image(image_path) as image:
+        vars(image.volumes[0])["_opened"] = Bin(image.disk, image.context)
+        vfs = build_vfs(image, View.DELETED)
+        assert [path for path, _ in vfs.walk()] == ["/a", "/a/b", "/a/b/x", "/a/b/x (1)", "/a/b (1)", "/y", "/__", "/__/z"]
+        assert len({vfs.inode(path, node) for path, node in vfs.walk()}) == 8
+        vars(image.volumes[0])["_opened"] = Tree(image.disk, image.context)
+        assert not list(build_vfs(image, View.DELETED).walk())
+        assert build_vfs(image, View.DELETED).notes == ["disk: nobody knows how to find what was deleted from this filesystem"]

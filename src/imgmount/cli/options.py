@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imgmount.core.format import Options
     from imgmount.vfs.vfs import Vfs
 
-VIEWS: Final = ("tree", "raw", "all")  # the values of vfs.tree.View, which takes 30 ms to import
+VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
 KEY_SIZES: Final = (16, 32)  # AES-128 and AES-256; a key of another length is given with --key
 MAX_KEY_FILE: Final = 1 << 20
 DEFAULT_CACHE: Final = "64M"
@@ -42,9 +42,10 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--view`` and ``--raw``."""
-    parser.add_argument("--view", choices=VIEWS, default="tree", help="files, raw disks and partitions, or both")
+    """``--view``, ``--raw`` and ``--deleted``."""
+    parser.add_argument("--view", choices=VIEWS, default="tree", help="files, raw disks and partitions, both, or deleted files")
     parser.add_argument("--raw", dest="view", action="store_const", const="raw", help="the same as --view raw")
+    parser.add_argument("--deleted", dest="view", action="store_const", const="deleted", help="the same as --view deleted")
 
 
 def byte_count(text: str) -> int:

@@ -10,9 +10,9 @@ from typing import Final
 from imgmount.errors import FormatError
 
 try:
-    from cramjam import snappy as _library
+    import cramjam as _library
 except ImportError:
-    _library = None
+    _library = None  # type: ignore[assignment]
 
 _LONG: Final = 60  # literal lengths from here on are in the following bytes
 
@@ -24,8 +24,8 @@ def decode(data: bytes, size: int) -> bytes:
         raise FormatError("snappy", f"{stated} bytes, {size} expected")
     if _library is not None:
         try:
-            return bytes(_library.decompress_raw(data))
-        except Exception as exc:  # cramjam's own errors have no common base
+            return bytes(_library.snappy.decompress_raw(data))
+        except _library.DecompressionError as exc:
             raise FormatError("snappy", str(exc)) from exc
     return _decode(data, at, size)
 

@@ -6,7 +6,7 @@ import stat as s
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from errno import EISDIR, ENOENT
-from typing import Final, NamedTuple, final
+from typing import Final, NamedTuple, Protocol, final, runtime_checkable
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.names import safe_name
@@ -84,6 +84,10 @@ class Directory(Node):
     __slots__ = ()
     case_sensitive = True
 
+    def fold(self, name: str) -> str:
+        """What names have in common that are the same to this filesystem, where it is not case-sensitive."""
+        return name.casefold()
+
     @abstractmethod
     def _scan(self) -> Iterable[tuple[str, Node]]:
         """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
@@ -111,7 +115,7 @@ class Directory(Node):
 class Listing:
     """The entries of one directory at hand. ``damage`` is the error that ended the scan, if one did."""
 
-    __slots__ = ("__weakref__", "_folded", "damage", "nodes")
+    __slots__ = ("__weakref__", "_fold", "_folded", "damage", "nodes")
 
     def __init__(self, directory: Directory) -> None:
         from imgmount.errors import ImageError
@@ -123,21 +127,22 @@ class Listing:
                 self.nodes[name] = node
         except ImageError as exc:
             self.damage = exc
+        self._fold = directory.fold
         self._folded: dict[str, Node] | None = None if directory.case_sensitive else {}
 
     def __getitem__(self, name: str) -> Node:
-        node = self.nodes.get(name) or self._fold(name)
+        node = self.nodes.get(name) or self._in_another_case(name)
         if node is None:
             raise FileNotFoundError(ENOENT, "No such file or directory", name)
         return node
 
-    def _fold(self, name: str) -> Node | None:
+    def _in_another_case(self, name: str) -> Node | None:
         if self._folded is None:
             return None
         if not self._folded:
             for known, node in self.nodes.items():
-                self._folded.setdefault(known.casefold(), node)
-        return self._folded.get(name.casefold())
+                self._folded.setdefault(self._fold(known), node)
+        return self._folded.get(self._fold(name))
 
 
 class Filesystem(ABC):
@@ -157,6 +162,14 @@ class Filesystem(ABC):
     def verify(self) -> Iterator[str]:
         """Check what the filesystem stores about itself; each yield is one problem, in one line."""
         return iter(())
+
+
+@runtime_checkable
+class Recoverable(Protocol):
+    """A filesystem that can still tell some of what was deleted from it."""
+
+    def deleted(self) -> Iterator[tuple[str, Node]]:
+        """(path as far as it is known, node) of deleted files. What has been used again since fails when it is read."""
 
 
 def as_directory(node: Node, path: str) -> Directory:

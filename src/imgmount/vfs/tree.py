@@ -4,6 +4,7 @@
   and ``by-label/`` links.
 - ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks of discs as ``track01.iso``, ``track02.wav``...
 - ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
+- ``deleted``: as ``tree``, of what was deleted and can still be told.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 from itertools import count
+from typing import Any, Final
 
 from imgmount.chain import Image
 from imgmount.core.names import safe_name
-from imgmount.core.node import Directory, Node
+from imgmount.core.node import Directory, Node, Recoverable
 from imgmount.errors import FormatError
 from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
-from imgmount.vfs.vfs import Vfs
+from imgmount.vfs.vfs import SPACE_BITS, Vfs
 from imgmount.volumes import Volume
+
+MAX_FOLDERS: Final = 100  # kept of the path of a deleted file
 
 
 class View(Enum):
@@ -27,6 +31,7 @@ class View(Enum):
     TREE = "tree"
     RAW = "raw"
     ALL = "all"
+    DELETED = "deleted"
 
 
 def build_vfs(image: Image, view: View) -> Vfs:
@@ -39,6 +44,8 @@ def build_vfs(image: Image, view: View) -> Vfs:
         return builder.folder(list(builder.raw()))
     if view is View.ALL:
         return builder.folder([*builder.raw(), *builder.trees(image.volumes)])
+    if view is View.DELETED:
+        return builder.deleted()
     main = image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
     if main is not None:
         return builder.single(main)
@@ -75,6 +82,40 @@ class _Builder:
         browsed = dict(trees)
         raw = [entry for volume in self.image.volumes if volume.name not in browsed for entry in self._files(volume)]
         return self.folder([*trees, *raw, *self.labels()])
+
+    def deleted(self) -> Vfs:
+        """The deleted files of one volume; a folder per volume where there are several."""
+        found = []
+        for number, volume in enumerate(self.image.volumes, 1):
+            if volume.problem is not None:
+                self.notes.append(f"{volume.name}: {volume.problem}")
+            elif isinstance(volume.filesystem, Recoverable):
+                self._spaces[volume.name] = number
+                found.append((volume.name, self._nested(volume.filesystem)))
+            else:
+                self.notes.append(f"{volume.name}: nobody knows how to find what was deleted from this filesystem")
+        if len(found) == 1 and len(self.image.volumes) == 1:
+            return Vfs(found[0][1], {}, self.notes, self.image.disk.size)
+        return self.folder(list(found))
+
+    def _nested(self, filesystem: Recoverable) -> StaticDirectory:
+        """Deleted files by their paths. The folders are no longer anybody's: they are numbered beyond all nodes."""
+        numbers = count(1 << (SPACE_BITS - 1))
+        tops: dict[str, Any] = {}
+        for path, node in filesystem.deleted():
+            *folders, name = path.split("/")
+            here = tops
+            for folder in folders[-MAX_FOLDERS:]:
+                inner = here.setdefault(safe_name(folder, set()), {})
+                here = inner if isinstance(inner, dict) else here  # a file has that name: beside it, then
+            here[safe_name(name, set(here))] = node
+
+        def built(entries: dict[str, Any]) -> StaticDirectory:
+            number = next(numbers)
+            nodes = {name: built(node) if isinstance(node, dict) else node for name, node in entries.items()}
+            return StaticDirectory(number, nodes, self._mtime_ns)
+
+        return built(tops)
 
     def raw(self) -> Iterator[tuple[str, Node]]:
         """The disk and its parts as files."""

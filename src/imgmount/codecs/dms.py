@@ -1,0 +1,343 @@
+"""The compression of DMS, the Disk Masher System: run lengths, LZ77 with fixed, adaptive and static Huffman codes.
+
+All decoders share one window, which a track may inherit from the one before it; so tracks are decoded in order. Source: the
+behaviour of xDMS 1.3 by Andre R. de la Rocha (public domain); the adaptive code is that of LZHUF by H. Yoshizaki.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from imgmount.errors import FormatError
+
+NONE, SIMPLE, QUICK, MEDIUM, DEEP, HEAVY1, HEAVY2 = range(7)
+KEEP: Final = 1  # flags of a track: the next one inherits the state
+NEW_TREES: Final = 2  # HEAVY: trees come first
+THEN_RLE: Final = 4  # HEAVY: run lengths inside
+
+_ESCAPE: Final = 0x90
+_LONG_RUN: Final = 0xFF
+_WINDOW: Final = 0x4000
+_BYTES: Final = 256  # symbols that stand for themselves; the others are lengths, from
+_SHORTEST: Final = 3
+_TAIL: Final = bytes(8)  # zeros behind the data, for codes that are looked up before it is known how short they are
+
+# LZHUF's code for the upper six bits of a distance: how long each code is, by the byte that it begins
+_LENGTHS: Final = [3] + [4] * 3 + [5] * 8 + [6] * 12 + [7] * 24 + [8] * 16
+_D_CODE: Final = [code for code, length in enumerate(_LENGTHS) for _ in range(1 << (8 - length))]
+_D_LEN: Final = [length for length in _LENGTHS for _ in range(1 << (8 - length))]
+
+
+def _wrong(reason: str) -> FormatError:
+    return FormatError("dms", reason)
+
+
+class _Bits:
+    """Bits, most significant first."""
+
+    __slots__ = ("_at", "_data", "_held", "_kept")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data + _TAIL
+        self._at = self._held = self._kept = 0
+
+    def peek(self, count: int) -> int:
+        """The next ``count`` bits, 16 or fewer. Raises ``FormatError`` well past the end."""
+        if self._held < count:
+            piece = self._data[self._at : self._at + 4]
+            if len(piece) < 4:
+                raise _wrong("the data ends too early")
+            self._at += 4
+            self._kept = (self._kept & ((1 << self._held) - 1)) << 32 | int.from_bytes(piece, "big")
+            self._held += 32
+        return self._kept >> (self._held - count) & ((1 << count) - 1)
+
+    def drop(self, count: int) -> None:
+        """Go on by ``count`` bits that were looked at."""
+        self._held -= count
+
+    def take(self, count: int) -> int:
+        """Both."""
+        value = self.peek(count)
+        self._held -= count
+        return value
+
+
+class _Code:
+    """A canonical Huffman code, by a table of all bit patterns of its longest word."""
+
+    def __init__(self, lengths: Sequence[int], symbol: int = 0) -> None:
+        self.bits = max(lengths, default=0)
+        if self.bits > 16:
+            raise _wrong(f"a code of {self.bits} bits")
+        self.symbols: list[int] = []
+        self.lengths: list[int] = []
+        if not self.bits:  # one symbol of no bits
+            self.symbols, self.lengths = [symbol], [0]
+            return
+        for length in range(1, self.bits + 1):
+            span = 1 << (self.bits - length)
+            for number, own in enumerate(lengths):
+                if own == length:
+                    self.symbols += [number] * span
+                    self.lengths += [length] * span
+        if len(self.symbols) != 1 << self.bits:
+            raise _wrong("an impossible code")
+
+
+class _Adaptive:
+    """LZHUF's adaptive Huffman tree: nodes in order of frequency, sons in pairs."""
+
+    SYMBOLS: Final = 314
+    NODES: Final = 2 * SYMBOLS - 1
+    ROOT: Final = NODES - 1
+    MOST: Final = 0x8000
+
+    def __init__(self) -> None:
+        leaves, nodes = self.SYMBOLS, self.NODES
+        self.freq = [1] * leaves + [0] * (nodes - leaves) + [0xFFFF]
+        self.son = [symbol + nodes for symbol in range(leaves)] + [0] * (nodes - leaves)
+        self.parent = [0] * nodes + list(range(leaves))
+        for place, node in enumerate(range(leaves, nodes)):
+            low = 2 * place
+            self.freq[node] = self.freq[low] + self.freq[low + 1]
+            self.son[node] = low
+            self.parent[low] = self.parent[low + 1] = node
+        self.parent[self.ROOT] = 0
+
+    def decode(self, bits: _Bits) -> int:
+        """The next symbol; its frequency grows."""
+        son, nodes = self.son, self.NODES
+        node = son[self.ROOT]
+        while node < nodes:
+            node = son[node + bits.take(1)]
+        self._count(node)
+        return node - nodes
+
+    def _count(self, leaf: int) -> None:
+        freq, son, parent, nodes = self.freq, self.son, self.parent, self.NODES
+        if freq[self.ROOT] == self.MOST:
+            self._halve()
+        node = parent[leaf]
+        while True:
+            count = freq[node] = freq[node] + 1
+            other = node + 1
+            if count > freq[other]:
+                while count > freq[other + 1]:
+                    other += 1
+                freq[node], freq[other] = freq[other], count
+                mine, its = son[node], son[other]
+                parent[mine] = other
+                if mine < nodes:
+                    parent[mine + 1] = other
+                parent[its] = node
+                if its < nodes:
+                    parent[its + 1] = node
+                son[node], son[other] = its, mine
+                node = other
+            node = parent[node]
+            if node == 0:
+                return
+
+    def _halve(self) -> None:
+        freq, son, nodes, leaves = self.freq, self.son, self.NODES, self.SYMBOLS
+        old = [((freq[node] + 1) // 2, son[node]) for node in range(nodes) if son[node] >= nodes]
+        counts, sons = [count for count, _ in old], [leaf for _, leaf in old]
+        for place in range(nodes - leaves):
+            low = 2 * place
+            count = counts[low] + counts[low + 1]
+            at = len(counts)
+            while count < counts[at - 1]:
+                at -= 1
+            counts.insert(at, count)
+            sons.insert(at, low)
+        self.freq[:nodes], self.son[:] = counts, sons
+        for node, child in enumerate(sons):
+            self.parent[child] = node
+            if child < nodes:
+                self.parent[child + 1] = node
+
+
+class DmsDecoder:
+    """The decoders and what they remember from track to track."""
+
+    def __init__(self) -> None:
+        self._last = 0  # distance, of HEAVY
+        self._symbols: _Code | None = None
+        self._distances: _Code | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._window = bytearray(_WINDOW)
+        self._quick, self._medium, self._deep, self._heavy = 251, 0x3FBE, 0x3FC4, 0
+        self._tree: _Adaptive | None = None
+
+    def track(self, data: bytes, mode: int, flags: int, middle: int, size: int) -> bytes:
+        """A track of ``size`` bytes, ``middle`` of them before run lengths. Raises ``FormatError``."""
+        try:
+            return self._track(data, mode, flags, middle, size)
+        finally:
+            if not flags & KEEP:
+                self._reset()
+
+    def _track(self, data: bytes, mode: int, flags: int, middle: int, size: int) -> bytes:
+        if mode == NONE:
+            if len(data) < size:
+                raise _wrong("the data ends too early")
+            return data[:size]
+        if mode == SIMPLE:
+            return unpack_runs(data, size)
+        decode: dict[int, Callable[[_Bits, int], bytes]] = {QUICK: self._unquick, MEDIUM: self._unmedium, DEEP: self._undeep}
+        if mode in decode:
+            return unpack_runs(decode[mode](_Bits(data), middle), size)
+        if mode not in (HEAVY1, HEAVY2):
+            raise _wrong(f"compression {mode}")
+        found = self._unheavy(_Bits(data), middle if flags & THEN_RLE else size, flags, large=mode == HEAVY2)
+        return unpack_runs(found, size) if flags & THEN_RLE else found
+
+    def _unquick(self, bits: _Bits, size: int) -> bytes:
+        window, mask = self._window, 0xFF
+
+        def step(at: int) -> int:
+            if bits.take(1):
+                window[at & mask] = bits.take(8)
+                return 1
+            length = bits.take(2) + 2
+            return _repeat(window, mask, at, bits.take(8) + 1, length)
+
+        found, at = _collect(window, mask, self._quick, size, step)
+        self._quick = (at + 5) & mask
+        return found
+
+    def _unmedium(self, bits: _Bits, size: int) -> bytes:
+        window, mask = self._window, _WINDOW - 1
+
+        def step(at: int) -> int:
+            if bits.take(1):
+                window[at & mask] = bits.take(8)
+                return 1
+            code = bits.take(8)
+            length = _D_CODE[code] + _SHORTEST
+            more = _D_LEN[code]
+            return _repeat(window, mask, at, _distance(bits, (code << more | bits.take(more)) & 0xFF), length)
+
+        found, at = _collect(window, mask, self._medium, size, step)
+        self._medium = (at + 66) & mask
+        return found
+
+    def _undeep(self, bits: _Bits, size: int) -> bytes:
+        window, mask = self._window, _WINDOW - 1
+        tree = self._tree = self._tree or _Adaptive()
+
+        def step(at: int) -> int:
+            symbol = tree.decode(bits)
+            if symbol < _BYTES:
+                window[at & mask] = symbol
+                return 1
+            return _repeat(window, mask, at, _distance(bits, bits.take(8)), symbol - _BYTES + _SHORTEST)
+
+        found, at = _collect(window, mask, self._deep, size, step)
+        self._deep = (at + 60) & mask
+        return found
+
+    def _unheavy(self, bits: _Bits, size: int, flags: int, *, large: bool) -> bytes:
+        window, mask = self._window, 0x1FFF if large else 0x0FFF
+        same = 14 if large else 13  # the last distance symbol: the distance before
+        if flags & NEW_TREES:
+            self._symbols = _read_code(bits, 9, 5)
+            self._distances = _read_code(bits, 5, 4)
+        symbols, distances = self._symbols, self._distances
+        if symbols is None or distances is None:
+            raise _wrong("no trees")
+
+        def step(at: int) -> int:
+            pattern = bits.peek(symbols.bits)
+            bits.drop(symbols.lengths[pattern])
+            symbol = symbols.symbols[pattern]
+            if symbol < _BYTES:
+                window[at & mask] = symbol
+                return 1
+            pattern = bits.peek(distances.bits)
+            bits.drop(distances.lengths[pattern])
+            width = distances.symbols[pattern]
+            if width != same:
+                self._last = bits.take(width - 1) | 1 << (width - 1) if width else 0
+            return _repeat(window, mask, at, self._last + 1, symbol - _BYTES + _SHORTEST)
+
+        found, self._heavy = _collect(window, mask, self._heavy, size, step)
+        return found
+
+
+def _read_code(bits: _Bits, count_bits: int, length_bits: int) -> _Code:
+    count = bits.take(count_bits)
+    if not count:
+        return _Code([], bits.take(count_bits))
+    return _Code([bits.take(length_bits) for _ in range(count)])
+
+
+def _distance(bits: _Bits, code: int) -> int:
+    """A distance of 14 bits, of which ``code`` is the first byte."""
+    more = _D_LEN[code]
+    return (_D_CODE[code] << 8 | (code << more | bits.take(more)) & 0xFF) + 1
+
+
+def _repeat(window: bytearray, mask: int, at: int, distance: int, length: int) -> int:
+    """Copy inside the window, which the copy may run into."""
+    start, place = (at - distance) & mask, at & mask
+    if distance >= length and start + length <= mask and place + length <= mask:
+        window[place : place + length] = window[start : start + length]
+        return length
+    for index in range(length):
+        window[(at + index) & mask] = window[(at - distance + index) & mask]
+    return length
+
+
+def _collect(window: bytearray, mask: int, at: int, size: int, step: Callable[[int], int]) -> tuple[bytes, int]:
+    """(``size`` bytes that ``step`` writes into the window, where the window goes on). It is emptied before it comes around."""
+    out = bytearray()
+    first = at
+    longest = 64 if mask == 0xFF else 512
+    end = at + size
+    while at < end:
+        at += step(at)
+        if at - first >= mask + 1 - longest:
+            out += _ring(window, mask, first, at)
+            first = at
+    out += _ring(window, mask, first, at)
+    return bytes(out[:size]), at
+
+
+def _ring(window: bytearray, mask: int, first: int, end: int) -> bytes:
+    start, length = first & mask, end - first
+    head = bytes(window[start : min(start + length, mask + 1)])
+    return head + bytes(window[: length - len(head)])
+
+
+def unpack_runs(data: bytes, size: int) -> bytes:
+    """Runs: 90 00 is 90, 90 n v is n times v, 90 FF v hh ll is hhll times v. Raises ``FormatError``."""
+    pieces: list[bytes] = []
+    done = at = 0
+    while done < size:
+        mark = data.find(_ESCAPE, at)
+        plain = data[at : len(data) if mark < 0 else mark][: size - done]
+        pieces.append(plain)
+        done += len(plain)
+        if done >= size:
+            break
+        if mark < 0 or mark + 1 >= len(data):
+            raise _wrong("the data ends too early")
+        count, at = data[mark + 1], mark + 2
+        if count == 0:
+            run = b"\x90"
+        elif count == _LONG_RUN:
+            run = data[at : at + 1] * int.from_bytes(data[at + 1 : at + 3], "big")
+            at += 3
+        else:
+            run = data[at : at + 1] * count
+            at += 1
+        if at > len(data) or done + len(run) > size:
+            raise _wrong("a run past the end")
+        pieces.append(run)
+        done += len(run)
+    return b"".join(pieces)

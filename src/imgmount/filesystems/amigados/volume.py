@@ -1,0 +1,236 @@
+"""An AmigaDOS volume: its blocks, and which header is whose."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from struct import Struct
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Context
+from imgmount.core.node import Filesystem, Node
+from imgmount.errors import ChecksumError, FormatError, ImageError, MountError, UnsupportedError
+from imgmount.filesystems.amigados import blocks, nodes
+from imgmount.filesystems.amigados.bitmap import Bitmap
+from imgmount.filesystems.amigados.blocks import DIRC, FFS, INTL, LNFS, T_HEADER, TAIL, T, long_at
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ENCODING: Final = "latin-1"
+BOOT_SIZE: Final = 1024
+_DATE: Final = Struct(">3I")
+_DAY_0: Final = datetime(1978, 1, 1, tzinfo=UTC)  # a wall clock's, whatever the zone
+
+Header = tuple[int, bytes, bool]  # block, its tail, whether its checksum is right
+
+
+class AmigaVolume(Filesystem):
+    """An OFS or FFS volume."""
+
+    def __init__(self, device: BlockDevice, context: Context) -> None:
+        self.device = device
+        self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
+        boot = device.pread(0, BOOT_SIZE)
+        try:
+            self.root_place = blocks.find_root(device)
+        except FormatError as exc:
+            raise UnsupportedError("amigados: no root block: a disk that does not use the filesystem") from exc
+        if not self.root_place.sound:
+            log.warning("amigados: bad checksum of root block %d", self.root_place.key)
+        self.root_block = self.read(self.root_place.key)
+        self.boot = boot
+        kind = blocks.dos_type(boot)
+        self.dos_type = _guess_dos_type(self.root_block, device) if kind is None else kind
+        self.intl = self.dos_type >= INTL
+        self.label = self.text(blocks.bcpl(self.root_block[-TAIL:], T.name, blocks.MAX_NAME))
+
+    @cached_property
+    def long_names(self) -> bool:
+        """Whether headers have the long layout.
+
+        A volume whose dos type was changed without formatting it has short ones. Names tell, by the slot that they are in.
+        """
+        if self.dos_type not in LNFS:
+            return False
+        for slot, found in self.children(self.root_place.key):
+            if isinstance(found, ImageError):
+                continue
+            by_long, by_short = (blocks.names(found[1], long=layout)[0] for layout in (True, False))
+            fits = self._slot(by_long) == slot
+            if fits != (self._slot(by_short) == slot):
+                return fits
+        return True
+
+    def _slot(self, name: bytes) -> int:
+        return blocks.name_hash(name, self.root_place.hash_size, intl=self.intl)
+
+    @property
+    def root(self) -> nodes.AmigaDirectory:
+        place = self.root_place
+        return nodes.AmigaDirectory(self, place.key, self.root_block[-TAIL:], damaged=not place.sound)
+
+    def text(self, raw: bytes) -> str:
+        """A name or comment, in the volume's encoding."""
+        return raw.decode(self.encoding, "surrogateescape")
+
+    def read(self, key: int) -> bytes:
+        """Block ``key``. Raises ``FormatError``."""
+        place = self.root_place
+        if not place.reserved <= key < place.blocks:
+            raise FormatError("amigados", f"block {key} of {place.blocks}")
+        return self.device.read_exactly(key * place.block_size, place.block_size, "amigados")
+
+    def checked(self, key: int) -> bytes:
+        """Block ``key``, whose checksum must be right. Raises ``ImageError``."""
+        block = self.read(key)
+        if blocks.checksum(block):
+            raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * len(block))
+        return block
+
+    def header(self, key: int) -> Header:
+        """The header in block ``key``, which may have a bad checksum. Raises ``FormatError`` where it is none at all."""
+        block = self.read(key)
+        if long_at(block, 0) != T_HEADER or long_at(block, 4) != key:
+            raise FormatError("amigados", f"block {key} is no header", offset=key * len(block))
+        return key, block[-TAIL:], blocks.checksum(block) == 0
+
+    def children(self, key: int) -> Iterator[tuple[int, Header | ImageError]]:
+        """(slot, header) along the hash chains of a directory; an error ends its chain. Headers come once each."""
+        place = self.root_place
+        block = self.root_block if key == place.key else self.read(key)
+        seen: set[int] = {key}
+        for slot, first in enumerate(blocks.table(block, place.hash_size)):
+            link = first
+            while link:
+                if link in seen:
+                    yield slot, FormatError("amigados", f"header {link} is twice in its directory", offset=key * place.block_size)
+                    break
+                seen.add(link)
+                try:
+                    found = self.header(link)
+                    if long_at(found[1], T.parent) != key:
+                        where = long_at(found[1], T.parent)
+                        raise FormatError("amigados", f"header {link} belongs to {where}", offset=link * place.block_size)
+                except ImageError as exc:
+                    yield slot, exc
+                    break
+                yield slot, found
+                link = long_at(found[1], T.hash_chain)
+
+    def node(self, key: int, tail: bytes, *, damaged: bool) -> Node:
+        """The node of a header. A hard link to a file is that file."""
+        kind = blocks.secondary(tail)
+        if kind in (blocks.ST_USERDIR, blocks.ST_ROOT):
+            return nodes.AmigaDirectory(self, key, tail, damaged=damaged)
+        if kind == blocks.ST_FILE:
+            return nodes.AmigaFile(self, key, tail, damaged=damaged)
+        if kind == blocks.ST_SOFTLINK:
+            return nodes.AmigaSoftLink(self, key, tail, damaged=damaged)
+        if kind == blocks.ST_LINKDIR:
+            return nodes.AmigaDirectoryLink(self, key, tail, damaged=damaged)
+        if kind == blocks.ST_LINKFILE:
+            return self._linked(key, tail)
+        problem = FormatError("amigados", f"a header of type {kind}", offset=key * self.root_place.block_size)
+        return nodes.Broken(self, key, tail, problem)
+
+    def _linked(self, key: int, tail: bytes) -> Node:
+        """The file that the link in block ``key`` stands for."""
+        seen = {key}
+        link, found = tail, tail
+        try:
+            while blocks.secondary(found) == blocks.ST_LINKFILE:
+                target = long_at(link, T.real_entry)
+                if target in seen or len(seen) > nodes.MAX_LINKS:
+                    raise FormatError("amigados", "hard links loop", offset=key * self.root_place.block_size)
+                seen.add(target)
+                _, found, sound = self.header(target)
+                link = found
+            if blocks.secondary(found) != blocks.ST_FILE:
+                raise FormatError("amigados", "a hard link to no file", offset=key * self.root_place.block_size)
+        except ImageError as exc:
+            return nodes.Broken(self, key, tail, exc)
+        return nodes.AmigaFile(self, target, found, damaged=not sound)
+
+    def path(self, key: int) -> list[bytes]:
+        """The names from the root to header ``key``. Raises ``ImageError`` where its parents do not lead there."""
+        names: list[bytes] = []
+        while key != self.root_place.key:
+            _, tail, _ = self.header(key)
+            names.append(blocks.names(tail, long=self.long_names)[0])
+            key = long_at(tail, T.parent)
+            if len(names) > nodes.MAX_DEPTH:
+                raise FormatError("amigados", f"a directory more than {nodes.MAX_DEPTH} levels deep")
+        return names[::-1]
+
+    @cached_property
+    def bitmap(self) -> Bitmap:
+        """Which blocks are free."""
+        return Bitmap(self)
+
+    def info(self) -> Mapping[str, str]:
+        place, tail = self.root_place, self.root_block[-TAIL:]
+        facts = {"type": f"DOS\\{self.dos_type}, {type_name(self.dos_type)}", "bootblock": boot_kind(self.boot)}
+        facts["blocks"] = f"{place.blocks} of {place.block_size} bytes, root at {place.key}"
+        free = self.bitmap.free
+        facts["free"] = f"{free} blocks" if self.bitmap.damage is None else f"unknown: {self.bitmap.damage}"
+        for name, offset in (("created", T.created), ("changed", T.disk_date), ("root changed", T.date)):
+            facts[name] = date_text(*_DATE.unpack_from(tail, offset))
+        return {name: value for name, value in facts.items() if value}
+
+    def verify(self) -> Iterator[str]:
+        from imgmount.filesystems.amigados.check import check
+
+        return check(self)
+
+    def deleted(self) -> Iterator[tuple[str, Node]]:
+        """What was deleted and can still be named: (path, file or link)."""
+        from imgmount.filesystems.amigados.deleted import deleted
+
+        return deleted(self)
+
+
+def type_name(kind: int) -> str:
+    """``FFS INTL`` for 3."""
+    family = "FFS" if kind & FFS else "OFS"
+    return family + (" DIRC" if kind in DIRC else " LNFS" if kind in LNFS else " INTL" if kind >= INTL else "")
+
+
+def boot_kind(boot: bytes) -> str:
+    """What starts from the disk."""
+    if boot[:4] == b"KICK":
+        return "Kickstart"
+    if blocks.dos_type(boot) is None:
+        return "not DOS"
+    if len(boot) < BOOT_SIZE or not long_at(boot, 4):
+        return "DOS, not bootable"
+    return "DOS, bootable" if blocks.boot_checksum(boot) == long_at(boot, 4) else "DOS, code with a bad checksum"
+
+
+def date_text(days: int, minutes: int, ticks: int) -> str:
+    """A date as the Amiga's clock showed it."""
+    if days > 100_000 or not (days or minutes or ticks):
+        return ""
+    return (_DAY_0 + timedelta(days=days, minutes=minutes, seconds=ticks // 50)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _guess_dos_type(root_block: bytes, device: BlockDevice) -> int:
+    """OFS or FFS, by what the first file's first block looks like: only OFS writes types there."""
+    size = len(root_block)
+    for key in blocks.table(root_block, size // 4 - (blocks.HEAD + TAIL) // 4):
+        header = device.pread(key * size, size) if key else b""
+        if len(header) == size and blocks.secondary(header[-TAIL:]) == blocks.ST_FILE and (first := long_at(header, 16)):
+            head = device.pread(first * size, 8)
+            return 0 if long_at(head, 0) == blocks.T_DATA and long_at(head, 4) == key else FFS
+    return 0
+
+
+def _charset(name: str) -> str:
+    """The codec called ``name``. Raises ``MountError``."""
+    try:
+        return codecs.lookup(name).name
+    except LookupError as exc:
+        raise MountError(f"no charset is called {name!r}") from exc

@@ -1,0 +1,158 @@
+"""Amiga rigid disk blocks: partitions with drive names, DosEnvecs and, perhaps, the code of their filesystems.
+
+The table begins in one of the first 16 blocks, so a PC's partition table fits in front of it (Emu68 writes both). Wrong checksums
+are tolerated: Parceiro writes some. Source: "devices/hardblocks.h" of the Amiga NDK.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final, NamedTuple
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.fields import table
+from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.slices import Slice
+from imgmount.errors import FormatError, ImageError
+
+log = logging.getLogger(__name__)
+
+LOCATION_LIMIT: Final = 16  # blocks in which the table may begin
+BLOCK_SIZES: Final = (512, 1024, 2048, 4096)
+RECORD: Final = 512  # bytes of a block that are looked at: all that its checksum covers
+END: Final = 0xFFFF_FFFF  # of a list
+MAX_LIST: Final = 256  # partitions, or filesystems
+
+_RIGID: Final = Struct(">16xI4x3I")  # block size; lists of bad blocks, partitions, filesystem headers
+_ENVIRONMENT: Final = Struct(">132xI4xI4xI12xII")  # longs in a sector, surfaces, sectors in a track, first and last cylinder
+_DOS_TYPE: Final = 192  # in a PART, if the table of the environment is so long
+_LONGEST_NAME: Final = 31
+_NAME: Final = 36
+_FLAGS: Final = 20
+_BOOTABLE: Final = 1
+_NO_MOUNT: Final = 2
+
+
+class Rigid(NamedTuple):
+    """The first block of a table. Lists are numbers of blocks."""
+
+    block_size: int
+    bad_blocks: int
+    partitions: int
+    filesystems: int
+    sound: bool  # its checksum is right
+
+
+def _sound(record: bytes) -> bool:
+    """Whether the longs that a block says it has add up to 0."""
+    count = int.from_bytes(record[4:8], "big")
+    return 0 < count <= len(record) // 4 and sum(table(record[: 4 * count], 4, "big")) & 0xFFFF_FFFF == 0
+
+
+def find_rigid(device: BlockDevice) -> Rigid:
+    """The first table that is whole, else the first of all. Raises ``FormatError``."""
+    damaged = None
+    for offset in sorted({size * number for size in BLOCK_SIZES for number in range(LOCATION_LIMIT)}):
+        record = device.pread(offset, RECORD)
+        if len(record) < RECORD or record[:4] != b"RDSK":
+            continue
+        block_size, bad_blocks, partitions, filesystems = _RIGID.unpack_from(record)
+        rigid = Rigid(block_size, bad_blocks, partitions, filesystems, _sound(record))
+        if rigid.block_size not in BLOCK_SIZES:
+            continue
+        if rigid.sound:
+            return rigid
+        damaged = damaged or rigid
+    if damaged is None:
+        raise FormatError("rdb", "no rigid disk block")
+    return damaged
+
+
+def probe(device: BlockDevice) -> Match:
+    """CERTAIN with a good checksum: then it wins over a PC's table in front of it."""
+    return Match.CERTAIN if find_rigid(device).sound else Match.LIKELY
+
+
+def open_rdb(device: BlockDevice, _: Context) -> list[Partition]:
+    """The partitions in the order of their list, numbered from 1, by their drive names."""
+    rigid = find_rigid(device)
+    if not rigid.sound:
+        log.warning("rdb: bad checksum of the rigid disk block")
+    handlers = {record[32:36]: record for _, record in _list(device, rigid, rigid.filesystems, b"FSHD")}
+    for number, record in _list(device, rigid, rigid.bad_blocks, b"BADB"):
+        log.warning("rdb: block %d lists bad blocks, which are read as they are: %s", number, record[24:40].hex(" ", 4))
+    parts = []
+    for index, (number, record) in enumerate(_list(device, rigid, rigid.partitions, b"PART"), 1):
+        place = number * rigid.block_size
+        try:
+            start, size = _extent(record, rigid, place)
+        except FormatError as exc:
+            log.warning("%s: partition %d is left out", exc, index)
+            continue
+        if start >= device.size:
+            log.warning("rdb: partition %d begins at %#x, past the end of the disk", index, start)
+            continue
+        length = min(record[_NAME], _LONGEST_NAME)
+        name = record[_NAME + 1 : _NAME + 1 + length].decode("latin-1")
+        parts.append(Partition(index, _kind(record, handlers), name, Slice(device, start, size)))
+    return parts
+
+
+def _list(device: BlockDevice, rigid: Rigid, first: int, magic: bytes) -> Iterator[tuple[int, bytes]]:
+    """(number, bytes) of the blocks of a list, as far as it can be followed."""
+    seen: set[int] = set()
+    number = first
+    while number != END:
+        offset = number * rigid.block_size
+        try:
+            if number in seen or len(seen) == MAX_LIST:
+                raise FormatError("rdb", "a list of blocks loops", offset=offset)
+            record = device.read_exactly(offset, RECORD, "rdb")
+            if record[:4] != magic:
+                raise FormatError("rdb", f"block {number} is no {magic.decode()}", offset=offset)
+        except ImageError as exc:
+            log.warning("%s: the rest of the list is lost", exc)
+            return
+        if not _sound(record):
+            log.warning("rdb: bad checksum of %s block %d", magic.decode(), number)
+        seen.add(number)
+        yield number, record
+        number = int.from_bytes(record[16:20], "big")
+
+
+def _extent(record: bytes, rigid: Rigid, offset: int) -> tuple[int, int]:
+    """(start, size) of a partition in bytes."""
+    longs, surfaces, track, low, high = _ENVIRONMENT.unpack_from(record)
+    sector = longs * 4 if longs * 4 in BLOCK_SIZES else rigid.block_size
+    cylinder = surfaces * track * sector
+    if not cylinder or high < low:
+        raise FormatError("rdb", f"cylinders {low} to {high} of {cylinder} bytes", offset=offset)
+    return low * cylinder, (high + 1 - low) * cylinder  # high is inclusive
+
+
+def _kind(record: bytes, handlers: dict[bytes, bytes]) -> str:
+    dos_type = record[_DOS_TYPE : _DOS_TYPE + 4]
+    words = [_printable(dos_type)]
+    flags = int.from_bytes(record[_FLAGS : _FLAGS + 4], "big")
+    words += ["bootable"] if flags & _BOOTABLE else []
+    words += ["not mounted by itself"] if flags & _NO_MOUNT else []
+    if dos_type in handlers:
+        version = handlers[dos_type][36:40]
+        words.append(f"filesystem {int.from_bytes(version[:2], 'big')}.{int.from_bytes(version[2:], 'big')} stored in the table")
+    return ", ".join(words)
+
+
+def _printable(dos_type: bytes) -> str:
+    r"""``DOS\3`` for 44 4F 53 03, as Amiga tools write it."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte}" for byte in dos_type)
+
+
+FORMAT: Final = Format(
+    name="rdb",
+    title="Amiga RDB partition table",
+    kind=Kind.PARTITIONS,
+    probe=probe,
+    open=open_rdb,
+)

@@ -1,0 +1,291 @@
+"""AmigaDOS: what is right. Trees and contents: see the fixtures. Damage: see ``test_amigados_damage``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from struct import pack_into
+
+import pytest
+
+from conformance import manifest
+from filesystems.amiga import BLOCK, COMMENT, NEXT_LINK, PROTECTION, ROOT, Disk, fixture
+from helpers import IMAGES, context, image, tool
+from imgmount.chain import open_image
+from imgmount.cli.main import main
+from imgmount.core.device import gather
+from imgmount.core.format import Kind, Match
+from imgmount.core.node import File, Symlink
+from imgmount.core.slices import MemoryDevice, Slice
+from imgmount.errors import ImageError, UnsupportedError
+from imgmount.filesystems.amigados import FORMAT, probe
+from imgmount.filesystems.amigados.blocks import HEAD, checksum, checksums, name_hash
+from imgmount.registry import best_match
+
+KINDS = ["ofs", "ffs", "ofs-intl", "ffs-intl", "ofs-dirc", "ffs-dirc", "ofs-lnfs", "ffs-lnfs"]
+VARIANTS = [f"dos{number}-{kind}" for number, kind in enumerate(KINDS)]
+THIRD_PARTY = [
+    row for row in json.loads((IMAGES / "INDEX.json").read_text()) if row["family"] == "adf"
+] if (IMAGES / "INDEX.json").exists() else []  # fmt: skip
+
+
+@pytest.mark.parametrize("row", THIRD_PARTY, ids=lambda row: row["file"].rpartition("__")[2])
+def test_other_peoples_disks(row: dict[str, list[str]]) -> None:
+    with open_image(image(str(row["file"]))) as opened:
+        filesystem = opened.volumes[0].filesystem
+        found = {path.encode("latin-1", "replace"): fact for path, fact in manifest(filesystem.root).items()}
+        for listed in row.get("manifests", []):
+            for line in (IMAGES / listed).read_bytes().splitlines():
+                if line.startswith(b"#"):
+                    continue
+                digest, size, name = line.split(b"  ", 2)
+                if b".xdftool." in listed.encode():
+                    name = name.decode().split("/", 1)[1].encode("latin-1")  # the volume comes first
+                fact = found[name]
+                if isinstance(fact, str):  # ADFlib extracts links as texts
+                    assert hashlib.sha256(fact[3:].encode()).hexdigest() == digest.decode()
+                else:
+                    assert fact == (int(size), digest.decode())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_is_certain_and_sound(variant: str) -> None:
+    device = MemoryDevice(fixture(variant))
+    assert probe(device) is Match.CERTAIN
+    volume = Disk(variant).open()
+    assert list(volume.verify()) == []
+    assert volume.label == "V\xf6lume"
+    assert volume.info()["type"].startswith(f"DOS\\{variant[3]}, {variant[5:8].upper()}")
+    assert volume.root.stat().mtime_ns > 0
+
+
+def test_free_blocks_are_those_that_xdftool_counts(tmp_path: Path) -> None:
+    path = tmp_path / "x.adf"
+    path.write_bytes(fixture("dos3-ffs-intl"))
+    told = subprocess.run([tool("xdftool"), path, "info"], check=True, capture_output=True, text=True).stdout
+    assert Disk("dos3-ffs-intl").open().info()["free"] == f"{told.split('free:')[1].split()[0]} blocks"
+    assert Disk("dos1-ffs").open().info()["free"] == "0 blocks"
+
+
+def test_a_disk_without_a_bootblock_is_likely_and_read() -> None:
+    for variant in ("dos0-ofs", "dos1-ffs"):
+        disk = Disk(variant)
+        disk.data[:4] = b"\0\0\0\0"
+        assert probe(MemoryDevice(bytes(disk.data))) is Match.LIKELY
+        assert disk.open().info()["bootblock"] == "not DOS"
+        with disk.open().root.lookup("size488").open() as content:  # type: ignore[attr-defined]
+            assert content.pread(0, 7).startswith(b"0000")
+
+
+def test_a_disk_that_only_boots_is_refused_with_the_reason() -> None:
+    disk = Disk("dos0-ofs")
+    disk.data[ROOT * BLOCK : (ROOT + 1) * BLOCK] = bytes(BLOCK)
+    device = MemoryDevice(bytes(disk.data))
+    assert probe(device) is Match.LIKELY
+    with pytest.raises(UnsupportedError, match="no root block"):
+        FORMAT.open(device, context())
+    disk.data[:4] = b"NDOS"
+    assert probe(MemoryDevice(bytes(disk.data))) is Match.NO
+
+
+@pytest.mark.parametrize(("boot", "kind"), [(b"KICK", "Kickstart"), (b"DOS\0", "DOS, not bootable"), (b"ABCD", "not DOS")])
+def test_bootblocks(boot: bytes, kind: str) -> None:
+    disk = Disk("dos0-ofs")
+    disk.data[:12] = boot + bytes(8)
+    assert disk.open().info()["bootblock"] == kind
+
+
+def test_tracks_that_the_filesystem_does_not_know() -> None:
+    longer = fixture("dos0-ofs") + bytes(22 * BLOCK * 3)  # 83 tracks dumped, 80 formatted
+    assert probe(MemoryDevice(longer)) is Match.CERTAIN
+    shorter = Slice(MemoryDevice(fixture("dos0-ofs")), 0, 1700 * BLOCK)  # torn off
+    assert probe(shorter) is Match.CERTAIN
+    found = best_match(Kind.FILESYSTEM, MemoryDevice(fixture("hardfile") + bytes(20 * BLOCK)))  # no whole cylinder
+    assert found is not None
+    assert found[1].name == "amigados"
+
+
+def test_names_are_found_in_any_case_that_the_filesystem_knows() -> None:
+    intl, plain = Disk("dos3-ffs-intl").open().root, Disk("dos1-ffs").open().root
+    for root in (intl, plain):
+        assert root.lookup("SIZE512").id == root.lookup("size512").id
+        with pytest.raises(FileNotFoundError):
+            root.lookup("size514")
+        with pytest.raises(FileNotFoundError):
+            root.lookup("\u4e2d")
+    assert intl.lookup("FRAN\xc7AIS \xe9T\xc9 \xf7\xff").id == intl.lookup("fran\xe7ais \xc9t\xe9 \xf7\xff").id
+    assert plain.lookup("FRAN\xe7AIS \xc9T\xe9 \xf7\xff")
+    with pytest.raises(FileNotFoundError):
+        plain.lookup("FRAN\xc7AIS \xc9T\xc9 \xf7\xff")
+
+
+def test_the_encoding_can_be_chosen() -> None:
+    assert "fran\u0437ais \u0419t\u0439 \u0447\u044f" in Disk("dos3-ffs-intl").open(encoding="cp1251").root.listing().nodes
+
+
+@pytest.mark.parametrize("block_size", [512, 1024, 2048, 8192])
+def test_many_checksums_are_those_of_each(block_size: int) -> None:
+    data = bytearray(bytes(range(256)) * 64) + b"\xff" * 16384
+    blocks = [bytes(data[at : at + block_size]) for at in range(0, len(data), block_size)]
+    assert checksums(bytes(data), block_size) == [checksum(block) for block in blocks]
+
+
+def test_protection_and_comments_are_attributes() -> None:
+    disk = Disk("dos3-ffs-intl")
+    key = disk.key("size1")
+    disk.write(key, COMMENT, b"\x04caf\xe9")
+    disk.put(key, PROTECTION, 0b1111_0110)
+    node = disk.open().root.lookup("size1")
+    assert node.xattrs() == {"user.amiga.comment": "caf\xe9".encode(), "user.amiga.protection": b"hspar--d"}
+    assert node.stat().mode & 0o777 == 0o444
+    disk.put(key, PROTECTION, 0)
+    assert disk.open().root.lookup("size1").stat().mode & 0o777 == 0o555
+
+
+def test_dates_have_ticks() -> None:
+    disk = Disk("dos3-ffs-intl")
+    disk.put(disk.key("size1"), 420, 8000, 61, 125)
+    assert disk.open().root.lookup("size1").stat().mtime_ns % 60_000_000_000 == 2_500_000_000
+
+
+def long_name(disk: Disk, key: int, name: bytes, comment: bytes) -> None:
+    disk.write(key, COMMENT, bytes([len(name)]) + name + bytes([len(comment)]) + comment)
+
+
+def same_slot(name: bytes, stem: bytes) -> bytes:
+    """``stem`` with an end that puts it into the slot of ``name``."""
+    slot = name_hash(name, 72, intl=True)
+    return next(b"%s%03d" % (stem, end) for end in range(1000) if name_hash(b"%s%03d" % (stem, end), 72, intl=True) == slot)
+
+
+@pytest.mark.parametrize("variant", ["dos6-ofs-lnfs", "dos7-ffs-lnfs"])
+def test_names_of_107_characters(variant: str) -> None:
+    disk = Disk(variant)
+    key = disk.key("size488")
+    name = same_slot(b"size488", b"n" * 104)
+    long_name(disk, key, name, b"abc")
+    node = disk.open().root.lookup(name.decode())
+    assert isinstance(node, File)
+    assert node.stat().size == 488
+    assert node.xattrs()["user.amiga.comment"] == b"abc"
+    assert list(disk.open().verify()) == []
+
+
+def test_a_comment_in_a_block_of_its_own() -> None:
+    disk = Disk("dos7-ffs-lnfs")
+    key, place = disk.key("size488"), disk.free_block()
+    long_name(disk, key, b"size488", b"")
+    disk.put(key, BLOCK - 72, place)
+    disk.put(place, 0, 64, place, key)
+    disk.write(place, HEAD, b"\x1e" + b"thirty characters of a comment")
+    assert disk.open().root.lookup("size488").xattrs()["user.amiga.comment"] == b"thirty characters of a comment"
+
+
+def test_short_names_under_the_dos_type_of_long_ones() -> None:
+    disk = Disk("dos2-ofs-intl")
+    disk.data[3] = 6
+    disk.write(disk.key("size1"), COMMENT, b"\x09a comment")
+    assert set(disk.open().root.listing().nodes) == set(Disk("dos2-ofs-intl").open().root.listing().nodes)
+    assert disk.open().root.lookup("size1").xattrs()["user.amiga.comment"] == b"a comment"
+
+
+def test_hard_links_are_the_same_file() -> None:
+    disk = Disk("dos3-ffs-intl")
+    target = disk.key("size513")
+    first = disk.link(b"hard", name_hash(b"hard", 72, intl=True), target, -4)
+    disk.put(target, NEXT_LINK, first)
+    second = disk.link(b"harder", name_hash(b"harder", 72, intl=True), first, -4)  # a link to a link
+    disk.put(first, NEXT_LINK, second)
+    root = disk.open().root
+    assert {root.lookup(name).id for name in ("hard", "harder", "size513")} == {target}
+    assert root.lookup("hard").stat() == root.lookup("size513").stat()
+    assert root.lookup("size513").stat().nlink == 3
+    assert all("free in the bitmap" in line for line in disk.open().verify())
+
+
+def test_a_hard_link_to_a_directory_is_a_symlink_to_it() -> None:
+    disk = Disk("dos3-ffs-intl")
+    deep = disk.key("level1/level2/level3")
+    disk.link(b"short cut", name_hash(b"short cut", 72, intl=True), deep, 4)
+    disk.link(b"here", name_hash(b"here", 72, intl=True), ROOT, 4)
+    root = disk.open().root
+    links = {name: node.readlink() for name in ("short cut", "here") if isinstance(node := root.lookup(name), Symlink)}
+    assert links == {"short cut": "level1/level2/level3", "here": "."}
+
+
+def test_soft_links() -> None:
+    disk = Disk("dos3-ffs-intl")
+    disk.write(disk.link(b"soft", name_hash(b"soft", 72, intl=True), 0, 3), HEAD, b"Work:dir/\xe9\0")
+    node = disk.open().root.lookup("soft")
+    assert isinstance(node, Symlink)
+    assert node.readlink() == "Work:dir/\xe9"
+
+
+def test_ffs_files_are_runs_of_the_image() -> None:
+    device = MemoryDevice(fixture("hardfile"))
+    node = FORMAT.open(device, context()).root.lookup("36864")
+    assert isinstance(node, File)
+    with node.open() as content:
+        runs = list(content.extents(0, content.size))
+        assert {run.device for run in runs} == {device}
+        assert len(runs) <= 3
+        assert gather(runs) == content.pread(0, content.size)
+
+
+@pytest.mark.parametrize("variant", ["dos0-ofs", "dos3-ffs-intl", "dos7-ffs-lnfs"])
+def test_deleted_files_are_found_and_whole(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.adf"
+    path.write_bytes(fixture(variant))
+    before = manifest(Disk(variant).open().root)
+    victims = ["second", "level1/level2/level3/level4/level5/level6/level7/level8/level9/file", "size489"]
+    steps = [word for name in victims for word in ("+", "delete", name)][1:]
+    subprocess.run([tool("xdftool"), path, "protect", "size489", "rwed", "+", *steps], check=True, capture_output=True)
+    disk = Disk(variant)
+    disk.data = bytearray(path.read_bytes())
+    volume = disk.open()
+    found = dict(volume.deleted())
+    for name in victims:
+        node = found[name]
+        assert isinstance(node, File)
+        with node.open() as content:
+            assert (content.size, hashlib.sha256(content.pread(0, content.size)).hexdigest()) == before[name]
+    assert not set(found) & set(manifest(volume.root))
+
+
+def test_the_command_line_lists_and_reads_deleted_files(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    path = tmp_path / "x.adf"
+    path.write_bytes(fixture("dos3-ffs-intl"))
+    assert main(["ls", "--deleted", str(path)]) == 0
+    names = capfdbinary.readouterr().out.split()
+    assert names == [name.encode() for name, _ in Disk("dos3-ffs-intl").open().deleted()]
+    assert main(["cat", "--deleted", str(path), names[-1].decode()]) == 0
+    assert capfdbinary.readouterr().out == b"f" * 300
+
+
+def test_a_deleted_file_whose_blocks_are_used_again_cannot_be_read() -> None:
+    disk = Disk("dos3-ffs-intl")
+    volume = disk.open()
+    name, node = next((name, node) for name, node in volume.deleted() if isinstance(node, File) and node.stat().size)
+    assert name.startswith("fill")
+    block = disk.long(node.id, BLOCK - 204)
+    pages = volume.bitmap.pages[0]
+    at, bit = divmod(block - 2, 32)
+    pack_into(">I", disk.data, pages * BLOCK + 4 + 4 * at, disk.long(pages, 4 + 4 * at) & ~(1 << bit))
+    pack_into(">I", disk.data, pages * BLOCK, disk.long(pages, 0) + (1 << bit) & 0xFFFF_FFFF)
+    again = dict(disk.open().deleted())[name]
+    assert isinstance(again, File)
+    with again.open() as content, pytest.raises(ImageError, match="used again"):
+        content.pread(0, content.size)
+
+
+def test_directory_caches_are_compared_and_not_believed() -> None:
+    disk = Disk("dos5-ffs-dirc")
+    cache = disk.long(ROOT, BLOCK - 8)
+    name = disk.data[cache * BLOCK + HEAD + 24 : cache * BLOCK + HEAD + 26]
+    disk.write(cache, HEAD + 24, bytes([name[0] ^ 1]))
+    assert set(disk.open().root.listing().nodes) == set(Disk("dos5-ffs-dirc").open().root.listing().nodes)
+    assert any("in the directory cache" in line for line in disk.open().verify())
+    disk.put(cache, 12, 1)
+    assert any("in the hash table alone" in line for line in disk.open().verify())
