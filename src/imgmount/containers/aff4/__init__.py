@@ -216,4 +216,5 @@ FORMAT: Final = Format(
     open=Aff4Device,
     probe=probe,
     limits="disk images; no logical evidence (AFF4-L), no encryption",
+    guest=True,
 )

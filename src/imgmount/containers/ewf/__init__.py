@@ -169,4 +169,5 @@ FORMAT: Final = Format(
     kind=Kind.CONTAINER,
     open=EwfDevice,
     limits="no encryption, no bzip2",
+    guest=True,
 )
