@@ -30,8 +30,12 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
 CONTAINERS: Final = (
     _entry("bzip2", (0, b"BZh")),
     _entry("dms", (0, b"DMS!")),
+    _entry(
+        "flux", (0, b"CAPS"), (0, b"SCP"), (0, b"Formatted Disk Image file"), (0, b"HXCPICFE"), (0, b"UAE--ADF")
+    ),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("lzma", (0, b"\x5d\0\0")),
+    _entry("uae_adf", (0, b"UAE-1ADF")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),
@@ -47,6 +51,7 @@ FILESYSTEMS: Final = (
     _entry("amigados"),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("pfs", *((0, name) for name in (b"PFS\1", b"PFS\2", b"PFS\3", b"AFS\1", b"muAF", b"muPF", b"SFS\0", b"SFS\2"))),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {
