@@ -55,6 +55,9 @@ CONTAINERS: Final = (
         *((0, b"%cVF\t\r\n\xff\0" % letter) for letter in b"EL"),
         *((0, magic) for magic in (b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0", b"ADCRYPT\0")),
     ),
+    _entry(
+        "flux", (0, b"CAPS"), (0, b"SCP"), (0, b"Formatted Disk Image file"), (0, b"HXCPICFE"), (0, b"UAE--ADF")
+    ),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("isz", (0, b"IsZ!")),
@@ -69,6 +72,7 @@ CONTAINERS: Final = (
     _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
     _entry("simg", (0, b"\x3a\xff\x26\xed")),
     _entry("toc"),
+    _entry("uae_adf", (0, b"UAE-1ADF")),
     _entry(
         "unread",
         (0, b"BWT5 STREAM SIGN"),
@@ -109,6 +113,7 @@ FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ntfs", (3, b"NTFS    ")),
+    _entry("pfs", *((0, name) for name in (b"PFS\1", b"PFS\2", b"PFS\3", b"AFS\1", b"muAF", b"muPF", b"SFS\0", b"SFS\2"))),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry(

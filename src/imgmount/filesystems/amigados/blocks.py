@@ -8,7 +8,7 @@ of headers are counted from the end, so one table serves every block size; ``Tai
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct, unpack_from
 from typing import Final, NamedTuple
 from zlib import adler32
@@ -107,12 +107,18 @@ def checksums(blocks: bytes, size: int) -> list[int]:
     """
     if size > 1024:
         return [checksum(blocks[at : at + size]) for at in range(0, len(blocks), size)]
-    quarter = size // 4
-    starts = range(0, len(blocks) // 4, quarter)
-    planes = [blocks[byte::4] for byte in range(4)]
-    sums = [[adler32(plane[at : at + quarter]) & 0xFFFF for at in starts] for plane in planes]
+    cut = _quarters(size // 4, len(blocks) // size).unpack
+    first, second, third, fourth = (map(adler32, cut(blocks[byte::4])) for byte in range(4))
     bias = 0x0101_0101
-    return [(a * 0x100_0000 + b * 0x1_0000 + c * 0x100 + d - bias) & 0xFFFF_FFFF for a, b, c, d in zip(*sums, strict=True)]
+    return [
+        ((a << 24) + (b << 16) + ((c & 0xFFFF) << 8) + (d & 0xFFFF) - bias) & 0xFFFF_FFFF
+        for a, b, c, d in zip(first, second, third, fourth, strict=True)
+    ]
+
+
+@lru_cache(256)
+def _quarters(size: int, count: int) -> Struct:
+    return Struct(f"{size}s" * count)
 
 
 def boot_checksum(boot: bytes) -> int:

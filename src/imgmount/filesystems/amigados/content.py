@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ from imgmount.filesystems.amigados.blocks import FFS, HEAD, T_DATA, T_HEADER, T_
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
-_DATA: Final = Struct(">5I")  # type, header key, number in the file, bytes, next block
+BATCH: Final = 256  # OFS blocks looked at together
 
 
 class BlockTable:
@@ -141,27 +141,52 @@ class OfsFile(BlockDevice):
     def _pread(self, offset: int, size: int) -> bytes:
         index, lead = divmod(offset, self.block_size)
         last = -(-(offset + size) // self.block_size)
-        pieces: list[bytes] = []
-        while index < last:
-            key, count = self._blocks.run(index, last - index)
-            if self._check:
-                self._check(key, count)
-            raw = self._device.read_exactly(key * self._stride, count * self._stride, "amigados")
-            pieces.extend(self._payloads(raw, key, index))
-            index += count
+        pieces = [self._batch(first, min(BATCH, last - first)) for first in range(index, last, BATCH)]
         data = b"".join(pieces)
         return data if len(data) == size else data[lead : lead + size]
 
-    def _payloads(self, raw: bytes, key: int, number: int) -> Iterator[bytes]:
-        """The data of consecutive blocks from ``key`` on, which are ``number`` and following of the file."""
-        stride, payload = self._stride, self.block_size
-        for at, total in zip(range(0, len(raw), stride), checksums(raw, stride), strict=True):
-            kind, owner, sequence, size, _ = _DATA.unpack_from(raw, at)
-            number += 1
-            wanted = min(payload, self.size - (number - 1) * payload)
-            if kind != T_DATA or owner != self._key or sequence != number or size != wanted:
-                reason = f"block {key + at // stride} is not block {number} of its file"
-                raise FormatError("amigados", reason, offset=key * stride + at)
-            if total:
-                raise ChecksumError("amigados", f"bad checksum of block {key + at // stride}", offset=key * stride + at)
-            yield raw[at + HEAD : at + HEAD + wanted]
+    def _batch(self, index: int, count: int) -> bytes:
+        """The data of ``count`` blocks from number ``index`` on."""
+        runs: list[tuple[int, int]] = []
+        raws: list[bytes] = []
+        at, end = index, index + count
+        while at < end:
+            key, length = self._blocks.run(at, end - at)
+            if self._check:
+                self._check(key, length)
+            runs.append((key, length))
+            raws.append(self._device.read_exactly(key * self._stride, length * self._stride, "amigados"))
+            at += length
+        raw = b"".join(raws)
+        self._prove(raw, index, runs)
+        data = b"".join(_payloads(self._stride, count).unpack(raw))
+        return data[: self.size - index * self.block_size]
+
+    def _prove(self, raw: bytes, index: int, runs: list[tuple[int, int]]) -> None:
+        """Compare the headers of consecutive blocks with what they must be, all at once. Raises ``FormatError``."""
+        width, count = self._stride // 4, len(raw) // self._stride
+        longs = table(raw, 4, "big")
+        sizes = array("I", [self.block_size]) * count
+        sizes[-1] = min(self.block_size, self.size - (index + count - 1) * self.block_size)
+        wanted = (
+            array("I", [T_DATA]) * count,
+            array("I", [self._key]) * count,
+            array("I", range(index + 1, index + count + 1)),
+            sizes,
+        )
+        totals = checksums(raw, self._stride)
+        if all(longs[place::width] == column for place, column in enumerate(wanted)) and not any(totals):
+            return
+        keys = [block for key, length in runs for block in range(key, key + length)]
+        for place, key in enumerate(keys):
+            offset = key * self._stride
+            if any(longs[place * width + column] != wanted[column][place] for column in range(len(wanted))):
+                raise FormatError("amigados", f"block {key} is not block {index + place + 1} of its file", offset=offset)
+            if totals[place]:
+                raise ChecksumError("amigados", f"bad checksum of block {key}", offset=offset)
+
+
+@lru_cache(BATCH)
+def _payloads(stride: int, count: int) -> Struct:
+    """What is behind the headers of ``count`` blocks."""
+    return Struct(f"{HEAD}x{stride - HEAD}s" * count)
