@@ -37,6 +37,7 @@ RAW_DESCRIPTORS: Final = (
 )
 
 CONTAINERS: Final = (
+    _entry("aff", (0, b"AFF10\r\n\0")),
     _entry("aff4", (0, b"PK\x03\x04")),
     _entry("bzip2", (0, b"BZh")),
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
