@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
+from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Options, Partition, Partitioned
 from imgmount.core.node import Filesystem
 from imgmount.errors import ImageError, UnknownFormatError
 from imgmount.registry import beside, best_match
@@ -152,11 +152,11 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches or one is divided. ``--container raw`` stops at the file, a name is the outermost."""
+    """Append containers until none matches or one is no plain disk. ``--container raw`` stops at the file, a name is the first."""
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container
-    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned):
+    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned | Cataloged):
         found = best_match(Kind.CONTAINER, layers[-1].device, wanted)
         if found is None:
             return
@@ -209,7 +209,7 @@ def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Part
     if isinstance(disk, Partitioned):
         return "tracks", disk.partitions()
     wanted = context.options.partitions
-    if wanted == "none" or (found := best_match(Kind.PARTITIONS, disk, wanted)) is None:
+    if wanted == "none" or isinstance(disk, Cataloged) or (found := best_match(Kind.PARTITIONS, disk, wanted)) is None:
         return "", ()
     fmt = found[1]
     return fmt.name, fmt.open(disk, context)

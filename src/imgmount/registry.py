@@ -88,6 +88,7 @@ PARTITIONS: Final = (
 FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("ltree"),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry(
         "udf",
