@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Kind, Options, Partitioned
+from imgmount.core.format import Cataloged, Context, Kind, Options, Partitioned
 from imgmount.errors import ImageError
 from imgmount.parents import with_parents
 from imgmount.registry import best_match
@@ -99,14 +99,14 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches or one is divided. ``--container raw`` stops at the file, a name is the outermost.
+    """Append containers until none matches or one is no plain disk. ``--container raw`` stops at the file, a name is the outermost.
 
     A guest's disk is the last: a guest that writes a QCOW2 header to it must not choose which of our files are opened.
     """
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container
-    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned):
+    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned | Cataloged):
         found = best_match(Kind.CONTAINER, layers[-1].device, wanted)
         if found is None:
             return

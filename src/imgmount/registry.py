@@ -37,6 +37,7 @@ RAW_DESCRIPTORS: Final = (
 )
 
 CONTAINERS: Final = (
+    _entry("aff", (0, b"AFF10\r\n\0")),
     _entry("aff4", (0, b"PK\x03\x04")),
     _entry("bochs", (0, b"Bochs Virtual HD Image")),
     _entry("bzip2", (0, b"BZh")),
@@ -112,10 +113,11 @@ FILESYSTEMS: Final = (
     _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("ltree"),
+    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry("ntfs", (3, b"NTFS    ")),
     _entry("pfs", *((0, name) for name in (b"PFS\1", b"PFS\2", b"PFS\3", b"AFS\1", b"muAF", b"muPF", b"SFS\0", b"SFS\2"))),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
-    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry(
         "udf",
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, FilesystemFormat, Kind, Match, Partition, Partitioned
+from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Partition, Partitioned
 from imgmount.core.node import Filesystem
 from imgmount.errors import ImageError, MissingPartError, UnknownFormatError, UnsupportedError
 from imgmount.registry import beside, best_match, matches
@@ -135,7 +135,7 @@ def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Part
     if isinstance(disk, Partitioned):
         return "tracks", disk.partitions()
     wanted = context.options.partitions
-    if wanted == "none" or (found := best_match(Kind.PARTITIONS, disk, wanted)) is None:
+    if wanted == "none" or isinstance(disk, Cataloged) or (found := best_match(Kind.PARTITIONS, disk, wanted)) is None:
         return "", ()
     fmt = found[1]
     return fmt.name, fmt.open(disk, context)

@@ -182,7 +182,7 @@ def test_hostile_facts_are_refused(old: str, new: str) -> None:
 def test_what_is_not_read_is_named() -> None:
     with pytest.raises(UnsupportedError, match="Rot13"):
         opened(with_turtle(STREAM, "Schema#NullCompressor", "Schema#Rot13"))
-    with pytest.raises(UnsupportedError, match=r"AFF4-L|type"):
+    with pytest.raises(UnsupportedError, match=r"AFF4-L|of type"):
         opened(with_turtle(STREAM, "a aff4:", "a aff4:Zip"))
 
 

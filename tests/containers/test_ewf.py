@@ -15,7 +15,7 @@ import pytest
 from conformance import check_device
 from helpers import FIXTURES, context, image, tool
 from imgmount.chain import open_image
-from imgmount.containers.ewf import EwfDevice
+from imgmount.containers.ewf import EwfDevice, open_ewf
 from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
 from imgmount.containers.ewf.tables import COMPRESSED, Chunk
@@ -38,7 +38,7 @@ STORED = unpacked("stored", "disk.E01")
 
 
 def opened(data: bytes, **extra: str) -> EwfDevice:
-    return EwfDevice(MemoryDevice(data), context(extra={key.replace("_", "-"): value for key, value in extra.items()}))
+    return open_ewf(MemoryDevice(data), context(extra={key.replace("_", "-"): value for key, value in extra.items()}))
 
 
 DISK = opened(STORED).pread(0, SIZE)

@@ -5,10 +5,11 @@ By PyPI ``cramjam`` where it is installed, else in Python, slower.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from imgmount.errors import FormatError
 
+_library: Any
 try:
     import cramjam as _library
 except ImportError:

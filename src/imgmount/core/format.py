@@ -114,6 +114,14 @@ class Partitioned(Protocol):
 
 
 @runtime_checkable
+class Cataloged(Protocol):
+    """A container of files rather than of a disk: it holds their data, and a list of them that a filesystem format reads."""
+
+    def catalog(self) -> bytes:
+        """The list, in its own form. Raises ``ImageError``."""
+
+
+@runtime_checkable
 class Described(Protocol):
     """A device that has facts for ``imgmount info``."""
 

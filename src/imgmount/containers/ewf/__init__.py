@@ -14,7 +14,7 @@ from typing import Final
 from imgmount.containers.ewf import facts
 from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
-from imgmount.containers.ewf.segment import Section, Segment, read_number, read_segment
+from imgmount.containers.ewf.segment import Segment, read_number, read_segment
 from imgmount.containers.ewf.tables import Tables
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind
@@ -29,21 +29,23 @@ SHOWN_ZEROED: Final = 8
 
 
 class EwfDevice(GroupedDevice):
-    """The disk in a set of segment files, or what logical evidence keeps of its files, one behind the other."""
+    """The disk in a set of segment files."""
 
-    def __init__(self, file: BlockDevice, context: Context) -> None:
-        self._segments = open_set(file, context)
+    def __init__(self, segments: list[Segment], context: Context) -> None:
+        self._segments = segments
         self._media = facts.read_media(self._segments[0])
         self._tables = Tables(self._segments)
         self._problems = [problem for segment in self._segments for problem in segment.problems]
-        size, chunk = self._media.size, self._media.chunk_size
         self._zeros = _zeros_wanted(context)
         self._zeroed: set[int] = set()
-        super().__init__(size, chunk, context.cache)
+        super().__init__(self._measure(), self._media.chunk_size, context.cache)
         if self._tables.count < self.units:
             self._problems.append(f"the tables hold {self._tables.count} of {self.units} chunks: what follows cannot be read")
         for problem in self._problems:
             log.warning("ewf: %s", problem)
+
+    def _measure(self) -> int:
+        return self._media.size
 
     def _read_units(self, first: int, last: int) -> list[bytes]:
         if self._zeros:
@@ -64,17 +66,6 @@ class EwfDevice(GroupedDevice):
                 self._zeroed.add(index)
                 log.warning("%s: chunk %d reads as zeros", exc, index)
             return bytes(self.unit_size(index))
-
-    @property
-    def catalog(self) -> tuple[BlockDevice, Section] | None:
-        """Where logical evidence lists its files (the ltree section); None for a disk."""
-        if not self._segments[0].logical:
-            return None
-        for segment in reversed(self._segments):
-            for section in segment.sections:
-                if section.kind == "ltree":
-                    return segment.file, section
-        raise FormatError("ewf", "logical evidence without a list of its files")
 
     def info(self) -> Mapping[str, str]:
         first = self._segments[0]
@@ -113,6 +104,30 @@ class EwfDevice(GroupedDevice):
         for name, stored in facts.read_hashes(self._segments).items():
             if digests[name].hexdigest() != stored:
                 yield f"{name} is {digests[name].hexdigest()}, stored is {stored}"
+
+
+class LogicalEwfDevice(EwfDevice):
+    """What logical evidence keeps of its files, one behind the other. The ltree section says which is where."""
+
+    def _measure(self) -> int:
+        """The volume section counts no sectors; the list says how many bytes there are."""
+        stored = self._tables.count * self._media.chunk_size
+        record = facts.table_of(self.catalog().decode("utf-16-le", "replace").lstrip("\ufeff"), "rec")
+        size = record.get("tb", "")
+        return min(int(size), stored) if size.isdecimal() else stored
+
+    def catalog(self) -> bytes:
+        for segment in reversed(self._segments):
+            for section in segment.sections:
+                if section.kind == "ltree":
+                    return facts.read_catalog(segment, section)
+        raise FormatError("ewf", "logical evidence without a list of its files")
+
+
+def open_ewf(file: BlockDevice, context: Context) -> EwfDevice:
+    """The disk, or the files, of the set that ``file`` belongs to. Raises ``ImageError``."""
+    segments = open_set(file, context)
+    return (LogicalEwfDevice if segments[0].logical else EwfDevice)(segments, context)
 
 
 def open_set(file: BlockDevice, context: Context) -> list[Segment]:
@@ -167,7 +182,7 @@ FORMAT: Final = Format(
     name="ewf",
     title="Expert Witness image (E01, S01, Ex01, L01, Lx01)",
     kind=Kind.CONTAINER,
-    open=EwfDevice,
+    open=open_ewf,
     limits="no encryption, no bzip2",
     guest=True,
 )

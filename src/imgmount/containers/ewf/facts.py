@@ -6,6 +6,7 @@ Sources: libewf, "Header section", "Header2 values", EWF2 "Case data" and "Devic
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 import zlib
@@ -15,9 +16,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from imgmount.containers.ewf.segment import Section, Segment
-from imgmount.errors import FormatError
+from imgmount.errors import ChecksumError, FormatError
 
 MAX_TEXT: Final = 4 << 20
+MAX_CATALOG: Final = 64 << 20
+LTREE_HEADER: Final = 48  # MD5, size, Adler-32
 MAX_CHUNK: Final = 32 << 20  # EnCase 6: 32,768 sectors of 512 bytes are 16 MiB
 MAX_SECTOR: Final = 1 << 16
 MAX_SIZE: Final = 1 << 62
@@ -121,7 +124,7 @@ def _media(offset: int, sectors: int, sector: int, per_chunk: int, chunks: int, 
     chunk = sector * per_chunk
     if not 0 < sector <= MAX_SECTOR or not 0 < chunk <= MAX_CHUNK:
         raise FormatError("ewf", f"chunks of {per_chunk} sectors of {sector} bytes", offset=offset)
-    size = sectors * sector if sectors else chunks * chunk  # logical evidence counts no sectors
+    size = sectors * sector
     if not 0 <= size < MAX_SIZE:
         raise FormatError("ewf", f"{sectors} sectors of {sector} bytes", offset=offset)
     return Media(size, chunk, sector, chunks, set_id)
@@ -132,6 +135,20 @@ def _text_of(segment: Segment, kind: str) -> str:
         if section.kind == kind:
             return unpack_text(segment.file.read_exactly(section.offset, min(section.size, MAX_TEXT), "ewf"))
     return ""
+
+
+def read_catalog(segment: Segment, section: Section) -> bytes:
+    """The list of files of logical evidence: UTF-16. Its MD5 is checked. Raises ``FormatError``."""
+    skip = LTREE_HEADER if segment.version == 1 else 0
+    if not skip <= section.size <= MAX_CATALOG:
+        raise FormatError("ewf", f"{segment.name}: a list of files of {section.size} bytes", offset=section.offset)
+    raw = segment.file.read_exactly(section.offset, section.size, "ewf")
+    if not skip:
+        return raw
+    size = int.from_bytes(raw[16:24], "little")
+    if size > len(raw) - skip or hashlib.md5(raw[skip : skip + size], usedforsecurity=False).digest() != raw[:16]:
+        raise ChecksumError("ewf", f"{segment.name}: the list of files is damaged", offset=section.offset)
+    return raw[skip : skip + size]
 
 
 def read_case(segment: Segment) -> Mapping[str, str]:
