@@ -88,6 +88,10 @@ class Directory(Node):
     def _scan(self) -> Iterable[tuple[str, Node]]:
         """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
 
+    def fold(self, name: str) -> str:
+        """What two names have in common that are one name here; asked where ``case_sensitive`` is False."""
+        return name.casefold()
+
     @final
     def entries(self) -> Iterator[tuple[str, Node]]:
         """(name, node), each name once and fit for a path component."""
@@ -111,7 +115,7 @@ class Directory(Node):
 class Listing:
     """The entries of one directory at hand. ``damage`` is the error that ended the scan, if one did."""
 
-    __slots__ = ("__weakref__", "_folded", "damage", "nodes")
+    __slots__ = ("__weakref__", "_fold_name", "_folded", "damage", "nodes")
 
     def __init__(self, directory: Directory) -> None:
         from imgmount.errors import ImageError
@@ -124,6 +128,7 @@ class Listing:
         except ImageError as exc:
             self.damage = exc
         self._folded: dict[str, Node] | None = None if directory.case_sensitive else {}
+        self._fold_name = directory.fold
 
     def __getitem__(self, name: str) -> Node:
         node = self.nodes.get(name) or self._fold(name)
@@ -136,8 +141,8 @@ class Listing:
             return None
         if not self._folded:
             for known, node in self.nodes.items():
-                self._folded.setdefault(known.casefold(), node)
-        return self._folded.get(name.casefold())
+                self._folded.setdefault(self._fold_name(known), node)
+        return self._folded.get(self._fold_name(name))
 
 
 class Filesystem(ABC):
