@@ -99,7 +99,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches or one is no plain disk. ``--container raw`` stops at the file, a name is the outermost.
+    """Append containers until none matches or one is no plain disk. ``--container raw`` stops at the file, a name is the first.
 
     A guest's disk is the last: a guest that writes a QCOW2 header to it must not choose which of our files are opened.
     """

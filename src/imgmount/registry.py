@@ -110,6 +110,9 @@ PARTITIONS: Final = (
 
 FILESYSTEMS: Final = (
     _entry("amigados"),
+    # the boot sector, and its backup for sectors of 512 to 4096 bytes
+    _entry("exfat", *((start + 3, b"EXFAT   ") for start in (0, *(12 * sector for sector in (512, 1024, 2048, 4096))))),
+    # besides the superblock's own: those of its first backup, for blocks of 1, 2 and 4 KiB
     _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),

@@ -13,7 +13,7 @@ _library: Any
 try:
     import cramjam as _library
 except ImportError:
-    _library = None  # type: ignore[assignment]
+    _library = None
 
 _LONG: Final = 60  # literal lengths from here on are in the following bytes
 

@@ -92,6 +92,10 @@ class Directory(Node):
     def _scan(self) -> Iterable[tuple[str, Node]]:
         """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
 
+    def fold(self, name: str) -> str:
+        """What two names have in common that are one name here; asked where ``case_sensitive`` is False."""
+        return name.casefold()
+
     @final
     def entries(self) -> Iterator[tuple[str, Node]]:
         """(name, node), each name once and fit for a path component."""

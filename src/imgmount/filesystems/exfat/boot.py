@@ -1,0 +1,163 @@
+"""The boot region and its backup: where everything is. exFAT specification, section 3."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from construct import Bytes, Const, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
+
+from imgmount.core.device import BlockDevice
+from imgmount.errors import ChecksumError, FormatError, UnsupportedError
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "exfat"
+BOOT_SIZE: Final = 512
+REGION: Final = 12  # sectors, the last one full of the checksum of the others
+SECTOR_SHIFTS: Final = range(9, 13)
+MAX_CLUSTER_SHIFT: Final = 25  # 32 MiB
+MAX_CLUSTERS: Final = 0xFFFF_FFF5
+_SKIPPED: Final = (106, 107, 112)  # flags and percentage change without a new checksum
+_SECOND_FAT: Final = 1  # volume flags
+_DIRTY: Final = 2
+_FAILURE: Final = 4
+
+_BOOT: Final = Struct(                     # offset
+    Padding(3),                            # 0x00
+    "magic" / Const(b"EXFAT   "),          # 0x03
+    "zero" / Const(bytes(53)),             # 0x0B
+    Padding(8),                            # 0x40
+    "sectors" / Int64ul,                   # 0x48
+    "fat_start" / Int32ul,                 # 0x50
+    "fat_sectors" / Int32ul,               # 0x54
+    "heap_start" / Int32ul,                # 0x58
+    "clusters" / Int32ul,                  # 0x5C
+    "root" / Int32ul,                      # 0x60
+    "serial" / Int32ul,                    # 0x64
+    "revision" / Int16ul,                  # 0x68
+    "flags" / Int16ul,                     # 0x6A
+    "sector_shift" / Int8ul,               # 0x6C
+    "cluster_shift" / Int8ul,              # 0x6D
+    "fats" / Int8ul,                       # 0x6E
+    Padding(0x18F),                        # 0x6F
+    "signature" / Bytes(2),                # 0x1FE
+)  # fmt: skip
+assert _BOOT.sizeof() == BOOT_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The geometry, checked. Offsets and sizes are in bytes; ``end`` is one past the last cluster."""
+
+    offset: int  # of the sector that this was read from
+    sector_size: int
+    cluster_size: int
+    end: int
+    fat_offset: int
+    fat_size: int  # of one
+    active_fat: int
+    fats: int
+    heap_offset: int  # of cluster 2
+    root: int
+    serial: int
+    size: int
+    flags: int
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the volume was not unmounted."""
+        return bool(self.flags & _DIRTY)
+
+    @property
+    def failing(self) -> bool:
+        """Whether its medium is said to fail."""
+        return bool(self.flags & _FAILURE)
+
+
+def parse_boot(device: BlockDevice, offset: int) -> Boot:
+    """The boot sector at ``offset``. Raises ``FormatError``."""
+    try:
+        fields = _BOOT.parse(device.read_exactly(offset, BOOT_SIZE, NAME))
+    except ConstructError as exc:
+        raise FormatError(NAME, f"bad boot sector: {exc}", offset=offset) from exc
+
+    def check(condition: object, reason: str, at: int) -> None:
+        if not condition:
+            raise FormatError(NAME, reason, offset=offset + at)
+
+    check(fields.sector_shift in SECTOR_SHIFTS, f"sectors of 2**{fields.sector_shift} bytes", 0x6C)
+    shift = fields.sector_shift + fields.cluster_shift
+    check(shift <= MAX_CLUSTER_SHIFT, f"clusters of 2**{shift} bytes", 0x6D)
+    if fields.revision >> 8 != 1:
+        raise UnsupportedError(f"{NAME}: revision {fields.revision >> 8}.{fields.revision & 255:02}")
+    check(fields.fats in (1, 2), f"{fields.fats} FATs", 0x6E)
+    sector = 1 << fields.sector_shift
+    end = fields.clusters + 2
+    check(0 < fields.clusters <= MAX_CLUSTERS, f"{fields.clusters} clusters", 0x5C)
+    check(
+        fields.fat_start >= 2 * REGION and fields.fat_sectors * sector >= 4 * end, f"a FAT of {fields.fat_sectors} sectors", 0x50
+    )
+    check(
+        fields.heap_start >= fields.fat_start + fields.fats * fields.fat_sectors,
+        f"clusters from sector {fields.heap_start}",
+        0x58,
+    )
+    needed = fields.heap_start + (fields.clusters << fields.cluster_shift)
+    check(needed <= fields.sectors < 1 << 55, f"{fields.sectors} sectors, {needed} needed", 0x48)
+    check(2 <= fields.root < end, f"root directory in cluster {fields.root}", 0x60)
+    return Boot(
+        offset=offset,
+        sector_size=sector,
+        cluster_size=1 << shift,
+        end=end,
+        fat_offset=fields.fat_start * sector,
+        fat_size=fields.fat_sectors * sector,
+        active_fat=1 if fields.flags & _SECOND_FAT and fields.fats == 2 else 0,
+        fats=fields.fats,
+        heap_offset=fields.heap_start * sector,
+        root=fields.root,
+        serial=fields.serial,
+        size=fields.sectors * sector,
+        flags=fields.flags,
+    )
+
+
+def check_region(device: BlockDevice, boot: Boot) -> None:
+    """Compare the region that ``boot`` begins with its checksum. Raises ``ChecksumError``, ``FormatError``. Section 3.4."""
+    region = device.read_exactly(boot.offset, REGION * boot.sector_size, NAME)
+    total = 0
+    covered = (REGION - 1) * boot.sector_size
+    for index, byte in enumerate(region[:covered]):
+        if index not in _SKIPPED:
+            total = ((total << 31 | total >> 1) + byte) & 0xFFFF_FFFF
+    if region[covered:] != struct.pack("<I", total) * (boot.sector_size // 4):
+        raise ChecksumError(NAME, "the checksum of the boot region is wrong", offset=boot.offset + covered)
+
+
+def read_boot(device: BlockDevice) -> Boot:
+    """The main boot region, or its backup where that is better. Raises ``FormatError``, ``UnsupportedError`` for the former."""
+    main: Boot | None = None
+    try:
+        main = parse_boot(device, 0)
+        check_region(device, main)
+    except FormatError as exc:
+        damage = exc
+    else:
+        return main
+    for shift in SECTOR_SHIFTS:
+        try:
+            backup = parse_boot(device, REGION << shift)
+            if backup.sector_size != 1 << shift:
+                continue
+            check_region(device, backup)
+        except FormatError:
+            continue
+        log.warning("%s; using the backup", damage)
+        return backup
+    if main is None:
+        raise damage
+    log.warning("%s", damage)
+    return main

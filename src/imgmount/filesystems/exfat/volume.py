@@ -1,0 +1,281 @@
+"""Volumes, directories and files of an exFAT filesystem."""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import accumulate
+from typing import Final
+
+from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.fields import table
+from imgmount.core.format import Context
+from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
+from imgmount.core.owners import Owners
+from imgmount.core.slices import Concat, MemoryDevice, Slice, ZeroDevice
+from imgmount.errors import FormatError, ImageError
+from imgmount.filesystems.exfat import records
+from imgmount.filesystems.exfat.boot import NAME, check_region, parse_boot, read_boot
+from imgmount.filesystems.exfat.table import Chain, Fat
+
+log = logging.getLogger(__name__)
+
+MAX_DIRECTORY: Final = 256 << 20  # the specification's own limit
+MAX_UPCASE: Final = 128 << 10  # one unit for each of 65536
+_REPEAT: Final = 0xFFFF  # in the up-case table: so many letters are their own
+MAX_BITMAP: Final = 64 << 20  # counted for info: 512 million clusters
+
+
+class ExfatVolume(Filesystem):
+    """An exFAT volume."""
+
+    def __init__(self, device: BlockDevice, _: Context) -> None:
+        self.device = device
+        self.boot = read_boot(device)
+        self.fat = Fat(device, self.boot)
+        self.owners = Owners(NAME)
+
+    @property
+    def root(self) -> ExfatDirectory:
+        return ExfatDirectory(self, 0, b"", b"")
+
+    def place(self, cluster: int) -> int:
+        """Where ``cluster`` begins in the volume."""
+        return self.boot.heap_offset + (cluster - 2) * self.boot.cluster_size
+
+    def content(self, flags: int, first: int, length: int) -> ClusterDevice:
+        """``length`` bytes in clusters."""
+        count = -(-length // self.boot.cluster_size)
+        chain = self.fat.straight(first, count) if flags & records.NO_CHAIN else self.fat.chain(first, count)
+        return ClusterDevice(self, chain, length)
+
+    @cached_property
+    def _root_bytes(self) -> bytes:
+        try:
+            device = self.root.content()
+            return device.pread(0, min(device.size, MAX_DIRECTORY))
+        except ImageError:
+            return b""
+
+    @cached_property
+    def label(self) -> str:  # type: ignore[override]  # it lies in the root directory, which opening does not read
+        """The label in the root directory."""
+        entry = records.critical(self._root_bytes, records.LABEL)
+        return records.label(entry) if entry else ""
+
+    @cached_property
+    def upcase(self) -> Mapping[int, int]:
+        """The letters that have capitals, by code unit; none where the table is damaged. Section 7.2."""
+        entry = records.critical(self._root_bytes, records.UPCASE)
+        if entry is None:
+            return {}
+        stored, first, length = records.place(entry)
+        try:
+            if length > MAX_UPCASE:
+                raise FormatError(NAME, f"an up-case table of {length} bytes")
+            data = self.content(0, first, length).pread(0, length)
+        except ImageError as exc:
+            log.warning("%s", exc)
+            return {}
+        if _table_checksum(data) != stored:
+            log.warning("%s: the checksum of the up-case table is wrong", NAME)
+            return {}
+        return _unpack_upcase(table(data, 2, "little"))
+
+    def info(self) -> Mapping[str, str]:
+        boot = self.boot
+        facts = {"label": self.label, "serial": f"{boot.serial >> 16:04X}-{boot.serial & 0xFFFF:04X}"}
+        facts["clusters"] = f"{boot.end - 2} of {boot.cluster_size} bytes"
+        facts["sectors"] = f"{boot.sector_size} bytes"
+        if (used := self._used()) is not None:
+            facts["free"] = f"{boot.end - 2 - used} clusters"
+        facts["state"] = "dirty" if boot.dirty else "clean"
+        if boot.offset:
+            facts["boot region"] = "damaged, the backup is used"
+        return {key: value for key, value in facts.items() if value}
+
+    def _used(self) -> int | None:
+        entry = records.critical(self._root_bytes, records.BITMAP)
+        if entry is None:
+            return None
+        _, first, length = records.place(entry)
+        count = self.boot.end - 2
+        try:
+            if not -(-count // 8) <= length <= MAX_BITMAP:
+                return None
+            bits = self.content(0, first, length).pread(0, -(-count // 8))
+        except ImageError:
+            return None
+        return (int.from_bytes(bits, "little") & ((1 << count) - 1)).bit_count()
+
+    def verify(self) -> Iterator[str]:
+        if self.boot.dirty:
+            yield "the volume was not unmounted properly"
+        if self.boot.failing:
+            yield "the medium of the volume was failing"
+        for offset, name in ((0, "main"), (12 * self.boot.sector_size, "backup")):
+            try:
+                check_region(self.device, parse_boot(self.device, offset))
+            except ImageError as exc:
+                yield f"{name} boot region: {exc}"
+        entry = records.critical(self._root_bytes, records.UPCASE)
+        if entry is None or not self.upcase:
+            yield "there is no sound up-case table"
+
+
+def _table_checksum(data: bytes) -> int:
+    """Section 7.2.2."""
+    total = 0
+    for byte in data:
+        total = ((total << 31 | total >> 1) + byte) & 0xFFFF_FFFF
+    return total
+
+
+def _unpack_upcase(units: array[int]) -> Mapping[int, int]:
+    capitals: dict[int, int] = {}
+    letter, rest = 0, iter(units)
+    for unit in rest:
+        if unit == _REPEAT:
+            letter += next(rest, 0)
+            continue
+        if unit != letter:
+            capitals[letter] = unit
+        letter += 1
+    return capitals
+
+
+class ClusterDevice(MappedDevice):
+    """Bytes in runs of clusters; where a chain ends too early, what comes after it fails when it is read."""
+
+    def __init__(self, volume: ExfatVolume, chain: Chain, size: int) -> None:
+        self.size = size
+        self.block_size = volume.boot.cluster_size
+        self._volume = volume
+        self._chain = chain
+        self._starts = [0, *accumulate(count * self.block_size for count in chain.counts)]
+
+    @property
+    def single(self) -> int | None:
+        """Where all of it is, if that is one place."""
+        return self._volume.place(self._chain.firsts[0]) if len(self._starts) == 2 and self._starts[1] >= self.size else None
+
+    def _map(self, offset: int) -> Extent:
+        index = bisect_right(self._starts, offset) - 1
+        if index == len(self._chain.firsts):
+            raise self._chain.damage or FormatError(NAME, f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
+        skip = offset - self._starts[index]
+        return Extent(self._starts[index + 1] - offset, self._volume.device, self._volume.place(self._chain.firsts[index]) + skip)
+
+
+class _ExfatNode(Node):
+    """A node is its file and stream entries; ``id`` is where the former is on the disk."""
+
+    __slots__ = ("_file", "_stream", "_volume")
+
+    def __init__(self, volume: ExfatVolume, place: int, file: bytes, stream: bytes) -> None:
+        self._volume = volume
+        self.id = place
+        self._file = file
+        self._stream = stream
+
+    def xattrs(self) -> Mapping[str, bytes]:
+        if not self._file:
+            return {}
+        return {"user.dos.attributes": b"%#04x" % (records.facts_of(self._file).attributes & ~records.DIRECTORY)}
+
+    def _stat(self, mode: int, size: int, allocated: int | None = None) -> Stat:
+        facts = records.facts_of(self._file)
+        accessed, created = facts.accessed or None, facts.created or None
+        return Stat(mode, size, facts.modified, accessed, created, allocated=allocated)
+
+
+class ExfatDirectory(_ExfatNode, Directory):
+    """A directory. The root has the id 0 and no entries of its own."""
+
+    __slots__ = ()
+    case_sensitive = False
+
+    def stat(self) -> Stat:
+        return self._stat(DIRECTORY_MODE, 0) if self._file else Stat(DIRECTORY_MODE)
+
+    def fold(self, name: str) -> str:
+        capitals = self._volume.upcase
+        if not capitals:
+            return super().fold(name)
+        return name.translate(capitals)
+
+    def content(self) -> BlockDevice:
+        """The entries. Raises ``FormatError``."""
+        volume = self._volume
+        if not self._file:
+            chain = volume.fat.chain(volume.boot.root, MAX_DIRECTORY // volume.boot.cluster_size)
+            size = sum(chain.counts) * volume.boot.cluster_size
+            if chain.damage is not None and chain.counts:
+                log.warning("%s: the root directory: %s", NAME, chain.damage)
+            elif chain.damage is not None:
+                raise chain.damage
+            return ClusterDevice(volume, chain, size)
+        flags, _, first, length = records.stream_of(self._stream)
+        if length > MAX_DIRECTORY:
+            raise FormatError(NAME, f"a directory of {length} bytes", offset=self.id)
+        return volume.content(flags, first, length) if length else MemoryDevice(b"")
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
+        volume = self._volume
+        first = records.stream_of(self._stream)[2] if self._file else volume.boot.root
+        volume.owners.claim(first, self.id)
+        device = self.content()
+        data, runs, damage = _read(device)
+        at = stop = shift = 0
+        pieces = iter(runs)
+        for entry in records.scan(data):
+            while entry.at >= stop:
+                length, _, offset = next(pieces)
+                at, stop = stop, stop + length
+                shift = offset - at
+            is_directory = entry.file[4] & records.DIRECTORY
+            node = ExfatDirectory if is_directory else ExfatFile
+            yield entry.name, node(volume, entry.at + shift, entry.file, entry.stream)
+        if damage is not None and records.END not in data[:: records.RECORD]:  # unless the end mark came first
+            raise damage
+
+
+def _read(device: BlockDevice) -> tuple[bytes, list[Extent], ImageError | None]:
+    """(bytes, where they are, what ended them early) of a directory."""
+    pieces, runs = [], []
+    try:
+        for run in device.extents(0, device.size):
+            if run.device is not None:
+                pieces.append(run.device.pread(run.offset, run.length))
+                runs.append(run)
+    except ImageError as exc:
+        return b"".join(pieces), runs, exc
+    return b"".join(pieces), runs, None
+
+
+class ExfatFile(_ExfatNode, File):
+    """A regular file."""
+
+    __slots__ = ()
+
+    def stat(self) -> Stat:
+        _, valid, _, length = records.stream_of(self._stream)
+        if length >> 62:
+            raise FormatError(NAME, f"a file of {length} bytes", offset=self.id)
+        return self._stat(FILE_MODE, length, valid if valid < length else None)
+
+    def open(self) -> BlockDevice:
+        flags, valid, first, length = records.stream_of(self._stream)
+        if length >> 62:
+            raise FormatError(NAME, f"a file of {length} bytes", offset=self.id)
+        if length == 0:
+            return MemoryDevice(b"")
+        if valid == 0:
+            return ZeroDevice(length)
+        clusters = self._volume.content(flags, first, valid)
+        start = clusters.single
+        data = clusters if start is None else Slice(self._volume.device, start, valid)
+        return data if valid == length else Concat([Extent(valid, data), Extent(length - valid)])  # the rest was never written
