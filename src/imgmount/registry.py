@@ -47,6 +47,7 @@ FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ntfs", (3, b"NTFS    ")),
+    _entry("unread"),
     _entry("xfs", (0, b"XFSB")),
 )
 
