@@ -125,6 +125,7 @@ FILESYSTEMS: Final = (
         "udf",
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
     ),
+    _entry("unread"),
     _entry("xfs", (0, b"XFSB")),
 )
 
