@@ -84,10 +84,6 @@ class Directory(Node):
     __slots__ = ()
     case_sensitive = True
 
-    def fold(self, name: str) -> str:
-        """What names have in common that are the same to this filesystem, where it is not case-sensitive."""
-        return name.casefold()
-
     @abstractmethod
     def _scan(self) -> Iterable[tuple[str, Node]]:
         """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
