@@ -110,6 +110,7 @@ PARTITIONS: Final = (
 
 FILESYSTEMS: Final = (
     _entry("amigados"),
+    _entry("cramfs", *((start + 16, b"Compressed ROMFS") for start in (0, 512))),
     # the boot sector, and its backup for sectors of 512 to 4096 bytes
     _entry("exfat", *((start + 3, b"EXFAT   ") for start in (0, *(12 * sector for sector in (512, 1024, 2048, 4096))))),
     # besides the superblock's own: those of its first backup, for blocks of 1, 2 and 4 KiB
@@ -117,9 +118,9 @@ FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ltree"),
-    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry("ntfs", (3, b"NTFS    ")),
     _entry("pfs", *((0, name) for name in (b"PFS\1", b"PFS\2", b"PFS\3", b"AFS\1", b"muAF", b"muPF", b"SFS\0", b"SFS\2"))),
+    _entry("romfs", (0, b"-rom1fs-")),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
     _entry(
         "udf",
