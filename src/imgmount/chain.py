@@ -152,7 +152,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _peel(layers: list[Layer], context: Context) -> None:
-    """Append containers until none matches or one is no plain disk. ``--container raw`` stops at the file, a name is the first."""
+    """Append containers until none matches or one is no plain disk. ``--container raw`` stops at the file, a name is first."""
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
     wanted = context.options.container

@@ -86,6 +86,7 @@ PARTITIONS: Final = (
 )
 
 FILESYSTEMS: Final = (
+    _entry("ad1", (0, b"ADSEGMENTEDFILE\0")),
     _entry("fat"),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ltree"),
