@@ -153,8 +153,8 @@ class Ad1File(File):
         count = int.from_bytes(image.data.read_exactly(self._item.chunks, 8, "ad1"), "little")
         if not self._item.chunks or count != -(-size // image.chunk) or count > MAX_CHUNKS:
             raise FormatError("ad1", f"{count} chunks for {size} bytes", offset=self._item.chunks)
-        ends = table(image.data.read_exactly(self._item.chunks + 8, 8 * (count + 1), "ad1"), 8, "little")
-        return _Content(image, size, ends)
+        starts = table(image.data.read_exactly(self._item.chunks + 8, 8 * count, "ad1"), 8, "little")
+        return _Content(image, size, starts)
 
     def facts(self) -> Mapping[int, str]:
         """The metadata by key."""
@@ -166,18 +166,21 @@ class Ad1File(File):
 
 
 class _Content(ChunkedDevice):
-    def __init__(self, image: Ad1, size: int, ends: array[int]) -> None:
+    def __init__(self, image: Ad1, size: int, starts: array[int]) -> None:
         super().__init__(size, image.chunk, image.cache)
         self._data = image.data
-        self._ends = ends
+        self._starts = starts
 
     def _read_chunk(self, index: int) -> bytes:
-        start, end = self._ends[index], self._ends[index + 1]
-        if not 0 < end - start <= 2 * self.block_size + 64:
-            raise FormatError("ad1", f"a chunk from {start:#x} to {end:#x}", offset=start)
-        raw = self._data.read_exactly(start, end - start, "ad1")
+        start = self._starts[index]
+        if not 0 < start < self._data.size:
+            raise FormatError("ad1", f"chunk {index} at {start:#x}")
+        span = min(self.block_size, self.size - index * self.block_size)
+        raw = self._data.pread(
+            start, span + (span >> 8) + 64
+        )  # as much as zlib makes of it at worst: where it ends it says itself
         try:
-            return inflate(raw, min(self.block_size, self.size - index * self.block_size), wrapper="zlib")
+            return inflate(raw, span, wrapper="zlib")
         except FormatError as exc:
             raise FormatError("ad1", f"a chunk does not decompress: {exc.reason}", offset=start) from exc
 
