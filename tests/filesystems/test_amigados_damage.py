@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from conformance import manifest
 from filesystems.amiga import BLOCK, EXTENSION, HASH_CHAIN, NEXT_LINK, PARENT, REAL_ENTRY, ROOT, SIZE, Disk, fixture
 from helpers import context
+from imgmount.chain import open_image
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, ImageError
@@ -277,3 +279,20 @@ def test_truncation_never_surprises() -> None:
     for cut in (0, 1, 511, 512, 1024, 880 * 512, 881 * 512, 881 * 512 + 100, 1000 * 512, 1400 * 512 + 1):
         exhaust(fixture("dos3-ffs-intl")[:cut])
         exhaust(fixture("dos0-ofs")[:cut])
+
+
+def test_a_volume_of_terabytes_is_opened_and_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "large.hdf"
+    blocks = 1 << 31
+    disk = Disk("dos3-ffs-intl")
+    with path.open("wb") as file:
+        file.write(b"DOS\x03")
+        file.seek((blocks + 1) // 2 * BLOCK)
+        file.write(disk.data[ROOT * BLOCK : (ROOT + 1) * BLOCK])
+        file.truncate(blocks * BLOCK)
+    with open_image(path) as image:
+        filesystem = image.volumes[0].filesystem
+        assert filesystem.info()["free"].startswith("unknown")
+        assert any("too many" in line for line in filesystem.verify())
+        assert not list(filesystem.deleted())  # type: ignore[attr-defined]
+        assert filesystem.root.listing().damage is not None

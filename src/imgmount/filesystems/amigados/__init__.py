@@ -43,5 +43,5 @@ FORMAT: Final = Format(
     kind=Kind.FILESYSTEM,
     probe=probe,
     open=open_amigados,
-    limits="a leading '/' of soft links means the parent, as on the Amiga",
+    limits="hard links to directories are shown as symlinks; soft links keep their AmigaDOS paths",
 )

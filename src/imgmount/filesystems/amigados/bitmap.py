@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.fields import table
-from imgmount.errors import ChecksumError, FormatError, ImageError
+from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.amigados.blocks import BITMAP_PAGES, TAIL, T, checksum, long_at
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
 VALID: Final = 0xFFFF_FFFF
+MAX_BLOCKS: Final = 1 << 28  # a bitmap of 32 MiB: 128 GiB in blocks of 512 bytes
 
 
 class Bitmap:
@@ -26,13 +27,16 @@ class Bitmap:
         wanted = place.blocks - place.reserved
         pieces, known = [], 0
         try:
+            if wanted > MAX_BLOCKS:
+                raise UnsupportedError(f"amigados: a bitmap of {wanted} blocks")
             for key in _pages(volume, self.pages, -(-wanted // ((place.block_size - 4) * 8))):
                 pieces.append(_bits(volume, key))
                 known += (place.block_size - 4) * 8
         except ImageError as exc:
             self.damage = exc
-        self._bits = int.from_bytes(b"".join(pieces), "little") & ((1 << min(wanted, known)) - 1)
-        self._bytes = self._bits.to_bytes(-(-wanted // 8), "little")
+        covered = min(wanted, known)
+        self._bits = int.from_bytes(b"".join(pieces), "little") & ((1 << covered) - 1)
+        self._bytes = self._bits.to_bytes(-(-covered // 8), "little")
         if self.damage is None and known < wanted:
             self.damage = FormatError("amigados", f"the bitmap ends at block {known + place.reserved}")
         self.valid = long_at(volume.root_block, len(volume.root_block) - TAIL + T.bitmap_flag) == VALID

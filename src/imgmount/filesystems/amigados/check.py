@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.amigados import blocks
+from imgmount.filesystems.amigados.bitmap import MAX_BLOCKS
 from imgmount.filesystems.amigados.blocks import DIRC, HEAD, T_DIRC, TAIL, T, long_at
 from imgmount.filesystems.amigados.content import BlockTable
 
@@ -25,6 +26,9 @@ def check(volume: AmigaVolume) -> Iterator[str]:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot
     if not volume.root_place.sound:
         yield f"bad checksum of root block {volume.root_place.key}"
+    if volume.root_place.blocks > MAX_BLOCKS:
+        yield f"{volume.root_place.blocks} blocks are too many to be compared with the bitmap"
+        return
     walk = _Walk(volume)
     yield from walk.tree()
     yield from walk.bitmap()

@@ -164,26 +164,31 @@ class OfsFile(BlockDevice):
 
     def _prove(self, raw: bytes, index: int, runs: list[tuple[int, int]]) -> None:
         """Compare the headers of consecutive blocks with what they must be, all at once. Raises ``FormatError``."""
-        width, count = self._stride // 4, len(raw) // self._stride
-        longs = table(raw, 4, "big")
-        sizes = array("I", [self.block_size]) * count
-        sizes[-1] = min(self.block_size, self.size - (index + count - 1) * self.block_size)
+        count = len(raw) // self._stride
+        fields = _headers(self._stride, count).unpack(raw)
+        last = min(self.block_size, self.size - (index + count - 1) * self.block_size)
         wanted = (
-            array("I", [T_DATA]) * count,
-            array("I", [self._key]) * count,
-            array("I", range(index + 1, index + count + 1)),
-            sizes,
+            (T_DATA,) * count,
+            (self._key,) * count,
+            tuple(range(index + 1, index + count + 1)),
+            (self.block_size,) * (count - 1) + (last,),
         )
         totals = checksums(raw, self._stride)
-        if all(longs[place::width] == column for place, column in enumerate(wanted)) and not any(totals):
+        if all(fields[place :: len(wanted)] == column for place, column in enumerate(wanted)) and not any(totals):
             return
         keys = [block for key, length in runs for block in range(key, key + length)]
         for place, key in enumerate(keys):
             offset = key * self._stride
-            if any(longs[place * width + column] != wanted[column][place] for column in range(len(wanted))):
+            if any(fields[len(wanted) * place + number] != column[place] for number, column in enumerate(wanted)):
                 raise FormatError("amigados", f"block {key} is not block {index + place + 1} of its file", offset=offset)
             if totals[place]:
                 raise ChecksumError("amigados", f"bad checksum of block {key}", offset=offset)
+
+
+@lru_cache(BATCH)
+def _headers(stride: int, count: int) -> Struct:
+    """Type, file, number and size of ``count`` blocks."""
+    return Struct(">" + f"4I{stride - 16}x" * count)
 
 
 @lru_cache(BATCH)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from imgmount.core.node import Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.amigados import blocks
+from imgmount.filesystems.amigados.bitmap import MAX_BLOCKS
 from imgmount.filesystems.amigados.blocks import T_HEADER, TAIL, T, checksum, long_at
 from imgmount.filesystems.amigados.nodes import AmigaFile, AmigaSoftLink
 
@@ -23,6 +24,8 @@ READ: Final = 1 << 20  # bytes looked through at once
 def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
     """(path, node) of files and soft links, in disk order. The path is as long as their directories can be told."""
     place = volume.root_place
+    if place.blocks > MAX_BLOCKS:
+        return
     lead = T_HEADER.to_bytes(4, "big")
     step = max(1, READ // place.block_size)
     for first in range(place.reserved, place.blocks, step):
