@@ -9,6 +9,7 @@
     raw        [size, SHA-256] of the disk
     parts      {"p1": [size, SHA-256]} of partitions
     trees      {"disk" or "p1": {path: [size, SHA-256] | "-> target" | "/" | "special"}}
+    verify     what ``imgmount verify`` ends with, if not with 0: the fixture is a damaged image
     oracle     which tools say so
 """
 

@@ -52,4 +52,4 @@ def test_ls_names_what_the_oracles_named(fixture: Fixture, tmp_path: Path, capsy
     image = str(fixture.image_path(tmp_path))
     assert main(["ls", "-R", "-a", "--json", image, *words(fixture)]) == 0
     assert {entry["path"][1:] for entry in json.loads(capsys.readouterr().out)} == set(fixture_trees(fixture.facts)["disk"])
-    assert main(["verify", image, *words(fixture)]) == 0
+    assert main(["verify", image, *words(fixture)]) == fixture.facts.get("verify", 0)
