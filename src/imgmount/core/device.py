@@ -161,6 +161,7 @@ class GroupedDevice(ChunkedDevice):
 
     def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
         self.unit = unit
+        self.units = -(-size // unit)
         self._per_chunk = max(1, GROUP_BYTES // unit)
         super().__init__(size, unit * self._per_chunk, cache)
 
@@ -168,9 +169,13 @@ class GroupedDevice(ChunkedDevice):
     def _read_units(self, first: int, count: int) -> bytes:
         """``count`` units from ``first`` on, decoded; the last of the device may be cut at its end. Raises ``ImageError``."""
 
+    def unit_size(self, index: int) -> int:
+        """Bytes in unit ``index``: the last may be short."""
+        return min(self.unit, self.size - index * self.unit)
+
     def _read_chunk(self, index: int) -> bytes:
         first = index * self._per_chunk
-        return self._read_units(first, min(self._per_chunk, -(-self.size // self.unit) - first))
+        return self._read_units(first, min(self._per_chunk, self.units - first))
 
     def _pread(self, offset: int, size: int) -> bytes:
         try:

@@ -18,7 +18,6 @@ from imgmount.codecs.deflate import inflate
 from imgmount.containers.aff4.volume import Volume
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.grouped import GroupedDevice
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 AFF4: Final = "http://aff4.org/Schema#"
@@ -89,8 +88,8 @@ class ImageStream(GroupedDevice):
                 self._bevies.popitem(last=False)
             return found
 
-    def _read_units(self, first: int, last: int) -> list[bytes]:
-        return [self._read_unit(index) for index in range(first, last)]
+    def _read_units(self, first: int, count: int) -> bytes:
+        return b"".join([self._read_unit(index) for index in range(first, first + count)])
 
     def _read_unit(self, index: int) -> bytes:
         bevy, inside = divmod(index, self._per_bevy)

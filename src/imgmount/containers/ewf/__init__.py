@@ -16,9 +16,8 @@ from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
 from imgmount.containers.ewf.segment import Segment, read_number, read_segment
 from imgmount.containers.ewf.tables import Tables
-from imgmount.core.device import BlockDevice
+from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import Context, Format, Kind
-from imgmount.core.grouped import GroupedDevice
 from imgmount.errors import FormatError, MissingPartError, MountError
 
 log = logging.getLogger(__name__)
@@ -47,12 +46,13 @@ class EwfDevice(GroupedDevice):
     def _measure(self) -> int:
         return self._media.size
 
-    def _read_units(self, first: int, last: int) -> list[bytes]:
+    def _read_units(self, first: int, count: int) -> bytes:
+        chunks = range(first, first + count)
         if self._zeros:
-            return [self._decode_or_zeros(index) for index in range(first, last)]
-        places = [self._tables[index] for index in range(first, last)]
-        pairs = zip(places, read(places, self.unit), strict=True)
-        return [decode(place, raw, self.unit_size(index), self.unit) for index, (place, raw) in enumerate(pairs, first)]
+            return b"".join([self._decode_or_zeros(index) for index in chunks])
+        places = [self._tables[index] for index in chunks]
+        triples = zip(chunks, places, read(places, self.unit), strict=True)
+        return b"".join([decode(place, raw, self.unit_size(index), self.unit) for index, place, raw in triples])
 
     def _decode(self, index: int) -> bytes:
         place = self._tables[index]

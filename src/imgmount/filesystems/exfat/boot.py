@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from construct import Bytes, Const, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
@@ -15,6 +15,7 @@ from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 log = logging.getLogger(__name__)
 
 NAME: Final = "exfat"
+MAGIC: Final = b"EXFAT   "
 BOOT_SIZE: Final = 512
 REGION: Final = 12  # sectors, the last one full of the checksum of the others
 SECTOR_SHIFTS: Final = range(9, 13)
@@ -27,8 +28,8 @@ _FAILURE: Final = 4
 
 _BOOT: Final = Struct(                     # offset
     Padding(3),                            # 0x00
-    "magic" / Const(b"EXFAT   "),          # 0x03
-    "zero" / Const(bytes(53)),             # 0x0B
+    "magic" / Bytes(8),                    # 0x03
+    "zero" / Bytes(53),                    # 0x0B
     Padding(8),                            # 0x40
     "sectors" / Int64ul,                   # 0x48
     "fat_start" / Int32ul,                 # 0x50
@@ -88,6 +89,8 @@ def parse_boot(device: BlockDevice, offset: int) -> Boot:
         if not condition:
             raise FormatError(NAME, reason, offset=offset + at)
 
+    check(fields.magic == MAGIC, "no boot sector", 3)
+    check(not any(fields.zero), "a BIOS parameter block where zeros belong", 0x0B)
     check(fields.sector_shift in SECTOR_SHIFTS, f"sectors of 2**{fields.sector_shift} bytes", 0x6C)
     shift = fields.sector_shift + fields.cluster_shift
     check(shift <= MAX_CLUSTER_SHIFT, f"clusters of 2**{shift} bytes", 0x6D)
