@@ -175,6 +175,13 @@ def test_table2_stands_in_for_a_bad_table(part: str) -> None:
     assert any("checksum of table at chunk 0" in problem for problem in device.verify())
 
 
+def test_table2_stands_in_for_a_table_that_counts_too_many() -> None:
+    start = at(ENCASE, "table") + 76
+    device = opened(sealed(changed(ENCASE, start, b"\xff\xff\xff\xff"), start, 20))
+    check_device(device, DISK)
+    assert any("checksum of table" in problem for problem in device.verify())
+
+
 def test_two_bad_tables_are_an_error_and_no_guess() -> None:
     data = ENCASE
     for kind in ("table", "table2"):

@@ -113,20 +113,28 @@ def _find(segments: list[Segment]) -> Iterator[Place]:
 
 
 def _place(segment: Segment, section: Section, mirror: Section | None, data: Section | None, first: int) -> Place:
+    try:
+        chunks = _measure(segment, section, first)
+    except FormatError:
+        if mirror is None:
+            raise
+        chunks = _measure(segment, mirror, first)
+    return Place(segment, section, mirror, data, first, chunks)
+
+
+def _measure(segment: Segment, section: Section, first: int) -> int:
+    """How many chunks a table says it has. Raises ``FormatError``."""
     header, width = (_HEADER1, 4) if segment.version == 1 else (_HEADER2, _ENTRY2.size)
     raw = segment.file.read_exactly(section.offset, header.size, "ewf")
-    if not _header_agrees(raw, segment.version) and mirror is not None:
-        raw = segment.file.read_exactly(mirror.offset, header.size, "ewf")
     if not _header_agrees(raw, segment.version):
         raise ChecksumError("ewf", f"{segment.name}: checksum of a table's header", offset=section.offset)
-    count = int(header.unpack(raw)[0 if segment.version == 1 else 1])
-    if count * width > min(MAX_BYTES, section.size - header.size):
-        raise FormatError("ewf", f"{segment.name}: a table of {count} chunks in {section.size} bytes", offset=section.offset)
-    if segment.version == 2 and header.unpack(raw)[0] != first:
-        raise FormatError(
-            "ewf", f"{segment.name}: a table begins with chunk {header.unpack(raw)[0]}, not {first}", offset=section.offset
-        )
-    return Place(segment, section, mirror, data, first, count)
+    fields = header.unpack(raw)
+    chunks = int(fields[0 if segment.version == 1 else 1])
+    if chunks * width > min(MAX_BYTES, section.size - header.size):
+        raise FormatError("ewf", f"{segment.name}: a table of {chunks} chunks in {section.size} bytes", offset=section.offset)
+    if segment.version == 2 and fields[0] != first:
+        raise FormatError("ewf", f"{segment.name}: a table begins with chunk {fields[0]}, not {first}", offset=section.offset)
+    return chunks
 
 
 def _header_agrees(raw: bytes, version: int) -> bool:
