@@ -17,7 +17,7 @@ from imgmount.codecs import lz4, snappy
 from imgmount.codecs.deflate import inflate
 from imgmount.containers.aff4.volume import Volume
 from imgmount.core.cache import ReadCache
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 AFF4: Final = "http://aff4.org/Schema#"
