@@ -22,6 +22,7 @@ unit: $(VENV)/.dev $(VENV)/.oracles
 
 bench: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/coded.py
 
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md

@@ -44,11 +44,11 @@ def mounted(command: list[str], target: Path, answers: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def qemu_export(image: Path, target: Path) -> Iterator[Path]:
+def qemu_export(image: Path, target: Path, driver: str = "raw") -> Iterator[Path]:
     """QEMU's FUSE export replaces one file."""
     target.touch()
     options = ["--blockdev", f"driver=file,node-name=f,filename={image},read-only=on"]
-    options += ["--blockdev", "driver=raw,node-name=r,file=f,read-only=on"]
+    options += ["--blockdev", f"driver={driver},node-name=r,file=f,read-only=on"]
     options += ["--export", f"type=fuse,id=e,node-name=r,mountpoint={target}"]
     process = subprocess.Popen(["qemu-storage-daemon", *options], stdout=subprocess.DEVNULL)
     while not os.path.ismount(target):

@@ -1,0 +1,165 @@
+"""Coded images beside the programs that people read them with today: same data, same run, turn by turn, ratios of medians.
+
+    python benchmarks/coded.py [NAME ...]
+
+Needs chdman, qemu-img, qemu-storage-daemon, ewfacquire, ewfmount, mksquashfs, squashfuse and genisoimage, each for its line. The data
+are the libraries of this machine, so they compress as programs do. A ratio above 1 means that imgmount is faster.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from run import IMGMOUNT, MIB, compare, mounted, qemu_export, read_whole
+
+SIZE = 192 * MIB
+SECTOR = 2048
+ZLIB_CHUNK = 64 << 10
+
+
+def programs(size: int) -> bytes:
+    """The first ``size`` bytes of the libraries of this machine, different from place to place."""
+    data = bytearray()
+    for path in sorted(Path("/usr/lib").rglob("*.so.*"), key=lambda path: path.name):
+        if path.is_file() and not path.is_symlink():
+            data += path.read_bytes()
+        if len(data) >= size:
+            break
+    return bytes(data[:size])
+
+
+def quietly(*command: str | Path) -> None:
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextmanager
+def raw_view(image: Path, target: Path) -> Iterator[Path]:
+    with mounted([*IMGMOUNT, "--raw", str(image)], target, Path("disk.raw")) as folder:
+        yield folder / "disk.raw"
+
+
+def single_zlib(data: bytes) -> Callable[[], None]:
+    """One thread of the standard library, decoding all of ``data``."""
+    chunks = [zlib.compress(data[at : at + ZLIB_CHUNK]) for at in range(0, len(data), ZLIB_CHUNK)]
+
+    def decode() -> None:
+        for chunk in chunks:
+            zlib.decompress(chunk, bufsize=ZLIB_CHUNK)
+
+    return decode
+
+
+def make_chd(raw: Path, scratch: Path) -> Path:
+    quietly("chdman", "createraw", "-i", raw, "-o", scratch / "disk.chd", "-hs", "16384", "-us", "512", "-c", "zlib")
+    return scratch / "disk.chd"
+
+
+def make_cso(raw: Path, scratch: Path) -> Path:
+    """CISO 1 in blocks of 2 KiB."""
+    blocks = []
+    with raw.open("rb") as file:
+        while block := file.read(SECTOR):
+            packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+            packed = packer.compress(block) + packer.flush()
+            blocks.append(packed if len(packed) < len(block) else block)
+    table, offset = [], 24 + 4 * (len(blocks) + 1)
+    for block in blocks:
+        table.append(offset | (len(block) == SECTOR) << 31)
+        offset += len(block)
+    header = struct.pack("<4sIQIBB2x", b"CISO", 24, raw.stat().st_size, SECTOR, 1, 0)
+    index = struct.pack(f"<{len(table) + 1}I", *table, offset)
+    (scratch / "disc.cso").write_bytes(header + index + b"".join(blocks))
+    return scratch / "disc.cso"
+
+
+def bench_zlib(make: Callable[[Path, Path], Path], title: str) -> Callable[[Path, Path], None]:
+    def bench(raw: Path, scratch: Path) -> None:
+        with raw_view(make(raw, scratch), scratch / "ours") as ours:
+            compare(title, {"imgmount": lambda: read_whole(ours), "one thread of zlib": single_zlib(raw.read_bytes())})
+
+    return bench
+
+
+def bench_sectors(raw: Path, scratch: Path) -> None:
+    """An ISO as it is, and the same in sectors of 2352 bytes."""
+    plain, sectors = scratch / "plain.iso", scratch / "sectors.bin"
+    (scratch / "tree").mkdir()
+    (scratch / "tree" / "big.bin").write_bytes(raw.read_bytes())
+    quietly("genisoimage", "-quiet", "-o", plain, scratch / "tree")
+    data = plain.read_bytes()
+    sync = b"\0" + b"\xff" * 10 + b"\0"
+    with sectors.open("wb") as out:
+        for number, at in enumerate(range(0, len(data), SECTOR), 150):
+            minute, second, frame = number // 4500, number // 75 % 60, number % 75
+            address = bytes(value // 10 << 4 | value % 10 for value in (minute, second, frame))
+            out.write(sync + address + b"\1" + data[at : at + SECTOR].ljust(SECTOR, b"\0") + bytes(288))
+    name = Path("big.bin")
+    with ExitStack() as stack:
+        paths = {
+            title: next(path for path in stack.enter_context(mounted([*IMGMOUNT, str(image)], scratch / title, name)).iterdir())
+            for title, image in (("2352", sectors), ("2048", plain))
+        }
+        compare(
+            f"sectors of 2352, {len(data) // MIB} MiB",
+            {f"{title} bytes": lambda path=path: read_whole(path) for title, path in paths.items()},  # type: ignore[misc]
+        )
+
+
+def bench_qcow2(codec: str) -> Callable[[Path, Path], None]:
+    def bench(raw: Path, scratch: Path) -> None:
+        image = scratch / f"{codec or 'plain'}.qcow2"
+        options = ["-c", "-o", f"compression_type={codec}"] if codec else []
+        quietly("qemu-img", "convert", "-O", "qcow2", *options, raw, image)
+        with raw_view(image, scratch / "ours") as ours, qemu_export(image, scratch / "peer", "qcow2") as peer:
+            title = f"qcow2 {codec or 'plain'}"
+            compare(title, {"imgmount": lambda: read_whole(ours), "qemu-storage-daemon": lambda: read_whole(peer)})
+
+    return bench
+
+
+def bench_ewf(raw: Path, scratch: Path) -> None:
+    quietly("ewfacquire", "-u", "-f", "encase6", "-c", "deflate:fast", "-S", "8GiB", "-t", scratch / "disk", raw)
+    image = scratch / "disk.E01"
+    with raw_view(image, scratch / "ours") as ours, mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer:
+        compare("E01 deflate", {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")})
+
+
+def bench_squashfs(raw: Path, scratch: Path) -> None:
+    image, name = scratch / "tree.squashfs", Path(raw.name)
+    quietly("mksquashfs", raw, image, "-comp", "zstd", "-noappend")
+    with mounted([*IMGMOUNT, str(image)], scratch / "ours", name) as ours, mounted(
+        ["squashfuse", str(image)], scratch / "peer", name
+    ) as peer:
+        compare("SquashFS zstd", {"imgmount": lambda: read_whole(ours / name), "squashfuse": lambda: read_whole(peer / name)})
+
+
+BENCHES: dict[str, Callable[[Path, Path], None]] = {
+    "chd": bench_zlib(make_chd, "CHD zlib, 16 KiB hunks"),
+    "cso": bench_zlib(make_cso, "CSO, 2 KiB blocks"),
+    "sectors": bench_sectors,
+    "qcow2": bench_qcow2(""),
+    "qcow2-zlib": bench_qcow2("zlib"),
+    "qcow2-zstd": bench_qcow2("zstd"),
+    "ewf": bench_ewf,
+    "squashfs": bench_squashfs,
+}
+
+
+def main() -> None:
+    data = programs(SIZE)
+    for name in sys.argv[1:] or BENCHES:
+        with tempfile.TemporaryDirectory(prefix="imgmount-bench-") as scratch:
+            raw = Path(scratch) / "data.raw"
+            raw.write_bytes(data)
+            BENCHES[name](raw, Path(scratch))
+
+
+if __name__ == "__main__":
+    main()
