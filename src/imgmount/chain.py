@@ -81,6 +81,7 @@ class Volume:
     def _opened(self) -> Filesystem | ImageError:
         try:
             if self.format is None:
+                self.device.pread(0, 1)  # a partition without its key says so here
                 return UnknownFormatError("no known filesystem")
             return self.format.open(self.device, self._context)
         except ImageError as exc:

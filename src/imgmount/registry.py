@@ -42,12 +42,14 @@ CONTAINERS: Final = (
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
     _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("chd", (0, b"MComprHD")),
+    _entry("ciso_gc", (0, b"CISO")),
     _entry("cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("cso", (0, b"CISO")),
     _entry("cue"),
     _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
     _entry("dax", (0, b"DAX\0")),
     _entry("ecm", (0, b"ECM\0")),
+    _entry("gcz", (0, b"\x01\xc0\x0b\xb1")),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("isz", (0, b"IsZ!")),
@@ -77,6 +79,8 @@ CONTAINERS: Final = (
     _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
     _entry("vhdx", (0, b"vhdxfile")),
     _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
+    _entry("wbfs", (0, b"WBFS")),
+    _entry("wia", (0, b"WIA\1"), (0, b"RVZ\1")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zso", (0, b"ZISO")),
@@ -88,10 +92,12 @@ PARTITIONS: Final = (
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("mbr", (510, b"\x55\xaa")),
     _entry("sessions", (0x8000, ISO_9660)),
+    _entry("wii", (0x18, b"\x5d\x1c\x9e\xa3")),
 )
 
 FILESYSTEMS: Final = (
     _entry("fat"),
+    _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry(
