@@ -93,17 +93,20 @@ PARTITIONS: Final = (
     _entry("mbr", (510, b"\x55\xaa")),
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("wii", (0x18, b"\x5d\x1c\x9e\xa3")),
+    _entry("wiiu", (0x10000, b"\xcc\x54\x9e\xb9")),
 )
 
 FILESYSTEMS: Final = (
     _entry("fat"),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("nus", (0, b"\0\1\0\4")),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry(
         "udf",
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
     ),
+    _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {

@@ -29,8 +29,8 @@ def disc(nodes: Sequence[Node], names: bytes, size: int = 0x8000, gamecube: bool
     return MemoryDevice(bytes(data))
 
 
-def opened(nodes: Sequence[Node], names: bytes, **options: object) -> Filesystem:
-    return FORMAT.open(disc(nodes, names), context(**options))
+def opened(nodes: Sequence[Node], names: bytes) -> Filesystem:
+    return FORMAT.open(disc(nodes, names), context())
 
 
 def paths(volume: Filesystem) -> list[str]:

@@ -17,7 +17,7 @@ from imgmount.codecs.aes import decrypt_cbc
 from imgmount.codecs.wii import CLUSTER, DATA, DecryptedParts
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind, Match, Partition
-from imgmount.core.slices import Concat, Slice, Strided
+from imgmount.core.slices import Concat, Slice, Strided, Unreadable
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.sources.keyring import Keyring, wrong
 
@@ -131,17 +131,6 @@ class Encrypted(ChunkedDevice):
         return wii.decrypt(self._key, self._disc.read_exactly(self._offset + start, size, "wii"))
 
 
-class Locked(BlockDevice):
-    """Data that cannot be read: each read says why."""
-
-    def __init__(self, size: int, reason: ImageError) -> None:
-        self.size = size
-        self._reason = reason
-
-    def _pread(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        raise self._reason
-
-
 def _layout(disc: BlockDevice, start: int) -> Layout:
     raw = disc.read_exactly(start, HEADER_SIZE, "wii")
     tmd_size, tmd, cert_size, cert, h3, data, size = _HEADER.unpack_from(raw, TICKET_SIZE)
@@ -186,7 +175,7 @@ def _data(disc: BlockDevice, layout: Layout, flags: bytes, context: Context) -> 
             raise UnsupportedError("wii: encrypted partitions without hashes")
         key = _find_key(disc, layout, context)
     except ImageError as exc:
-        return Locked(clusters * DATA, exc)
+        return Unreadable(clusters * DATA, exc)
     return WiiData(disc, layout, Encrypted(disc, start, present // CLUSTER, key, context), key)
 
 
@@ -229,7 +218,7 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
             name = title.decode("ascii") if title.isalnum() and title.isascii() else layout.title_id.hex()
             device = _data(disc, layout, flags, context)
         except ImageError as exc:
-            device = Locked(0, exc)
+            device = Unreadable(0, exc)
         parts.append(Partition(index, kind, name, device))
     return parts
 
