@@ -63,6 +63,7 @@ CONTAINERS: Final = (
     _entry("qed", (0, b"QED\0")),
     _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
     _entry("simg", (0, b"\x3a\xff\x26\xed")),
+    _entry("tgc", (0, b"\xae\x0f\x38\xa2")),
     _entry("toc"),
     _entry(
         "unread",
@@ -80,6 +81,7 @@ CONTAINERS: Final = (
     _entry("vhdx", (0, b"vhdxfile")),
     _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
     _entry("wbfs", (0, b"WBFS")),
+    _entry("wdf", (0, b"WII\1DISC")),
     _entry("wia", (0, b"WIA\1"), (0, b"RVZ\1")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
