@@ -55,6 +55,7 @@ CONTAINERS: Final = (
     _entry("isz", (0, b"IsZ!")),
     _entry("lzma", (0, b"\x5d\0\0")),
     _entry("mds", (0, b"MEDIA DESCRIPTOR")),
+    _entry("nfs", (0, b"EGGS")),
     _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
     _entry("ova", (257, b"ustar")),
     _entry("parallels", (0, b"WithoutFreeSpace"), (0, b"WithouFreSpacExt"), (0, b"<?xml"), (0, b"<Parallels_disk_image")),
@@ -109,6 +110,7 @@ FILESYSTEMS: Final = (
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
     ),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
+    _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {

@@ -1,7 +1,7 @@
 """Wii disc files (WDF), versions 1 and 2: discs without their zeros, of any size.
 
-Layout, big endian: a header, the data, and where the header says, the magic again with a table of the pieces: v1 {u32 ignored, u64
-place in the disc, u64 place in the file, u64 size}, v2 without the first field. Source: Wiimms ISO Tools, "WDF file format".
+Layout, big endian: a header, the data, and where the header says, the magic again with a table of the pieces: v1 {u32 ignored,
+u64 place in the disc, u64 place in the file, u64 size}, v2 without the first field. Source: Wiimms ISO Tools, "WDF file format".
 """
 
 from __future__ import annotations
