@@ -86,7 +86,7 @@ class _Tickets:
     """The tickets in the partition SI, by the index of the partition that they open, and by title."""
 
     def __init__(self, disc: BlockDevice, start: int, key: bytes | None, context: Context) -> None:
-        self._part = Slice(disc, start, disc.size - start)
+        self._part = Slice(disc, start, max(0, disc.size - start))
         self._key = key
         self._context = context
         header = self._part.read_exactly(0, PART_HEADER, "wiiu")
@@ -107,7 +107,7 @@ class _Tickets:
         if node is None or node.cluster >= len(self._fst.clusters) or not MIN_TICKET <= node.size <= MAX_TICKET:
             return
         place, size, mode = self._fst.clusters[node.cluster]
-        stored = Slice(self._part, place * UNIT, min(size * UNIT, self._part.size - place * UNIT))
+        stored = Slice(self._part, place * UNIT, max(0, min(size * UNIT, self._part.size - place * UNIT)))
         cluster = open_cluster(stored, self._key, node.cluster, mode, self._context.cache)
         self._by_index[index] = content(cluster, node).pread(0, node.size)
 
