@@ -44,6 +44,7 @@ CONTAINERS: Final = (
     _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
     _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("chd", (0, b"MComprHD")),
+    _entry("ciso_gc", (0, b"CISO")),
     _entry("cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("cso", (0, b"CISO")),
     _entry("cue"),
@@ -59,11 +60,13 @@ CONTAINERS: Final = (
     _entry(
         "flux", (0, b"CAPS"), (0, b"SCP"), (0, b"Formatted Disk Image file"), (0, b"HXCPICFE"), (0, b"UAE--ADF")
     ),
+    _entry("gcz", (0, b"\x01\xc0\x0b\xb1")),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
     _entry("isz", (0, b"IsZ!")),
     _entry("lzma", (0, b"\x5d\0\0")),
     _entry("mds", (0, b"MEDIA DESCRIPTOR")),
+    _entry("nfs", (0, b"EGGS")),
     _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
     _entry("ova", (257, b"ustar")),
     _entry("parallels", (0, b"WithoutFreeSpace"), (0, b"WithouFreSpacExt"), (0, b"<?xml"), (0, b"<Parallels_disk_image")),
@@ -72,6 +75,7 @@ CONTAINERS: Final = (
     _entry("qed", (0, b"QED\0")),
     _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
     _entry("simg", (0, b"\x3a\xff\x26\xed")),
+    _entry("tgc", (0, b"\xae\x0f\x38\xa2")),
     _entry("toc"),
     _entry("uae_adf", (0, b"UAE-1ADF")),
     _entry(
@@ -89,6 +93,9 @@ CONTAINERS: Final = (
     _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
     _entry("vhdx", (0, b"vhdxfile")),
     _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
+    _entry("wbfs", (0, b"WBFS")),
+    _entry("wdf", (0, b"WII\1DISC")),
+    _entry("wia", (0, b"WIA\1"), (0, b"RVZ\1")),
     _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
     _entry("xz", (0, b"\xfd7zXZ\0")),
     _entry("zso", (0, b"ZISO")),
@@ -106,6 +113,8 @@ PARTITIONS: Final = (
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
     _entry("sun", (508, b"\xda\xbe")),
+    _entry("wii", (0x18, b"\x5d\x1c\x9e\xa3")),
+    _entry("wiiu", (0x10000, b"\xcc\x54\x9e\xb9")),
 )
 
 FILESYSTEMS: Final = (
@@ -117,9 +126,12 @@ FILESYSTEMS: Final = (
     # besides the superblock's own: those of its first backup, for blocks of 1, 2 and 4 KiB
     _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
     _entry("fat"),
+    _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ltree"),
     _entry("ntfs", (3, b"NTFS    ")),
+    _entry("nus", (0, b"\0\1\0\4")),
+    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
     _entry("pfs", *((0, name) for name in (b"PFS\1", b"PFS\2", b"PFS\3", b"AFS\1", b"muAF", b"muPF", b"SFS\0", b"SFS\2"))),
     _entry("romfs", (0, b"-rom1fs-")),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
@@ -128,7 +140,9 @@ FILESYSTEMS: Final = (
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
     ),
     _entry("unread"),
+    _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
     _entry("xfs", (0, b"XFSB")),
+    _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 
 _TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {

@@ -70,6 +70,7 @@ class Volume:
     def _opened(self) -> Filesystem | ImageError:
         try:
             if self.format is None:
+                self.device.pread(0, 1)  # a partition without its key says so here
                 return self.fault or UnknownFormatError(f"a {self.table} table" if self.table else "no known filesystem")
             return self.format.open(self.device, self.context)
         except ImageError as exc:

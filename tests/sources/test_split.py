@@ -19,6 +19,7 @@ SETS = {
     "wider by need": [f"d.{number:03}" for number in range(1, 1003)],
     "part": [f"game.wux.part{number}" for number in range(1, 12)],
     "part padded": [f"game.wux.part{number:02}" for number in range(12)],
+    "Wii U": [f"game_part{number}.wud" for number in range(1, 13)],
     "PART": ["GAME.PART1", "GAME.PART2"],
 }
 

@@ -31,6 +31,7 @@ RESERVED: Final = 3
 MAX_SIZE: Final = 1 << 62
 MAX_FRAMES: Final = 1 << 22
 MAX_BLOCKS: Final = 1 << 24  # of all frames: 2 TiB in blocks of 128 KiB
+ZARCHIVE: Final = b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6"  # the end of a ZArchive: version, magic
 MAX_LEADING: Final = 64  # skippable frames that a probe passes
 WINDOW: Final = 64 << 10  # of the file, held while block headers are followed
 
@@ -198,6 +199,8 @@ def _agrees(file: BlockDevice, frame: Frame) -> bool:
 
 def probe(file: BlockDevice) -> Match:
     """Only likely: a container of another kind may begin with a frame. Skippable frames alone are LZ4's as well."""
+    if file.size >= len(ZARCHIVE) and file.pread(file.size - len(ZARCHIVE), len(ZARCHIVE)) == ZARCHIVE:
+        return Match.NO  # its first block is a frame
     offset = 0
     for _ in range(MAX_LEADING):
         header = file.pread(offset, MAX_HEADER)

@@ -1,4 +1,4 @@
-"""Devices made of other devices: a part, several in a row, sectors without their headers, zeros, bytes in memory."""
+"""Devices made of other devices: a part, several in a row, sectors without their headers, zeros, bytes in memory, an error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.errors import ImageError
 
 
 class Slice(MappedDevice):
@@ -102,3 +103,14 @@ class MemoryDevice(BlockDevice):
 
     def _pread(self, offset: int, size: int) -> bytes:
         return self._data[offset : offset + size]
+
+
+class Unreadable(BlockDevice):
+    """``size`` bytes that cannot be read: each read says why. A partition without its key."""
+
+    def __init__(self, size: int, reason: ImageError) -> None:
+        self.size = size
+        self._reason = reason
+
+    def _pread(self, offset: int, size: int) -> bytes:  # noqa: ARG002
+        raise self._reason

@@ -1,7 +1,7 @@
 """Raw images cut into numbered files, of which any part opens the set.
 
-``disk.000``, ``disk.001``..., from 0 or 1, with three digits or more; and ``game.wux.part1``, ``game.wux.part2``...,
-with as many digits as each number needs or padded with zeros.
+``disk.000``, ``disk.001``..., from 0 or 1, with three digits or more; and ``game.wux.part1``, ``game.wux.part2``...
+or ``game_part1.wud``..., with as many digits as each number needs or padded with zeros.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from imgmount.errors import ImageError, MissingPartError
 from imgmount.sources.file import FileDevice
 from imgmount.sources.siblings import FolderSiblings
 
-_NUMBERED: Final = re.compile(r"(?P<stem>.+\.(?:part)?)(?P<number>(?<=\.)[0-9]{3,9}|(?<=\.part)[0-9]{1,9})", re.IGNORECASE)
+_NUMBERED: Final = re.compile(
+    r"(?P<stem>.+\.(?:part)?)(?P<number>(?<=\.)[0-9]{3,9}|(?<=\.part)[0-9]{1,9})(?P<tail>)"
+    r"|(?P<wii_u>.+_part)(?P<place>[0-9]{1,9})(?P<wud>\.wud)",
+    re.IGNORECASE,
+)
 
 
 def open_source(path: Path, siblings: FolderSiblings) -> BlockDevice:
@@ -35,27 +39,30 @@ def _part_names(name: str, present: Sequence[str]) -> list[str]:
     A set begins at 0 or 1; a number missing before the last one present is an error. Numbers are as wide as in ``name``,
     or wider by need: ``.999`` is followed by ``.1000``, ``.part9`` by ``.part10``.
     """
-    found = _NUMBERED.fullmatch(name)
-    if found is None or name not in present:
+    stem, own, tail = _parts_of(name)
+    if not own or name not in present:
         return []
-    stem = found["stem"]
-    numbers = [number for other in present if (number := _number(other, stem)) and _alike(number, found["number"])]
+    found = [_parts_of(other) for other in present]
+    numbers = [number for before, number, after in found if (before, after) == (stem, tail) and number and _alike(number, own)]
     parts: dict[int, str] = {}
     for number in numbers:
         if parts.setdefault(int(number), number) != number:
-            raise ImageError(f"{stem}{number} and {stem}{parts[int(number)]} are both the same part")
+            raise ImageError(f"{stem}{number}{tail} and {stem}{parts[int(number)]}{tail} are both the same part")
     if min(parts) > 1:
         return []
     width = min(map(len, numbers))
     for index in range(min(parts), min(parts) + len(parts)):
         if index not in parts:
-            raise MissingPartError(f"{stem}{index:0{width}} is missing: it belongs between the parts beside it")
-    return [stem + parts[index] for index in sorted(parts)]
+            raise MissingPartError(f"{stem}{index:0{width}}{tail} is missing: it belongs between the parts beside it")
+    return [stem + parts[index] + tail for index in sorted(parts)]
 
 
-def _number(name: str, stem: str) -> str:
+def _parts_of(name: str) -> tuple[str, str, str]:
+    """What stands before the number, the number, and what stands behind it; nothing where there is no number."""
     found = _NUMBERED.fullmatch(name)
-    return found["number"] if found and found["stem"] == stem else ""
+    if found is None:
+        return "", "", ""
+    return found["stem"] or found["wii_u"], found["number"] or found["place"], found["tail"] or found["wud"] or ""
 
 
 def _alike(number: str, other: str) -> bool:

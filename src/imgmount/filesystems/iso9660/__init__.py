@@ -11,14 +11,14 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.disc import address_space
 from imgmount.core.format import Context, Format, Kind, Match
-from imgmount.filesystems.iso9660.descriptors import NAME, is_udf_bridge
+from imgmount.filesystems.iso9660.descriptors import NAME, is_gamecube_disc, is_udf_bridge
 from imgmount.filesystems.iso9660.strict import second_opinion
 from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
 
 
 def probe(device: BlockDevice) -> Match:
-    """Certain, but on bridge discs the UDF tree is the complete one."""
-    return Match.LIKELY if is_udf_bridge(device) else Match.CERTAIN
+    """Certain, but on bridge discs the UDF tree is the complete one, and on a GameCube disc its own is what counts."""
+    return Match.LIKELY if is_udf_bridge(device) or is_gamecube_disc(device) else Match.CERTAIN
 
 
 def open_volume(device: BlockDevice, context: Context) -> Iso9660:

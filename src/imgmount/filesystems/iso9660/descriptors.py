@@ -17,6 +17,8 @@ FIRST_SECTOR: Final = 16  # ECMA-119 6.2.1: the system area ends here
 MAX_DESCRIPTORS: Final = 64
 STANDARD_ID: Final = b"CD001"
 HIGH_SIERRA_ID: Final = b"CDROM"
+GAMECUBE_MAGIC: Final = (0x1C, b"\xc2\x33\x9f\x3d")
+GAMECUBE_FST: Final = 0x424  # offset of its place
 UDF_IDS: Final = (b"NSR02", b"NSR03")  # ECMA-167 3/9.1
 _RECOGNITION_IDS: Final = (STANDARD_ID, b"BEA01", b"BOOT2", b"TEA01", b"CDW02", *UDF_IDS)  # ECMA-167 2/9.1
 
@@ -159,6 +161,12 @@ def _descriptor(offset: int, fields: Container[Any], *, high_sierra: bool) -> De
         modified_ns=iso_long_time_ns(fields.modified + zone),
         disagreements=tuple(name for name in _BOTH_FIELDS if fields[name].le != fields[name].be),
     )
+
+
+def is_gamecube_disc(device: BlockDevice) -> bool:
+    """Whether the system area begins with a GameCube disc header that leads to a table of files."""
+    header = device.pread(0, GAMECUBE_FST + 4)
+    return header[GAMECUBE_MAGIC[0] :].startswith(GAMECUBE_MAGIC[1]) and any(header[GAMECUBE_FST:])
 
 
 def is_udf_bridge(device: BlockDevice) -> bool:

@@ -1,0 +1,162 @@
+"""ZArchive, the files of Wii U titles for Cemu (.wua, .zar): a tree on top of zstd blocks of 64 KiB. Needs no key.
+
+All is big endian. The last 144 bytes have the places of the parts: the blocks, their offsets (a record for each 16: u64 base,
+then u16 size - 1 of each), the names, the tree. Source: ZArchive by Exzap (MIT-0), ``zarchivecommon.h``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from struct import Struct
+from typing import Final
+
+from imgmount.codecs import zstd
+from imgmount.core.device import BlockDevice, ChunkedDevice
+from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
+from imgmount.core.slices import Slice
+from imgmount.errors import FormatError
+
+FOOTER_SIZE: Final = 0x90
+_FOOTER: Final = Struct(">12Q32sQII")  # (offset, size) of six parts, SHA-256, size of all, version, magic
+MAGIC: Final = 0x169F52D6
+VERSION: Final = 0x61BF3A01
+BLOCK: Final = 0x10000
+_RECORD: Final = Struct(">Q16H")
+PER_RECORD: Final = 16
+_NODE: Final = Struct(">IIII")
+IS_FILE: Final = 0x8000_0000
+NO_NAME: Final = 0x7FFF_FFFF
+LONG_NAME: Final = 0x80
+MAX_TABLE: Final = 256 << 20
+
+
+class _Blocks(ChunkedDevice):
+    """The files' bytes, one after the other."""
+
+    def __init__(self, device: BlockDevice, start: int, stored: int, records: bytes, context: Context) -> None:
+        count = len(records) // _RECORD.size * PER_RECORD
+        super().__init__(count * BLOCK, BLOCK, context.cache)
+        self._device = Slice(device, start, stored)
+        self._records = records
+
+    def _read_chunk(self, index: int) -> bytes:
+        record, inside = divmod(index, PER_RECORD)
+        base, *sizes = _RECORD.unpack_from(self._records, record * _RECORD.size)
+        place = base + sum(sizes[:inside]) + inside
+        stored = self._device.read_exactly(place, sizes[inside] + 1, "zar")
+        return stored if len(stored) == BLOCK else zstd.decode(stored, BLOCK)
+
+
+class ZarVolume(Filesystem):
+    """The tree of an archive."""
+
+    def __init__(self, device: BlockDevice, context: Context) -> None:
+        self.device = device
+        *parts, self._digest, size, version, magic = _FOOTER.unpack(
+            device.read_exactly(device.size - FOOTER_SIZE, FOOTER_SIZE, "zar")
+        )
+        if (magic, version, size) != (MAGIC, VERSION, device.size):
+            raise FormatError("zar", "no archive of this version and size", offset=device.size - FOOTER_SIZE)
+        places = list(zip(parts[::2], parts[1::2], strict=True))
+        if max(extent for _, extent in places[1:4]) > MAX_TABLE or any(at + extent > device.size for at, extent in places):
+            raise FormatError("zar", "a part that lies past the end", offset=device.size - FOOTER_SIZE)
+        data, records, names, tree = places[:4]
+        self._names = device.read_exactly(*names, "zar")
+        self._tree = device.read_exactly(*tree, "zar")
+        self.blocks = _Blocks(device, *data, device.read_exactly(*records, "zar"), context)
+        self.count = len(self._tree) // _NODE.size
+        self.owners: dict[int, int] = {}  # node -> the directory that was listed with it
+        if not self.count or self.node(0)[0] & IS_FILE:
+            raise FormatError("zar", "no root", offset=tree[0])
+
+    def node(self, index: int) -> tuple[int, int, int, int]:
+        """The four numbers of node ``index``."""
+        found: tuple[int, int, int, int] = _NODE.unpack_from(self._tree, index * _NODE.size)
+        return found
+
+    def name(self, place: int) -> str:
+        """The name at ``place``."""
+        names = self._names
+        if place >= len(names):
+            raise FormatError("zar", f"a name at {place:#x} of {len(names):#x}")
+        size, start = names[place], place + 1
+        if size & LONG_NAME and start < len(names):
+            size, start = size & ~LONG_NAME | names[start] << 7, start + 1
+        return names[start : start + size].decode("utf-8", "surrogateescape")
+
+    @property
+    def root(self) -> Directory:
+        return _ZarDirectory(self, 0)
+
+    def info(self) -> Mapping[str, str]:
+        return {"nodes": str(self.count), "blocks": f"{self.blocks.size // BLOCK} of {BLOCK} bytes"}
+
+    def verify(self) -> Iterator[str]:
+        """The SHA-256 of the archive, in which its own place is zero."""
+        digest = sha256()
+        end = self.device.size - FOOTER_SIZE
+        for offset in range(0, end, 1 << 20):
+            digest.update(self.device.pread(offset, min(1 << 20, end - offset)))
+        footer = bytearray(self.device.read_exactly(end, FOOTER_SIZE, "zar"))
+        footer[96:128] = bytes(32)
+        digest.update(footer)
+        if digest.digest() != self._digest:
+            yield "the archive does not match its SHA-256"
+
+
+class _ZarDirectory(Directory):
+    __slots__ = ("_volume",)
+    case_sensitive = False
+
+    def __init__(self, volume: ZarVolume, index: int) -> None:
+        self._volume = volume
+        self.id = index
+
+    def stat(self) -> Stat:
+        return Stat(DIRECTORY_MODE)
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
+        volume = self._volume
+        _, first, count, _ = volume.node(self.id)
+        if not self.id < first or first + count > volume.count:
+            if count:
+                raise FormatError("zar", f"node {self.id} holds nodes {first} to {first + count} of {volume.count}")
+            return
+        for index in range(first, first + count):
+            word, *_ = volume.node(index)
+            if volume.owners.setdefault(index, self.id) != self.id:  # else a small tree could have paths without end
+                raise FormatError("zar", f"node {index} is in two directories")
+            name = volume.name(word & NO_NAME)
+            yield name, _ZarFile(volume, index) if word & IS_FILE else _ZarDirectory(volume, index)
+
+
+class _ZarFile(File):
+    __slots__ = ("_volume",)
+
+    def __init__(self, volume: ZarVolume, index: int) -> None:
+        self._volume = volume
+        self.id = index
+
+    def _place(self) -> tuple[int, int]:
+        """(offset, size)."""
+        _, offset, size, high = self._volume.node(self.id)
+        return offset | (high & 0xFFFF) << 32, size | high >> 16 << 32
+
+    def stat(self) -> Stat:
+        return Stat(FILE_MODE, self._place()[1])
+
+    def open(self) -> BlockDevice:
+        return Slice(self._volume.blocks, *self._place())
+
+
+def probe(device: BlockDevice) -> Match:
+    """CERTAIN where the footer states the device's own size."""
+    end = device.read_exactly(device.size - FOOTER_SIZE, FOOTER_SIZE, "zar")
+    return Match.CERTAIN if _FOOTER.unpack(end)[-3] == device.size else Match.NO
+
+
+FORMAT: Final = Format(
+    name="zar", title="ZArchive, Wii U files for Cemu", kind=Kind.FILESYSTEM, probe=probe, open=ZarVolume, extra="zstd"
+)
