@@ -2,8 +2,8 @@
 
     python benchmarks/coded.py [NAME ...]
 
-Needs chdman, qemu-img, qemu-storage-daemon, ewfacquire, ewfmount, mksquashfs, squashfuse and genisoimage, each for its line. The data
-are the libraries of this machine, so they compress as programs do. A ratio above 1 means that imgmount is faster.
+Needs chdman, qemu-img, qemu-storage-daemon, ewfacquire, ewfmount, mksquashfs, squashfuse and genisoimage. The data are the
+libraries of this machine, so they compress as programs do. A ratio above 1 means that imgmount is faster.
 """
 
 from __future__ import annotations
