@@ -41,7 +41,7 @@ DIGEST: Final = 20
 FAN: Final = 16  # hashes in a table of each level
 TABLE: Final = FAN * DIGEST
 RAW_CHUNK: Final = 1 << 16
-HASHED_CHUNK: Final = 4  # blocks decrypted together
+HASHED_CHUNK: Final = 2  # blocks decrypted together
 
 
 @runtime_checkable

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import lzma
+import struct
+from hashlib import sha1
+from pathlib import Path
+
+import pytest
+
+from helpers import FIXTURES, context, image
+from imgmount.codecs import junk, wii
+from imgmount.containers.wia import FORMAT, codec
+from imgmount.containers.wia.device import WiaDevice
+from imgmount.containers.wia.header import HEADER_1_SIZE
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
+
+FOLDER = FIXTURES / "containers/wia"
+
+
+def stored(name: str) -> bytes:
+    data = (FOLDER / name).read_bytes()
+    return lzma.decompress(data) if name.endswith(".xz") else data
+
+
+def opened(data: bytes) -> WiaDevice:
+    return FORMAT.open(MemoryDevice(data), context())
+
+
+def resigned(data: bytearray) -> bytes:
+    """``data`` with the hashes of its headers made right again."""
+    size = struct.unpack_from(">I", data, 0x0C)[0]
+    data[0x10:0x24] = sha1(data[HEADER_1_SIZE : HEADER_1_SIZE + size]).digest()
+    data[0x34:0x48] = sha1(data[:0x34]).digest()
+    return bytes(data)
+
+
+@pytest.mark.parametrize("at", [5, 0x30, HEADER_1_SIZE + 2, HEADER_1_SIZE + 0x10])
+def test_headers_are_checked(at: int) -> None:
+    data = bytearray(stored("gamecube/zstd-32k.rvz"))
+    data[at] ^= 1
+    with pytest.raises(ChecksumError):
+        opened(bytes(data))
+
+
+def test_the_table_of_partitions_is_checked() -> None:
+    data = bytearray(stored("wii/zstd-32k.rvz"))
+    data[struct.unpack_from(">Q", data, HEADER_1_SIZE + 0x98)[0]] ^= 1
+    with pytest.raises(ChecksumError, match="partitions"):
+        opened(bytes(data))
+
+
+LIES = [
+    (0x0C, 0), (0x0C, 0x8001), (0x0C, 0x4000), (0x0C, 0xFFFF_FFFF), (0x90, 0xFFFF_FFFF), (0x94, 1), (0xB4, 0xFFFF_FFFF),
+    (0xC0, 0xFFFF_FFFF), (0xC4, 0xFFFF_FFFF), (0xC4, 0), (0xD0, 0xFFFF_FFFF), (0xB8, 0x7FFF_FFFF), (0xC8, 0x7FFF_FFFF),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("at", "value"), LIES)
+def test_headers_that_lie(at: int, value: int) -> None:
+    data = bytearray(stored("wii/zstd-32k.rvz"))
+    struct.pack_into(">I", data, HEADER_1_SIZE + at, value)
+    try:
+        device = opened(resigned(data))
+        device.pread(0x8000, 0x8000)
+    except ImageError:
+        return
+    assert (at, value) == (0xC4, 0)
+    pytest.fail("read without groups")
+
+
+def test_an_unknown_compression_is_named() -> None:
+    data = bytearray(stored("gamecube/zstd-32k.rvz"))
+    struct.pack_into(">I", data, HEADER_1_SIZE + 4, 6)
+    with pytest.raises(UnsupportedError, match="rvz: compression 6"):
+        opened(resigned(data))
+
+
+def test_damage_costs_its_group() -> None:
+    data = bytearray(stored("gamecube/zstd-32k.rvz"))
+    whole = opened(bytes(data))
+    expected = whole.pread(0, whole.size)
+    hurt = 0x68000 // 0x8000
+    place, size = whole._groups._entries[3 * hurt] * 4, whole._groups._entries[3 * hurt + 1] & 0x7FFF_FFFF
+    data[place + 4 : place + size] = bytes(size - 4)
+    device = opened(bytes(data))
+    for sector in range(device.size // 0x8000):
+        if sector == hurt:
+            with pytest.raises(FormatError):
+                device.pread(sector * 0x8000, 1)
+        else:
+            assert device.pread(sector * 0x8000, 0x8000) == expected[sector * 0x8000 :][:0x8000]
+
+
+@pytest.mark.parametrize("name", ["gamecube/LZMA2.wia", "gamecube/lzma.rvz", "wii/zstd-2m.rvz", "wii/PURGE.wia.xz"])
+@pytest.mark.parametrize("place", range(8))
+def test_truncated(name: str, place: int) -> None:
+    data = stored(name)
+    whole = opened(data)
+    expected = whole.pread(0, whole.size)
+    try:
+        device = opened(data[: len(data) * place // 8])
+    except ImageError:
+        return
+    assert list(device.verify()) != []
+    for offset in range(0, device.size, 0x8000):
+        try:
+            sector = device.pread(offset, 0x8000)
+        except ImageError:
+            continue
+        assert sector == expected[offset : offset + 0x8000]
+
+
+def test_purge() -> None:
+    body = struct.pack(">II", 4, 3) + b"abc" + struct.pack(">II", 9, 1) + b"z"
+    good = body + sha1(b"lists" + body).digest()
+    assert codec.purge("wia", b"lists", good, 12) == b"\0\0\0\0abc\0\0z\0\0"
+    for bad, size in ((good[:-1], 12), (good, 9), (b"", 12)):
+        with pytest.raises(FormatError):
+            codec.purge("wia", b"lists", bad, size)
+
+
+def test_a_pack_stream_may_begin_inside_a_sector() -> None:
+    seed = junk.seed(b"RIMP", 0, 3)
+    packed = struct.pack(">I", 5) + b"hello" + struct.pack(">I", 0x8000_0000 | 1000) + seed
+    out = codec.unpack("rvz", packed, 0x18100, 1005)
+    assert out == b"hello" + junk.generate(seed, 0x105, 1000)
+    for bad in (packed[:-1], packed[:4], struct.pack(">I", 2000) + bytes(2000), struct.pack(">I", 0), b""):
+        with pytest.raises(FormatError):
+            codec.unpack("rvz", bad, 0, 1005)
+
+
+def test_exceptions_replace_hashes() -> None:
+    data = bytes(wii.GROUP_DATA)
+    key = bytes(16)
+    plain = wii.decrypt_whole(key, wii.encrypt(key, data, []))
+    patched = wii.decrypt_whole(key, wii.encrypt(key, data, [wii.HashException(3, 0x280, b"\x55" * 20)]))
+    at = 3 * wii.CLUSTER + 0x280
+    assert patched[at : at + 20] == b"\x55" * 20
+    assert patched[:at] + patched[at + 20 :] == plain[:at] + plain[at + 20 :]
+    assert list(wii.check_group(plain, sha1(plain[0x340:0x3E0]).digest(), ())) == []
+
+
+def test_no_key_is_needed_and_none_is_shown() -> None:
+    data = stored("wii/zstd-2m.rvz")
+    device = opened(data)
+    place = struct.unpack_from(">Q", data, HEADER_1_SIZE + 0x98)[0]
+    assert data[place : place + 16].hex() not in json.dumps(dict(device.info()))
+
+
+@pytest.mark.parametrize("name", ["12288.wia", "8192.rvz"])
+def test_images_made_by_others(name: str) -> None:
+    path: Path = image(f"gc-wii/emmercm__dolphin-tool-js__{name}")
+    device = opened(path.read_bytes())
+    assert device.pread(0x8001, 5) == b"CD001"
+    assert list(device.verify()) == []
