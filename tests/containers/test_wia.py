@@ -149,6 +149,14 @@ def test_no_key_is_needed_and_none_is_shown() -> None:
     assert data[place : place + 16].hex() not in json.dumps(dict(device.info()))
 
 
+@pytest.mark.parametrize(("at", "value"), [(4, 0x0002_0000), (8, 0x0200_0000)])
+def test_other_versions_are_named(at: int, value: int) -> None:
+    data = bytearray(stored("gamecube/zstd-32k.rvz"))
+    struct.pack_into(">I", data, at, value)
+    with pytest.raises(UnsupportedError, match="rvz: version"):
+        opened(resigned(data))
+
+
 @pytest.mark.parametrize("name", ["12288.wia", "8192.rvz"])
 def test_images_made_by_others(name: str) -> None:
     path: Path = image(f"gc-wii/emmercm__dolphin-tool-js__{name}")

@@ -24,9 +24,10 @@ class Keyring:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        config = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+        home = Path(os.path.expanduser("~"))  # noqa: PTH111  Path.home() raises where there is none
+        config = os.environ.get("XDG_CONFIG_HOME") or str(home / ".config")
         self._folder = Path(config) / "imgmount" / "keys"
-        self._wiiu = Path.home() / WIIU_FOLDER
+        self._wiiu = home / WIIU_FOLDER
 
     def candidates(self, name: str, beside: Sequence[str] = (), home: Sequence[str] = ()) -> Iterator[bytes]:
         """Every key that may be ``name``, the likeliest first: also files ``beside`` the image and ``home`` in ``~/.wiiu``."""

@@ -47,7 +47,8 @@ HEADER_2_SIZE: Final = 0xDC
 PART: Final = Record(">16s8I")  # title key, 2 x (first sector, sectors, first group, groups)
 RAW: Final = Record(">QQII")  # offset, size, first group, groups
 COMPRESSIONS: Final = ("none", "purge", "bzip2", "lzma", "lzma2", "zstd")
-READS_VERSION: Final = 0x0100_0000  # of both formats: every file so far can be read by readers of these
+READS_VERSION: Final = 0x0100_0000  # a file says which version a reader must know at least
+OLDEST: Final = {"wia": 0x0008_0000, "rvz": 0x0003_0000}  # before these the layout was another
 DISC_TYPES: Final = {1: "GameCube", 2: "Wii"}
 SECTOR: Final = 0x8000
 HASH_GROUP: Final = 64 * SECTOR
@@ -92,7 +93,7 @@ def read_header(file: BlockDevice) -> Header:
         raise FormatError("wia", "no WIA or RVZ magic", offset=0)
     first = _HEADER_1.parse(raw)
     _check(fmt, raw[:_HASHED], first.hash, "its first header", 0)
-    if (first.compatible > READS_VERSION and fmt == "wia") or (first.compatible > 0x0003_0000 and fmt == "rvz"):
+    if first.compatible > READS_VERSION or first.version < OLDEST[fmt]:
         raise UnsupportedError(f"{fmt}: version {first.version:#010x}")
     if not HEADER_2_SIZE - 8 <= first.header_2_size <= 0x1000:
         raise FormatError(fmt, f"a second header of {first.header_2_size} bytes", offset=0x0C)
