@@ -152,6 +152,7 @@ def tree(host: FileDevice, cache: ReadCache) -> Directory:
             "link": Link(12, "many/../plain"),
             "null": Null(13),
             "odd \udcff\n name": Plain(14, MemoryDevice(b"odd"), uid=1234, gid=5678, atime_ns=0, ctime_ns=YEAR_2001 + 1),
+            "cut": Plain(16, Slice(host, len(PATTERN) - 8192, 16384)),
             "file": Fixed(15, {}),
         },
     )

@@ -66,6 +66,15 @@ def test_damage_costs_only_its_place(mount: Path) -> None:
     os.close(fd)
 
 
+def test_a_file_that_runs_past_the_end_of_the_image_can_be_read_up_to_there(mount: Path) -> None:
+    fd = os.open(mount / "cut", os.O_RDONLY)
+    assert os.fstat(fd).st_size == 16384
+    assert os.pread(fd, 8192, 0) == fake.PATTERN[-8192:]
+    with pytest.raises(OSError, match="Input/output error"):
+        os.pread(fd, 4096, 8192)
+    os.close(fd)
+
+
 def test_a_bug_is_an_errno_and_the_mount_lives_on(mount: Path) -> None:
     with pytest.raises(OSError, match="Input/output error"):
         (mount / "crash").read_bytes()

@@ -47,6 +47,22 @@ class Owner:
     gid: int
 
 
+class _OpenFile:
+    """A file that somebody reads. Where it is one run of a host file, ``fd`` and ``start`` say so, and no read asks again."""
+
+    __slots__ = ("device", "fd", "start")
+
+    def __init__(self, device: BlockDevice) -> None:
+        self.device = device
+        self.fd, self.start = -1, 0
+        try:
+            runs = list(itertools.islice(device.extents(0, device.size), 2))
+        except ImageError:  # damaged somewhere: each read will see
+            return
+        if len(runs) == 1 and isinstance(runs[0].device, FileDevice):
+            self.fd, self.start = runs[0].device.fd, runs[0].offset
+
+
 class _OpenDirectory:
     """A directory that somebody is listing: its entries stay as they were when the listing began."""
 
@@ -68,7 +84,7 @@ class Operations:
         self._mask = ~umask
         self._ready = ready
         self._numbers = itertools.count(1)
-        self._files: dict[int, BlockDevice] = {}
+        self._files: dict[int, _OpenFile] = {}
         self._directories: dict[int, _OpenDirectory] = {}
         self._lock = threading.Lock()
         self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
@@ -125,16 +141,18 @@ class Operations:
             raise OSError(EROFS, "Read-only file system")
         where = _decode(path)
         handle = next(self._numbers)
-        self._files[handle] = as_file(self._vfs.find(where), where).open()
+        self._files[handle] = _OpenFile(as_file(self._vfs.find(where), where).open())
         library.set_fh(info, handle)
 
     def release(self, _: bytes | None, info: int) -> None:
-        self._files.pop(library.get_fh(info)).close()
+        self._files.pop(library.get_fh(info)).device.close()
 
     def read_buf(self, _: bytes | None, reply: int, size: int, offset: int, info: int) -> None:
-        device = self._files[library.get_fh(info)]
-        runs = list(device.extents(offset, size))
-        if len(runs) > MAX_BUFFERS:
+        file = self._files[library.get_fh(info)]
+        device = file.device
+        if file.fd >= 0 and offset < device.size:
+            buffers = [(min(size, device.size - offset), FD, 0, file.fd, file.start + offset)]
+        elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
             buffers = [self._memory(device.pread(offset, size))]
         else:
             buffers = [buffer for run in runs for buffer in self._buffers(run)]
@@ -153,7 +171,7 @@ class Operations:
         return len(data), 0, library.copy_out(data), -1, 0
 
     def lseek(self, _: bytes | None, offset: int, whence: int, info: int) -> int:
-        device = self._files[library.get_fh(info)]
+        device = self._files[library.get_fh(info)].device
         if offset >= device.size:
             raise OSError(ENXIO, "past the end")
         if whence == os.SEEK_HOLE:
