@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
         return session.foreground(lambda: None)
     code = session.background()
     if code == 0:
-        if image.context.cache.enrolled:
-            raise_read_ahead(target)
+        raise_read_ahead(target, coded=image.context.cache.enrolled > 0)
         if args.mountpoint is None:
             print(target)
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Final
 
 MAX_NAME_BYTES: Final = 255
@@ -11,7 +12,7 @@ _FORBIDDEN = str.maketrans({"/": "\u2215", "\0": "\u2400"})  # DIVISION SLASH, S
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for undecodable bytes
 
 
-def safe_name(raw: str, taken: set[str]) -> str:
+def safe_name(raw: str, taken: Container[str]) -> str:
     """``raw`` without ``/`` and NUL, not ``.``, ``..`` or empty, fit for UTF-8, at most 255 bytes of UTF-8, and not in ``taken``.
 
     A second ``a.txt`` becomes ``a (1).txt``.
@@ -49,7 +50,7 @@ def _shorten(name: str, limit: int) -> str:
     return encoded[:limit].decode("utf-8", "surrogateescape")
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def _unique(name: str, taken: Container[str]) -> str:
     """The name with a number that is free. Many equal names cost a logarithm each."""
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix) > MAX_SUFFIX:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import stat as s
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from errno import EISDIR, ENOENT
 from typing import Final, NamedTuple, Protocol, final, runtime_checkable
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.names import safe_name
+from imgmount.errors import ImageError
 
 DIRECTORY_MODE: Final = s.S_IFDIR | 0o555
 FILE_MODE: Final = s.S_IFREG | 0o444
@@ -104,7 +105,14 @@ class Directory(Node):
     @final
     def listing(self) -> Listing:
         """All entries, for lookups. What can still be read of a damaged directory is there; the error is kept beside it."""
-        return Listing(self)
+        nodes: dict[str, Node] = {}
+        damage = None
+        try:
+            for raw, node in self._scan():
+                nodes[safe_name(raw, nodes)] = node
+        except ImageError as exc:
+            damage = exc
+        return Listing(nodes, damage, None if self.case_sensitive else self.fold)
 
     @final
     def lookup(self, name: str) -> Node:
@@ -117,18 +125,11 @@ class Listing:
 
     __slots__ = ("__weakref__", "_fold", "_folded", "damage", "nodes")
 
-    def __init__(self, directory: Directory) -> None:
-        from imgmount.errors import ImageError
-
-        self.nodes: dict[str, Node] = {}
-        self.damage: ImageError | None = None
-        try:
-            for name, node in directory.entries():
-                self.nodes[name] = node
-        except ImageError as exc:
-            self.damage = exc
-        self._fold = directory.fold
-        self._folded: dict[str, Node] | None = None if directory.case_sensitive else {}
+    def __init__(self, nodes: dict[str, Node], damage: ImageError | None, fold: Callable[[str], str] | None) -> None:
+        self.nodes = nodes
+        self.damage = damage
+        self._fold = fold
+        self._folded: dict[str, Node] = {}
 
     def __getitem__(self, name: str) -> Node:
         node = self.nodes.get(name) or self._in_another_case(name)
@@ -137,7 +138,7 @@ class Listing:
         return node
 
     def _in_another_case(self, name: str) -> Node | None:
-        if self._folded is None:
+        if self._fold is None:
             return None
         if not self._folded:
             for known, node in self.nodes.items():

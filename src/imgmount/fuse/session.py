@@ -28,7 +28,10 @@ from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD_KB: Final = 1024  # of the kernel, where we may say so; 128 otherwise
+# The kernel's read-ahead, where we may say so; 128 KiB otherwise. A spliced reply must fit into a pipe, whose most is 1 MiB with
+# its header: half a megabyte and more is slower. A decoded one has no such bound.
+SPLICED_READ_AHEAD_KB: Final = 256
+CODED_READ_AHEAD_KB: Final = 1024
 GC_THRESHOLD: Final = 100_000
 SYSLOG: Final = Path("/dev/log")
 
@@ -109,16 +112,15 @@ class Session:
         return ["imgmount", "-f", *loop, "-o", ",".join(options), str(self.target)]
 
 
-def raise_read_ahead(target: Path) -> None:
-    """Ask the kernel for larger reads, which root may; everybody else keeps 128 KiB.
-
-    For images that are decoded only: a spliced reply of more than the pipe holds would be copied.
-    """
+def raise_read_ahead(target: Path, *, coded: bool) -> None:
+    """Ask the kernel for larger reads, which root may; for everybody else things stay as they are."""
     mount: Mount | None = next((mount for mount in mounts() if mount.target == target), None)
     if mount is None:
         return
     try:
-        Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb").write_text(str(READ_AHEAD_KB))
+        Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb").write_text(
+            str(CODED_READ_AHEAD_KB if coded else SPLICED_READ_AHEAD_KB)
+        )
     except OSError as exc:
         log.debug("read-ahead stays as it is: %s", exc.strerror)
 
