@@ -76,7 +76,9 @@ class Group:
         for name, volume in self.logical.items():
             for _, segment in volume.sections():
                 try:
-                    claims += [(pv, first, first + count, name) for pv, first, count in self._stripes(segment)]
+                    for pv, first, count in self._stripes(segment):
+                        if first + count <= self._physical.section(pv).number("pe_count"):  # others are wrong anyhow
+                            claims.append((pv, first, first + count, name))
                 except ImageError:
                     continue
         shared: set[str] = set()
@@ -145,8 +147,7 @@ class Group:
     def volume(self, name: str) -> tuple[str, BlockDevice, ImageError | None]:
         """(kind, content, why it or a part of it cannot be read) of a logical volume."""
         segments = [section for key, section in self.logical[name].sections() if key.startswith("segment")]
-        kinds = [str(segment.get("type")) for segment in segments]
-        kinds = ["linear" if s.get("stripe_count") == 1 else kind for s, kind in zip(segments, kinds, strict=True)]
+        kinds = ["linear" if segment.get("stripe_count") == 1 else str(segment.get("type")) for segment in segments]
         kind = f"lvm2 {'+'.join(dict.fromkeys(kinds)):.60}"
         faults: list[ImageError] = []
         try:
@@ -160,7 +161,7 @@ class Group:
             if not runs or len(runs) != self.logical[name].number("segment_count") or end * self._extent >= MAX_SIZE:
                 raise FormatError("lvm2", f"{name} has {len(runs)} segments with {end} extents")
         except ImageError as exc:
-            return kind, Absent(0, exc), exc
+            return kind, Absent(self._extent, exc), exc  # how long it would be is not known
         if name in self._shared:
             faults.insert(0, FormatError("lvm2", f"{name} shares extents with another volume"))
         elif name in self._refused:

@@ -33,6 +33,7 @@ _RAW_LOCN: Final = Struct("<QQII")  # offset from the header, size, checksum, fl
 RAW_LOCN_IGNORED: Final = 1
 INITIAL_CRC: Final = 0xF597A6CF
 MAX_TEXT: Final = 16 << 20
+MAX_AREAS: Final = 2  # pvcreate(8), --pvmetadatacopies
 
 
 class Label(NamedTuple):
@@ -110,7 +111,7 @@ def read_group(device: BlockDevice, label: Label) -> tuple[str, Section]:
     """(name, section) of the volume group, as the newest good copy of the metadata has it. Raises ``ImageError``."""
     found: list[tuple[int, str, Section]] = []
     faults = []
-    for start, _ in label.metadata:
+    for start, _ in label.metadata[:MAX_AREAS]:
         try:
             text = _metadata(device, start)
             if text is not None:

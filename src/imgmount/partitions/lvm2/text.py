@@ -16,7 +16,14 @@ MAX_VALUES: Final = 500_000  # of some 30 000 volumes
 MAX_NUMBER: Final = (1 << 63) - 1
 
 Value = str | int | list[str | int]
-_TOKEN: Final = re.compile(r'(?:\s+|#[^\n]*)*+(?:([\w.+-]+)|"((?:[^"\\]|\\.)*+)"|([{}=\[\],])|(\Z))', re.ASCII | re.DOTALL)
+_TOKEN: Final = re.compile(
+    r"""(?:\s+|\#[^\n]*)*+                       # blanks and comments
+    (?: ([\w.+-]+)                             # a name or a number
+    | "([^"\\]*+(?:\\.[^"\\]*+)*+)"            # a string
+    | ([{}=\[\],]) | (\Z) )""",
+    re.ASCII | re.DOTALL | re.VERBOSE,
+)
+_NUMBER: Final = re.compile(r"-?\d{1,20}(\.\d+)?", re.ASCII)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -66,7 +73,7 @@ class Parser:
     def _wrong(self) -> FormatError:
         return FormatError("lvm2", f"the metadata cannot be understood at its character {self._at}")
 
-    def _next(self) -> tuple[str, Value]:
+    def _next(self) -> tuple[str, str]:
         """(mark, value): mark is ``w`` for a word, ``s`` for a string, empty at the end, else the character itself."""
         match = _TOKEN.match(self._text, self._at)
         if match is None:
@@ -91,7 +98,7 @@ class Parser:
             mark, name = self._next()
             if mark == ("}" if depth else ""):
                 return section
-            if mark != "w" or not isinstance(name, str) or name in section:
+            if mark != "w" or name in section:
                 raise self._wrong()
             self._count()
             mark, _ = self._next()
@@ -106,16 +113,14 @@ class Parser:
         mark, value = self._next()
         return self._list() if mark == "[" else self._scalar(mark, value)
 
-    def _scalar(self, mark: str, value: Value) -> str | int:
+    def _scalar(self, mark: str, value: str) -> str | int:
         self._count()
-        if mark == "s" and isinstance(value, str):
+        if mark == "s":
             return value
-        if mark != "w" or not isinstance(value, str) or len(value) > 20:
+        number = _NUMBER.fullmatch(value) if mark == "w" else None
+        if number is None:
             raise self._wrong()
-        try:
-            return int(value)
-        except ValueError:  # a fraction, of which none matters
-            return value
+        return number[0] if number[1] else int(number[0])  # no fraction matters
 
     def _list(self) -> list[str | int]:
         items: list[str | int] = []
