@@ -12,7 +12,7 @@ from typing import Final
 from imgmount.errors import FormatError
 
 MAX_DEPTH: Final = 8  # a segment is 4 deep
-MAX_VALUES: Final = 500_000  # of some 30 000 volumes
+MAX_VALUES: Final = 250_000  # of some 15 000 volumes
 MAX_NUMBER: Final = (1 << 63) - 1
 
 Value = str | int | list[str | int]
