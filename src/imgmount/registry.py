@@ -108,6 +108,7 @@ PARTITIONS: Final = (
     _entry("bsd", (512, b"WEV\x82")),
     _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
+    _entry("lvm2", *((512 * sector, b"LABELONE") for sector in range(4))),
     _entry("mbr", (510, b"\x55\xaa")),
     _entry("rdb", *((place, b"RDSK") for place in sorted({size * n for size in (512, 1024, 2048, 4096) for n in range(16)}))),
     _entry("sessions", (0x8000, ISO_9660)),

@@ -20,7 +20,8 @@ MAX_VOLUMES: Final = 1024  # of nested tables
 class Volume:
     """One partition, or the undivided disk (``index`` 0), and the filesystem in it. The filesystem opens when it is asked for.
 
-    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and ``fault`` why that failed.
+    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and ``fault`` why that failed
+    or the partition is not whole.
     """
 
     def __init__(self, partition: Partition, context: Context, outer: str = "", fault: ImageError | None = None) -> None:
@@ -28,7 +29,7 @@ class Volume:
         self.outer = outer
         self.table = ""
         self.context = context
-        self.fault = fault
+        self.fault = fault or partition.fault
 
     @property
     def index(self) -> int:

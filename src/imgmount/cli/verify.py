@@ -68,6 +68,8 @@ def _volume(volume: Volume, image: Image, *, strict: bool, read: bool) -> Iterat
     if volume.problem is not None:
         yield f"{volume.name}: {volume.problem}"
         return
+    if volume.partition.fault is not None:  # in a place that the filesystem can be opened without
+        yield f"{volume.name}: {volume.partition.fault}"
     yield from _told(volume.name, volume.filesystem.verify())
     yield from _told(volume.name, _tree(volume, read=read))
     opinion = volume.format.second_opinion if strict and volume.format is not None else None

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Filesystem
-from imgmount.errors import MissingPartError
+from imgmount.errors import ImageError, MissingPartError
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -91,7 +91,7 @@ class Partition:
 
     ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
     that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
-    1 on discs.
+    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there.
     """
 
     index: int
@@ -100,6 +100,7 @@ class Partition:
     device: BlockDevice
     files: tuple[tuple[str, BlockDevice], ...] = ()
     session: int = 0
+    fault: ImageError | None = None
 
 
 @runtime_checkable

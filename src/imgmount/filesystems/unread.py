@@ -47,7 +47,6 @@ LOOKS: Final = (
     Look("JFS", ((0x8000, b"JFS1"),), (0x8098, 16), 0x8088),
     Look("LUKS 1", ((0, b"LUKS\xba\xbe\0\1"),)),
     Look("LUKS 2", ((0, b"LUKS\xba\xbe\0\2"),), (24, 48)),
-    *(Look("LVM2 physical volume", ((at, b"LABELONE"), (at + 24, b"LVM2 001"))) for at in (512, 0, 1024, 1536)),
     Look("NILFS2", ((1024, b"\2\0\0\0\0\0\x34\x34"),), (1192, 80), 1176),
     Look("ReFS", ((3, b"ReFS\0\0\0\0"), (16, b"FSRS"))),
     Look("ReiserFS", ((0x10034, b"ReIsEr"),), (0x10064, 16), 0x10054),

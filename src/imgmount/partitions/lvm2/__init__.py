@@ -1,0 +1,59 @@
+"""LVM2: the logical volumes whose extents lie on one physical volume, linear or striped."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.partitions.lvm2.group import Group
+from imgmount.partitions.lvm2.label import SECTOR, read_group, read_label
+
+log = logging.getLogger(__name__)
+
+PARTITION_TABLE: Final = 446
+MBR_SIGNATURE: Final = b"\x55\xaa"
+
+
+def _is_partitioned(device: BlockDevice) -> bool:
+    """Whether sector 0 is a partition table: LVM does not take such a device, whatever label was left in it."""
+    sector = device.pread(0, SECTOR)
+    entries = [sector[at : at + 16] for at in range(PARTITION_TABLE, SECTOR - 2, 16)]
+    return (
+        sector[SECTOR - 2 :] == MBR_SIGNATURE
+        and all(not entry[0] & 0x7F for entry in entries)
+        and any(any(entry[12:]) for entry in entries)
+    )
+
+
+def probe(device: BlockDevice) -> Match:
+    """CERTAIN: a magic and a checksum."""
+    read_label(device)
+    return Match.NO if _is_partitioned(device) else Match.CERTAIN
+
+
+def open_lvm2(device: BlockDevice, _: Context) -> list[Partition]:
+    """The visible logical volumes, numbered from 1 in the order of the metadata. Raises ``ImageError``."""
+    label = read_label(device)
+    vg, section = read_group(device, label)
+    group = Group(device, label.uuid, section)
+    parts: list[Partition] = []
+    for name, volume in group.logical.items():
+        if "VISIBLE" not in volume.items_of("status") or volume.section("segment1").get("type") == "snapshot":
+            continue
+        kind, content, fault = group.volume(name)
+        if fault is not None:
+            log.warning("%s-%s: %s", vg, name, fault)
+        parts.append(Partition(len(parts) + 1, kind, f"{vg}-{name}", content, fault=fault))
+    return parts
+
+
+FORMAT: Final = Format(
+    name="lvm2",
+    title="LVM2 physical volume",
+    kind=Kind.PARTITIONS,
+    probe=probe,
+    open=open_lvm2,
+    limits="linear and striped volumes on one physical volume; thin, cache, RAID, mirror, snapshot and VDO volumes are named",
+)
