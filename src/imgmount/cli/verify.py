@@ -61,9 +61,9 @@ def problems(image: Image, *, strict: bool, read: bool) -> Iterator[str]:
 
 
 def _volume(volume: Volume, image: Image, *, strict: bool, read: bool) -> Iterator[str]:
-    from imgmount.errors import UnknownFormatError
+    from imgmount.errors import UnknownFormatError, UnsupportedError
 
-    if isinstance(volume.problem, UnknownFormatError):
+    if isinstance(volume.problem, UnknownFormatError | UnsupportedError):  # not read is not damaged
         return
     if volume.problem is not None:
         yield f"{volume.name}: {volume.problem}"
