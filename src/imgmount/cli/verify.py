@@ -63,13 +63,15 @@ def problems(image: Image, *, strict: bool, read: bool) -> Iterator[str]:
 def _volume(volume: Volume, image: Image, *, strict: bool, read: bool) -> Iterator[str]:
     from imgmount.errors import UnknownFormatError, UnsupportedError
 
-    if isinstance(volume.problem, UnknownFormatError | UnsupportedError):  # not read is not damaged
+    fault = volume.partition.fault
+    if fault is not None:  # its bytes cannot all be read, perhaps in a place that the filesystem can be opened without
+        yield f"{volume.name}: {fault}"
+    if isinstance(volume.problem, UnknownFormatError | UnsupportedError):  # a filesystem that is not read is not damaged
         return
     if volume.problem is not None:
-        yield f"{volume.name}: {volume.problem}"
+        if volume.problem is not fault:
+            yield f"{volume.name}: {volume.problem}"
         return
-    if volume.partition.fault is not None:  # in a place that the filesystem can be opened without
-        yield f"{volume.name}: {volume.partition.fault}"
     yield from _told(volume.name, volume.filesystem.verify())
     yield from _told(volume.name, _tree(volume, read=read))
     opinion = volume.format.second_opinion if strict and volume.format is not None else None
