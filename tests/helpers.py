@@ -28,6 +28,9 @@ class NoSiblings:
     def names(self) -> Sequence[str]:
         return sorted(self.files)
 
+    def beside(self, file: BlockDevice) -> NoSiblings:  # noqa: ARG002
+        return self
+
     def open(self, name: str) -> BlockDevice:
         if name not in self.files:
             raise MissingPartError(f"{name!r} is missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -38,6 +39,12 @@ class Image:
     volumes: tuple[Volume, ...]
     context: Context
     siblings: FolderSiblings
+
+    @property
+    def opened(self) -> list[Path]:
+        """Every host file that was opened, by its real path, the image first."""
+        own = Path(os.path.realpath(self.path))
+        return [own, *(path for path in self.siblings.files.paths if path != own)]
 
     @property
     def disk(self) -> BlockDevice:
@@ -80,9 +87,9 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
     No filesystem is opened yet, and no thread is started: ``cache.start()`` does that, after a fork if there is one.
     """
-    path = Path(path)
-    siblings = FolderSiblings(path)
-    context = Context(path, siblings, ReadCache() if cache is None else cache, options or Options())
+    path, options = Path(path), options or Options()
+    siblings = FolderSiblings(path, options.refs)
+    context = Context(path, siblings, ReadCache() if cache is None else cache, options)
     layers: list[Layer] = []
     try:
         source = open_source(path, siblings)

@@ -219,7 +219,7 @@ def test_an_absolute_name_is_looked_up_beside_the_image(folder: Path) -> None:
     with open_image(path) as opened:
         assert opened.disk.pread(0, 6) == b"beside"
         assert opened.disk.pread(3072, 512) == bytes(512)
-        assert [file.name for file in opened.siblings.opened] == ["base"]
+        assert [file.name for file in opened.siblings.files.paths] == ["base"]
 
 
 def test_a_base_declared_raw_is_raw_whatever_it_looks_like(folder: Path) -> None:

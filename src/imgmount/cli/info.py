@@ -46,7 +46,7 @@ def describe(image: Image) -> dict[str, Any]:
         ],
         "partition_table": image.table or None,
         "volumes": [_volume(volume, image) for volume in image.volumes],
-        "files": [str(path) for path in image.siblings.opened if path != image.path.resolve()],
+        "files": [str(path) for path in image.opened],
     }
 
 
@@ -93,7 +93,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     for volume in facts["volumes"]:
         yield from _volume_lines(volume)
     for path in facts["files"]:
-        yield f"also opened: {printable(path)}"
+        yield f"opened: {printable(path)}"
 
 
 def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.lzma import decode_raw, lzma1_filter
+from imgmount.containers.zeroed import Zeroed
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.slices import Concat
@@ -73,7 +74,8 @@ class AffDevice(MappedDevice):
         if not 0 <= self.size < MAX_SIZE or not 0 < self._page <= MAX_PAGE:
             raise FormatError("aff", f"{self.size} bytes in pages of {self._page}")
         self._raw = _raw_files(context, self._text("raw_image_file_extension") or "000") if kind == "AFM" else None
-        self._decoded = _Pages(self.size, self._page, context, self._places)
+        self._zeroed = Zeroed(context)
+        self._decoded = _Pages(self.size, self._page, context, self._places, self._zeroed)
 
     def _scan(self, file: BlockDevice) -> None:
         for name, segment in _segments(file):
@@ -101,11 +103,11 @@ class AffDevice(MappedDevice):
         page, skip = divmod(offset, self._page)
         span = min(self._page, self.size - page * self._page)
         place = self._places.get(page)
-        if place is None:
-            raise FormatError("aff", f"page {page} is missing")
+        if place is None or (not place.flag & COMPRESSED and place.size < span):
+            stored = "missing" if place is None else f"{place.size} bytes long"
+            self._zeroed.fill(page * self._page, span, FormatError("aff", f"page {page} is {stored}"))
+            return Extent(span - skip)
         if not place.flag & COMPRESSED:
-            if place.size < span:
-                raise FormatError("aff", f"page {page} is {place.size} bytes long", offset=place.offset)
             return Extent(span - skip, place.file, place.offset + skip)
         if place.flag & ALGORITHM == ZERO:
             return Extent(span - skip)
@@ -115,7 +117,7 @@ class AffDevice(MappedDevice):
         found = {label: self._text(name) for name, label in _FACTS.items() if name in self._values}
         found |= {f"stored {label}": self._values[name].read().hex() for name, label in _DIGESTS.items() if name in self._values}
         found["pages"] = f"{len(self._places)} of {self._page} bytes" if self._raw is None else "in raw files"
-        return found
+        return {**found, **self._zeroed.info()}
 
     def verify(self) -> Iterator[str]:
         stored = {name: self._values[name].read() for name in _DIGESTS if name in self._values}
@@ -139,13 +141,20 @@ _DIGESTS: Final = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}  # segmen
 class _Pages(ChunkedDevice):
     """The compressed pages, decoded."""
 
-    def __init__(self, size: int, page: int, context: Context, places: Mapping[int, Segment]) -> None:
+    def __init__(self, size: int, page: int, context: Context, places: Mapping[int, Segment], zeroed: Zeroed) -> None:
         super().__init__(size, page, context.cache)
         self._places = places
+        self._zeroed = zeroed
 
     def _read_chunk(self, index: int) -> bytes:
-        place = self._places[index]
         span = min(self.block_size, self.size - index * self.block_size)
+        try:
+            return self._decode(index, span)
+        except FormatError as exc:
+            return self._zeroed.fill(index * self.block_size, span, exc)
+
+    def _decode(self, index: int, span: int) -> bytes:
+        place = self._places[index]
         algorithm = place.flag & ALGORITHM
         if place.size > 2 * self.block_size:
             raise FormatError("aff", f"page {index} takes {place.size} bytes", offset=place.offset)

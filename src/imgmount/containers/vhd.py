@@ -15,12 +15,13 @@ from uuid import UUID
 
 from construct import Array, Bytes, Const, ConstructError, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
+from imgmount.containers.lineage import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.runs import Bits, equal_run
 from imgmount.core.slices import beneath
-from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.errors import FormatError, UnsupportedError
 
 _FOOTER = Struct(                     # offset
     "cookie" / Const(b"conectix"),    # 0x00
@@ -69,7 +70,6 @@ MAX_BLOCKS: Final = 1 << 23  # 4 TiB of 512 KiB blocks; the format ends at 2 TiB
 MAX_BLOCK_SIZE: Final = 256 << 20
 MAX_BITMAPS: Final = 1024  # kept: 4 KiB each for the usual 2 MiB block
 MAX_LOCATOR: Final = 64 << 10
-MAX_CANDIDATES: Final = 256  # files beside the image whose identifiers are compared
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 EXTENSIONS: Final = (".vhd", ".avhd", ".vud", ".vpd")
 LOCATOR_ENCODINGS: Final = {b"W2ru": "utf-16-le", b"W2ku": "utf-16-le", b"Wi2r": "latin-1", b"Wi2k": "latin-1", b"MacX": "utf-8"}
@@ -159,24 +159,13 @@ class VhdDevice(MappedDevice):
         return Bits(bitmap, first_bit="high")
 
     def _find_parent(self, context: Context) -> BlockDevice:
-        """The parent by one of the names that the image gives it, else by its identifier among the files beside."""
         wanted = UUID(bytes=self._header.parent_id)
-        names = list(self._parent_names())
-        beside = [name for name in context.siblings.names() if name.lower().endswith(EXTENSIONS)]
-        other: list[str] = []
-        for name in [*names, *beside[:MAX_CANDIDATES]]:
-            try:
-                if UUID(bytes=_find_footer(context.siblings.open(name))[0].id) != wanted:
-                    other.append(name)
-                    continue
-            except (MissingPartError, FormatError):
-                continue
-            self._parent_name = name
-            return context.open_parent(name, "vhd")
-        named = [name for name in names if name in other]
-        if named:
-            raise ImageError(f"vhd: {named[0]!r} is not the parent of this image: it is not {wanted}")
-        raise MissingPartError(f"vhd: the parent {names[0] if names else ''!r} ({wanted}) is missing beside the image")
+
+        def is_parent(file: BlockDevice) -> bool:
+            return UUID(bytes=_find_footer(file)[0].id) == wanted
+
+        self._parent_name = find_parent("vhd", str(wanted), list(self._parent_names()), EXTENSIONS, context, is_parent)
+        return context.open_parent(self._parent_name, "vhd")
 
     def _parent_names(self) -> Iterator[str]:
         for locator in self._header.locators:

@@ -41,13 +41,16 @@ class Magic(NamedTuple):
 
 
 class Siblings(Protocol):
-    """The other files that an image may name. They are found by name, beside the image only; see ``sources.siblings``."""
+    """The other files that an image may name: beside it, and where the user allows more; see ``sources.siblings``."""
 
     def open(self, name: str) -> BlockDevice:
-        """The file called ``name`` (folders in it are ignored), else in another case. Raises ``MissingPartError``."""
+        """The file called ``name``, else in another case. Raises ``MissingPartError``."""
 
     def names(self) -> Sequence[str]:
-        """The names of the regular files beside the image, sorted."""
+        """The names of the regular files beside the image, sorted; those of further folders behind them."""
+
+    def beside(self, file: BlockDevice) -> Siblings:
+        """The other files that ``file``, which ``open`` gave, may name in its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class Options:
     fs: str | None = None  # also a namespace of a filesystem: "rockridge", "joliet", "iso"
     encoding: str | None = None  # for names without a declared charset
     session: int | None = None
+    refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
+    on_error: str = "fail"  # "zero": what damaged evidence cannot tell reads as zeros
     password: str | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"xa": "cooked"}

@@ -16,8 +16,9 @@ from typing import Final
 from imgmount.codecs import lz4, snappy
 from imgmount.codecs.deflate import inflate
 from imgmount.containers.aff4.volume import Volume
-from imgmount.core.cache import ReadCache
+from imgmount.containers.zeroed import Zeroed
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
+from imgmount.core.format import Context
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 AFF4: Final = "http://aff4.org/Schema#"
@@ -58,7 +59,7 @@ DECODERS: Final[Mapping[str, Decode | None]] = {
 class ImageStream(GroupedDevice):
     """Chunks of ``chunk`` bytes, ``per_bevy`` of them in a member, each with a table of where it begins and how long it is."""
 
-    def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], cache: ReadCache) -> None:
+    def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], context: Context) -> None:
         size, chunk = number(facts, "size"), number(facts, "chunkSize")
         self._per_bevy = number(facts, "chunksInSegment")
         if not 0 <= size < MAX_SIZE or not 0 < chunk <= MAX_CHUNK or not 0 < self._per_bevy <= MAX_INDEX // _INDEX_ENTRY.size:
@@ -71,7 +72,8 @@ class ImageStream(GroupedDevice):
         self._urn = urn
         self._bevies: OrderedDict[int, tuple[BlockDevice, bytes]] = OrderedDict()
         self._lock = threading.Lock()
-        super().__init__(size, chunk, cache)
+        self.zeroed = Zeroed(context)
+        super().__init__(size, chunk, context.cache)
 
     def _bevy(self, index: int) -> tuple[BlockDevice, bytes]:
         """A bevy and its index."""
@@ -92,6 +94,13 @@ class ImageStream(GroupedDevice):
         return b"".join([self._read_unit(index) for index in range(first, first + count)])
 
     def _read_unit(self, index: int) -> bytes:
+        try:
+            return self.decode_unit(index)
+        except FormatError as exc:
+            return self.zeroed.fill(index * self.unit, self.unit_size(index), exc)
+
+    def decode_unit(self, index: int) -> bytes:
+        """Chunk ``index``. Raises ``FormatError``, whether zeros are wanted for it or not."""
         bevy, inside = divmod(index, self._per_bevy)
         data, table = self._bevy(bevy)
         if (inside + 1) * _INDEX_ENTRY.size > len(table):
