@@ -51,16 +51,18 @@ def describe(image: Image) -> dict[str, Any]:
 
 
 def _volume(volume: Volume, image: Image) -> dict[str, Any]:
-    filesystem = None
+    filesystem: dict[str, Any] | None = None
     if volume.problem is None and volume.format is not None:
         opened = volume.filesystem
         fmt = volume.format
-        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "info": dict(opened.info())}
+        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "uuid": opened.uuid}
+        filesystem["info"] = dict(opened.info())
     return {
         "index": volume.index,
         "name": volume.name,
         "kind": volume.partition.kind,
         "label": volume.partition.name,
+        "uuid": volume.partition.uuid,
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "filesystem": filesystem,
@@ -98,7 +100,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
     where = f" at {volume['offset']:#x}" if volume["offset"] else ""
-    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"])) if text)
+    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"]), volume["uuid"]) if text)
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
     if volume["problem"]:
         yield f"  {printable(volume['problem'])}"

@@ -96,7 +96,7 @@ class Partition:
 
     ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
     that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
-    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there.
+    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there. ``uuid`` is the part's own.
     """
 
     index: int
@@ -106,6 +106,7 @@ class Partition:
     files: tuple[tuple[str, BlockDevice], ...] = ()
     session: int = 0
     fault: ImageError | None = None
+    uuid: str = ""
 
 
 @runtime_checkable

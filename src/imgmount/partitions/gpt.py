@@ -165,7 +165,7 @@ def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
     table = _read(device)
     parts = []
     for number, start in enumerate(range(0, len(table.entries), table.entry_size), 1):
-        kind, _guid, first, last, _attributes, name = _ENTRY.unpack_from(table.entries, start)
+        kind, unique, first, last, _attributes, name = _ENTRY.unpack_from(table.entries, start)
         if not any(kind):
             continue
         size = (last + 1 - first) * table.sector  # last is inclusive
@@ -174,7 +174,8 @@ def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
             continue
         guid = str(UUID(bytes_le=kind))
         label = name.decode("utf-16-le", "replace").partition("\0")[0]
-        parts.append(Partition(number, TYPES.get(guid, guid), label, Slice(device, first * table.sector, size)))
+        content = Slice(device, first * table.sector, size)
+        parts.append(Partition(number, TYPES.get(guid, guid), label, content, uuid=str(UUID(bytes_le=unique))))
     return parts
 
 

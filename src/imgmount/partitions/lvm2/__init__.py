@@ -45,7 +45,10 @@ def open_lvm2(device: BlockDevice, _: Context) -> list[Partition]:
         kind, content, fault = group.volume(name)
         if fault is not None:
             log.warning("%s-%s: %s", vg, name, fault)
-        parts.append(Partition(len(parts) + 1, kind, f"{vg}-{name}", content, fault=fault))
+        uuid = volume.get("id")
+        parts.append(
+            Partition(len(parts) + 1, kind, f"{vg}-{name}", content, fault=fault, uuid=uuid if isinstance(uuid, str) else "")
+        )
     return parts
 
 
