@@ -32,9 +32,10 @@ class NoSiblings:
         return self
 
     def open(self, name: str) -> BlockDevice:
-        if name not in self.files:
+        base = name.replace("\\", "/").rpartition("/")[2]
+        if base not in self.files:
             raise MissingPartError(f"{name!r} is missing")
-        return MemoryDevice(self.files[name])
+        return MemoryDevice(self.files[base])
 
 
 def context(files: dict[str, bytes] | None = None, **options: object) -> Context:

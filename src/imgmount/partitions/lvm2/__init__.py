@@ -12,6 +12,7 @@ from imgmount.partitions.lvm2.label import SECTOR, read_group, read_label
 
 log = logging.getLogger(__name__)
 
+MAX_VOLUMES: Final = 1024
 PARTITION_TABLE: Final = 446
 MBR_SIGNATURE: Final = b"\x55\xaa"
 
@@ -42,6 +43,9 @@ def open_lvm2(device: BlockDevice, _: Context) -> list[Partition]:
     for name, volume in group.logical.items():
         if "VISIBLE" not in volume.items_of("status") or volume.section("segment1").get("type") == "snapshot":
             continue
+        if len(parts) == MAX_VOLUMES:
+            log.warning("lvm2: %s has more than %d logical volumes: the others are left out", vg, MAX_VOLUMES)
+            break
         kind, content, fault = group.volume(name)
         if fault is not None:
             log.warning("%s-%s: %s", vg, name, fault)
