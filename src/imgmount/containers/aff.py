@@ -22,8 +22,10 @@ from imgmount.errors import FormatError, ImageError, MissingPartError, Unsupport
 MAGIC: Final = b"AFF10\r\n\0"
 _HEAD = struct.Struct(">4sIII")  # of a segment: magic, size of the name, size of the data, flag
 _TAIL = struct.Struct(">4sI")  # magic, size of the segment
-MAX_SEGMENTS: Final = 1 << 19  # 8 TB in pages of 16 MiB
+MAX_SEGMENTS: Final = 1 << 17  # of a set: 2 TiB in pages of 16 MiB, which AFF predates
 MAX_NAME: Final = 64
+WINDOW: Final = 4096  # read at once: the heads of small segments follow each other
+LONGEST: Final = 16 + MAX_NAME  # a segment's head and name
 MAX_PAGE: Final = 64 << 20
 MAX_SIZE: Final = 1 << 62
 MAX_VALUE: Final = 1 << 16
@@ -171,20 +173,26 @@ class _Pages(ChunkedDevice):
 
 def _segments(file: BlockDevice) -> Iterator[tuple[str, Segment]]:
     """(name, segment) of a file, in order. A tail that contradicts its head ends the walk: what follows cannot be found."""
-    offset = len(MAGIC)
+    offset, window, begin = len(MAGIC), b"", 0
     for _ in range(MAX_SEGMENTS):
         if offset >= file.size:
             return
-        magic, name_size, data_size, flag = _HEAD.unpack(file.read_exactly(offset, _HEAD.size, "aff"))
-        start = offset + _HEAD.size + name_size
+        if offset + LONGEST > begin + len(window):
+            window, begin = file.pread(offset, WINDOW), offset
+        at = offset - begin
+        if len(window) - at < _HEAD.size:
+            raise FormatError("aff", "a segment is cut", offset=offset)
+        magic, name_size, data_size, flag = _HEAD.unpack_from(window, at)
         size = _HEAD.size + name_size + data_size + _TAIL.size
         if magic != b"AFF\0" or name_size > MAX_NAME or offset + size > file.size:
             raise FormatError("aff", f"a segment of {name_size} + {data_size} bytes", offset=offset)
-        if _TAIL.unpack(file.pread(start + data_size, _TAIL.size)) != (b"ATT\0", size):
+        end = at + size
+        tail = window[end - _TAIL.size : end] if end <= len(window) else file.pread(begin + end - _TAIL.size, _TAIL.size)
+        if _TAIL.unpack(tail) != (b"ATT\0", size):
             raise FormatError("aff", f"a segment of {size} bytes whose end says otherwise", offset=offset)
-        name = file.pread(offset + _HEAD.size, name_size).decode("utf-8", "replace")
+        name = window[at + _HEAD.size : at + _HEAD.size + name_size].decode("utf-8", "replace")
         if name:  # none: deleted
-            yield name, Segment(file, start, data_size, flag)
+            yield name, Segment(file, offset + _HEAD.size + name_size, data_size, flag)
         offset += size
     raise FormatError("aff", f"more than {MAX_SEGMENTS} segments", offset=offset)
 

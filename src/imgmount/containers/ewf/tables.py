@@ -30,8 +30,8 @@ COMPRESSED: Final = 1  # flags of an EWF2 chunk
 CHECKSUMED: Final = 2
 PATTERN: Final = 4
 BIT31: Final = 1 << 31  # of an EWF1 entry: the chunk is compressed
-MAX_BYTES: Final = 64 << 20  # of one table
-KEPT_BYTES: Final = 32 << 20  # of loaded tables, and at least one
+MAX_BYTES: Final = 16 << 20  # of one table: EnCase stops at 65 534 chunks
+KEPT_BYTES: Final = 16 << 20  # of loaded tables, and at least one
 
 
 class Chunk(NamedTuple):

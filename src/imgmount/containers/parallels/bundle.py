@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from imgmount.containers.parallels.disk import ParallelsDevice
+from imgmount.containers.parallels.disk import MAX_BLOCKS, ParallelsDevice
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Concat, Slice
@@ -56,6 +56,7 @@ class BundleDevice(MappedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         root = _parse(file)
         self._context = context
+        self._blocks = 0
         parents = {_text(shot, "GUID"): _text(shot, "ParentGUID") for shot in root.iterfind("Snapshots/Shot")}
         self._lineage = _lineage(_text(root, "Snapshots/TopGUID") or CURRENT, parents)
         runs: list[Extent] = []
@@ -90,6 +91,9 @@ class BundleDevice(MappedDevice):
                 disk = file
             elif kind == "Compressed":
                 disk = ParallelsDevice(file, disk)
+                self._blocks += disk.blocks
+                if self._blocks > MAX_BLOCKS:
+                    raise FormatError("parallels", f"images with more than {MAX_BLOCKS} blocks together")
             else:
                 raise UnsupportedError(f"parallels: images of type {kind!r}")
         assert disk is not None

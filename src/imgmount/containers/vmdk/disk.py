@@ -8,6 +8,7 @@ from typing import Any, Final
 from imgmount.containers.vmdk.descriptor import FIRST_LINE, MAX_DESCRIPTOR, NO_PARENT, Descriptor, ExtentLine
 from imgmount.containers.vmdk.extents import (
     COMPRESSED,
+    MAX_TABLES,
     SECTOR,
     Beneath,
     CowdExtent,
@@ -35,6 +36,7 @@ class VmdkDevice(MappedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._context = context
         self._problems: list[str] = []
+        self._tables = 0
         header = HostedExtent.header(file) if file.pread(0, 4) == KDMV else None
         self.descriptor = _descriptor(file, header)
         self.parent = self._open_parent()
@@ -93,7 +95,13 @@ class VmdkDevice(MappedDevice):
         return Extent(length, extent)
 
     def _sparse(self, file: BlockDevice, start: int) -> SparseExtent:
-        below = Beneath(self.parent, start)
+        extent = self._open_sparse(file, Beneath(self.parent, start))
+        self._tables += extent.count
+        if self._tables > MAX_TABLES:
+            raise FormatError("vmdk", f"extents with more than {MAX_TABLES} grain tables together")
+        return extent
+
+    def _open_sparse(self, file: BlockDevice, below: Beneath) -> SparseExtent:
         magic = file.pread(0, len(SESPARSE))
         if magic == SESPARSE:
             return SeSparseExtent(file, below)

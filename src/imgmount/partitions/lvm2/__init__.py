@@ -12,7 +12,7 @@ from imgmount.partitions.lvm2.label import SECTOR, read_group, read_label
 
 log = logging.getLogger(__name__)
 
-MAX_VOLUMES: Final = 1024
+MAX_VOLUMES: Final = 512
 PARTITION_TABLE: Final = 446
 MBR_SIGNATURE: Final = b"\x55\xaa"
 

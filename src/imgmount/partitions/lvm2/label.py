@@ -118,9 +118,10 @@ def read_group(device: BlockDevice, label: Label) -> tuple[str, Section]:
                 name, group = next(text.sections(), ("", Section()))
                 found.append((group.number("seqno"), name, group))
         except ImageError as exc:
-            log.warning("%s", exc)
             faults.append(exc)
     if found:
+        for fault in faults:
+            log.warning("%s", fault)
         _, name, group = max(found, key=lambda copy: copy[0])
         return name, group
     if faults:
