@@ -31,6 +31,11 @@ def test_container_raw_stops_at_the_file() -> None:
         assert image.disk.size == WUX.stat().st_size
 
 
+def test_a_snapshot_of_what_has_none_is_refused() -> None:
+    with pytest.raises(ImageError, match="--snapshot one: wux images have no snapshots"):
+        open_image(WUX, Options(snapshot="one"))
+
+
 def test_an_unknown_format_name_is_refused() -> None:
     with pytest.raises(MountError, match="no container format is called 'wax'"):
         open_image(WUX, Options(container="wax"))

@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Cataloged, Context, Kind, Options, Partitioned
+from imgmount.core.format import Cataloged, Context, Kind, Options, Partitioned, Snapshotted
 from imgmount.errors import ImageError
 from imgmount.parents import with_parents
 from imgmount.registry import best_match
@@ -96,6 +96,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         layers.append(Layer("file", "file", source))
         context = with_parents(context, source)
         _peel(layers, context)
+        _check_snapshot(layers, options.snapshot)
         table, volumes = divide(layers[-1].device, context)
     except BaseException:
         for layer in reversed(layers):
@@ -103,6 +104,12 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         siblings.close()
         raise
     return Image(path, tuple(layers), table, tuple(volumes), context, siblings)
+
+
+def _check_snapshot(layers: list[Layer], wanted: str | None) -> None:
+    """Nobody who wants an old state is to take the present one for it."""
+    if wanted is not None and not any(isinstance(layer.device, Snapshotted) for layer in layers):
+        raise ImageError(f"--snapshot {wanted}: {layers[-1].name} images have no snapshots in them")
 
 
 def _peel(layers: list[Layer], context: Context) -> None:

@@ -223,11 +223,11 @@ def test_the_internal_snapshots_of_a_qcow2(tmp_path: Path) -> None:
         scribble(image, "qcow2", size, seed=number, writes=10)
     check(image, raw_of(image, "qcow2"), "qcow2")
     for identifier, expected in states.items():
-        check(image, expected, "qcow2", extra={"snapshot": identifier})
-    check(image, states["1"], "qcow2", extra={"snapshot": "one"})
+        check(image, expected, "qcow2", snapshot=identifier)
+    check(image, states["1"], "qcow2", snapshot="one")
     for wanted in ("two", "three"):
         with pytest.raises(ImageError, match=r"1 \(one\), 2 \(two\), 3 \(two\)"):
-            open_image(image, Options(extra={"snapshot": wanted}))
+            open_image(image, Options(snapshot=wanted))
     with open_image(image) as opened:
         assert isinstance(opened.disk, Qcow2Device)
         assert list(opened.disk.verify()) == []

@@ -34,6 +34,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fs", metavar="FORMAT", help="the filesystem, or one of its namespaces: 'joliet'")
     group.add_argument("--encoding", metavar="NAME", help="of names without a declared character set")
     group.add_argument("--session", metavar="N", type=int, help="of a multisession disc")
+    group.add_argument("--snapshot", metavar="ID", help="of a QCOW2 or Parallels disk, which info lists: its identifier or name")
     group.add_argument(
         "--refs", metavar="same-dir|DIR|any", action="append", default=[],
         help="where files that the image names may lie: beside it (default), in DIR too, or wherever it says",
@@ -81,6 +82,7 @@ def make_options(args: argparse.Namespace) -> Options:
         fs=args.fs,
         encoding=_encoding(args.encoding),
         session=args.session,
+        snapshot=args.snapshot,
         refs=args.refs,
         on_error=args.on_error,
         password=_password(args),

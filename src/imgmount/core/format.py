@@ -62,6 +62,7 @@ class Options:
     fs: str | None = None  # also a namespace of a filesystem: "rockridge", "joliet", "iso"
     encoding: str | None = None  # for names without a declared charset
     session: int | None = None
+    snapshot: str | None = None  # an identifier or a name
     refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
     on_error: str = "fail"  # "zero": what damaged evidence cannot tell reads as zeros
     password: str | None = None
@@ -126,6 +127,13 @@ class Cataloged(Protocol):
 
     def catalog(self) -> bytes:
         """The list, in its own form. Raises ``ImageError``."""
+
+
+@runtime_checkable
+class Snapshotted(Protocol):
+    """A container that can show a disk as it was: what it opened as is ``options.snapshot``, or the newest state."""
+
+    snapshot: str | None
 
 
 @runtime_checkable
