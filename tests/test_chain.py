@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fixture import all_fixtures
 from helpers import FIXTURES
 from imgmount import registry
 from imgmount.chain import open_image
@@ -48,6 +49,17 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         open_image(tmp_path)
     with pytest.raises(MountError, match="neither a file nor a block device"):
         open_image("/dev/null")
+
+
+@pytest.mark.parametrize(("variant", "name"), [("parallels/bundle", "disk.hdd"), ("aff/afd", "disk.afd")])
+def test_a_folder_that_is_an_image(tmp_path: Path, variant: str, name: str) -> None:
+    fixture = next(one for one in all_fixtures() if f"{one.format}/{one.variant}" == variant)
+    file = fixture.image_path(tmp_path)
+    folder = file.parent if file.parent != tmp_path else tmp_path.rename(tmp_path.with_name(name))
+    with open_image(folder) as whole, open_image(folder / file.name) as inner:
+        assert str(whole) == str(inner) == f"file > {fixture.format}"
+        assert whole.disk.pread(0, whole.disk.size) == inner.disk.pread(0, inner.disk.size)
+        assert whole.opened == inner.opened
 
 
 def test_noise_is_a_raw_disk_with_no_filesystem(tmp_path: Path) -> None:

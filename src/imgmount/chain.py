@@ -13,6 +13,7 @@ from imgmount.core.format import Cataloged, Context, Kind, Options, Partitioned,
 from imgmount.errors import ImageError
 from imgmount.parents import with_parents
 from imgmount.registry import best_match
+from imgmount.sources.bundle import main_file
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
 from imgmount.volumes import Volume, divide
@@ -87,7 +88,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
     No filesystem is opened yet, and no thread is started: ``cache.start()`` does that, after a fork if there is one.
     """
-    path, options = Path(path), options or Options()
+    path, options = main_file(Path(path)), options or Options()
     siblings = FolderSiblings(path, options.refs)
     context = Context(path, siblings, ReadCache() if cache is None else cache, options)
     layers: list[Layer] = []

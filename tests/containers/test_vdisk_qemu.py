@@ -170,7 +170,7 @@ def test_what_qemu_encrypts_is_refused_by_name(tmp_path: Path, fmt: str, options
     secret = "secret,id=key,data=0123456789"
     image = tmp_path / "disk"
     options += ",encrypt.key-secret=key"
-    command = [tool("qemu-img"), "create", "-q", "--object", secret, "-f", fmt, "-o", options, image, "1M"]
+    command = [tool("qemu-img"), "create", "-q", "--object", secret, "-f", fmt, "-o", options, str(image), "1M"]
     for _ in range(20):  # LUKS is measured against the machine, and "Unable to get accurate CPU usage" is common on busy ones
         if not subprocess.run(command, check=False, capture_output=True).returncode:
             break

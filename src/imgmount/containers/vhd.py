@@ -218,9 +218,23 @@ class VhdDevice(MappedDevice):
         yield from self._warnings
         if self._footer.type == FIXED:
             return
+        if self._footer_offset:
+            yield from self._copy_problems()
         for block, entry in enumerate(self._bat):
             if entry != NO_BLOCK and entry * SECTOR + self._data_skip >= self._file.size:
                 yield f"block {block} is stored past the end of the file"
+
+    def _copy_problems(self) -> Iterator[str]:
+        """What is wrong with the footer's copy at the start."""
+        try:
+            copy, sound = _footer_at(self._file, 0)
+        except FormatError:
+            yield "the footer's copy at the start is missing"
+            return
+        if not sound:
+            yield "the checksum of the footer's copy is wrong"
+        elif copy != self._footer:
+            yield "the footer and its copy at the start differ"
 
 
 FORMAT: Final = Format(name="vhd", title="Virtual PC / Hyper-V disk (VHD)", kind=Kind.CONTAINER, open=VhdDevice, guest=True)

@@ -20,7 +20,7 @@ from imgmount.containers.vmdk.stream import StreamExtent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Concat
-from imgmount.errors import FormatError, UnsupportedError
+from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 KDMV: Final = b"KDMV"
 COWD: Final = b"COWD"
@@ -86,7 +86,13 @@ class VmdkDevice(MappedDevice):
             return Extent(length)
         if line.kind not in ("FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE"):
             raise UnsupportedError(f"vmdk: extents of type {line.kind}")
-        file = self._context.siblings.open(line.name)
+        try:
+            file = self._context.siblings.open(line.name)
+        except MissingPartError as exc:
+            if self.parent is None or self.descriptor is None:
+                raise
+            state = f"; the disk without these changes is {self.descriptor.parent!r}"
+            raise MissingPartError(f"vmdk: {exc}{state}") from None
         if line.kind in ("FLAT", "VMFS"):
             return Extent(length, file, line.start * SECTOR)
         extent = self._sparse(file, start)
