@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 import subprocess
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import cast
@@ -524,3 +525,58 @@ def test_against_ewfexport(arguments: str, tmp_path: Path) -> None:
     with open_image(first, Options()) as found:
         check_device(found.disk, (tmp_path / "out.raw").read_bytes())
         assert list(cast("EwfDevice", found.layers[1].device).verify()) == []
+
+
+class Huge(BlockDevice):
+    """8 TB in one E01 file, of which only ``head`` is written down: tables of 16,375 stored chunks of zeros follow by rule."""
+
+    PER_TABLE = 16_375
+    GROUPS = 16_400
+    STORED = CHUNK + 4
+
+    def __init__(self) -> None:
+        start = at(ENCASE, "volume") + 76
+        head = sealed(changed(ENCASE, start + 4, struct.pack("<I", self.PER_TABLE * self.GROUPS)), start, 1048)
+        head = sealed(changed(head, start + 16, struct.pack("<Q", self.PER_TABLE * self.GROUPS * 64)), start, 1048)
+        self.head = head[: at(ENCASE, "sectors")]
+        self.chunk = bytes(CHUNK) + struct.pack("<I", zlib.adler32(bytes(CHUNK)))
+        entries = struct.pack(f"<{self.PER_TABLE}I", *(76 + index * self.STORED for index in range(self.PER_TABLE)))
+        self.entries = entries + struct.pack("<I", zlib.adler32(entries))
+        self.data = 76 + self.PER_TABLE * self.STORED
+        self.group = self.data + 76 + 24 + len(self.entries)
+        self.size = len(self.head) + self.GROUPS * self.group + 76
+
+    @staticmethod
+    def descriptor(kind: bytes, following: int, size: int) -> bytes:
+        raw = struct.pack("<16sQQ40x", kind, following, size)
+        return raw + struct.pack("<I", zlib.adler32(raw))
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        if offset < len(self.head):
+            return self.head[offset : offset + size].ljust(size, b"\0")
+        group, skip = divmod(offset - len(self.head), self.group)
+        start = len(self.head) + group * self.group
+        if group == self.GROUPS:
+            return self.descriptor(b"done", start, 0)[skip : skip + size]
+        if skip == 0:
+            return self.descriptor(b"sectors", start + self.data, self.data)[:size]
+        if skip < self.data:
+            inside = (skip - 76) % self.STORED
+            return (self.chunk * (size // self.STORED + 2))[inside : inside + size]
+        header = struct.pack("<I4xQ4x", self.PER_TABLE, start)
+        header += struct.pack("<I", zlib.adler32(header))
+        table = self.descriptor(b"table", start + self.group, self.group - self.data) + header + self.entries
+        return table[skip - self.data :][:size]
+
+
+def test_the_index_of_8_tb_stays_small() -> None:
+    file = Huge()
+    tracemalloc.start()
+    try:
+        device = open_ewf(file, context())
+        assert device.size > 8 * 10**12
+        for chunk in random.Random(8).sample(range(device.units), 300):
+            assert device.pread(chunk * CHUNK + 7, 100) == bytes(100)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
