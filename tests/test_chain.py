@@ -10,7 +10,7 @@ import pytest
 
 from fixture import all_fixtures
 from helpers import FIXTURES
-from imgmount import registry
+from imgmount import registry, volumes
 from imgmount.chain import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match, Options, Partition
@@ -123,9 +123,20 @@ def nested(names: list[str], problem: ImageError | None = None) -> list[tuple[Ma
 def test_tables_that_hold_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"table{number}" for number in range(10_000))
     monkeypatch.setattr(registry, "matches", lambda kind, _: nested([next(names)]) if kind is Kind.PARTITIONS else [])
+    monkeypatch.setattr(volumes, "MAX_NESTED", 100)
     with open_image(WUX) as image:
         assert len(image.volumes) == 2 + 4 + 8 + 16
         assert max(len(volume.name) for volume in image.volumes) == len("p1p1p1p1")
+
+
+def test_only_so_many_tables_in_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(f"table{number}" for number in range(10_000))
+    monkeypatch.setattr(registry, "matches", lambda kind, _: nested([next(names)]) if kind is Kind.PARTITIONS else [])
+    monkeypatch.setattr(volumes, "MAX_NESTED", 5)
+    with open_image(WUX) as image:
+        assert sum(bool(volume.table) for volume in image.volumes) == 5
+        refused = [volume for volume in image.volumes if volume.fault]
+        assert {str(volume.problem) for volume in refused} == {"more than 5 tables in partitions"}
 
 
 def test_a_table_in_itself_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:

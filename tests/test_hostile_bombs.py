@@ -246,13 +246,13 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "aff4 text": aff4("# " + "a" * (2 * MIB)),
     "aff4 map": aff4_map(1),
     "aff4 map backwards": aff4_map(-1),
-    "lvm2 values": lvm2(b"vg { " + b"".join(b"a%d=1 " % number for number in range(99_000)) + b"} "),
+    "lvm2 values": lvm2(b"vg { " + b"".join(b"a%d=1 " % number for number in range(49_000)) + b"} "),
     "lvm2 volumes": lvm2(group(*(volume(f"l{number}", segment(0, 1, ("pv0", number))) for number in range(3000)))),
     "lvm2 stripes": lvm2(
-        group(*(volume(f"l{n}", segment(0, 128, *[("pv0", number) for number in range(128)], size=8)) for n in range(300)))
+        group(*(volume(f"l{n}", segment(0, 128, *[("pv0", number) for number in range(128)], size=8)) for n in range(150)))
     ),
-    "lvm2 escapes": lvm2(b'vg { a = "' + b"\\\\" * MIB + b'" }'),
-    "lvm2 blanks": lvm2(b"vg {" + b" " * (4 * MIB - 100) + b"}"),
+    "lvm2 escapes": lvm2(b'vg { a = "' + b"\\\\" * (MIB // 2 - 100) + b'" }'),
+    "lvm2 blanks": lvm2(b"vg {" + b" " * (MIB - 100) + b"}"),
 }
 NAMES = {"parallels": "DiskDescriptor.xml", "ewf": "disk.E01", "aff4": "disk.aff4"}
 

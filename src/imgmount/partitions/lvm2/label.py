@@ -32,7 +32,7 @@ _MDA: Final = Struct("<I16sIQQ")  # checksum of what follows, magic, version, of
 _RAW_LOCN: Final = Struct("<QQII")  # offset from the header, size, checksum, flags
 RAW_LOCN_IGNORED: Final = 1
 INITIAL_CRC: Final = 0xF597A6CF
-MAX_TEXT: Final = 4 << 20  # pvcreate(8) gives it 1 MiB
+MAX_TEXT: Final = 1 << 20  # pvcreate(8) has room for half of that
 MAX_AREAS: Final = 2  # pvcreate(8), --pvmetadatacopies
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from imgmount.errors import FormatError
 
 MAX_DEPTH: Final = 8  # a segment is 4 deep
-MAX_VALUES: Final = 100_000  # of some 6000 volumes
+MAX_VALUES: Final = 50_000  # of some 3000 volumes
 MAX_ESCAPES: Final = 10_000  # names and tags have none at all
 MAX_NUMBER: Final = (1 << 63) - 1
 
