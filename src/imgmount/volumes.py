@@ -104,10 +104,15 @@ def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     whole = Volume(Partition(0, "", "", disk if main is None else main), context)
     volumes = [whole] if not parts or (main is not None and _covers(whole.device, context)) else []
     tables = 0
+    around = _around(parts, context)
     for part in parts:
-        tables += _nest(Volume(part, context), (table,), volumes, MAX_NESTED - tables)
+        tables += _nest(Volume(part, around), (table,), volumes, MAX_NESTED - tables)
     volumes += [Volume(part, context) for part in more]
     return "+".join([*([table] if table else []), *names]), volumes
+
+
+def _around(parts: Sequence[Partition], context: Context) -> Context:
+    return replace(context, parts=tuple(part.device for part in parts))
 
 
 def _covers(device: BlockDevice, context: Context) -> bool:
@@ -169,7 +174,8 @@ def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit:
     opened = 1
     if parts and len(volumes) + len(parts) <= MAX_VOLUMES:
         volume.table = found[1].name
+        around = _around(parts, volume.context)
         for part in parts:
-            inner = Volume(part, volume.context, volume.name)
+            inner = Volume(part, around, volume.name)
             opened += _nest(inner, (*tables, volume.table), volumes, limit - opened)
     return opened

@@ -82,6 +82,8 @@ class Context:
     ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the format of that registry
     name, ``"raw"`` for none, or None if the image declares none (then it is guessed, and may not name files itself). Raises
     ``MissingPartError`` if it is absent, ``ImageError`` for a chain that loops. Layers do not close it.
+
+    ``parts`` are those of the table that the device is a part of, itself among them.
     """
 
     path: Path
@@ -89,6 +91,7 @@ class Context:
     cache: ReadCache
     options: Options = field(default_factory=Options)
     open_parent: Callable[[str, str | None], BlockDevice] = no_parent
+    parts: Sequence[BlockDevice] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""An LVM2 volume group as one of its physical volumes shows it: where the extents of the logical volumes are.
+"""An LVM2 volume group as the physical volumes of one disk show it: where the extents of the logical volumes are.
 
 Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (settings of volumes and segments), the kernel's
 ``drivers/md/dm-stripe.c``. Places and sizes are in sectors of 512 bytes or in extents.
@@ -6,8 +6,9 @@ Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.slices import Concat
@@ -45,12 +46,18 @@ class Striped(MappedDevice):
         return Extent(self._stripe_size - skip, area.device, area.offset + row * self._stripe_size + skip)
 
 
-class Group:
-    """A volume group, seen from the one physical volume that is here."""
+class Member(NamedTuple):
+    """A physical volume that is here."""
 
-    def __init__(self, device: BlockDevice, uuid: str, group: Section) -> None:
-        self._device = device
-        self._uuid = uuid
+    device: BlockDevice
+    has_metadata: bool
+
+
+class Group:
+    """A volume group, as far as its physical volumes are ``members``, which are here by UUID."""
+
+    def __init__(self, members: Mapping[str, Member], group: Section) -> None:
+        self._members = members
         self._extent = group.number("extent_size") * SECTOR
         if not 0 < self._extent < MAX_SIZE:
             raise FormatError("lvm2", "extents of no size")
@@ -113,12 +120,13 @@ class Group:
             raise FormatError("lvm2", f"a segment on {name!r:.40}, which is no volume of the group")
         if first + count > volume.number("pe_count"):
             raise FormatError("lvm2", f"extents {first}+{count} of {name}, which has {volume.number('pe_count')}")
-        if volume.text("id").replace("-", "") != self._uuid:
+        member = self._members.get(_plain(volume))
+        if member is None:
             hint = volume.get("device")
             where = f" (last seen as {hint})" if isinstance(hint, str) else ""
-            raise MissingPartError(f"lvm2: physical volume {volume.text('id')}{where} is missing: only one is looked at")
+            raise MissingPartError(f"lvm2: physical volume {volume.text('id')}{where} is missing: it is not on this disk")
         start = volume.number("pe_start") * SECTOR + first * self._extent
-        return Extent(count * self._extent, self._device, start)
+        return Extent(count * self._extent, member.device, start)
 
     def _segment(self, segment: Section, faults: list[ImageError]) -> Extent:
         """What a segment consists of. What cannot be read raises when it is, and is appended to ``faults``."""
@@ -144,14 +152,30 @@ class Group:
             raise FormatError("lvm2", f"stripes of {stripe} bytes in areas of {areas[0].length}")
         return Extent(length, Striped(areas, stripe))
 
+    def home(self, name: str) -> str:
+        """The UUID of the physical volume to show a logical volume in: the first that it lies on of those that are here.
+
+        One that lies on none of them is shown in the first of the group.
+        """
+        its_own = (pv for segment in self._segments(name) for pv in segment.items_of("stripes")[: 2 * MAX_STRIPES : 2])
+        for pv in chain(its_own, self._physical):
+            uuid = _plain(self._physical.section(str(pv)))
+            if uuid in self._members and self._members[uuid].has_metadata:
+                return uuid
+        return ""
+
+    def _segments(self, name: str) -> list[Section]:
+        """Those of a logical volume, in order as far as they say where they begin."""
+        found = [section for key, section in self.logical[name].sections() if key.startswith("segment")]
+        return sorted(found, key=_start)
+
     def volume(self, name: str) -> tuple[str, BlockDevice, ImageError | None]:
         """(kind, content, why it or a part of it cannot be read) of a logical volume."""
-        segments = [section for key, section in self.logical[name].sections() if key.startswith("segment")]
+        segments = self._segments(name)
         kinds = ["linear" if segment.get("stripe_count") == 1 else str(segment.get("type")) for segment in segments]
         kind = f"lvm2 {'+'.join(dict.fromkeys(kinds)):.60}"
         faults: list[ImageError] = []
         try:
-            segments.sort(key=lambda segment: segment.number("start_extent"))
             runs, end = [], 0
             for segment in segments:
                 if segment.number("start_extent") != end:
@@ -169,3 +193,14 @@ class Group:
         else:
             return kind, Concat(runs), faults[0] if faults else None
         return kind, Absent(end * self._extent, faults[0]), faults[0]
+
+
+def _plain(volume: Section) -> str:
+    """The UUID of a physical volume as its label has it, empty where there is none."""
+    uuid = volume.get("id")
+    return uuid.replace("-", "") if isinstance(uuid, str) else ""
+
+
+def _start(segment: Section) -> int:
+    start = segment.get("start_extent")
+    return start if isinstance(start, int) else 0
