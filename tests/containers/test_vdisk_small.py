@@ -245,13 +245,14 @@ def appliance(path: Path, *files: tuple[str, bytes], tar_format: int = tarfile.U
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_an_appliance_of_two_disks(tmp_path: Path, tar_format: int) -> None:
+def test_an_appliance_of_two_disks(tmp_path: Path, tar_format: int, caplog: pytest.LogCaptureFixture) -> None:
     first, second = bytes(5000) + b"first" * 100, b"second" * 1000
     name = "folder/" + "n" * 90 + ".img"
     path = appliance(
         tmp_path / "x.ova", ("x.ovf", b"<xml/>"), (name, first), ("x.mf", b""), ("disk2.img", second), tar_format=tar_format
     )
     check(path, first, "ova")
+    assert "of 2 disks: -X member=NAME chooses" in caplog.text
     check(path, second, "ova", extra={"member": "disk2.img"})
     with pytest.raises(ImageError, match=r"disk2\.img"):
         open_image(path, Options(extra={"member": "disk3.img"}))

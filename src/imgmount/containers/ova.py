@@ -6,6 +6,7 @@ With several disks the first one that the tar holds is opened; ``options.extra["
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
@@ -14,6 +15,8 @@ from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.errors import FormatError, ImageError
+
+log = logging.getLogger(__name__)
 
 RECORD: Final = 512
 _PAX_LENGTH = re.compile(rb"(\d{1,6}) ")
@@ -99,6 +102,8 @@ class OvaDevice(MappedDevice):
         self._member = found[0]
         if self._member.offset + self._member.size > file.size:
             raise FormatError("ova", f"{self._member.name!r} is cut: the file ends inside it", offset=self._member.offset)
+        if wanted is None and len(self._disks) > 1:
+            log.warning("ova: %s is opened, of %d disks: -X member=NAME chooses", self._member.name, len(self._disks))
         self._file = file
         self.size = self._member.size
 

@@ -11,24 +11,13 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.slices import Concat
+from imgmount.core.slices import Concat, Unreadable
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 from imgmount.partitions.lvm2.label import SECTOR
 from imgmount.partitions.lvm2.text import Section
 
 MAX_SIZE: Final = 1 << 63
 MAX_STRIPES: Final = 128
-
-
-class Absent(BlockDevice):
-    """Bytes that cannot be read: every read raises ``error``."""
-
-    def __init__(self, size: int, error: ImageError) -> None:
-        self.size = size
-        self._error = error
-
-    def _pread(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        raise self._error
 
 
 class Striped(MappedDevice):
@@ -137,14 +126,14 @@ class Group:
             return Extent(length)
         if kind not in ("striped", "linear"):
             faults.append(UnsupportedError(f"lvm2: {kind:.40} volumes"))
-            return Extent(length, Absent(length, faults[-1]))
+            return Extent(length, Unreadable(length, faults[-1]))
         areas = []
         for name, first, count in self._stripes(segment):
             try:
                 areas.append(self._area(name, first, count))
             except ImageError as exc:
                 faults.append(exc)
-                areas.append(Extent(count * self._extent, Absent(count * self._extent, exc)))
+                areas.append(Extent(count * self._extent, Unreadable(count * self._extent, exc)))
         if len(areas) == 1:
             return areas[0]
         stripe = segment.number("stripe_size") * SECTOR
@@ -185,14 +174,14 @@ class Group:
             if not runs or len(runs) != self.logical[name].number("segment_count") or end * self._extent >= MAX_SIZE:
                 raise FormatError("lvm2", f"{name} has {len(runs)} segments with {end} extents")
         except ImageError as exc:
-            return kind, Absent(self._extent, exc), exc  # how long it would be is not known
+            return kind, Unreadable(self._extent, exc), exc  # how long it would be is not known
         if name in self._shared:
             faults.insert(0, FormatError("lvm2", f"{name} shares extents with another volume"))
         elif name in self._refused:
             faults.insert(0, self._refused[name])
         else:
             return kind, Concat(runs), faults[0] if faults else None
-        return kind, Absent(end * self._extent, faults[0]), faults[0]
+        return kind, Unreadable(end * self._extent, faults[0]), faults[0]
 
 
 def _plain(volume: Section) -> str:
