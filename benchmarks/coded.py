@@ -123,23 +123,27 @@ def bench_sectors(raw: Path, scratch: Path) -> None:
         )
 
 
-def bench_qcow2(codec: str) -> Callable[[Path, Path], None]:
+def bench_disk(driver: str, *options: str) -> Callable[[Path, Path], None]:
+    """A virtual disk as qemu-img writes it with ``options``, beside QEMU's own driver for it."""
+
     def bench(raw: Path, scratch: Path) -> None:
-        image = scratch / f"{codec or 'plain'}.qcow2"
-        options = ["-c", "-o", f"compression_type={codec}"] if codec else []
-        quietly("qemu-img", "convert", "-O", "qcow2", *options, raw, image)
-        with raw_view(image, scratch / "ours") as ours, qemu_export(image, scratch / "peer", "qcow2") as peer:
-            title = f"qcow2 {codec or 'plain'}"
+        image = scratch / f"disk.{driver}"
+        quietly("qemu-img", "convert", "-O", driver, *options, raw, image)
+        with raw_view(image, scratch / "ours") as ours, qemu_export(image, scratch / "peer", driver) as peer:
+            title = " ".join([driver, *(option for option in options if not option.startswith("-"))])
             compare(title, {"imgmount": lambda: read_whole(ours), "qemu-storage-daemon": lambda: read_whole(peer)})
 
     return bench
 
 
-def bench_ewf(raw: Path, scratch: Path) -> None:
-    quietly("ewfacquire", "-u", "-f", "encase6", "-c", "deflate:fast", "-S", "8GiB", "-t", scratch / "disk", raw)
-    image = scratch / "disk.E01"
-    with raw_view(image, scratch / "ours") as ours, mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer:
-        compare("E01 deflate", {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")})
+def bench_ewf(level: str) -> Callable[[Path, Path], None]:
+    def bench(raw: Path, scratch: Path) -> None:
+        quietly("ewfacquire", "-u", "-f", "encase6", "-c", f"deflate:{level}", "-S", "8GiB", "-t", scratch / "disk", raw)
+        image = scratch / "disk.E01"
+        with raw_view(image, scratch / "ours") as ours, mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer:
+            compare(f"E01 {level}", {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")})
+
+    return bench
 
 
 def bench_squashfs(raw: Path, scratch: Path) -> None:
@@ -155,10 +159,16 @@ BENCHES: dict[str, Callable[[Path, Path], None]] = {
     "chd": bench_zlib(make_chd, "CHD zlib, 16 KiB hunks", HUNK),
     "cso": bench_zlib(make_cso, "CSO, 2 KiB blocks", SECTOR),
     "sectors": bench_sectors,
-    "qcow2": bench_qcow2(""),
-    "qcow2-zlib": bench_qcow2("zlib"),
-    "qcow2-zstd": bench_qcow2("zstd"),
-    "ewf": bench_ewf,
+    "qcow2": bench_disk("qcow2"),
+    "vhd": bench_disk("vpc"),
+    "vhdx": bench_disk("vhdx"),
+    "vdi": bench_disk("vdi"),
+    "vmdk": bench_disk("vmdk"),
+    "qcow2-zlib": bench_disk("qcow2", "-c", "-o", "compression_type=zlib"),
+    "qcow2-zstd": bench_disk("qcow2", "-c", "-o", "compression_type=zstd"),
+    "vmdk-stream": bench_disk("vmdk", "-o", "subformat=streamOptimized"),
+    "ewf": bench_ewf("fast"),
+    "ewf-stored": bench_ewf("none"),
     "squashfs": bench_squashfs,
 }
 
