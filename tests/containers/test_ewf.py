@@ -21,6 +21,7 @@ from imgmount.containers.ewf import EwfDevice, open_ewf
 from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name, segment_number
 from imgmount.containers.ewf.tables import COMPRESSED, Chunk
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
@@ -47,7 +48,7 @@ def opened(data: bytes, **options: str) -> EwfDevice:
 DISK = opened(STORED).pread(0, SIZE)
 
 
-def decoded(stream: bytes, size: int, whole: int) -> bytes:
+def decoded(stream: bytes, size: int, whole: int) -> Content:
     chunk = Chunk(MemoryDevice(stream), 0, len(stream), COMPRESSED)
     return decode(chunk, read([chunk], whole)[0], size, whole)
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.lzma import decode_raw, lzma1_filter
 from imgmount.containers.zeroed import Zeroed
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.slices import Concat
@@ -148,14 +149,14 @@ class _Pages(ChunkedDevice):
         self._places = places
         self._zeroed = zeroed
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         span = min(self.block_size, self.size - index * self.block_size)
         try:
             return self._decode(index, span)
         except FormatError as exc:
             return self._zeroed.fill(index * self.block_size, span, exc)
 
-    def _decode(self, index: int, span: int) -> bytes:
+    def _decode(self, index: int, span: int) -> Content:
         place = self._places[index]
         algorithm = place.flag & ALGORITHM
         if place.size > 2 * self.block_size:

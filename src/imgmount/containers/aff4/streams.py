@@ -20,6 +20,7 @@ from imgmount.codecs import lz4, snappy
 from imgmount.codecs.deflate import inflate
 from imgmount.containers.aff4.volume import Volume
 from imgmount.containers.zeroed import Zeroed
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
@@ -35,10 +36,10 @@ TILE: Final = 1 << 20  # text streams begin anew here
 _INDEX_ENTRY = struct.Struct("<QI")  # offset in the bevy, length
 _RUN_SIZE: Final = 28  # u64 offset in the map, u64 length, u64 offset in the target, u32 target
 
-Decode = Callable[[bytes, int], bytes]
+Decode = Callable[[bytes, int], Content]
 
 
-def _zlib(data: bytes, size: int) -> bytes:
+def _zlib(data: bytes, size: int) -> Content:
     return inflate(data, size, wrapper="zlib")
 
 
@@ -97,13 +98,13 @@ class ImageStream(GroupedDevice):
     def _read_units(self, first: int, count: int) -> bytes:
         return b"".join([self._read_unit(index) for index in range(first, first + count)])
 
-    def _read_unit(self, index: int) -> bytes:
+    def _read_unit(self, index: int) -> Content:
         try:
             return self.decode_unit(index)
         except FormatError as exc:
             return self.zeroed.fill(index * self.unit, self.unit_size(index), exc)
 
-    def decode_unit(self, index: int) -> bytes:
+    def decode_unit(self, index: int) -> Content:
         """Chunk ``index``. Raises ``FormatError``, whether zeros are wanted for it or not."""
         bevy, inside = divmod(index, self._per_bevy)
         data, table = self._bevy(bevy)
