@@ -52,6 +52,14 @@ def test_a_fixed_disk_needs_no_extension_and_may_have_an_old_footer(tmp_path: Pa
     check(path, expected, "vhd")
 
 
+@pytest.mark.parametrize("padding", [bytes(512), bytes(100), b"conectix" * 100, bytes(900_000)])
+def test_a_fixed_disk_that_was_filled_up_behind_its_footer(tmp_path: Path, padding: bytes) -> None:
+    path = scribble(create(tmp_path / "disk", "vpc", SIZE, "subformat=fixed,force_size=on"), "vpc", SIZE, writes=10)
+    expected = raw_of(path, "vpc")
+    path.write_bytes(path.read_bytes() + padding)
+    check(path, expected, "vhd", container="vhd")
+
+
 @pytest.mark.parametrize("creator", [b"vpc ", b"qemu", b"win ", b"d2v ", b"tap\0", b"CTXS", b"vbox"])
 def test_the_size_is_the_footers_and_the_geometrys_disk_is_its_beginning(tmp_path: Path, creator: bytes) -> None:
     path = scribble(create(tmp_path / "disk.vhd", "vpc", SIZE, "force_size=on"), "vpc", SIZE, writes=20)

@@ -8,6 +8,7 @@ Spec: Microsoft, "Virtual Hard Disk Image Format Specification" 1.0, 2006.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -69,6 +70,7 @@ NO_BLOCK: Final = 0xFFFF_FFFF
 MAX_BLOCKS: Final = 1 << 23  # 4 TiB of 512 KiB blocks; the format ends at 2 TiB
 MAX_BLOCK_SIZE: Final = 256 << 20
 MAX_BITMAPS: Final = 1024  # kept: 4 KiB each for the usual 2 MiB block
+MAX_PADDING: Final = 1 << 20
 MAX_LOCATOR: Final = 64 << 10
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 EXTENSIONS: Final = (".vhd", ".avhd", ".vud", ".vpd")
@@ -105,9 +107,26 @@ def _find_footer(file: BlockDevice) -> tuple[Any, int, bool]:
             if sound:
                 return footer, offset, True
             found.append((footer, offset, False))
+    if not found and (offset := _padded_footer(file)):
+        return _footer_at(file, offset)[0], offset, True
     if not found:
         raise FormatError("vhd", "no usable footer", offset=max(0, file.size - FOOTER_SIZE))
     return found[0]
+
+
+def _padded_footer(file: BlockDevice) -> int:
+    """Where the footer of a fixed disk is that somebody filled up behind it; 0 for nowhere. ``--container vhd`` gets here."""
+    start = max(0, file.size - MAX_PADDING)
+    data = file.pread(start, MAX_PADDING)
+    at = data.rfind(b"conectix")
+    while at >= 0:
+        offset = start + at
+        with suppress(FormatError):
+            footer, sound = _footer_at(file, offset)
+            if sound and footer.type == FIXED and footer.current_size == offset:
+                return offset
+        at = data.rfind(b"conectix", 0, at)
+    return 0
 
 
 class VhdDevice(MappedDevice):
