@@ -84,3 +84,15 @@ def test_a_host_file_in_too_many_pieces(tmp_path: Path, monkeypatch: pytest.Monk
         exact = allocated(one)
         monkeypatch.setattr(holes, "MAX_RUNS", 5)
         assert exact < allocated(one) <= one.size
+
+
+def test_what_one_file_has_stored_says_nothing_of_another(tmp_path: Path) -> None:
+    for page, name in enumerate(("one", "two")):
+        with (tmp_path / name).open("wb") as file:
+            file.seek(page << 20)
+            file.write(b"x" * (1 << 20))
+            file.truncate(2 << 20)
+    with FileDevice(tmp_path / "one") as one, FileDevice(tmp_path / "two") as two:
+        if next_data(two, 0) == 0:
+            pytest.skip("the host keeps no holes")
+        assert allocated(Concat([Extent(1 << 20, one), Extent(1 << 20, two), Extent(2 << 20, two)])) == 2 << 20
