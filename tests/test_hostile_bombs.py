@@ -154,7 +154,7 @@ def tar_header(name: bytes, size: bytes, kind: bytes) -> bytes:
 
 def ova_records(path: Path) -> None:
     record = (b"5 a=\n" * 13_000).ljust(-(-65_000 // 512) * 512, b"\0")
-    path.write_bytes(tar_header(b"x.ovf", b"0", b"0") + (tar_header(b"p", b"%011o" % 65_000, b"x") + record) * 100)
+    path.write_bytes(tar_header(b"x.ovf", b"0", b"0") + (tar_header(b"p", b"%011o" % 65_000, b"x") + record) * 1000)
 
 
 def ova_backwards(path: Path) -> None:
@@ -225,7 +225,7 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "vdi map": vdi_map,
     "vhdx log": vhdx_log,
     "vhdx metadata": vhdx_metadata,
-    "vmdk blanks": vmdk("a=" + " " * MIB + '"x"y'),
+    "vmdk blanks": vmdk("a=" + " " * (MIB // 2) + '"x"y'),
     "vmdk newlines": vmdk("\n" * (MIB - 100)),
     "vmdk digits": vmdk("RW " + "1" * 100_000 + ' FLAT "x" 0'),
     "vmdk escapes": vmdk('encoding="unicode_escape"\nRW 1 FLAT "\\ud800" 0'),

@@ -63,11 +63,10 @@ class Tables:
     def __init__(self, segments: Sequence[Segment], media: Media) -> None:
         self.unplaced: list[str] = []
         self._places: list[Place] = []
-        runs = _runs(segments)
-        for run in runs:
+        for run in _runs(segments):
             first = 0 if run[0].number == 1 else None
             if first is None and run[0].version == 1:
-                first = _first_from_end(run, media) if run is runs[-1] else None
+                first = _first_from_end(run, media)
                 if first is None:
                     self.unplaced += [f"{segment.name} cannot be used: nothing says where it belongs" for segment in run]
                     continue
