@@ -28,10 +28,14 @@ class NoSiblings:
     def names(self) -> Sequence[str]:
         return sorted(self.files)
 
+    def beside(self, file: BlockDevice) -> NoSiblings:  # noqa: ARG002
+        return self
+
     def open(self, name: str) -> BlockDevice:
-        if name not in self.files:
+        base = name.replace("\\", "/").rpartition("/")[2]
+        if base not in self.files:
             raise MissingPartError(f"{name!r} is missing")
-        return MemoryDevice(self.files[name])
+        return MemoryDevice(self.files[base])
 
 
 def context(files: dict[str, bytes] | None = None, **options: object) -> Context:

@@ -46,21 +46,23 @@ def describe(image: Image) -> dict[str, Any]:
         ],
         "partition_table": image.table or None,
         "volumes": [_volume(volume, image) for volume in image.volumes],
-        "files": [str(path) for path in image.siblings.opened if path != image.path.resolve()],
+        "files": [str(path) for path in image.opened],
     }
 
 
 def _volume(volume: Volume, image: Image) -> dict[str, Any]:
-    filesystem = None
+    filesystem: dict[str, Any] | None = None
     if volume.problem is None and volume.format is not None:
         opened = volume.filesystem
         fmt = volume.format
-        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "info": dict(opened.info())}
+        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "uuid": opened.uuid}
+        filesystem["info"] = dict(opened.info())
     return {
         "index": volume.index,
         "name": volume.name,
         "kind": volume.partition.kind,
         "label": volume.partition.name,
+        "uuid": volume.partition.uuid,
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "filesystem": filesystem,
@@ -93,12 +95,12 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     for volume in facts["volumes"]:
         yield from _volume_lines(volume)
     for path in facts["files"]:
-        yield f"also opened: {printable(path)}"
+        yield f"opened: {printable(path)}"
 
 
 def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
     where = f" at {volume['offset']:#x}" if volume["offset"] else ""
-    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"])) if text)
+    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"]), volume["uuid"]) if text)
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
     if volume["problem"]:
         yield f"  {printable(volume['problem'])}"

@@ -60,7 +60,7 @@ def frames(text: str, fmt: str) -> int:
 
 
 def open_data(name: str, context: Context, fmt: str, *, alone: bool) -> BlockDevice:
-    """The data file ``name``, beside the description. Raises ``MissingPartError``.
+    """The data file ``name`` of a description. Raises ``MissingPartError``.
 
     The ``alone`` data file of a description that was renamed with it is found under the description's own name.
     """
@@ -68,8 +68,9 @@ def open_data(name: str, context: Context, fmt: str, *, alone: bool) -> BlockDev
     if base.casefold() == context.path.name.casefold():
         raise FormatError(fmt, "the description names itself as its data")
     try:
-        return context.siblings.open(base)
-    except MissingPartError:
+        return context.siblings.open(name)
+    except MissingPartError as exc:
+        absent = exc
         suffix = "." + base.rpartition(".")[2]
         renamed = context.path.stem + suffix
         if not alone or renamed.casefold() in (base.casefold(), context.path.name.casefold()):
@@ -77,4 +78,4 @@ def open_data(name: str, context: Context, fmt: str, *, alone: bool) -> BlockDev
     try:
         return context.siblings.open(renamed)
     except MissingPartError:
-        raise MissingPartError(f"{base!r} is missing: it must lie beside {context.path.name}") from None
+        raise absent from None

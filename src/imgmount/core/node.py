@@ -150,6 +150,7 @@ class Filesystem(ABC):
     """A tree of nodes on a device. Opening one reads its superblock and no directory."""
 
     label: str = ""
+    uuid: str = ""  # or serial number, as blkid(8) prints it
 
     @property
     @abstractmethod
