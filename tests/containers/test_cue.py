@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import wave
 from pathlib import Path
@@ -80,6 +81,31 @@ def test_a_sheet_that_was_renamed_with_its_only_file() -> None:
         open_disc("cue", SHEET.encode(), {"b.bin": DATA}, "new name.cue")
     with pytest.raises(MissingPartError):
         open_disc("cue", (SHEET + SHEET.replace("a.bin", "b.bin").replace("01 A", "02 A")).encode(), {"x.bin": DATA}, "x.cue")
+
+
+def test_only_names_say_that_a_file_is_packed(tmp_path: Path) -> None:
+    packed = gzip.compress(DATA)
+    (tmp_path / "x.cue").write_text(SHEET)
+    (tmp_path / "a.bin").write_bytes(packed)
+    with open_image(tmp_path / "x.cue") as disc:
+        assert content(disc.disk) == packed
+    (tmp_path / "a.bin").rename(tmp_path / "A.BIN.GZ")
+    with open_image(tmp_path / "x.cue") as disc:
+        assert content(disc.disk) == DATA
+    (tmp_path / "A.BIN.GZ").rename(tmp_path / "x.bin.gz")  # renamed with the sheet
+    with open_image(tmp_path / "x.cue") as disc:
+        assert content(disc.disk) == DATA
+    (tmp_path / "x.bin.gz").unlink()
+    with pytest.raises(MissingPartError, match=r"'a\.bin' is missing"):
+        open_image(tmp_path / "x.cue")
+
+
+def test_a_packed_file_names_no_others(tmp_path: Path) -> None:
+    (tmp_path / "x.cue").write_text(SHEET.replace("a.bin", "y.cue.gz"))
+    (tmp_path / "y.cue.gz").write_text(SHEET)
+    (tmp_path / "a.bin").write_bytes(DATA)
+    with pytest.raises(MissingPartError):
+        open_image(tmp_path / "x.cue")
 
 
 @pytest.mark.parametrize("name", ["../a.bin", "/etc/a.bin", "C:\\x\\a.bin", "..\\..\\a.bin"])
