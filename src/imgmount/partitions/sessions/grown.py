@@ -42,7 +42,7 @@ def newest(device: BlockDevice) -> int:
 
 
 def older(device: BlockDevice, start: int, limit: int) -> list[int] | None:
-    """Where the sessions before that at ``start`` begin, the oldest first; None if there are more than ``limit`` blocks to search."""
+    """Where the sessions before that at ``start`` begin, the oldest first; None if more than ``limit`` blocks are to be searched."""
     found: list[int] = []
     following = start
     for block in range(start - UNIT, max(0, start - limit), -UNIT):
