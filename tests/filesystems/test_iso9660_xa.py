@@ -74,7 +74,7 @@ def test_a_record_of_an_audio_track_that_is_not_there_is_an_error(tmp_path: Path
         node = image.whole.filesystem.root.lookup("ONE.DA")
         assert isinstance(node, File)
         assert node.stat().size == 6 * 2352
-        with node.open() as content, pytest.raises(ImageError, match="audio track|outside"):
+        with node.open() as content, pytest.raises(ImageError, match=r"audio track|outside"):
             content.pread(4 * 2352, 1)
         with node.open() as content:
             assert content.pread(0, 4 * 2352) == bytes(stored[8 * 2352 : 12 * 2352])
