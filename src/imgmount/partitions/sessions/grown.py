@@ -42,7 +42,7 @@ def newest(device: BlockDevice) -> int:
 
 
 def older(device: BlockDevice, start: int, limit: int) -> list[int] | None:
-    """Where the sessions before that at ``start`` begin, oldest first; None if that means searching more than ``limit`` blocks."""
+    """Where the sessions before that at ``start`` begin, oldest first; None if that means to search over ``limit`` blocks."""
     found: list[int] = []
     following = start
     for block in range(start - UNIT, max(0, start - limit), -UNIT):
