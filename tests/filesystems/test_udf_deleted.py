@@ -117,7 +117,7 @@ def test_what_was_deleted_from_a_write_once_disc_is_there_for_ever(tmp_path: Pat
 
 def test_udfclient_deletes_and_the_names_are_left(tmp_path: Path) -> None:
     path = tmp_path / "image"
-    command = [tool("mkudffs"), "--new-file", "--media-type=hd", "--udfrev=2.01", "--label=DEL", "-b", "2048", path, "60000"]
+    command = [tool("mkudffs"), "--new-file", "--media-type=hd", "--udfrev=2.01", "--label=DEL", "-b", "2048", str(path), "60000"]
     subprocess.run(command, check=True, capture_output=True)
     (tmp_path / "a.bin").write_bytes(CONTENT)
     (tmp_path / "b.bin").write_bytes(CONTENT[:700])
