@@ -172,13 +172,17 @@ def test_a_file_that_is_its_own_parent_is_refused() -> None:
         opened(own, own=own)
 
 
-def test_flac_without_a_decoder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["codecs/flac", "codecs/all", "cd-mixed/cdfl", "cd-2048/mixed", "chdman289/cdmixed"])
+def test_sound_is_decoded_without_libflac_too(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(flac, "LIBRARIES", ())
     flac._library.cache_clear()
-    disk = opened((CHD / "codecs" / "flac.chd").read_bytes())
-    with pytest.raises(UnsupportedError, match="libFLAC"):
-        disk.pread(0, disk.size)
+    with open_image(CHD / f"{name}.chd") as found:
+        assert isinstance(found.disk, ChdDisk | ChdDisc)
+        assert list(found.disk.verify()) == []
     flac._library.cache_clear()
+    assert ["apt install flac" in record.message for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize("row", [row for row in json.loads((IMAGES / "INDEX.json").read_text()) if row["family"] == "chd"]
