@@ -149,6 +149,34 @@ def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
     assert list(volume.verify()) == []
 
 
+@pytest.mark.parametrize(
+    ("media", "revision", "block_size"),
+    [("hd", "1.02", 512), ("hd", "2.01", 4096), ("dvdrw", "1.50", 2048), ("cdrw", "2.00", 2048)],  # two of them sparable
+)
+def test_a_tree_by_udfclient(media: str, revision: str, block_size: int, tmp_path: Path) -> None:
+    top, path = tmp_path / "top", tmp_path / "image"
+    (top / "sub" / "deep").mkdir(parents=True)
+    for name, size in (("a.bin", 9000), ("empty", 0), ("sub/b.bin", 70001), ("sub/deep/c", block_size), ("tiny", 5)):
+        (top / name).write_bytes(os.urandom(size))
+    for number in range(20):
+        (top / f"one of many {number:02}").write_bytes(os.urandom(number * 41))
+    command = [tool("mkudffs"), "--new-file", f"--media-type={media}", f"--udfrev={revision}", "--label=POPULATED"]
+    subprocess.run([*command, f"--blocksize={block_size}", str(path), "600000"], check=True, capture_output=True)
+
+    def ask(commands: str, *options: str) -> str:
+        call = [tool("udfclient"), *options, "-b", str(block_size), str(path)]
+        return subprocess.run(
+            call, input=f"{commands}\nquit\n", check=True, capture_output=True, text=True, cwd=tmp_path
+        ).stdout
+
+    found = next(line.split()[-1] for line in ask("ls").splitlines() if line.startswith("d") and "POPULATED" in line)
+    ask(f'cd "/{found}"\nput top\nsync', "-W")
+    volume = opened(path)
+    files = {name: node.open().pread(0, 1 << 20) for name, node in tree(volume.root) if isinstance(node, File)}
+    assert files == {f"top/{file.relative_to(top)}": file.read_bytes() for file in top.rglob("*") if file.is_file()}
+    assert list(volume.verify()) == []
+
+
 def test_a_tree_by_pycdlib() -> None:
     pycdlib = pytest.importorskip("pycdlib")
     iso = pycdlib.PyCdlib()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import wave
 from pathlib import Path
 
 import pytest
 
 from containers.discs import unpacked
+from helpers import tool
 from imgmount.chain import open_image
 from imgmount.core.format import Options
 from imgmount.core.node import File
@@ -41,6 +44,28 @@ def test_the_tree_is_that_of_the_newest_session(tmp_path: Path) -> None:
 
 def test_a_disc_of_sound_is_its_tracks(tmp_path: Path) -> None:
     assert names(unpacked("cue/appended", tmp_path), View.TREE) == {"disk.raw", "track01.wav", "track02.wav"}
+
+
+@pytest.mark.parametrize("variant", ["cue/single", "cue/sound", "cue/sub2448", "toc/mixed", "gdi/five", "nrg/v2-dao"])
+def test_tracks_of_sound_are_wave_files(variant: str, tmp_path: Path) -> None:
+    """In the eyes of sox, file and Python."""
+    with open_image(unpacked(variant, tmp_path)) as image:
+        nodes = build_vfs(image, View.RAW).listing("").nodes
+        found = {name: node for name, node in nodes.items() if name.endswith(".wav")}
+        assert found
+        for name, node in found.items():
+            assert isinstance(node, File)
+            with node.open() as content:
+                data = content.pread(0, content.size)
+            (tmp_path / name).write_bytes(data)
+            with wave.open(str(tmp_path / name)) as sound:
+                assert sound.getparams()[:4] == (2, 2, 44100, (len(data) - 44) // 4)
+                assert sound.readframes(sound.getnframes()) == data[44:]
+            said = subprocess.run([tool("soxi"), name], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+            assert "Channels       : 2\nSample Rate    : 44100\nPrecision      : 16-bit" in said
+            assert f" = {(len(data) - 44) // 4} samples" in said
+            kind = subprocess.run([tool("file"), name], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+            assert "WAVE audio, Microsoft PCM, 16 bit, stereo 44100 Hz" in kind
 
 
 def test_what_a_track_file_holds_is_what_its_stat_says(tmp_path: Path) -> None:
