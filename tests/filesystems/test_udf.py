@@ -151,7 +151,7 @@ def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("media", "revision", "block_size"),
-    [("hd", "1.02", 512), ("hd", "2.01", 4096), ("dvdrw", "1.50", 2048), ("cdrw", "2.00", 2048)],  # two of them sparable
+    [("hd", "1.02", 512), ("dvdrw", "1.50", 2048), ("cdrw", "2.00", 2048)],  # the latter sparable
 )
 def test_a_tree_by_udfclient(media: str, revision: str, block_size: int, tmp_path: Path) -> None:
     top, path = tmp_path / "top", tmp_path / "image"
@@ -173,6 +173,7 @@ def test_a_tree_by_udfclient(media: str, revision: str, block_size: int, tmp_pat
     ask(f'cd "/{found}"\nput top\nsync', "-W")
     volume = opened(path)
     files = {name: node.open().pread(0, 1 << 20) for name, node in tree(volume.root) if isinstance(node, File)}
+    files.pop("Non-Allocatable Space", None)
     assert files == {f"top/{file.relative_to(top)}": file.read_bytes() for file in top.rglob("*") if file.is_file()}
     assert list(volume.verify()) == []
 
