@@ -44,6 +44,25 @@ def small_disc(names: list[tuple[Any, ...]], blocks: int = 700) -> Any:
     return disc
 
 
+def large_disc(folders: int, files: int) -> Any:
+    """A disc with so many files in so many folders, in blocks of 512 bytes; the entries of a folder's files lie together."""
+    span = files + 56  # blocks of a folder: its entry, its content, the entries of its files
+    disc = MAKER.Disc(START + 1000 + folders * span, 512, end=START + 900 + folders * span)
+    for folder in range(folders):
+        first = 100 + folder * span
+        content = disc.names([(f"{name:09}", first + 50 + name) for name in range(files)], 1, block=first + 1)
+        disc.entry(first, 4, len(content), MAKER.short_ad(len(content), first + 1))
+        disc.write(first + 1, content)
+        for name in range(files):
+            disc.entry(first + 50 + name, 5, 0)
+    root = disc.names([(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2)
+    disc.write(2, root)
+    disc.entry(1, 4, len(root), MAKER.short_ad(len(root), 2))
+    disc.file_set(0, 1)
+    disc.volume(files=files * folders, directories=folders + 1)
+    return disc
+
+
 def finish(disc: Any) -> UdfFilesystem:
     disc.volume()
     return in_memory(disc.data)

@@ -23,7 +23,7 @@ from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
-from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, opened, retag, small_disc
+from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, large_disc, opened, retag, small_disc
 
 UTIL_LINUX = {  # what udfinfo says of each: label, revision, block size
     "udf-cd-mkudfiso-20100208": ("Volume Label", "1.02", "2048"),
@@ -314,20 +314,8 @@ def test_the_newest_file_set_descriptor_prevails() -> None:
 
 
 def test_a_first_listing_of_a_large_disc_reads_little() -> None:
-    folders, files, span = 250, 200, 256  # each folder: its entry, its content, the entries of its files
-    disc = MAKER.Disc(START + 1000 + folders * span, 512, end=START + 900 + folders * span)
-    for folder in range(folders):
-        first = 100 + folder * span
-        content = disc.names([(f"{name:09}", first + 50 + name) for name in range(files)], 1, block=first + 1)
-        disc.entry(first, 4, len(content), MAKER.short_ad(len(content), first + 1))
-        disc.write(first + 1, content)
-        for name in range(files):
-            disc.entry(first + 50 + name, 5, 0)
-    root = disc.names([(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2)
-    disc.write(2, root)
-    disc.entry(1, 4, len(root), MAKER.short_ad(len(root), 2))
-    disc.file_set(0, 1)
-    disc.volume(files=files * folders, directories=folders + 1)
+    folders, files = 250, 200
+    disc = large_disc(folders, files)
     counting = Counting(MemoryDevice(bytes(disc.data)))
     volume = open_udf(counting, context())
     assert len([node.stat() for _, node in volume.root.entries()]) == folders
