@@ -201,8 +201,6 @@ def test_a_ccd_without_its_image() -> None:
     ("old", "new", "reason"),
     [
         ("TRACK AUDIO", "TRACK MODE7", "mode 'MODE7'"),
-        ('"a.bin" 0', '"a.bin" 0 99:00:00', "past the end"),
-        ('"a.bin" 0', '"a.bin" #999999999999 0', "past the end"),
         ('"a.bin" 0', '"a.bin" 00:99:00', "not a time"),
         ('"a.bin" 0\n', '"a.bin" 0\n' + "SILENCE 99999:00:00\n" * 6, "too large"),
         ('"a.bin" 0\n', '"a.bin" 0\nSILENCE x\n', "not a length"),
@@ -217,6 +215,13 @@ def test_tocs_that_lie(old: str, new: str, reason: str) -> None:
     assert open_disc("toc", TOC.encode(), FILES, "test.toc").tracks[0].sectors == 20
     with pytest.raises(ImageError, match=reason):
         open_disc("toc", TOC.replace(old, new).encode(), FILES, "test.toc")
+
+
+def test_a_toc_whose_file_ends_early_is_read_as_far_as_it_goes(caplog: pytest.LogCaptureFixture) -> None:
+    more = 'TRACK AUDIO\nAUDIOFILE "a.bin" #999999999999 0 00:00:02\nTRACK AUDIO\nAUDIOFILE "b.bin" 0\n'
+    disc = open_disc("toc", (TOC.replace('"a.bin" 0', '"a.bin" 0 99:00:00') + more).encode(), FILES, "test.toc")
+    assert [track.sectors for track in disc.tracks] == [20, 0, 9]
+    assert [record.getMessage() for record in caplog.records] == [f"toc: a.bin ends before track {n} does" for n in (1, 2)]
 
 
 def test_data_files_without_an_offset_go_on_where_they_were_left() -> None:
