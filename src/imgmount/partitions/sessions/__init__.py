@@ -1,7 +1,7 @@
 """Sessions of a disc image that has no table of contents: a plain .iso that was grown, or sessions one behind the other.
 
 Each session begins with 16 free sectors and its own ISO 9660 descriptors, whose volume size says where it ends; the next one
-begins there, or at the next multiple of 16 or 32 sectors. Where sector 16 holds a copy of the newest descriptors, xorriso keeps
+begins there, or at the next multiple of 16 or 32 sectors, or, in an image of a whole CD, where lead-out, lead-in and pregap end. Where sector 16 holds a copy of the newest descriptors, xorriso keeps
 those of the first session at sector 48; growisofs does not, see ``grown``.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.disc import Session
+from imgmount.core.disc import PREGAP, Session, session_gap
 from imgmount.core.format import Context, Format, Kind, Match, Partition
 from imgmount.errors import FormatError
 from imgmount.partitions.sessions import grown
@@ -20,17 +20,24 @@ from imgmount.partitions.sessions.descriptor import Described, described
 MAX_SESSIONS: Final = 1000
 KEPT: Final = 32  # where xorriso's first session is kept
 ALIGNMENTS: Final = (1, 16, KEPT)
+SHORTEST_TRACK: Final = 300  # sectors on a CD
+RUN_OUT: Final = (0, 2)  # sectors that a CD writer adds to a track written at once
 SEARCHED: Final = 1 << 17  # blocks in which older sessions of a grown image are looked for unasked: 256 MiB
 
 
 def _following(device: BlockDevice, start: int, volume: Described) -> int | None:
     """Where the session after the one at ``start`` begins. Some writers count the volume's size from the start of the disc."""
     for end in (start + volume.size, volume.size):
-        for unit in ALIGNMENTS:
-            candidate = -(-end // unit) * unit
+        for candidate in (*(-(-end // unit) * unit for unit in ALIGNMENTS), *_over_the_gap(start, end)):
             if candidate > start and described(device, candidate):
                 return candidate
     return None
+
+
+def _over_the_gap(start: int, end: int) -> Iterator[int]:
+    """Where the next session of a CD may begin whose track starts at ``start`` and holds a volume that ends at ``end``."""
+    gap = session_gap(1 if start == 0 else 2) + PREGAP
+    return (max(end, start + SHORTEST_TRACK) + more + gap for more in RUN_OUT)
 
 
 def _starts(device: BlockDevice) -> Iterator[tuple[int, int]]:
