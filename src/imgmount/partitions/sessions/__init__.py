@@ -1,8 +1,9 @@
 """Sessions of a disc image that has no table of contents: a plain .iso that was grown, or sessions one behind the other.
 
 Each session begins with 16 free sectors and its own ISO 9660 descriptors, whose volume size says where it ends; the next one
-begins there, or at the next multiple of 16 or 32 sectors, or, in an image of a whole CD, where lead-out, lead-in and pregap end. Where sector 16 holds a copy of the newest descriptors, xorriso keeps
-those of the first session at sector 48; growisofs does not, see ``grown``.
+begins there, or at the next multiple of 16 or 32 sectors, or, in an image of a whole CD, where lead-out, lead-in and pregap end.
+Where sector 16 holds a copy of the newest descriptors, xorriso keeps those of the first session at sector 48; growisofs does
+not, see ``grown``.
 """
 
 from __future__ import annotations
