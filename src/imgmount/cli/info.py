@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(image: Image) -> dict[str, Any]:
     """The facts as plain values."""
+    volumes = [_volume(volume, image) for volume in image.volumes]  # opens them, which the chain then tells of
     return {
         "schema": SCHEMA,
         "image": str(image.path),
@@ -45,7 +46,7 @@ def describe(image: Image) -> dict[str, Any]:
             for layer in image.layers
         ],
         "partition_table": image.table or None,
-        "volumes": [_volume(volume, image) for volume in image.volumes],
+        "volumes": volumes,
         "files": [str(path) for path in image.siblings.opened if path != image.path.resolve()],
     }
 
@@ -55,7 +56,8 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
     if volume.problem is None and volume.format is not None:
         opened = volume.filesystem
         fmt = volume.format
-        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "info": dict(opened.info())}
+        passed = {"passed over": str(volume.passed_over)} if volume.passed_over else {}
+        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "info": {**opened.info(), **passed}}
     return {
         "index": volume.index,
         "name": volume.name,
