@@ -11,6 +11,7 @@ import pytest
 from containers.discs import unpacked
 from helpers import tool
 from imgmount.chain import open_image
+from imgmount.cli.main import main
 from imgmount.core.format import Options
 from imgmount.core.node import File
 from imgmount.vfs.tree import View, build_vfs
@@ -74,3 +75,16 @@ def test_what_a_track_file_holds_is_what_its_stat_says(tmp_path: Path) -> None:
             assert isinstance(node, File), name
             with node.open() as content:
                 assert len(content.pread(0, content.size)) == node.stat().size
+
+
+def test_the_mac_side_of_a_hybrid_disc_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a partition map, both filesystems begin at the start of the disc."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("content")
+    command = [tool("genisoimage"), "-quiet", "-hfs", "-r", "-V", "HYBRID", "-o", str(tmp_path / "disc"), str(tmp_path / "tree")]
+    subprocess.run(command, check=True)
+    assert main(["info", str(tmp_path / "disc")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "file > iso9660"
+    assert any(line.startswith("  also") and "HFS" in line.upper() for line in lines)
+    assert names(tmp_path / "disc", View.TREE) == {"file"}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUMMARY: Final = "Say what an image is made of: containers, partitions, filesystems."
 SCHEMA: Final = 1
+UNREAD: Final = "unread"  # the format of what has no reader: no choice for --fs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +67,23 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "filesystem": filesystem,
-        "also": [view for fmt in volume.others for view in (fmt.name, *fmt.views)],
+        "also": [view for fmt in volume.others if fmt.name != UNREAD for view in (fmt.name, *fmt.views)],
+        "recognised": _recognised(volume),
         "problem": str(volume.problem) if volume.problem else None,
     }
+
+
+def _recognised(volume: Volume) -> str | None:
+    """What else is in the same bytes and is not read: the HFS side of a hybrid disc."""
+    from imgmount.errors import ImageError
+
+    for fmt in volume.others:
+        if fmt.name == UNREAD:
+            try:
+                fmt.open(volume.device, volume.context)
+            except ImageError as exc:
+                return str(exc)
+    return None
 
 
 def _offset(device: BlockDevice, disk: BlockDevice) -> int | None:
@@ -109,6 +124,8 @@ def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
         yield printable(f"  {filesystem['name']}: {filesystem['title']}")
         label = {"label": filesystem["label"]} if filesystem["label"] else {}
         yield from _indented(label | filesystem["info"], "    ")
+    if volume["recognised"]:
+        yield f"  also: {printable(volume['recognised'])}"
     if volume["also"]:
         yield f"  also, with --fs: {', '.join(volume['also'])}"
 
