@@ -64,6 +64,7 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "name": volume.name,
         "kind": volume.partition.kind,
         "label": volume.partition.name,
+        "session": volume.partition.session or None,
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "filesystem": filesystem,
@@ -107,15 +108,18 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _indented(layer["info"])
     if facts["partition_table"]:
         yield f"partition table: {facts['partition_table']}"
+    several = len({volume["session"] for volume in facts["volumes"]} - {None}) > 1
     for volume in facts["volumes"]:
-        yield from _volume_lines(volume)
+        yield from _volume_lines(volume, session=several and not volume["kind"].startswith("session"))
     for path in facts["files"]:
         yield f"also opened: {printable(path)}"
 
 
-def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
+def _volume_lines(volume: Mapping[str, Any], *, session: bool) -> Iterator[str]:
     where = f" at {volume['offset']:#x}" if volume["offset"] else ""
-    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"])) if text)
+    label = volume["label"] and repr(volume["label"])
+    of = f"session {volume['session']}" if session and volume["session"] else ""
+    about = "".join(f", {text}" for text in (volume["kind"], label, of) if text)
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
     if volume["problem"]:
         yield f"  {printable(volume['problem'])}"
