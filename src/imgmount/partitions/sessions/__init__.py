@@ -24,6 +24,7 @@ ALIGNMENTS: Final = (1, 16, KEPT)
 SHORTEST_TRACK: Final = 300  # sectors on a CD
 RUN_OUT: Final = (0, 2)  # sectors that a CD writer adds to a track written at once
 SEARCHED: Final = 1 << 17  # blocks in which older sessions of a grown image are looked for unasked: 256 MiB
+LARGEST: Final = 1 << 26  # blocks in which they are looked for at all: the largest Blu-ray disc
 
 
 def _following(device: BlockDevice, start: int, volume: Described) -> int | None:
@@ -68,7 +69,7 @@ def open_sessions(device: BlockDevice, context: Context) -> Sequence[Partition]:
     if len(starts) > 1:
         return _parts([Session(device, start) for start in starts])
     newest = grown.newest(device)
-    older = grown.older(device, newest, SEARCHED if context.options.session is None else newest)
+    older = grown.older(device, newest, SEARCHED if context.options.session is None else LARGEST)
     if older is None:
         return [Partition(1, "newest session; --session looks for older ones", "", Session(device, newest), session=1)]
     starts = [*older, newest]
