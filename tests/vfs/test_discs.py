@@ -69,6 +69,13 @@ def test_tracks_of_sound_are_wave_files(variant: str, tmp_path: Path) -> None:
             assert "WAVE audio, Microsoft PCM, 16 bit, stereo 44100 Hz" in kind
 
 
+def test_sound_without_files_in_it_is_nothing_to_be_told_of(tmp_path: Path) -> None:
+    with open_image(unpacked("cue/single", tmp_path)) as image:
+        assert build_vfs(image, View.ALL).notes == []
+    with open_image(unpacked("nrg/v2-dao", tmp_path), Options(fs="udf")) as image:
+        assert [note for note in build_vfs(image, View.ALL).notes if note.startswith("p2")] == []
+
+
 def test_what_a_track_file_holds_is_what_its_stat_says(tmp_path: Path) -> None:
     with open_image(unpacked("cue/single", tmp_path)) as image:
         for name, node in build_vfs(image, View.RAW).listing("").nodes.items():
