@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import runpy
 import struct
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 from fixture import unpack
-from helpers import FIXTURES, context
+from helpers import FIXTURES, context, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
@@ -73,6 +74,14 @@ def retag(data: bytearray, offset: int) -> None:
     ident, version, _, _, serial, _, length, location = struct.unpack_from("<HHBBHHHI", data, offset)
     data[offset : offset + 16 + length] = MAKER.tag(ident, location, bytes(data[offset + 16 : offset + 16 + length]), version)
     assert serial == 1
+
+
+def udfclient(path: Path, commands: str, *options: str, block_size: int = BLOCK) -> str:
+    """What udfclient prints when it is given ``commands``; ``-W`` lets it write."""
+    call = [tool("udfclient"), *options, "-b", str(block_size), str(path)]
+    return subprocess.run(
+        call, input=f"{commands}\nquit\n", check=True, capture_output=True, text=True, cwd=path.parent
+    ).stdout
 
 
 class Counting(BlockDevice):

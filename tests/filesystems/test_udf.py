@@ -23,7 +23,7 @@ from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
-from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, large_disc, opened, retag, small_disc
+from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, large_disc, opened, retag, small_disc, udfclient
 
 UTIL_LINUX = {  # what udfinfo says of each: label, revision, block size
     "udf-cd-mkudfiso-20100208": ("Volume Label", "1.02", "2048"),
@@ -163,14 +163,9 @@ def test_a_tree_by_udfclient(media: str, revision: str, block_size: int, tmp_pat
     command = [tool("mkudffs"), "--new-file", f"--media-type={media}", f"--udfrev={revision}", "--label=POPULATED"]
     subprocess.run([*command, f"--blocksize={block_size}", str(path), "600000"], check=True, capture_output=True)
 
-    def ask(commands: str, *options: str) -> str:
-        call = [tool("udfclient"), *options, "-b", str(block_size), str(path)]
-        return subprocess.run(
-            call, input=f"{commands}\nquit\n", check=True, capture_output=True, text=True, cwd=tmp_path
-        ).stdout
-
-    found = next(line.split()[-1] for line in ask("ls").splitlines() if line.startswith("d") and "POPULATED" in line)
-    ask(f'cd "/{found}"\nput top\nsync', "-W")
+    printed = udfclient(path, "ls", block_size=block_size)
+    found = next(line.split()[-1] for line in printed.splitlines() if line.startswith("d") and "POPULATED" in line)
+    udfclient(path, f'cd "/{found}"\nput top\nsync', "-W", block_size=block_size)
     volume = opened(path)
     files = {name: node.open().pread(0, 1 << 20) for name, node in tree(volume.root) if isinstance(node, File)}
     files.pop("Non-Allocatable Space", None)

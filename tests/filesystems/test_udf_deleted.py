@@ -14,7 +14,7 @@ from helpers import tool
 from imgmount.core.node import Directory, File, Node
 from imgmount.errors import FormatError
 from imgmount.filesystems.udf.volume import UdfFilesystem
-from udf_discs import BLOCK, MAKER, START, fixture_bytes, in_memory, opened, retag
+from udf_discs import BLOCK, MAKER, START, fixture_bytes, in_memory, opened, retag, udfclient
 
 BITMAP = 5  # its block; the root is at 1, a folder at 2, what is deleted from 10 on
 CONTENT = bytes(range(256)) * 10
@@ -121,8 +121,8 @@ def test_udfclient_deletes_and_the_names_are_left(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     (tmp_path / "a.bin").write_bytes(CONTENT)
     (tmp_path / "b.bin").write_bytes(CONTENT[:700])
-    name = next(line.split()[-1] for line in ask(path, "ls").splitlines() if ":DEL:" in line and line.startswith("d"))
-    ask(path, f"cd /{name}\nput a.bin\nput b.bin\nrm a.bin\nsync", "-W")
+    name = next(line.split()[-1] for line in udfclient(path, "ls").splitlines() if ":DEL:" in line and line.startswith("d"))
+    udfclient(path, f"cd /{name}\nput a.bin\nput b.bin\nrm a.bin\nsync", "-W")
     volume: UdfFilesystem = opened(path)
     files: dict[str, Any] = dict(manifest(volume.root))
     assert {name for name in files if name.endswith(".bin")} == {"b.bin"}
@@ -131,9 +131,3 @@ def test_udfclient_deletes_and_the_names_are_left(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="its place was erased"):
         nodes["a.bin"].stat()
 
-
-def ask(path: Path, commands: str, *options: str) -> str:
-    command = [tool("udfclient"), *options, "-b", "2048", str(path)]
-    return subprocess.run(
-        command, input=f"{commands}\nquit\n", check=True, capture_output=True, text=True, cwd=path.parent
-    ).stdout
