@@ -56,6 +56,32 @@ def test_other_tools_extract_the_same_from_bare_sectors(command: str, variant: s
         assert content(disc.volumes[0].device) == out.read_bytes()
 
 
+@pytest.mark.parametrize("variant", ["v2", "v3", "v35"])
+def test_iat_extracts_the_same_from_a_cdi(variant: str, tmp_path: Path) -> None:
+    path = unpacked(f"cdi/{variant}", tmp_path)
+    subprocess.run([tool("iat"), path, tmp_path / "out.iso"], check=True, capture_output=True)
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        assert content(shown(disc.disk)["track02.iso"]) == (tmp_path / "out.iso").read_bytes()
+
+
+def test_iat_extracts_the_same_from_a_cdi_by_others(tmp_path: Path) -> None:
+    path = image("cdi/Conkwer__cditools__test.cdi")
+    subprocess.run([tool("iat"), path, tmp_path / "out.iso"], check=True, capture_output=True)
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        assert content(shown(disc.disk)["track02.iso"]) == (tmp_path / "out.iso").read_bytes()
+
+
+def test_mdf2iso_extracts_the_same_from_an_mdf(tmp_path: Path) -> None:
+    path = unpacked("mds/single", tmp_path)
+    subprocess.run([tool("mdf2iso"), "a.mdf", "out.iso"], check=True, capture_output=True, cwd=tmp_path)
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        first = content(shown(disc.disk)["track01.iso"])
+    assert (tmp_path / "out.iso").read_bytes()[: len(first)] == first
+
+
 def test_cdrdao_places_tracks_where_we_do(tmp_path: Path) -> None:
     toc = unpacked("toc/mixed", tmp_path)
     said = subprocess.run([tool("cdrdao"), "show-toc", toc.name], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
