@@ -17,7 +17,7 @@ from fixture import unpack
 from helpers import context, image, tool
 from imgmount.core.device import gather
 from imgmount.core.format import Match
-from imgmount.core.node import File
+from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
@@ -319,3 +319,15 @@ def test_a_first_listing_of_a_large_disc_reads_little() -> None:
     counting.bytes = counting.requests = 0
     assert len([node.stat() for _, node in tree(volume.root)]) == folders * (files + 1)
     assert counting.requests <= folders * 5
+
+
+def test_names_alone_take_no_file_entries() -> None:
+    counting = Counting(MemoryDevice(bytes(large_disc(2, 200).data)))
+    root = open_udf(counting, context()).root
+    folder = root.lookup("0001")
+    assert isinstance(folder, Directory)
+    counting.bytes = 0
+    assert len(list(folder.names())) == 200
+    assert counting.bytes < 16_000  # 52 bytes a name; an entry takes 512
+    assert len(list(folder.entries())) == 200
+    assert counting.bytes > 200 * 512

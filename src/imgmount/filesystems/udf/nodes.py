@@ -255,13 +255,19 @@ class UdfDirectory(_UdfNode, Directory):
         super().__init__(space, place, entry)
         self._ancestors = ancestors
 
-    def _scan(self) -> Iterator[tuple[str, Node]]:
+    def _scan_names(self) -> Iterator[str]:
+        return (cs0(fid.name) for fid in self._identifiers())
+
+    def _identifiers(self) -> Iterator[Fid]:
         if self.id in self._ancestors:
             raise FormatError(FMT, "directory contains itself", offset=self._entry.offset)
+        return directory_content(self._space, self._entry)
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
         space, lineage = self._space, self._ancestors | {self.id}
         batch: list[Fid] = []
         damage: ImageError | None = None
-        fids = directory_content(space, self._entry)
+        fids = self._identifiers()
         while True:
             try:
                 batch = []
