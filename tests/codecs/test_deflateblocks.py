@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from imgmount.codecs import deflateblocks
 from imgmount.codecs.deflateblocks import MAX_BLOCKS, inflate_exchanged
 from imgmount.errors import FormatError
 
@@ -26,6 +27,18 @@ def deflated(level: int, memory: int, strategy: int) -> bytes:
 def test_streams_of_many_blocks(strategy: int, memory: int) -> None:
     for level in (1, 6, 9):
         assert inflate_exchanged(deflated(level, memory, strategy), len(DATA), AS_USUAL) == DATA
+
+
+@pytest.mark.parametrize("span", [1, 3, 50])
+def test_blocks_that_are_larger_than_what_is_looked_at_first(span: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deflateblocks, "SPAN", span)
+    short = b"".join(RNG.choices(WORDS, k=200))
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED):
+        for cut in range(0, len(short), 7):
+            packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
+            coded = packer.compress(short[:cut]) + packer.flush(zlib.Z_PARTIAL_FLUSH if cut % 2 else zlib.Z_BLOCK)
+            coded += packer.compress(short[cut:]) + packer.flush()
+            assert inflate_exchanged(coded, len(short), AS_USUAL) == short
 
 
 def test_what_is_not_as_long_as_it_should_be_is_an_error() -> None:

@@ -116,6 +116,13 @@ def test_a_first_session_without_a_root_is_left_out(grown: bytearray) -> None:
     assert [len(grown) - device.size for device in opened(grown)] == [48 * 2048, 112 * 2048]
 
 
+def test_a_volume_in_a_file_is_no_session(grown: bytearray) -> None:
+    inside = 16 * 2048  # as a file of session 1 could hold it: the next session does not begin where it ends
+    grown[inside + 16 * 2048 : inside + 17 * 2048] = grown[(48 + 16) * 2048 : (48 + 17) * 2048]
+    grown[inside + 16 * 2048 + 80] = 3
+    assert [len(grown) - device.size for device in opened(grown)] == [0, 48 * 2048, 112 * 2048]
+
+
 def test_joliet_that_came_later_is_not_in_the_first_session(grown: bytearray) -> None:
     roots = [at for at in range(18 * 2048, 48 * 2048, 2048) if grown[at + 32 : at + 34] == b"\1\0"]
     own_parents = [at for at in roots if grown[at + 2 : at + 6] == grown[at + grown[at] + 2 : at + grown[at] + 6]]
