@@ -26,6 +26,10 @@ bench: $(VENV)/.dev $(VENV)/.oracles
 
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md
+	$(BIN)/imgmount --print man > docs/man/imgmount.1
+	$(BIN)/imgmount --print bash > packaging/completion/imgmount.bash
+	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
+	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
 
 $(VENV)/bin/python:
 	./scripts/install-system.sh base

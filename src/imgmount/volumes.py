@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -10,8 +11,10 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Partition, Partitioned
 from imgmount.core.node import Filesystem
-from imgmount.errors import ImageError, MissingPartError, UnknownFormatError, UnsupportedError
+from imgmount.errors import FormatError, ImageError, MissingPartError, UnknownFormatError, UnsupportedError
 from imgmount.registry import beside, best_match, matches
+
+log = logging.getLogger(__name__)
 
 MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
 MAX_VOLUMES: Final = 1024  # of nested tables
@@ -22,7 +25,7 @@ class Volume:
     """One partition, or the undivided disk (``index`` 0), and the filesystem in it. The filesystem opens when it is asked for.
 
     ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and ``fault`` why that failed
-    or the partition is not whole.
+    or the partition is not whole. ``passed_over`` is why, once it is open, it is not the better filesystem of a bridge disc.
     """
 
     def __init__(self, partition: Partition, context: Context, outer: str = "", fault: ImageError | None = None) -> None:
@@ -31,6 +34,7 @@ class Volume:
         self.table = ""
         self.context = context
         self.fault = fault or partition.fault
+        self.passed_over: ImageError | None = None
 
     @property
     def index(self) -> int:
@@ -75,8 +79,25 @@ class Volume:
                 self.device.pread(0, 1)  # a partition without its key says so here
                 return self.fault or UnknownFormatError(f"a {self.table} table" if self.table else "no known filesystem")
             return self.format.open(self.device, self.context)
+        except FormatError as exc:
+            return self._companion(exc) or exc
         except ImageError as exc:
             return exc.with_traceback(None)  # which would keep whatever was read up to there
+
+    def _companion(self, problem: FormatError) -> Filesystem | None:
+        """The other filesystem of a bridge disc, which has the same files, where the better one is damaged."""
+        name = self.format.companion if self.format and self.context.options.fs is None else ""
+        fmt = next((other for other in self.others if other.name == name), None)
+        if fmt is None:
+            return None
+        try:
+            opened = fmt.open(self.device, self.context)
+        except ImageError:
+            return None
+        log.warning("%s: the files are shown as %s has them", problem, fmt.name)
+        self.format = fmt
+        self.passed_over = problem
+        return opened
 
     @property
     def filesystem(self) -> Filesystem:

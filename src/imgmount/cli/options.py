@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
 ON_ERROR: Final = ("fail", "zero")
+XA: Final = ("form2", "raw", "cooked")  # the values of filesystems.iso9660.xa.CHOICES
 KEY_SIZES: Final = (16, 32)  # AES-128 and AES-256; a key of another length is given with --key
 MAX_KEY_FILE: Final = 1 << 20
 DEFAULT_CACHE: Final = "64M"
@@ -41,6 +42,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument(
         "--on-error", choices=ON_ERROR, default="fail", help="what damaged evidence cannot tell: an error (default), or zeros"
+    )
+    group.add_argument(
+        "--xa", choices=XA, default=XA[0], help="sectors of Video CDs and games: 2324 bytes, whole, or 2048 as kernels read them"
     )
     group.add_argument("--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes")
     group.add_argument("--password-file", metavar="FILE", help="its first line is the password; '-' is standard input")
@@ -85,6 +89,7 @@ def make_options(args: argparse.Namespace) -> Options:
         snapshot=args.snapshot,
         refs=args.refs,
         on_error=args.on_error,
+        xa=args.xa,
         password=_password(args),
         keys=keys,
         extra=dict(_pair(text, "--extra", "KEY=VALUE") for text in args.extra),

@@ -65,9 +65,10 @@ class Options:
     snapshot: str | None = None  # an identifier or a name
     refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
     on_error: str = "fail"  # "zero": what damaged evidence cannot tell reads as zeros
+    xa: str = "form2"  # of sectors of CD-ROM XA: their 2324 bytes, "raw" whole sectors, or "cooked"
     password: str | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
-    extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"xa": "cooked"}
+    extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"member": "disk2.vmdk"}
 
 
 def no_parent(name: str, fmt: str | None) -> BlockDevice:
@@ -168,6 +169,7 @@ class Format(Generic[T_co]):
     ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
     ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
+    ``companion`` is the filesystem that bridge discs have besides this one, for the same files.
     """
 
     name: str
@@ -179,6 +181,7 @@ class Format(Generic[T_co]):
     guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     beside: bool = False
+    companion: str = ""
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 

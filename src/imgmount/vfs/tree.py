@@ -17,6 +17,7 @@ from typing import Any, Final
 from imgmount.chain import Image
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, Node, Recoverable
+from imgmount.core.sectors import Mode
 from imgmount.errors import FormatError
 from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
 from imgmount.vfs.vfs import SPACE_BITS, Vfs
@@ -130,12 +131,12 @@ class _Builder:
                 yield name, RawFile(next(self._numbers), device, self._mtime_ns)
 
     def trees(self, volumes: tuple[Volume, ...]) -> Iterator[tuple[str, Directory]]:
-        """The volumes that can be browsed; the others leave a note."""
+        """The volumes that can be browsed; the others, but tracks of sound, leave a note."""
         for number, volume in enumerate(volumes, 1):
             if volume.problem is None:
                 self._spaces[volume.name] = number
                 yield volume.name, volume.filesystem.root
-            else:
+            elif volume.partition.kind != Mode.AUDIO.value:  # nobody looks for files in sound
                 self.notes.append(f"{volume.name}: {volume.problem}: raw view")
 
     def links(self) -> Iterator[tuple[str, Node]]:
