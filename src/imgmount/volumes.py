@@ -79,14 +79,14 @@ class Volume:
                 self.device.pread(0, 1)  # a partition without its key says so here
                 return self.fault or UnknownFormatError(f"a {self.table} table" if self.table else "no known filesystem")
             return self.format.open(self.device, self.context)
-        except FormatError as exc:
-            return self._companion(exc) or exc
         except ImageError as exc:
-            return exc.with_traceback(None)  # which would keep whatever was read up to there
+            return self._companion(exc) or exc.with_traceback(None)  # which would keep whatever was read up to there
 
-    def _companion(self, problem: FormatError) -> Filesystem | None:
+    def _companion(self, problem: ImageError) -> Filesystem | None:
         """The other filesystem of a bridge disc, which has the same files, where the better one is damaged."""
-        name = self.format.companion if self.format and self.context.options.fs is None else ""
+        if not isinstance(problem, FormatError) or self.context.options.fs is not None or self.format is None:
+            return None
+        name = self.format.companion
         fmt = next((other for other in self.others if other.name == name), None)
         if fmt is None:
             return None
