@@ -11,7 +11,20 @@ from struct import pack_into
 import pytest
 
 from conformance import manifest
-from filesystems.amiga import BLOCK, COMMENT, NEXT_LINK, PROTECTION, ROOT, Disk, fixture
+from filesystems.amiga import (
+    BLOCK,
+    COMMENT,
+    DATE,
+    FIRST_DATA,
+    HASH_CHAIN,
+    NEXT_LINK,
+    PROTECTION,
+    ROOT,
+    SIZE,
+    SLOT_59,
+    Disk,
+    fixture,
+)  # fmt: skip
 from helpers import IMAGES, context, image, tool
 from imgmount.chain import open_image
 from imgmount.cli.main import main
@@ -181,6 +194,10 @@ def test_a_comment_in_a_block_of_its_own() -> None:
     disk.put(place, 0, 64, place, key)
     disk.write(place, HEAD, b"\x1e" + b"thirty characters of a comment")
     assert disk.open().root.lookup("size488").xattrs()["user.amiga.comment"] == b"thirty characters of a comment"
+    assert [line for line in disk.open().verify() if "comment" in line] == []
+    disk.put(place, 0, 65)
+    assert "user.amiga.comment" not in disk.open().root.lookup("size488").xattrs()
+    assert any(line.startswith("/size488: its comment: ") for line in disk.open().verify())
 
 
 def test_short_names_under_the_dos_type_of_long_ones() -> None:
@@ -280,6 +297,32 @@ def test_a_deleted_file_whose_blocks_are_used_again_cannot_be_read() -> None:
         content.pread(0, content.size)
 
 
+def test_of_two_deleted_files_with_the_same_block_neither_is_believed() -> None:
+    disk = Disk("dos3-ffs-intl")
+    names = [name for name, node in disk.open().deleted() if isinstance(node, File) and node.stat().size]
+    keys = {name: node.id for name, node in disk.open().deleted()}
+    one, two, three = names[:3]
+    disk.put(keys[two], FIRST_DATA, disk.long(keys[one], FIRST_DATA))
+    found = dict(disk.open().deleted())
+    for name in (one, two):
+        with found[name].open() as content, pytest.raises(ImageError, match="used again"):  # type: ignore[attr-defined]
+            content.pread(0, content.size)
+    with found[three].open() as content:  # type: ignore[attr-defined]
+        assert content.pread(0, content.size) == b"f" * 300
+
+
+def test_what_a_damaged_chain_has_lost_is_found_with_the_deleted() -> None:
+    disk = Disk("dos3-ffs-intl")
+    before, deleted = manifest(disk.open().root), set(dict(disk.open().deleted()))
+    disk.put(disk.long(ROOT, SLOT_59), HASH_CHAIN, 0)
+    lost = {name: node for name, node in disk.open().deleted() if name not in deleted}
+    assert len(lost) == 6
+    assert not set(lost) & set(manifest(disk.open().root))
+    for name, node in lost.items():
+        with node.open() as content:  # type: ignore[attr-defined]
+            assert (content.size, hashlib.sha256(content.pread(0, content.size)).hexdigest()) == before[name]
+
+
 def test_directory_caches_are_compared_and_not_believed() -> None:
     disk = Disk("dos5-ffs-dirc")
     cache = disk.long(ROOT, BLOCK - 8)
@@ -289,3 +332,16 @@ def test_directory_caches_are_compared_and_not_believed() -> None:
     assert any("in the directory cache" in line for line in disk.open().verify())
     disk.put(cache, 12, 1)
     assert any("in the hash table alone" in line for line in disk.open().verify())
+
+
+def test_each_fact_in_a_directory_cache_is_compared() -> None:
+    disk = Disk("dos5-ffs-dirc")
+    record = disk.long(ROOT, BLOCK - 8) * BLOCK + HEAD
+    name = disk.data[record + 24 : record + 24 + disk.data[record + 23]].decode("latin-1")
+    header = int.from_bytes(disk.data[record : record + 4], "big")
+    for offset, fact in ((PROTECTION, "protection"), (SIZE, "size"), (DATE + 4, "date")):
+        changed = Disk("dos5-ffs-dirc")
+        changed.put(header, offset, changed.long(header, offset) ^ 16)
+        assert any(line.startswith(f"/{name}: {fact} ") for line in changed.open().verify())
+    disk.write(header, COMMENT, b"\3abc")
+    assert list(disk.open().verify()) == [f"/{name}: comment b'' in the directory cache, b'abc' in the header"]

@@ -94,9 +94,14 @@ def _longs(count: int) -> Struct:
     return Struct(f">{count}I")
 
 
+def longs(block: bytes) -> tuple[int, ...]:
+    """All longs of a block."""
+    return _longs(len(block) // 4).unpack(block)
+
+
 def checksum(block: bytes) -> int:
     """The sum of all longs, modulo 2**32: 0 where the block is as it was written."""
-    total: int = sum(_longs(len(block) // 4).unpack(block))
+    total: int = sum(longs(block))
     return total & 0xFFFF_FFFF
 
 
@@ -123,7 +128,7 @@ def _quarters(size: int, count: int) -> Struct:
 
 def boot_checksum(boot: bytes) -> int:
     """What the second long of the 1024 bytes of a bootblock must be: an inverted sum with end-around carry."""
-    total: int = sum(_longs(len(boot) // 4).unpack(boot)) - long_at(boot, 4)
+    total: int = sum(longs(boot)) - long_at(boot, 4)
     while total >> 32:
         total = (total & 0xFFFF_FFFF) + (total >> 32)
     return total ^ 0xFFFF_FFFF

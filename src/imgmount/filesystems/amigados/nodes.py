@@ -13,8 +13,8 @@ from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Director
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError
 from imgmount.filesystems.amigados import blocks
-from imgmount.filesystems.amigados.blocks import FFS, HEAD, T_COMMENT, TAIL, T, long_at
-from imgmount.filesystems.amigados.content import BlockTable, Check, FfsFile, OfsFile
+from imgmount.filesystems.amigados.blocks import FFS, HEAD, TAIL, T, long_at
+from imgmount.filesystems.amigados.content import BlockTable, FfsFile, OfsFile
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
@@ -24,8 +24,9 @@ PROTECTION: Final = "hsparwed"  # from bit 7; the last four deny what they name
 DENIED: Final = 0x0F
 NO_EXECUTE: Final = 0x02
 EXECUTABLE: Final = 0o111
-MAX_LINKS: Final = 1000  # counted, and followed
-MAX_DEPTH: Final = 500  # of a directory
+MAX_LINKS: Final = 1000  # counted
+MAX_HOPS: Final = 8  # from a link to a file: AmigaDOS makes no links to links
+MAX_DEPTH: Final = 128  # of a directory
 
 
 class _AmigaNode(Node):
@@ -64,10 +65,9 @@ class _AmigaNode(Node):
         if comment or not place or not volume.long_names:
             return comment
         try:
-            block = volume.checked(place)
+            return volume.long_comment(place)
         except ImageError:
             return b""
-        return blocks.bcpl(block, HEAD, blocks.MAX_COMMENT) if long_at(block, 0) == T_COMMENT else b""
 
 
 class AmigaDirectory(_AmigaNode, Directory):
@@ -106,15 +106,15 @@ class AmigaDirectory(_AmigaNode, Directory):
 
 
 class AmigaFile(_AmigaNode, File):
-    """A file. Hard links lead to the same one."""
+    """A file. Hard links lead to the same one. ``lost`` marks blocks that a deleted one no longer has."""
 
-    __slots__ = ("_check",)
+    __slots__ = ("_lost",)
 
     def __init__(
-        self, volume: AmigaVolume, key: int, tail: bytes, *, damaged: bool = False, check: Check | None = None
+        self, volume: AmigaVolume, key: int, tail: bytes, *, damaged: bool = False, lost: bytearray | None = None
     ) -> None:
         super().__init__(volume, key, tail, damaged=damaged)
-        self._check = check
+        self._lost = lost
 
     def stat(self) -> Stat:
         tail = self._tail
@@ -123,7 +123,13 @@ class AmigaFile(_AmigaNode, File):
         return Stat(mode, long_at(tail, T.size), self._mtime_ns(), nlink=links)
 
     def _links(self) -> int:
-        """The file's names: itself, and the chain of its links as far as it can be read."""
+        """The file's names: itself, and the chain of its links as far as it can be read. Each name asks, one counts."""
+        counts = self._volume.link_counts
+        if self.id not in counts:
+            counts[self.id] = self._count_links()
+        return counts[self.id]
+
+    def _count_links(self) -> int:
         seen = {self.id}
         key = long_at(self._tail, T.next_link)
         while key and key not in seen and len(seen) < MAX_LINKS:
@@ -139,10 +145,8 @@ class AmigaFile(_AmigaNode, File):
         volume, size = self._volume, long_at(self._tail, T.size)
         if size == 0:
             return MemoryDevice(b"")
-        table = BlockTable(volume, self.id, size)
-        if volume.dos_type & FFS:
-            return FfsFile(volume, table, size, self._check)
-        return OfsFile(volume, table, self.id, size, self._check)
+        table = BlockTable(volume, self.id, size, self._lost)
+        return FfsFile(volume, table, size) if volume.dos_type & FFS else OfsFile(volume, table, self.id, size)
 
 
 class AmigaSoftLink(_AmigaNode, Symlink):

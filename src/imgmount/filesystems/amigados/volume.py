@@ -16,7 +16,7 @@ from imgmount.core.node import Filesystem, Node
 from imgmount.errors import ChecksumError, FormatError, ImageError, MountError, UnsupportedError
 from imgmount.filesystems.amigados import blocks, nodes
 from imgmount.filesystems.amigados.bitmap import Bitmap
-from imgmount.filesystems.amigados.blocks import DIRC, FFS, INTL, LNFS, T_HEADER, TAIL, T, long_at
+from imgmount.filesystems.amigados.blocks import DIRC, FFS, HEAD, INTL, LNFS, T_COMMENT, T_HEADER, TAIL, T, long_at
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ class AmigaVolume(Filesystem):
             log.warning("amigados: bad checksum of root block %d", self.root_place.key)
         self.root_block = self.read(self.root_place.key)
         self.boot = boot
+        self.link_counts: dict[int, int] = {}  # names of files that have several
+        self._upward: dict[int, tuple[bytes, int]] = {}  # name and parent of directories
         kind = blocks.dos_type(boot)
         self.dos_type = _guess_dos_type(self.root_block, device) if kind is None else kind
         self.intl = self.dos_type >= INTL
@@ -60,12 +62,13 @@ class AmigaVolume(Filesystem):
             if isinstance(found, ImageError):
                 continue
             by_long, by_short = (blocks.names(found[1], long=layout)[0] for layout in (True, False))
-            fits = self._slot(by_long) == slot
-            if fits != (self._slot(by_short) == slot):
+            fits = self.slot(by_long) == slot
+            if fits != (self.slot(by_short) == slot):
                 return fits
         return True
 
-    def _slot(self, name: bytes) -> int:
+    def slot(self, name: bytes) -> int:
+        """The slot of its directory in which AmigaDOS looks for ``name``."""
         return blocks.name_hash(name, self.root_place.hash_size, intl=self.intl)
 
     @property
@@ -90,6 +93,13 @@ class AmigaVolume(Filesystem):
         if blocks.checksum(block):
             raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * len(block))
         return block
+
+    def longs(self, key: int) -> tuple[int, ...]:
+        """The longs of block ``key``, whose sum must be 0. Raises ``ImageError``."""
+        longs = blocks.longs(self.read(key))
+        if sum(longs) & 0xFFFF_FFFF:
+            raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * 4 * len(longs))
+        return longs
 
     def header(self, key: int) -> Header:
         """The header in block ``key``, which may have a bad checksum. Raises ``FormatError`` where it is none at all."""
@@ -121,6 +131,13 @@ class AmigaVolume(Filesystem):
                 yield slot, found
                 link = long_at(found[1], T.hash_chain)
 
+    def long_comment(self, key: int) -> bytes:
+        """The comment that has block ``key`` to itself. Raises ``ImageError``."""
+        block = self.checked(key)
+        if long_at(block, 0) != T_COMMENT:
+            raise FormatError("amigados", f"block {key} is no comment", offset=key * len(block))
+        return blocks.bcpl(block, HEAD, blocks.MAX_COMMENT)
+
     def node(self, key: int, tail: bytes, *, damaged: bool) -> Node:
         """The node of a header. A hard link to a file is that file."""
         kind = blocks.secondary(tail)
@@ -144,7 +161,7 @@ class AmigaVolume(Filesystem):
         try:
             while blocks.secondary(found) == blocks.ST_LINKFILE:
                 target = long_at(link, T.real_entry)
-                if target in seen or len(seen) > nodes.MAX_LINKS:
+                if target in seen or len(seen) > nodes.MAX_HOPS:
                     raise FormatError("amigados", "hard links loop", offset=key * self.root_place.block_size)
                 seen.add(target)
                 _, found, sound = self.header(target)
@@ -156,14 +173,16 @@ class AmigaVolume(Filesystem):
         return nodes.AmigaFile(self, target, found, damaged=not sound)
 
     def path(self, key: int) -> list[bytes]:
-        """The names from the root to header ``key``. Raises ``ImageError`` where its parents do not lead there."""
+        """The names from the root to directory ``key``. Raises ``ImageError`` where its parents do not lead there."""
         names: list[bytes] = []
         while key != self.root_place.key:
-            _, tail, _ = self.header(key)
-            names.append(blocks.names(tail, long=self.long_names)[0])
-            key = long_at(tail, T.parent)
-            if len(names) > nodes.MAX_DEPTH:
+            if len(names) == nodes.MAX_DEPTH:
                 raise FormatError("amigados", f"a directory more than {nodes.MAX_DEPTH} levels deep")
+            if key not in self._upward:
+                tail = self.header(key)[1]
+                self._upward[key] = blocks.names(tail, long=self.long_names)[0], long_at(tail, T.parent)
+            name, key = self._upward[key]
+            names.append(name)
         return names[::-1]
 
     @cached_property
@@ -220,7 +239,7 @@ def date_text(days: int, minutes: int, ticks: int) -> str:
 def _guess_dos_type(root_block: bytes, device: BlockDevice) -> int:
     """OFS or FFS, by what the first file's first block looks like: only OFS writes types there."""
     size = len(root_block)
-    for key in blocks.table(root_block, size // 4 - (blocks.HEAD + TAIL) // 4):
+    for key in blocks.table(root_block, size // 4 - (HEAD + TAIL) // 4):
         header = device.pread(key * size, size) if key else b""
         if len(header) == size and blocks.secondary(header[-TAIL:]) == blocks.ST_FILE and (first := long_at(header, 16)):
             head = device.pread(first * size, 8)
