@@ -36,6 +36,7 @@ from imgmount.errors import ImageError, UnsupportedError
 from imgmount.filesystems.amigados import FORMAT, probe
 from imgmount.filesystems.amigados.blocks import HEAD, checksum, checksums, name_hash
 from imgmount.registry import best_match
+from imgmount.vfs.tree import View, build_vfs
 
 KINDS = ["ofs", "ffs", "ofs-intl", "ffs-intl", "ofs-dirc", "ffs-dirc", "ofs-lnfs", "ffs-lnfs"]
 VARIANTS = [f"dos{number}-{kind}" for number, kind in enumerate(KINDS)]
@@ -97,10 +98,21 @@ def test_a_disk_that_only_boots_is_refused_with_the_reason() -> None:
     disk.data[ROOT * BLOCK : (ROOT + 1) * BLOCK] = bytes(BLOCK)
     device = MemoryDevice(bytes(disk.data))
     assert probe(device) is Match.LIKELY
-    with pytest.raises(UnsupportedError, match="no root block"):
+    with pytest.raises(UnsupportedError, match="no root block: a disk that is read by its own loader"):
         FORMAT.open(device, context())
-    disk.data[:4] = b"NDOS"
+    disk.data[:4] = b"ABCD"
     assert probe(MemoryDevice(bytes(disk.data))) is Match.NO
+
+
+@pytest.mark.parametrize(("boot", "kind"), [(b"NDOS", "an NDOS disk"), (b"KICK", "a Kickstart disk"), (b"DOS\0", "own loader")])
+def test_disks_without_a_filesystem_are_shown_raw_with_the_reason(boot: bytes, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.adf"
+    path.write_bytes(boot + b"track loader" * 75093)
+    with open_image(path) as opened:
+        vfs = build_vfs(opened, View.TREE)
+        assert list(vfs.listing("").nodes) == ["disk.raw"]
+        assert len(vfs.notes) == 1
+        assert kind in vfs.notes[0]
 
 
 @pytest.mark.parametrize(("boot", "kind"), [(b"KICK", "Kickstart"), (b"DOS\0", "DOS, not bootable"), (b"ABCD", "not DOS")])

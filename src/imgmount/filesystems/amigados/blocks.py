@@ -28,6 +28,7 @@ ST_LINKDIR: Final = 4
 ST_FILE: Final = -3
 ST_LINKFILE: Final = -4
 
+NO_FILESYSTEM: Final = {b"NDOS": "an NDOS disk", b"KICK": "a Kickstart disk"}  # bootblocks of disks that may go without one
 FFS: Final = 1  # flags of the dos type
 MAX_DOS_TYPE: Final = 7
 INTL: Final = 2  # this dos type and those above fold accented letters

@@ -38,7 +38,8 @@ class AmigaVolume(Filesystem):
         try:
             self.root_place = blocks.find_root(device)
         except FormatError as exc:
-            raise UnsupportedError("amigados: no root block: a disk that does not use the filesystem") from exc
+            reason = blocks.NO_FILESYSTEM.get(boot[:4], "a disk that is read by its own loader, or damaged")
+            raise UnsupportedError(f"amigados: no root block: {reason}") from exc
         if not self.root_place.sound:
             log.warning("amigados: bad checksum of root block %d", self.root_place.key)
         self.root_block = self.read(self.root_place.key)
