@@ -151,6 +151,7 @@ class Format(Generic[T_co]):
     ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
     ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
+    ``about`` has the facts of a partition table that are no partition's, for ``imgmount info``.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Format(Generic[T_co]):
     guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     beside: bool = False
+    about: Callable[[BlockDevice], Mapping[str, str]] | None = None
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 
