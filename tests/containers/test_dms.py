@@ -97,6 +97,16 @@ def test_a_damaged_track_header_ends_the_archive() -> None:
     assert device.pread(0, TRACK) == opened(ALL).pread(0, TRACK)
 
 
+@pytest.mark.parametrize(("field", "value"), [(8, 45057), (10, 22529)])
+def test_a_track_that_claims_too_much_is_not_decoded(field: int, value: int) -> None:
+    at = tracks(ALL)[40][0]
+    head = bytearray(ALL[at : at + TRACK_SIZE])
+    head[field : field + 2] = value.to_bytes(2, "big")
+    head[-2:] = crc16(bytes(head[:-2])).to_bytes(2, "big")
+    device = opened(ALL[:at] + bytes(head) + ALL[at + TRACK_SIZE :])
+    assert [line for line in device.verify() if f"a track of {value} bytes" in line]
+
+
 def test_bad_archives_are_refused() -> None:
     with pytest.raises(ChecksumError):
         opened(ALL[:20] + b"\x99" + ALL[21:])
