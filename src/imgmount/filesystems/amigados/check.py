@@ -46,21 +46,25 @@ class _Walk:
         self.volume = volume
         self.used = bytearray(volume.root_place.blocks)
 
-    def use(self, path: str, key: int, count: int = 1) -> Iterator[str]:
-        """Note that ``path`` has ``count`` blocks from ``key`` on."""
-        if key + count > len(self.used):
-            yield f"{path}: block {max(key, len(self.used))} of {len(self.used)}"
-            count = max(0, len(self.used) - key)
-        taken = self.used.find(1, key, key + count)
-        if taken >= 0:
-            yield f"{path}: block {taken} is another's too"
-        self.used[key : key + count] = b"\1" * count
+    def use(self, path: str, *runs: tuple[int, int]) -> Iterator[str]:
+        """Note that ``path`` has ``runs`` of (block, count)."""
+        beyond, shared = [], []
+        for key, count in runs:
+            end = min(key + count, len(self.used))
+            if end < key + count:
+                beyond.append(max(key, len(self.used)))
+            taken = self.used.find(1, key, end)
+            if taken >= 0:
+                shared.append(taken)
+            self.used[key:end] = b"\1" * (end - key)
+        yield from (f"{path}: block {key} of {len(self.used)}" for key in beyond[:1])
+        yield from (f"{path}: block {key} is another's too" for key in shared[:1])
 
     def tree(self) -> Iterator[str]:
         """Directories and files, by a walk that needs no recursion."""
         volume = self.volume
         root = volume.root_place.key
-        yield from self.use("/", root)
+        yield from self.use("/", (root, 1))
         pending: list[tuple[str, int, bytes]] = [("", root, volume.root_block[-TAIL:])]
         while pending:
             path, directory, tail = pending.pop()
@@ -84,7 +88,7 @@ class _Walk:
     def _entry(self, path: str, slot: int, header: Header) -> Iterator[str]:
         volume = self.volume
         key, tail, sound = header
-        yield from self.use(path, key)
+        yield from self.use(path, (key, 1))
         if not sound:
             yield f"{path}: bad checksum of header {key}"
         right = volume.slot(blocks.names(tail, long=volume.long_names)[0])
@@ -99,7 +103,7 @@ class _Walk:
             yield from self._file(path, key, long_at(tail, T.size))
 
     def _comment(self, path: str, key: int) -> Iterator[str]:
-        yield from self.use(path, key)
+        yield from self.use(path, (key, 1))
         try:
             self.volume.long_comment(key)
         except ImageError as exc:
@@ -113,10 +117,7 @@ class _Walk:
 
     def _file(self, path: str, key: int, size: int) -> Iterator[str]:
         table = BlockTable(self.volume, key, size)
-        for block, count in table.runs():
-            yield from self.use(path, block, count)
-        for block in table.tables[1:]:
-            yield from self.use(path, block)
+        yield from self.use(path, *table.runs(), *((block, 1) for block in table.tables[1:]))
         if table.damage is not None:
             yield f"{path}: {table.damage}"
 
@@ -125,7 +126,7 @@ class _Walk:
         known: dict[int, dircache.Entry] = {}
         try:
             for place, block in dircache.cache_blocks(self.volume, directory, long_at(tail, T.extension)):
-                yield from self.use(path or "/", place)
+                yield from self.use(path or "/", (place, 1))
                 known.update(dircache.records(block))
         except ImageError as exc:
             yield f"{path or '/'}: {exc}"
@@ -141,8 +142,7 @@ class _Walk:
         if bitmap.damage is not None:
             yield f"the bitmap: {bitmap.damage}"
             return
-        for key in bitmap.pages:
-            yield from self.use("the bitmap", key)
+        yield from self.use("the bitmap", *((key, 1) for key in bitmap.pages))
         used, free = (int.from_bytes(blocks, "little") for blocks in (self.used, bitmap.free_map()))
         reserved, count = volume.root_place.reserved, volume.root_place.blocks
         taken = (used & free).to_bytes(count, "little")
