@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 from helpers import FIXTURES, IMAGES, context, image
 from imgmount.chain import open_image
+from imgmount.cli.main import main
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder, unpack_runs
 from imgmount.containers.dms import FORMAT, HEADER_SIZE, TRACK_SIZE, DmsDevice, crc16
 from imgmount.core.format import Options
@@ -68,6 +70,18 @@ def test_texts_and_facts_are_told() -> None:
     assert info["compression"] == "none, simple, quick, medium, deep, heavy1, heavy2"
     assert info["flags"] == "banner, FILEID.DIZ"
     assert list(opened(ALL).verify()) == []
+
+
+def test_the_command_line_takes_the_password(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    (tmp_path / "word").write_text("secret\n")
+    archive = str(FIXTURES / "containers/dms/encrypted/disk.dms")
+    assert main(["cat", "--raw", archive, "disk.raw"]) == 2
+    for given in (["--password", "secret"], ["--password-file", str(tmp_path / "word")]):
+        capfdbinary.readouterr()
+        assert main(["cat", "--raw", *given, archive, "disk.raw"]) == 0
+        whole = capfdbinary.readouterr().out
+        device = opened(ENCRYPTED, password="secret")
+        assert whole == device.pread(0, device.size)
 
 
 def test_a_wrong_password_is_told_from_damage() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -12,7 +13,7 @@ from struct import pack_into
 
 import pytest
 
-from conformance import manifest
+from conformance import check_device, manifest
 from filesystems.amiga import (
     BLOCK,
     COMMENT,
@@ -104,6 +105,33 @@ def test_every_fact_is_what_xdftool_lists(variant: str, tmp_path: Path) -> None:
             folders.append(node)
         else:
             assert line["size"] == str(stat.size)
+
+
+@pytest.mark.parametrize("variant", ["dos0-ofs", "hardfile-dos3"])
+def test_a_compressed_disk_is_the_same_disk(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.adz"
+    path.write_bytes(gzip.compress(fixture(variant), 6))
+    with open_image(path) as opened:
+        assert str(opened) == "file > gzip > amigados"
+        assert manifest(opened.volumes[0].filesystem.root) == manifest(Disk(variant).open().root)
+
+
+@pytest.mark.parametrize("block_size", [512, 1024, 2048, 4096, 8192])
+@pytest.mark.parametrize("dos_type", ["DOS0", "DOS3", "DOS7"])
+def test_every_block_size(dos_type: str, block_size: int, tmp_path: Path) -> None:
+    path, content = tmp_path / "x.hdf", b"".join(b"%07d\n" % number for number in range(100_000))
+    (tmp_path / "content").write_bytes(content)
+    steps = ["create", "size=4Mi", f"bs={block_size}", "+", "format", "Name", dos_type]
+    for name in ("one", "two"):
+        steps += ["+", "write", str(tmp_path / "content"), name]
+    subprocess.run([tool("xdftool"), str(path), *steps], check=True, capture_output=True)
+    with open_image(path) as opened:
+        filesystem = opened.volumes[0].filesystem
+        assert filesystem.info()["blocks"].startswith(f"{(4 << 20) // block_size} of {block_size} bytes")
+        for name in ("one", "two"):
+            with filesystem.root.lookup(name).open() as device:  # type: ignore[attr-defined]
+                check_device(device, content)
+        assert list(filesystem.verify()) == []
 
 
 def test_free_blocks_are_those_that_xdftool_counts(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from filesystems.amiga import (
 )  # fmt: skip
 from helpers import context
 from imgmount.chain import open_image
+from imgmount.cli.main import main
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, ImageError
@@ -195,6 +196,18 @@ def test_an_ofs_block_that_is_not_the_files_fails_by_itself(offset: int, value: 
             device.pread(5 * 488 + 10, 1)
         assert device.pread(0, 5 * 488) == whole[: 5 * 488]
         assert device.pread(6 * 488, 5000) == whole[6 * 488 : 6 * 488 + 5000]
+
+
+def test_verify_reads_what_files_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk = Disk("dos0-ofs")
+    path = tmp_path / "x.adf"
+    path.write_bytes(disk.data)
+    assert main(["verify", str(path)]) == 0
+    block = disk.long(disk.key("second"), FIRST_DATA - 4 * 5)
+    disk.data[block * BLOCK + 100] ^= 1
+    path.write_bytes(disk.data)
+    assert main(["verify", str(path)]) == 2
+    assert f"bad checksum of block {block}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("following", ["itself", "the first", "nowhere"])

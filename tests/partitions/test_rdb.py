@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import subprocess
 from pathlib import Path
 from struct import pack, pack_into, unpack
 
 import pytest
 
 from conformance import manifest
-from helpers import FIXTURES, IMAGES, context, image
+from helpers import FIXTURES, IMAGES, context, image, tool
 from imgmount.chain import open_image
 from imgmount.cli.main import main
 from imgmount.core.format import Kind, Match
@@ -193,6 +194,23 @@ def test_the_kind_says_dos_type_flags_and_handler(tmp_path: Path) -> None:
         assert kinds["DH4"] == "DOS\\7, not mounted by itself"
         assert kinds["PFS"] == "PFS\\3, filesystem 19.2 stored in the table"
         assert [volume.index for volume in opened.volumes if volume.problem] == [4, 6]
+
+
+@pytest.mark.parametrize(("sector", "block"), [(512, 512), (512, 2048), (1024, 1024), (2048, 2048), (4096, 4096)])
+def test_sectors_and_blocks_of_every_size(sector: int, block: int, tmp_path: Path) -> None:
+    path, content = tmp_path / "x.hdf", tmp_path / "content"
+    content.write_bytes(b"".join(b"%07d\n" % number for number in range(40_000)))
+    words = f"create size=8Mi bs={sector} + init rdb_cyls=2 + add size=50% dostype=DOS3 name=DH0 bs={block}"
+    words += f" + add size=50% dostype=DOS2 name=DH1 bs={block}"
+    subprocess.run([tool("rdbtool"), str(path), *words.split()], check=True, capture_output=True)
+    for name, dos_type in (("DH0", "DOS3"), ("DH1", "DOS2")):
+        words = f"open part={name} bs={sector} + format Work {dos_type} + write {content} {name}"
+        subprocess.run([tool("xdftool"), str(path), *words.split()], check=True, capture_output=True)
+    with open_image(path) as opened:
+        for volume in opened.volumes:
+            assert volume.filesystem.info()["blocks"].split()[2] == str(block)
+            name = volume.partition.name
+            assert manifest(volume.filesystem.root) == {name: (320_000, hashlib.sha256(content.read_bytes()).hexdigest())}
 
 
 def test_other_peoples_disk() -> None:
