@@ -57,7 +57,6 @@ class Tail(NamedTuple):
 
     bitmap_flag: int = 0  # root
     bitmap_pages: int = 4  # root: 25
-    owner: int = 4
     protection: int = 8
     size: int = 12
     comment: int = 16
@@ -73,7 +72,6 @@ class Tail(NamedTuple):
     hash_chain: int = 184
     parent: int = 188
     extension: int = 192
-    secondary: int = 196
 
 
 T: Final = Tail()
@@ -85,9 +83,26 @@ def long_at(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset : offset + 4], "big")
 
 
-def secondary(tail: bytes) -> int:
-    """The secondary type, signed."""
-    return int(_LONG.unpack_from(tail, T.secondary)[0])
+class Header(NamedTuple):
+    """What a directory has of an entry: its block, the end of that, and whether its checksum is right."""
+
+    key: int
+    tail: bytes  # the last 200 bytes
+    sound: bool
+
+    def long(self, field: int) -> int:
+        """A field of ``T``, unsigned."""
+        return int.from_bytes(self.tail[field : field + 4], "big")
+
+    @property
+    def kind(self) -> int:
+        """The secondary type, signed."""
+        return secondary(self.tail)
+
+
+def secondary(block: bytes) -> int:
+    """The secondary type of a header, signed: its last long."""
+    return int(_LONG.unpack_from(block, len(block) - _LONG.size)[0])
 
 
 @cache
@@ -140,13 +155,18 @@ def bcpl(data: bytes, offset: int, most: int) -> bytes:
     return data[offset + 1 : offset + 1 + min(data[offset], most)]
 
 
-def names(tail: bytes, *, long: bool) -> tuple[bytes, bytes]:
-    """(name, comment)."""
+def entry_name(tail: bytes, *, long: bool) -> bytes:
+    """The name in a header."""
+    return bcpl(tail, T.comment, LONG_AREA - 2) if long else bcpl(tail, T.name, MAX_NAME)
+
+
+def entry_comment(tail: bytes, *, long: bool) -> bytes:
+    """The comment in a header; a long one that has a block to itself is not there."""
     if not long:
-        return bcpl(tail, T.name, MAX_NAME), bcpl(tail, T.comment, MAX_COMMENT)
-    name = bcpl(tail, T.comment, LONG_AREA - 2)
+        return bcpl(tail, T.comment, MAX_COMMENT)
+    name = entry_name(tail, long=True)
     comment = bcpl(tail, T.comment + 1 + len(name), LONG_AREA - 2 - len(name))
-    return name, b"" if comment == name else comment  # amitools writes the name twice
+    return b"" if comment == name else comment  # amitools writes the name twice
 
 
 def dos_type(boot: bytes) -> int | None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from imgmount.errors import ImageError
 from imgmount.filesystems.amigados import blocks, dircache
-from imgmount.filesystems.amigados.blocks import DIRC, TAIL, T, long_at
+from imgmount.filesystems.amigados.blocks import DIRC, Header, T, long_at
 from imgmount.filesystems.amigados.content import BlockTable
 
 if TYPE_CHECKING:
-    from imgmount.filesystems.amigados.volume import AmigaVolume, Header
+    from imgmount.filesystems.amigados.volume import AmigaVolume
 
 MAX_BLOCKS: Final = 1 << 26  # a byte each, several times
 
@@ -63,44 +63,40 @@ class _Walk:
     def tree(self) -> Iterator[str]:
         """Directories and files, by a walk that needs no recursion."""
         volume = self.volume
-        root = volume.root_place.key
-        yield from self.use("/", (root, 1))
-        pending: list[tuple[str, int, bytes]] = [("", root, volume.root_block[-TAIL:])]
+        yield from self.use("/", (volume.root_header.key, 1))
+        pending: list[tuple[str, Header]] = [("", volume.root_header)]
         while pending:
-            path, directory, tail = pending.pop()
-            headers: dict[int, bytes] = {}
-            for slot, found in volume.children(directory):
+            path, directory = pending.pop()
+            headers: dict[int, Header] = {}
+            for slot, found in volume.children(directory.key):
                 if isinstance(found, ImageError):
                     yield f"{path or '/'}: {found}"
                     continue
-                key, entry, _ = found
-                headers[key] = entry
-                below = f"{path}/{volume.text(blocks.names(entry, long=volume.long_names)[0])}"
-                if self.used[key]:
-                    yield f"{below}: header {key} is another's too"
+                headers[found.key] = found
+                below = f"{path}/{volume.text(volume.name(found))}"
+                if self.used[found.key]:
+                    yield f"{below}: header {found.key} is another's too"
                     continue
                 yield from self._entry(below, slot, found)
-                if blocks.secondary(entry) == blocks.ST_USERDIR:
-                    pending.append((below, key, entry))
+                if found.kind == blocks.ST_USERDIR:
+                    pending.append((below, found))
             if volume.dos_type in DIRC:
-                yield from self._cache(path, directory, tail, headers)
+                yield from self._cache(path, directory, headers)
 
     def _entry(self, path: str, slot: int, header: Header) -> Iterator[str]:
         volume = self.volume
-        key, tail, sound = header
-        yield from self.use(path, (key, 1))
-        if not sound:
-            yield f"{path}: bad checksum of header {key}"
-        right = volume.slot(blocks.names(tail, long=volume.long_names)[0])
+        yield from self.use(path, (header.key, 1))
+        if not header.sound:
+            yield f"{path}: bad checksum of header {header.key}"
+        right = volume.slot(volume.name(header))
         if right != slot:
             yield f"{path}: in slot {slot} of its directory, not {right}: AmigaDOS does not find it"
-        if volume.long_names and (comment := long_at(tail, T.long_comment)):
+        if volume.long_names and (comment := header.long(T.long_comment)):
             yield from self._comment(path, comment)
-        kind = blocks.secondary(tail)
-        if kind in (blocks.ST_LINKFILE, blocks.ST_LINKDIR):
-            yield from self._link(path, long_at(tail, T.real_entry))
-        if kind == blocks.ST_FILE and sound:
-            yield from self._file(path, key, long_at(tail, T.size))
+        if header.kind in (blocks.ST_LINKFILE, blocks.ST_LINKDIR):
+            yield from self._link(path, header.long(T.real_entry))
+        if header.kind == blocks.ST_FILE and header.sound:
+            yield from self._file(path, header)
 
     def _comment(self, path: str, key: int) -> Iterator[str]:
         yield from self.use(path, (key, 1))
@@ -115,17 +111,17 @@ class _Walk:
         except ImageError as exc:
             yield f"{path}: a link to nothing: {exc}"
 
-    def _file(self, path: str, key: int, size: int) -> Iterator[str]:
-        table = BlockTable(self.volume, key, size)
+    def _file(self, path: str, header: Header) -> Iterator[str]:
+        table = BlockTable(self.volume, header.key, header.long(T.size))
         yield from self.use(path, *table.runs(), *((block, 1) for block in table.tables[1:]))
         if table.damage is not None:
             yield f"{path}: {table.damage}"
 
-    def _cache(self, path: str, directory: int, tail: bytes, headers: dict[int, bytes]) -> Iterator[str]:
+    def _cache(self, path: str, directory: Header, headers: dict[int, Header]) -> Iterator[str]:
         """Compare a directory's cache with its hash table, which is the one to believe."""
         known: dict[int, dircache.Entry] = {}
         try:
-            for place, block in dircache.cache_blocks(self.volume, directory, long_at(tail, T.extension)):
+            for place, block in dircache.cache_blocks(self.volume, directory):
                 yield from self.use(path or "/", (place, 1))
                 known.update(dircache.records(block))
         except ImageError as exc:

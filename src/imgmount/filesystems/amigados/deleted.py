@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from imgmount.core.node import Node
 from imgmount.errors import ImageError
 from imgmount.filesystems.amigados import blocks
-from imgmount.filesystems.amigados.blocks import T_HEADER, TAIL, T, checksum, long_at
+from imgmount.filesystems.amigados.blocks import T_HEADER, Header, T, checksum, long_at
 from imgmount.filesystems.amigados.check import MAX_BLOCKS, used_blocks
 from imgmount.filesystems.amigados.content import BlockTable
 from imgmount.filesystems.amigados.nodes import AmigaFile, AmigaSoftLink
@@ -32,11 +32,9 @@ def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
     keys = array("I", _headers(volume, used))
     lost = _lost(volume, keys, used)
     for key in keys:
-        tail = volume.read(key)[-TAIL:]
-        if blocks.secondary(tail) == blocks.ST_FILE:
-            yield _path(volume, tail), AmigaFile(volume, key, tail, lost=lost)
-        else:
-            yield _path(volume, tail), AmigaSoftLink(volume, key, tail)
+        header = volume.header(key)
+        file = header.kind == blocks.ST_FILE
+        yield _path(volume, header), AmigaFile(volume, header, lost) if file else AmigaSoftLink(volume, header)
 
 
 def _headers(volume: AmigaVolume, used: bytearray) -> Iterator[int]:
@@ -49,7 +47,7 @@ def _headers(volume: AmigaVolume, used: bytearray) -> Iterator[int]:
             key = first + at // size
             if raw[at : at + 4] == lead and long_at(raw, at + 4) == key and not used[key]:
                 block = raw[at : at + size]
-                if blocks.secondary(block[-TAIL:]) in (blocks.ST_FILE, blocks.ST_SOFTLINK) and checksum(block) == 0:
+                if blocks.secondary(block) in (blocks.ST_FILE, blocks.ST_SOFTLINK) and checksum(block) == 0:
                     yield key
 
 
@@ -64,20 +62,19 @@ def _lost(volume: AmigaVolume, keys: array[int], used: bytearray) -> bytearray:
     for key in keys:
         taken[key] = 1
     for key in keys:
-        tail = volume.read(key)[-TAIL:]
-        if blocks.secondary(tail) != blocks.ST_FILE:
+        header = volume.header(key)
+        if header.kind != blocks.ST_FILE:
             continue
-        for start, count in BlockTable(volume, key, long_at(tail, T.size)).runs():
+        for start, count in BlockTable(volume, key, header.long(T.size)).runs():
             for block in range(start, min(start + count, len(used))):
                 lost[block] |= taken[block] or (free[key] and not free[block])
                 taken[block] = 1
     return lost
 
 
-def _path(volume: AmigaVolume, tail: bytes) -> str:
-    name = blocks.names(tail, long=volume.long_names)[0]
+def _path(volume: AmigaVolume, header: Header) -> str:
     try:
-        parents = volume.path(long_at(tail, T.parent))
+        parents = volume.path(header.long(T.parent))
     except ImageError:
         parents = []
-    return "/".join(volume.text(part).replace("/", "\N{DIVISION SLASH}") for part in [*parents, name])
+    return "/".join(volume.text(part).replace("/", "\N{DIVISION SLASH}") for part in [*parents, volume.name(header)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgmount.errors import FormatError
 from imgmount.filesystems.amigados import blocks
-from imgmount.filesystems.amigados.blocks import HEAD, T_DIRC, T, long_at
+from imgmount.filesystems.amigados.blocks import HEAD, T_DIRC, Header, T, long_at
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
@@ -30,15 +30,15 @@ class Entry(NamedTuple):
     comment: bytes
 
 
-def cache_blocks(volume: AmigaVolume, directory: int, first: int) -> Iterator[tuple[int, bytes]]:
+def cache_blocks(volume: AmigaVolume, directory: Header) -> Iterator[tuple[int, bytes]]:
     """(number, content) of the blocks of a directory's cache. Raises ``ImageError``."""
-    place, seen = first, set[int]()
+    place, seen = directory.long(T.extension), set[int]()
     while place:
         if place in seen:
             raise FormatError("amigados", "the directory cache loops", offset=place * volume.root_place.block_size)
         seen.add(place)
         block = volume.checked(place)
-        if long_at(block, 0) != T_DIRC or long_at(block, 8) != directory:
+        if long_at(block, 0) != T_DIRC or long_at(block, 8) != directory.key:
             raise FormatError("amigados", f"block {place} is not its directory cache", offset=place * len(block))
         yield place, block
         place = long_at(block, 16)
@@ -60,21 +60,22 @@ def records(block: bytes) -> Iterator[tuple[int, Entry]]:
         at += at & 1
 
 
-def differences(headers: Mapping[int, bytes], known: Mapping[int, Entry]) -> Iterator[tuple[bytes, str]]:
-    """(name, what is wrong) of the entries of a directory, by the tails of their headers and the records of its cache."""
+def differences(headers: Mapping[int, Header], known: Mapping[int, Entry]) -> Iterator[tuple[bytes, str]]:
+    """(name, what is wrong) of the entries of a directory, by their headers and the records of its cache."""
     for key in known.keys() - headers.keys():
         yield known[key].name, "in the directory cache alone"
-    for key, tail in headers.items():
-        truth = _entry(tail)
+    for key, header in headers.items():
+        truth = _entry(header)
         if key not in known:
             yield truth.name, "in the hash table alone"
             continue
         for field, cached, true in zip(Entry._fields, known[key], truth, strict=True):
-            if cached != true and not (field == "date" and blocks.secondary(tail) == blocks.ST_USERDIR):  # kept at its creation
+            if cached != true and not (field == "date" and header.kind == blocks.ST_USERDIR):  # kept at its creation
                 yield truth.name, f"{field} {cached!r} in the directory cache, {true!r} in the header"
 
 
-def _entry(tail: bytes) -> Entry:
+def _entry(header: Header) -> Entry:
     """What a header says. Caches go with the short layout."""
-    name, comment = blocks.names(tail, long=False)
-    return Entry(name, long_at(tail, T.size), long_at(tail, T.protection), _DATE.unpack_from(tail, T.date), comment)
+    tail = header.tail
+    name, comment = blocks.entry_name(tail, long=False), blocks.entry_comment(tail, long=False)
+    return Entry(name, header.long(T.size), header.long(T.protection), _DATE.unpack_from(tail, T.date), comment)
