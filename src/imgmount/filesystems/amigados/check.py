@@ -14,7 +14,7 @@ from imgmount.filesystems.amigados.content import BlockTable
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
-MAX_BLOCKS: Final = 1 << 26  # a byte each, several times
+MAX_CHECKED: Final = 1 << 26  # blocks, a byte each, several times
 
 
 def check(volume: AmigaVolume) -> Iterator[str]:
@@ -24,7 +24,7 @@ def check(volume: AmigaVolume) -> Iterator[str]:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot
     if not volume.root_place.sound:
         yield f"bad checksum of root block {volume.root_place.key}"
-    if volume.root_place.blocks > MAX_BLOCKS:
+    if volume.root_place.blocks > MAX_CHECKED:
         yield f"{volume.root_place.blocks} blocks are too many to be compared with the bitmap"
         return
     walk = _Walk(volume)
@@ -139,7 +139,7 @@ class _Walk:
             yield f"the bitmap: {bitmap.damage}"
             return
         yield from self.use("the bitmap", *((key, 1) for key in bitmap.pages))
-        used, free = (int.from_bytes(blocks, "little") for blocks in (self.used, bitmap.free_map()))
+        used, free = (int.from_bytes(marks, "little") for marks in (self.used, bitmap.free_map()))
         reserved, count = volume.root_place.reserved, volume.root_place.blocks
         taken = (used & free).to_bytes(count, "little")
         if found := taken.count(1):

@@ -14,7 +14,7 @@ from imgmount.core.node import Node
 from imgmount.errors import ImageError
 from imgmount.filesystems.amigados import blocks
 from imgmount.filesystems.amigados.blocks import T_HEADER, Header, T, checksum, long_at
-from imgmount.filesystems.amigados.check import MAX_BLOCKS, used_blocks
+from imgmount.filesystems.amigados.check import MAX_CHECKED, used_blocks
 from imgmount.filesystems.amigados.content import BlockTable
 from imgmount.filesystems.amigados.nodes import AmigaFile, AmigaSoftLink
 
@@ -26,7 +26,7 @@ READ: Final = 1 << 20  # bytes looked through at once
 
 def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
     """(path, node) of files and soft links, in disk order. The path is as long as their directories can be told."""
-    if volume.root_place.blocks > MAX_BLOCKS:
+    if volume.root_place.blocks > MAX_CHECKED:
         return
     used = used_blocks(volume)
     keys = array("I", _headers(volume, used))
