@@ -70,6 +70,18 @@ class Disk:
         self._taken.add(found)
         return found
 
+    def unlink(self, name: str) -> int:
+        """Take an entry out of the root directory, and leave its blocks in use: where it is."""
+        found = self.key(name)
+        for slot in range(72):
+            block, offset = ROOT, 24 + 4 * slot
+            while following := self.long(block, offset):
+                if following == found:
+                    self.put(block, offset, self.long(found, HASH_CHAIN))
+                    return found
+                block, offset = following, HASH_CHAIN
+        raise AssertionError(name)
+
     def link(self, name: bytes, slot: int, target: int, secondary: int) -> int:
         """A link in the root directory, at the head of a chain: where it is."""
         key = self.free_block()

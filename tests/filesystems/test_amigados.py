@@ -90,6 +90,7 @@ def test_every_fact_is_what_xdftool_lists(variant: str, tmp_path: Path) -> None:
     run = [tool("xdftool"), str(path), *opened, "list"]
     told = subprocess.run(run, check=True, capture_output=True, text=True, env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}).stdout
     folders: list[Directory] = [Disk(variant).open().root]
+    assert f"{datetime.fromtimestamp(folders[0].stat().mtime_ns // 1_000_000_000):%d.%m.%Y %H:%M:%S}" in told  # noqa: DTZ006
     lines = [line for line in map(LISTED.fullmatch, told.splitlines()) if line]
     assert len(lines) == len(manifest(folders[0]))
     for line in lines:
@@ -363,6 +364,31 @@ def test_of_two_deleted_files_with_the_same_block_neither_is_believed() -> None:
         assert content.pread(0, content.size) == b"f" * 300
 
 
+def test_a_deleted_file_whose_block_is_now_a_header() -> None:
+    disk = Disk("dos3-ffs-intl")
+    one, two = [(name, node.id) for name, node in disk.open().deleted() if isinstance(node, File) and node.stat().size][:2]
+    disk.put(one[1], FIRST_DATA, two[1])
+    found = dict(disk.open().deleted())
+    with found[one[0]].open() as content, pytest.raises(ImageError, match="used again"):  # type: ignore[attr-defined]
+        content.pread(0, 1)
+    with found[two[0]].open() as content:  # type: ignore[attr-defined]
+        assert content.pread(0, content.size) == b"f" * 300
+
+
+def test_a_block_that_was_used_again_costs_itself() -> None:
+    disk = Disk("dos3-ffs-intl")
+    with disk.open().root.lookup("36864").open() as content:  # type: ignore[attr-defined]
+        whole = content.pread(0, content.size)
+        assert len(list(content.extents(0, 10 * BLOCK))) == 1
+    header = disk.unlink("36864")
+    disk.put(disk.key("size1"), FIRST_DATA, disk.long(header, FIRST_DATA - 4 * 5))
+    with dict(disk.open().deleted())["36864"].open() as content:  # type: ignore[attr-defined]
+        assert content.pread(0, 5 * BLOCK) == whole[: 5 * BLOCK]
+        assert content.pread(6 * BLOCK, 36864) == whole[6 * BLOCK :]
+        with pytest.raises(ImageError, match="used again"):
+            content.pread(5 * BLOCK, 1)
+
+
 def test_what_a_damaged_chain_has_lost_is_found_with_the_deleted() -> None:
     disk = Disk("dos3-ffs-intl")
     before, deleted = manifest(disk.open().root), set(dict(disk.open().deleted()))
@@ -395,5 +421,8 @@ def test_each_fact_in_a_directory_cache_is_compared() -> None:
         changed = Disk("dos5-ffs-dirc")
         changed.put(header, offset, changed.long(header, offset) ^ 16)
         assert any(line.startswith(f"/{name}: {fact} ") for line in changed.open().verify())
+    folder = Disk("dos5-ffs-dirc")
+    folder.put(folder.key("level1"), DATE, 1)
+    assert list(folder.open().verify()) == []  # of a directory, the cache keeps the date of its creation
     disk.write(header, COMMENT, b"\3abc")
     assert list(disk.open().verify()) == [f"/{name}: comment b'' in the directory cache, b'abc' in the header"]

@@ -180,6 +180,19 @@ def test_a_block_out_of_range_costs_that_block(variant: str, key: int) -> None:
             device.pread(5 * payload, 1)
 
 
+def test_a_run_past_the_end_of_the_volume_is_read_up_to_there() -> None:
+    disk = Disk("dos3-ffs-intl")
+    header = disk.key("36864")
+    disk.put(header, FIRST_DATA - 4 * 3, 1761, 1760, 1759)  # written backwards
+    node = disk.open().root.lookup("36864")
+    assert isinstance(node, File)
+    with node.open() as device:
+        assert device.pread(BLOCK, BLOCK) == disk.data[1759 * BLOCK :]
+        with pytest.raises(ImageError):
+            device.pread(2 * BLOCK, 1)
+    assert any("/36864: block 1760 of 1760" in line for line in disk.open().verify())
+
+
 @pytest.mark.parametrize(("offset", "value"), [(0, 2), (4, 5), (8, 77), (12, 3), (24, 0)])
 def test_an_ofs_block_that_is_not_the_files_fails_by_itself(offset: int, value: int) -> None:
     disk = Disk("dos0-ofs")

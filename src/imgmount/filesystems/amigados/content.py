@@ -43,17 +43,17 @@ class BlockTable:
         self._firsts, self._starts = array("I"), array("I")  # of runs: which block of the file, which of the volume
         self._next = -1  # would make the last run longer
         try:
-            for found in self._tables(needed):
+            for found in self._tables():
                 self._append(found)
         except ImageError as exc:
             self.damage = exc
         if self.damage is None and self.count < needed:
             self.damage = FormatError("amigados", f"a file of {needed} blocks names {self.count}", offset=self._at(key))
 
-    def _tables(self, needed: int) -> Iterator[tuple[int, ...]]:
+    def _tables(self) -> Iterator[tuple[int, ...]]:
         """The blocks that each table names."""
         volume, slots = self._volume, self._volume.root_place.hash_size
-        key, kind, left = self._key, T_HEADER, needed
+        key, kind = self._key, T_HEADER
         seen: set[int] = set()
         while key:
             if key in seen:
@@ -65,9 +65,7 @@ class BlockTable:
             if kind == T_LIST and longs[PARENT] != self._key:
                 raise FormatError("amigados", f"block {key} is another file's table", offset=self._at(key))
             self.tables.append(key)
-            count = min(longs[COUNT], slots, left)
-            yield longs[LAST_SLOT : LAST_SLOT - count : -1]
-            left -= count
+            yield longs[LAST_SLOT : LAST_SLOT - min(longs[COUNT], slots) : -1]
             key, kind = longs[EXTENSION], T_LIST
 
     def _append(self, keys: tuple[int, ...]) -> None:
