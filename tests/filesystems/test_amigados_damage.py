@@ -184,12 +184,13 @@ def test_a_run_past_the_end_of_the_volume_is_read_up_to_there() -> None:
     disk = Disk("dos3-ffs-intl")
     header = disk.key("36864")
     disk.put(header, FIRST_DATA - 4 * 3, 1761, 1760, 1759)  # written backwards
+    disk.data += bytes(22 * BLOCK)  # a track more than the volume has
     node = disk.open().root.lookup("36864")
     assert isinstance(node, File)
     with node.open() as device:
-        assert device.pread(BLOCK, BLOCK) == disk.data[1759 * BLOCK :]
+        assert device.pread(BLOCK, BLOCK) == disk.data[1759 * BLOCK : 1760 * BLOCK]
         with pytest.raises(ImageError):
-            device.pread(2 * BLOCK, 1)
+            device.pread(BLOCK, BLOCK + 1)
     assert any("/36864: block 1760 of 1760" in line for line in disk.open().verify())
 
 
