@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +47,8 @@ def context(files: dict[str, bytes] | None = None, **options: object) -> Context
 
 def tool(name: str) -> str:
     """The path of an oracle; the test skips where it is not installed."""
-    return shutil.which(name) or pytest.skip(f"{name} is not installed")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])  # some come with pip
+    return shutil.which(name, path=path) or pytest.skip(f"{name} is not installed")
 
 
 def image(relative: str) -> Path:

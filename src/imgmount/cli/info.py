@@ -47,6 +47,7 @@ def describe(image: Image) -> dict[str, Any]:
             for layer in image.layers
         ],
         "partition_table": image.table or None,
+        "partition_table_info": _table_info(image.disk, image.table),
         "volumes": volumes,
         "files": [str(path) for path in image.opened],
     }
@@ -70,6 +71,8 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "filesystem": filesystem,
+        "partition_table": volume.table or None,
+        "partition_table_info": _table_info(volume.device, volume.table),
         "also": [view for fmt in volume.others if fmt.name != UNREAD for view in (fmt.name, *fmt.views)],
         "recognised": _recognised(volume),
         "problem": str(volume.problem) if volume.problem else None,
@@ -103,6 +106,15 @@ def _info(device: BlockDevice) -> dict[str, str]:
     return dict(device.info()) if isinstance(device, Described) else {}
 
 
+def _table_info(device: BlockDevice, table: str) -> dict[str, str]:
+    from imgmount.core.format import Kind
+    from imgmount.registry import PARTITIONS, load
+
+    names = set(table.split("+"))
+    formats = [load(Kind.PARTITIONS, entry.module) for entry in PARTITIONS if entry.module in names]
+    return {name: value for fmt in formats if fmt.about for name, value in fmt.about(device).items()}
+
+
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield printable(facts["chain"])
     for layer in facts["layers"]:
@@ -110,6 +122,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _indented(layer["info"])
     if facts["partition_table"]:
         yield f"partition table: {facts['partition_table']}"
+        yield from _indented(facts["partition_table_info"])
     several = len({volume["session"] for volume in facts["volumes"]} - {None}) > 1
     for volume in facts["volumes"]:
         yield from _volume_lines(volume, session=several and not volume["kind"].startswith("session"))
@@ -125,6 +138,7 @@ def _volume_lines(volume: Mapping[str, Any], *, session: bool) -> Iterator[str]:
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
     if volume["problem"]:
         yield f"  {printable(volume['problem'])}"
+    yield from _indented(volume["partition_table_info"], "    ")
     if volume["filesystem"]:
         filesystem = volume["filesystem"]
         yield printable(f"  {filesystem['name']}: {filesystem['title']}")

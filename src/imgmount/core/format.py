@@ -170,6 +170,7 @@ class Format(Generic[T_co]):
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
     ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
     ``companion`` is the filesystem that bridge discs have besides this one, for the same files.
+    ``about`` has the facts of a partition table that are no partition's, for ``imgmount info``.
     """
 
     name: str
@@ -182,6 +183,7 @@ class Format(Generic[T_co]):
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     beside: bool = False
     companion: str = ""
+    about: Callable[[BlockDevice], Mapping[str, str]] | None = None
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 
