@@ -35,6 +35,7 @@ _KINDS: Final = (s.S_IFREG, s.S_IFDIR, s.S_IFLNK, s.S_IFCHR, s.S_IFBLK, s.S_IFIF
 class Inode(NamedTuple):
     """An inode, checked. ``raw`` is all of it; times are nanoseconds."""
 
+    number: int
     raw: bytes
     mode: int
     size: int
@@ -80,7 +81,7 @@ def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
                 times[index] += ((value & _EPOCH_MASK) << 32) * NS + min(value >> 2, NS - 1)
     rdev = _device_number(block) if kind in (s.S_IFCHR, s.S_IFBLK) else 0
     stat = Stat(mode, size, times[2], times[0], times[1], uid, gid, links, rdev, allocated)
-    return Inode(raw, mode, size, flags, block, xattr, allocated, stat)
+    return Inode(number, raw, mode, size, flags, block, xattr, allocated, stat)
 
 
 def _device_number(block: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import stat as s
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -10,23 +11,26 @@ from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.node import Filesystem
 from imgmount.core.owners import Owners
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
-from imgmount.filesystems.ext.blocks import BlockMap, ExtentMap, IndirectMap, MappedFile
+from imgmount.filesystems.ext.blocks import ExtentMap, indirect_map
+from imgmount.filesystems.ext.directory import entries
 from imgmount.filesystems.ext.groups import Groups
-from imgmount.filesystems.ext.inode import COMPRESSED, EXTENTS, INLINE_DATA, ROOT, Inode, is_fast_link, parse_inode
-from imgmount.filesystems.ext.nodes import ExtDirectory
+from imgmount.filesystems.ext.inode import COMPRESSED, ENCRYPT, EXTENTS, INLINE_DATA, ROOT, Inode, is_fast_link, parse_inode
+from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
+from imgmount.filesystems.pointers import MappedFile
 
-PAGE: Final = 8192  # bytes of inode tables read at a time
-MAX_PAGES: Final = 256
+_INLINE_PARENT: Final = 4  # bytes: the number of the parent, in place of . and ..
 
 
-class ExtVolume(Filesystem):
+class ExtVolume(InodeVolume[Inode]):
     """An ext2, ext3 or ext4 volume."""
+
+    fmt = sb.NAME
+    root_number = ROOT
 
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.device = device
@@ -37,11 +41,7 @@ class ExtVolume(Filesystem):
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
         self.owners = Owners(sb.NAME)
         self.groups = Groups(device, self.super)
-        self._pages: dict[int, bytes] = {}
-
-    @property
-    def root(self) -> ExtDirectory:
-        return ExtDirectory(self, ROOT, (0, 0))
+        self._tables = TablePages(device, sb.NAME)
 
     def inode(self, number: int) -> Inode:
         """Inode ``number``. Raises ``ImageError``."""
@@ -50,22 +50,7 @@ class ExtVolume(Filesystem):
         group, index = divmod(number - 1, self.super.inodes_per_group)
         size = self.super.inode_size
         offset = self.groups.inode_table(group) * self.block_size + index * size
-        page = max(PAGE, size)
-        skip = offset % page
-        data = self._page(offset - skip, page)
-        if skip + size > len(data):
-            raise FormatError(sb.NAME, f"inode {number} lies outside the image", offset=offset)
-        return parse_inode(data[skip : skip + size], number, self.super)
-
-    def _page(self, start: int, size: int) -> bytes:
-        page = self._pages.get(start)
-        if page is None:
-            page = self.device.pread(start, size)
-            while len(self._pages) >= MAX_PAGES:
-                for old in list(self._pages)[:1]:
-                    self._pages.pop(old, None)
-            self._pages[start] = page
-        return page
+        return parse_inode(self._tables.read(offset, size), number, self.super)
 
     def is_inline(self, inode: Inode) -> bool:
         """Whether the content is in the inode itself."""
@@ -79,26 +64,54 @@ class ExtVolume(Filesystem):
         return inode.block[: inode.size], rest[: max(0, inode.size - len(inode.block))]
 
     def content(self, inode: Inode) -> BlockDevice:
-        """What the inode holds, ``inode.size`` bytes. Raises ``ImageError``."""
+        if inode.kind == s.S_IFREG and inode.flags & ENCRYPT:
+            raise UnsupportedError(f"{sb.NAME}: an encrypted file (inode {inode.number})")
         if inode.size == 0:
             return MemoryDevice(b"")
         if self.is_inline(inode):
             return MemoryDevice(b"".join(self.inline(inode)))
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
-        blocks: BlockMap = (ExtentMap if inode.flags & EXTENTS else IndirectMap)(self.device, self.super, inode.block)
+        blocks = (ExtentMap if inode.flags & EXTENTS else indirect_map)(self.device, self.super, inode.block)
         count, start = blocks.find(0)
         if start and count * self.block_size >= inode.size:
             return Slice(self.device, start * self.block_size, inode.size)
         return MappedFile(self.device, self.block_size, inode.size, blocks.find)
 
-    def link_target(self, inode: Inode) -> bytes:
-        """What a symbolic link says."""
+    def target(self, inode: Inode) -> bytes:
+        if inode.flags & ENCRYPT:
+            raise UnsupportedError(f"{sb.NAME}: an encrypted symbolic link (inode {inode.number})")
         if is_fast_link(inode, self.super.cluster_size):
             return inode.block[: inode.size]
         return self.content(inode).pread(0, inode.size).split(b"\0", 1)[0]
 
-    def xattrs(self, inode: Inode) -> Mapping[str, bytes]:
+    def entries(self, inode: Inode) -> Iterator[Entry]:
+        """The entries of a directory; the names of an encrypted one in letters that a path may have.
+
+        Indexed directories are read like the others: the index hides in entries that are not in use.
+        """
+        damage: ImageError | None = None
+        for base, piece in self._pieces(inode):
+            if isinstance(piece, ImageError):
+                damage = damage or piece
+                continue
+            try:
+                for entry in entries(piece, self.block_size, has_kind=self.has_kind, base=base):
+                    yield entry._replace(name=_encoded(entry.name)) if inode.flags & ENCRYPT else entry
+            except ImageError as exc:
+                damage = damage or exc
+        if damage is not None:
+            raise damage
+
+    def _pieces(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
+        if not self.is_inline(inode):
+            yield from pieces(self.content(inode), self.block_size, sb.NAME)
+            return
+        head, rest = self.inline(inode)
+        yield 0, head[_INLINE_PARENT:]
+        yield len(head), rest
+
+    def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """The extended attributes of an inode, those that can be read."""
         found = dict(xattrs.named(xattrs.inode_attributes(inode, self._large_value)))
         if inode.xattr_block:
@@ -149,3 +162,7 @@ class ExtVolume(Filesystem):
         if spb.state & sb.ERRORS:
             yield "the filesystem is marked as having errors"
         yield from self.groups.verify()
+
+
+def _encoded(name: bytes) -> bytes:
+    return base64.urlsafe_b64encode(name).rstrip(b"=")
