@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conformance import manifest, survive, tree
+from counted import Counted
 from fixture import all_fixtures, unpack
 from helpers import context, image, tool
 from imgmount.core.device import BlockDevice
@@ -177,17 +178,6 @@ def test_the_first_listing_of_a_terabyte_reads_little(tmp_path: Path) -> None:
         counted = Counted(device)
         assert [name for name, _ in volume(counted).root.entries()] == ["lost+found"]
         assert counted.bytes < 1 << 20
-
-
-class Counted(BlockDevice):
-    def __init__(self, device: BlockDevice) -> None:
-        self._device = device
-        self.size = device.size
-        self.bytes = 0
-
-    def _pread(self, offset: int, size: int) -> bytes:
-        self.bytes += size
-        return self._device.pread(offset, size)
 
 
 # --- damage -------------------------------------------------------------------------------------------------------------------

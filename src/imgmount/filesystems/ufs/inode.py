@@ -53,7 +53,9 @@ def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
     if size >= MAX_SIZE:
         raise FormatError(NAME, f"inode {number} has {size} bytes")
     if kind in (s.S_IFCHR, s.S_IFBLK):
-        device = int.from_bytes(inode.pointers[:8] if spb.is_ufs2 else inode.pointers[:4], spb.order)
+        on_x86 = spb.family is Family.SUN and spb.order == "little"
+        place = slice(0, 8) if spb.is_ufs2 else slice(4, 8) if on_x86 else slice(0, 4)
+        device = int.from_bytes(inode.pointers[place], spb.order)
         return inode._replace(stat=inode.stat._replace(rdev=_device_number(device, spb.family)))
     return inode
 

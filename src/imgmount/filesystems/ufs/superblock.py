@@ -103,6 +103,12 @@ class Superblock:
         """The number of inodes; they count from 0."""
         return self.groups * self.inodes_per_group
 
+    @property
+    def is_at_home(self) -> bool:
+        """Whether a backup of this superblock belongs where it stands."""
+        place = self.offset // self.fragment_size
+        return (self.group(place // self.group_size) + self.superblock_at) * self.fragment_size == self.offset
+
     def group(self, number: int) -> int:
         """Where group ``number`` begins, in fragments."""
         step, mask = self.rotation
@@ -125,8 +131,9 @@ def read_superblock(device: BlockDevice) -> Superblock:
             found = parse_superblock(device, offset)
         except FormatError:
             continue
-        log.warning("%s; using the backup at %#x", damage, offset)
-        return found
+        if found.is_at_home:
+            log.warning("%s; using the backup at %#x", damage, offset)
+            return found
     raise damage or FormatError(NAME, _ABSENT, offset=PRIMARY[1])
 
 
