@@ -138,6 +138,11 @@ FILESYSTEMS: Final = (
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ltree"),
+    _entry(
+        "minix",
+        *((1040, magic.to_bytes(2, order)) for magic in (0x137F, 0x138F, 0x2468, 0x2478) for order in ("little", "big")),
+        *((1048, magic) for magic in (b"\x5a\x4d", b"\x4d\x5a")),
+    ),
     _entry("ntfs", (3, b"NTFS    ")),
     _entry("nus", (0, b"\0\1\0\4")),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
