@@ -14,6 +14,8 @@ from imgmount.codecs import deflate, lz4, lzo, zstd
 from imgmount.codecs import lzma as lzma_codec
 from imgmount.errors import FormatError, UnsupportedError
 
+LZMA_FIRST: Final = b"\x5d"  # properties lc 3, lp 0, pb 2
+BARE_FIRST: Final = b"\0"  # of the range coder
 MEMORY_LIMIT: Final = 64 << 20  # of a decoder: blocks are 1 MiB at most, and so are useful dictionaries
 
 Decode = Callable[[bytes, int], bytes]
@@ -27,11 +29,14 @@ class Codec(NamedTuple):
     upto: Decode
 
 
-def _stream(name: str, decoder: Any, error: type[Exception], data: bytes, limit: int) -> bytes:
+def _stream(name: str, decoder: Any, error: type[Exception], data: bytes, limit: int, *, full: bool = False) -> bytes:
+    """What the decoder makes of ``data``, to its end; with ``full``, ``limit`` bytes are an end as well."""
     try:
         chunk: bytes = decoder.decompress(data, limit + 1)
     except (error, EOFError, ValueError) as exc:
         raise FormatError(name, str(exc)) from exc
+    if full and len(chunk) >= limit:
+        return chunk[:limit]
     if len(chunk) > limit or not decoder.eof:
         raise FormatError(name, f"more than {limit} bytes, or cut short")
     return chunk
@@ -68,6 +73,25 @@ def _zstd(data: bytes, limit: int) -> bytes:
 
 def _deflate(data: bytes, size: int) -> bytes:
     return deflate.inflate(data, size, wrapper="zlib")
+
+
+def old_codec(block_size: int) -> Codec:
+    """Before version 4 nothing names the compressor, but its first byte does: zlib, LZMA with a header, LZMA without."""
+    bare = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2, "dict_size": max(4096, block_size)}
+
+    def exactly(data: bytes, size: int) -> bytes:
+        if data[:1] == LZMA_FIRST:
+            return _exact(_lzma)(data, size)
+        return lzma_codec.decode_raw(data, size, bare) if data[:1] == BARE_FIRST else _deflate(data, size)
+
+    def upto(data: bytes, limit: int) -> bytes:
+        if data[:1] == LZMA_FIRST:
+            return _lzma(data, limit)
+        if data[:1] == BARE_FIRST:
+            return _stream("lzma", lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[bare]), lzma.LZMAError, data, limit, full=True)
+        return _gzip(data, limit)
+
+    return Codec("gzip", exactly, upto)
 
 
 _CODECS: Final = {

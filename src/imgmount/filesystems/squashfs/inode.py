@@ -1,4 +1,4 @@
-"""Inodes: one layout for each kind, and a longer one for what is unusual. Kernel documentation, squashfs.rst."""
+"""Inodes of version 4: one layout for each kind, and a longer one for what is unusual. Kernel documentation, squashfs.rst."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
 from imgmount.filesystems.squashfs.metadata import Metadata
-from imgmount.filesystems.squashfs.superblock import NAME
+from imgmount.filesystems.squashfs.superblock import NAME, Superblock
 
 _COMMON: Final = Struct("<HHHHII")  # type, permissions, owner, group, time, number
 _TYPE: Final = Struct("<H")
@@ -18,7 +18,7 @@ MAX_LINK: Final = 1 << 16
 KINDS: Final = (0, s.S_IFDIR, s.S_IFREG, s.S_IFLNK, s.S_IFBLK, s.S_IFCHR, s.S_IFIFO, s.S_IFSOCK)
 _LONG_LINK: Final = 10
 MAX_FILE: Final = 1 << 62
-_DOTS: Final = 3  # a directory's size counts these bytes for . and ..
+DOTS: Final = 3  # a directory's size counts these bytes for . and ..
 
 
 class _Layout(NamedTuple):
@@ -71,9 +71,9 @@ class Inode(NamedTuple):
     place: Place
 
 
-def read_inode(metadata: Metadata, table: int, reference: int) -> Inode:
-    """The inode at ``reference`` (block << 16 | offset) in the table at ``table``. Raises ``FormatError``."""
-    place = table + (reference >> 16), reference & 0xFFFF
+def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> Inode:
+    """The inode at ``reference`` (block << 16 | offset). Raises ``FormatError``."""
+    place = super_block.inode_table + (reference >> 16), reference & 0xFFFF
     (kind,) = _TYPE.unpack(metadata.read(*place, _TYPE.size))
     if not 0 < kind < len(_LAYOUTS):
         raise FormatError(NAME, f"an inode of type {kind}", offset=place[0])
@@ -83,7 +83,7 @@ def read_inode(metadata: Metadata, table: int, reference: int) -> Inode:
     found = dict(zip(layout.names, layout.fields.unpack_from(raw, _COMMON.size), strict=True))
     size, number, attributes = found.get("size", 0), found.get("rdev", 0), found.get("attributes", NOTHING)
     if layout.kind == s.S_IFDIR:
-        size = max(0, size - _DOTS)
+        size = max(0, size - DOTS)
     elif size > (MAX_LINK if layout.kind == s.S_IFLNK else MAX_FILE):
         raise FormatError(NAME, f"an inode of {size} bytes", offset=place[0])
     if kind == _LONG_LINK:  # behind the target
