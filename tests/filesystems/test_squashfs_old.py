@@ -62,6 +62,7 @@ def test_facts_are_those_of_the_folder(variant: str, tmp_path: Path) -> None:
     prose = root.lookup("prose").stat()
     assert (prose.uid, prose.gid, prose.mtime_ns) == (1234, 70000, 1600000000 * 10**9)
     assert prose.nlink == (2 if variant.startswith("v3") else 1)
+    assert root.lookup("nothing").stat().size == 0
     assert root.lookup("console").stat().rdev == os.makedev(5, 1)
     many = root.lookup("many")
     assert isinstance(many, Directory)

@@ -1,4 +1,4 @@
-"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper, whole chunks of known size.
+"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper, whole chunks of known or at least bounded size.
 
 libdeflate does it where PyPI ``deflate`` is installed, about twice as fast as zlib.
 """
@@ -33,23 +33,37 @@ def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> bytes:
     return _inflate_zlib(data, size, wrapper)
 
 
-def _inflate_libdeflate(data: bytes, size: int, wrapper: Wrapper) -> bytes:
+def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> bytes:
+    """What one complete deflate stream holds, ``limit`` bytes at most (not 0). Raises ``FormatError``."""
+    return (_upto_libdeflate if _LIBDEFLATE else _upto_zlib)(data, limit, wrapper)
+
+
+def _upto_libdeflate(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
     try:
-        chunk = bytes(_LIBDEFLATE[wrapper](data, size))
+        return bytes(_LIBDEFLATE[wrapper](data, limit))
     except deflate.DeflateError as exc:
-        raise FormatError("deflate", f"{len(data)} bytes do not decode to {size}") from exc
-    return _exactly(chunk, size)
+        raise FormatError("deflate", f"{len(data)} bytes do not decode to {limit}") from exc
+
+
+def _inflate_libdeflate(data: bytes, size: int, wrapper: Wrapper) -> bytes:
+    return _exactly(_upto_libdeflate(data, size, wrapper), size)
+
+
+def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
+    stream = zlib.decompressobj(_WBITS[wrapper])
+    try:
+        chunk = stream.decompress(data, limit + 1)  # a limit of 0 would be none, and the end of the stream follows the last byte
+    except zlib.error as exc:
+        raise FormatError("deflate", str(exc)) from exc
+    if len(chunk) > limit:
+        raise FormatError("deflate", f"{len(chunk)} bytes or more, {limit} expected")
+    if not stream.eof:
+        raise FormatError("deflate", f"the data ends after {len(chunk)} of {limit} bytes")
+    return chunk
 
 
 def _inflate_zlib(data: bytes, size: int, wrapper: Wrapper) -> bytes:
-    stream = zlib.decompressobj(_WBITS[wrapper])
-    try:
-        chunk = stream.decompress(data, size + 1)  # a limit of 0 would be none, and the end of the stream follows the last byte
-    except zlib.error as exc:
-        raise FormatError("deflate", str(exc)) from exc
-    if not stream.eof and len(chunk) <= size:
-        raise FormatError("deflate", f"the data ends after {len(chunk)} of {size} bytes")
-    return _exactly(chunk, size)
+    return _exactly(_upto_zlib(data, size, wrapper), size)
 
 
 def _exactly(chunk: bytes, size: int) -> bytes:

@@ -6,9 +6,8 @@ A block of data says how long it is once decoded; a block of metadata or of frag
 from __future__ import annotations
 
 import lzma
-import zlib
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from imgmount.codecs import deflate, lz4, lzo, zstd
 from imgmount.codecs import lzma as lzma_codec
@@ -29,11 +28,11 @@ class Codec(NamedTuple):
     upto: Decode
 
 
-def _stream(name: str, decoder: Any, error: type[Exception], data: bytes, limit: int, *, full: bool = False) -> bytes:
+def _stream(name: str, decoder: lzma.LZMADecompressor, data: bytes, limit: int, *, full: bool = False) -> bytes:
     """What the decoder makes of ``data``, to its end; with ``full``, ``limit`` bytes are an end as well."""
     try:
-        chunk: bytes = decoder.decompress(data, limit + 1)
-    except (error, EOFError, ValueError) as exc:
+        chunk = decoder.decompress(data, limit + 1)
+    except (lzma.LZMAError, EOFError, ValueError) as exc:
         raise FormatError(name, str(exc)) from exc
     if full and len(chunk) >= limit:
         return chunk[:limit]
@@ -52,27 +51,22 @@ def _exact(upto: Decode) -> Decode:
     return exactly
 
 
-def _gzip(data: bytes, limit: int) -> bytes:
-    return _stream("deflate", zlib.decompressobj(), zlib.error, data, limit)
-
-
 def _lzma(data: bytes, limit: int) -> bytes:
     """LZMA_ALONE with a size in its header, so that no end mark is needed."""
     decoder = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MEMORY_LIMIT)
-    return _stream("lzma", decoder, lzma.LZMAError, data, limit)
+    return _stream("lzma", decoder, data, limit)
 
 
 def _xz(data: bytes, limit: int) -> bytes:
-    return _stream("xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT), lzma.LZMAError, data, limit)
-
-
-def _zstd(data: bytes, limit: int) -> bytes:
-    library = zstd.library()
-    return _stream("zstd", library.ZstdDecompressor(), library.ZstdError, data, limit)
+    return _stream("xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT), data, limit)
 
 
 def _deflate(data: bytes, size: int) -> bytes:
     return deflate.inflate(data, size, wrapper="zlib")
+
+
+def _gzip(data: bytes, limit: int) -> bytes:
+    return deflate.inflate_upto(data, limit, wrapper="zlib")
 
 
 def old_codec(block_size: int) -> Codec:
@@ -88,7 +82,7 @@ def old_codec(block_size: int) -> Codec:
         if data[:1] == LZMA_FIRST:
             return _lzma(data, limit)
         if data[:1] == BARE_FIRST:
-            return _stream("lzma", lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[bare]), lzma.LZMAError, data, limit, full=True)
+            return _stream("lzma", lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[bare]), data, limit, full=True)
         return _gzip(data, limit)
 
     return Codec("gzip", exactly, upto)
@@ -100,7 +94,7 @@ _CODECS: Final = {
     3: Codec("lzo", lzo.decode, lzo.decode_upto),
     4: Codec("xz", lzma_codec.decode_xz, _xz),
     5: Codec("lz4", lz4.decode, lz4.decode_upto),
-    6: Codec("zstd", zstd.decode, _zstd),
+    6: Codec("zstd", zstd.decode, zstd.decode_upto),
 }
 
 

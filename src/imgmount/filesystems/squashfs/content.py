@@ -138,15 +138,15 @@ def content(volume: SquashVolume, inode: Inode) -> BlockDevice:
     """What the file holds. Raises ``ImageError``."""
     if inode.size == 0:
         return MemoryDevice(b"")
+    whole, rest = divmod(inode.size, volume.super.block_size)
+    if inode.fragment != NOTHING and not whole:  # what most files are
+        return _tail(volume, inode, rest)
     blocks = BlockList(volume, inode)
-    parts: list[BlockDevice] = []
-    if blocks.count:
-        all_coded = all(0 < size < STORED for size in blocks.sizes)
-        parts.append(CodedBlocks(blocks) if all_coded else MixedBlocks(blocks))
-    rest = inode.size - blocks.size
-    if rest:
-        parts.append(_tail(volume, inode, rest))
-    return parts[0] if len(parts) == 1 else Concat.of(parts)
+    all_coded = all(0 < size < STORED for size in blocks.sizes)
+    device = CodedBlocks(blocks) if all_coded else MixedBlocks(blocks)
+    if blocks.size == inode.size:
+        return device
+    return Concat.of([device, _tail(volume, inode, rest)])
 
 
 def _tail(volume: SquashVolume, inode: Inode, size: int) -> BlockDevice:

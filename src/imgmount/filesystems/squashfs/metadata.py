@@ -74,4 +74,8 @@ class Metadata:
     def record(self, pointer: int, index: int, size: int) -> bytes:
         """Record ``index`` of a table of records of ``size`` bytes, the places of whose blocks begin at ``pointer``."""
         block, inside = divmod(index * size, BLOCK)
-        return self.read(self.pointers(pointer + block * self._pointer, 1)[0], inside, size)
+        return self.read(self.pointer(pointer, block), inside, size)
+
+    def pointer(self, start: int, index: int) -> int:
+        """Pointer ``index`` of those that begin at ``start``."""
+        return self.pointers(start + index * self._pointer, 1)[0]

@@ -7,7 +7,6 @@ read them. Version 1 has no fragments and 48 users; 2 added fragments, 3 wide of
 from __future__ import annotations
 
 import os
-import stat as s
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
@@ -152,7 +151,7 @@ def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> I
     owner, group = 16 * users + found["owner"], found["group"]
     return Inode(
         kind=KINDS[kind],
-        mode=KINDS[kind] | s.S_IMODE(found["mode"]),
+        permissions=found["mode"],
         owner=owner,
         group=owner if group == _SAME_AS_USER[major] else super_block.ids + group,
         time=found.get("time", super_block.made),

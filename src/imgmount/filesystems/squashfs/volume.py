@@ -34,6 +34,7 @@ _FRAGMENTS: Final = {  # start, size
     for order in ("little", "big")
 }
 _ID: Final = 4  # bytes of an owner
+FRAGMENTS_AHEAD: Final = 2
 
 
 def read_superblock(device: BlockDevice) -> Superblock:
@@ -57,6 +58,8 @@ class SquashVolume(Filesystem):
         self.metadata = Metadata(device, self.super, self.codec, context.cache)
         self.places = Owners(NAME)
         self._fragments = context.cache.enroll()
+        self._fragment = _FRAGMENTS[self.super.version >= (3, 0), self.super.order]
+        self._fragment_blocks: dict[int, int] = {}  # of metadata, that the table of fragments is in
         if self.super.bytes_used > device.size:
             log.warning("%s: %d bytes, the image has %d", NAME, self.super.bytes_used, device.size)
 
@@ -91,15 +94,24 @@ class SquashVolume(Filesystem):
         """(start, size and the flag STORED) of a fragment block. Raises ``FormatError``."""
         if index >= self.super.fragments:
             raise FormatError(NAME, f"fragment {index} of {self.super.fragments}")
-        record = _FRAGMENTS[self.super.version >= (3, 0), self.super.order]
-        start, size = record.unpack(self.metadata.record(self.super.fragment_table, index, record.size))
+        record = self._fragment
+        block, inside = divmod(index * record.size, BLOCK)
+        pointer = self._fragment_blocks.get(block)
+        if pointer is None:
+            pointer = self._fragment_blocks[block] = self.metadata.pointer(self.super.fragment_table, block)
+        start, size = record.unpack(self.metadata.read(pointer, inside, record.size))
         if not 0 < size & SIZE_MASK <= self.super.block_size:
             raise FormatError(NAME, f"a fragment block of {size & SIZE_MASK} bytes", offset=start)
         return start, size
 
     def fragment(self, index: int) -> bytes:
-        """Fragment block ``index`` decoded: tails of several files."""
-        return self.cache.fetch((self._fragments, index), self._load_fragment)
+        """Fragment block ``index`` decoded: tails of several files. Who reads file after file will want the next ones."""
+        cache, serial = self.cache, self._fragments
+        data = cache.fetch((serial, index), self._load_fragment)
+        if index and (serial, index - 1) in cache:
+            for ahead in range(index + 1, min(index + 1 + FRAGMENTS_AHEAD, self.super.fragments)):
+                cache.read_ahead((serial, ahead), self._load_fragment)
+        return data
 
     def _load_fragment(self, index: int) -> bytes:
         start, size = self.fragment_place(index)
