@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final, Literal
 
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError
 
 Wrapper = Literal["raw", "zlib", "gzip"]
@@ -26,27 +27,22 @@ else:
     _LIBDEFLATE = {"raw": deflate.deflate_decompress, "zlib": deflate.zlib_decompress, "gzip": deflate.gzip_decompress}
 
 
-def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> bytes:
+def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> Content:
     """The ``size`` bytes that one complete deflate stream holds; a wrapper's checksum is checked. Raises ``FormatError``."""
-    if _LIBDEFLATE and size:  # for size 0 it decodes nothing and calls that right
-        return _inflate_libdeflate(data, size, wrapper)
-    return _inflate_zlib(data, size, wrapper)
+    if not size:  # libdeflate decodes nothing and calls that right
+        return _exactly(_upto_zlib(data, size, wrapper), size)
+    chunk = inflate_upto(data, size, wrapper=wrapper)
+    return chunk if len(chunk) == size else _exactly(chunk, size)
 
 
-def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> bytes:
+def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> Content:
     """What one complete deflate stream holds, ``limit`` bytes at most (not 0). Raises ``FormatError``."""
-    return (_upto_libdeflate if _LIBDEFLATE else _upto_zlib)(data, limit, wrapper)
-
-
-def _upto_libdeflate(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
+    if not _LIBDEFLATE:
+        return _upto_zlib(data, limit, wrapper)
     try:
-        return bytes(_LIBDEFLATE[wrapper](data, limit))
+        return _LIBDEFLATE[wrapper](data, limit)
     except deflate.DeflateError as exc:
         raise FormatError("deflate", f"{len(data)} bytes do not decode to {limit}") from exc
-
-
-def _inflate_libdeflate(data: bytes, size: int, wrapper: Wrapper) -> bytes:
-    return _exactly(_upto_libdeflate(data, size, wrapper), size)
 
 
 def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
@@ -62,11 +58,7 @@ def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
     return chunk
 
 
-def _inflate_zlib(data: bytes, size: int, wrapper: Wrapper) -> bytes:
-    return _exactly(_upto_zlib(data, size, wrapper), size)
-
-
-def _exactly(chunk: bytes, size: int) -> bytes:
+def _exactly(chunk: Content, size: int) -> Content:
     if len(chunk) != size:
         raise FormatError("deflate", f"{len(chunk)} bytes or more, {size} expected")
     return chunk

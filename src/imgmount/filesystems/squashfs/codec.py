@@ -11,13 +11,14 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs import deflate, lz4, lzo, zstd
 from imgmount.codecs import lzma as lzma_codec
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
 LZMA_FIRST: Final = b"\x5d"  # properties lc 3, lp 0, pb 2
 BARE_FIRST: Final = b"\0"  # of the range coder
 MEMORY_LIMIT: Final = 64 << 20  # of a decoder: blocks are 1 MiB at most, and so are useful dictionaries
 
-Decode = Callable[[bytes, int], bytes]
+Decode = Callable[[bytes, int], Content]
 
 
 class Codec(NamedTuple):
@@ -42,7 +43,7 @@ def _stream(name: str, decoder: lzma.LZMADecompressor, data: bytes, limit: int, 
 
 
 def _exact(upto: Decode) -> Decode:
-    def exactly(data: bytes, size: int) -> bytes:
+    def exactly(data: bytes, size: int) -> Content:
         chunk = upto(data, size)
         if len(chunk) != size:
             raise FormatError("squashfs", f"a block of {len(chunk)} bytes, {size} expected")
@@ -61,11 +62,11 @@ def _xz(data: bytes, limit: int) -> bytes:
     return _stream("xz", lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY_LIMIT), data, limit)
 
 
-def _deflate(data: bytes, size: int) -> bytes:
+def _deflate(data: bytes, size: int) -> Content:
     return deflate.inflate(data, size, wrapper="zlib")
 
 
-def _gzip(data: bytes, limit: int) -> bytes:
+def _gzip(data: bytes, limit: int) -> Content:
     return deflate.inflate_upto(data, limit, wrapper="zlib")
 
 
@@ -73,12 +74,12 @@ def old_codec(block_size: int) -> Codec:
     """Before version 4 nothing names the compressor, but its first byte does: zlib, LZMA with a header, LZMA without."""
     bare = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2, "dict_size": max(4096, block_size)}
 
-    def exactly(data: bytes, size: int) -> bytes:
+    def exactly(data: bytes, size: int) -> Content:
         if data[:1] == LZMA_FIRST:
             return _exact(_lzma)(data, size)
         return lzma_codec.decode_raw(data, size, bare) if data[:1] == BARE_FIRST else _deflate(data, size)
 
-    def upto(data: bytes, limit: int) -> bytes:
+    def upto(data: bytes, limit: int) -> Content:
         if data[:1] == LZMA_FIRST:
             return _lzma(data, limit)
         if data[:1] == BARE_FIRST:

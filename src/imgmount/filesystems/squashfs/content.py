@@ -6,6 +6,7 @@ from array import array
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.slices import Concat, MemoryDevice, Slice
@@ -49,7 +50,7 @@ class BlockList:
         """Whether block ``index`` must be decoded."""
         return 0 < self.sizes[index] < STORED
 
-    def read(self, index: int) -> bytes:
+    def read(self, index: int) -> Content:
         """Block ``index`` decoded. Raises ``FormatError``."""
         size, length = self.sizes[index], self.length(index)
         if size & SIZE_MASK == 0:
@@ -81,7 +82,7 @@ class CodedBlocks(GroupedDevice):
         self._blocks = blocks
         super().__init__(blocks.size, blocks.block_size, blocks.volume.cache)
 
-    def _read_units(self, first: int, count: int) -> bytes:
+    def _read_units(self, first: int, count: int) -> Content:
         return self._blocks.read(first) if count == 1 else b"".join(map(self._blocks.read, range(first, first + count)))
 
 
@@ -128,7 +129,7 @@ class Tail(BlockDevice):
 
     def _pread(self, offset: int, size: int) -> bytes:
         start = self._offset + offset
-        data = self._volume.fragment(self._fragment)[start : start + size]
+        data = bytes(memoryview(self._volume.fragment(self._fragment))[start : start + size])
         if len(data) != size:
             raise FormatError(NAME, f"fragment {self._fragment} ends before the tail of a file")
         return data
