@@ -17,10 +17,9 @@ from imgmount.core.fields import NS
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.node import Stat
 from imgmount.core.owners import Owners
-from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.inodes import UNKNOWN, Entry, InodeVolume, TablePages, pieces
-from imgmount.filesystems.pointers import MappedFile, PointerMap, Pointers
+from imgmount.filesystems.pointers import PointerMap, Pointers, mapped_file
 
 NAME: Final = "minix"
 SUPER_AT: Final = 1024
@@ -155,14 +154,8 @@ class MinixVolume(InodeVolume[Inode]):
         return Inode(number, Stat(mode, size, content * NS, accessed * NS, changed * NS, uid, gid, max(1, links), rdev), zones)
 
     def content(self, inode: Inode) -> BlockDevice:
-        size, block_size = inode.stat.size, self.super.block_size
-        if size == 0:
-            return MemoryDevice(b"")
         blocks = PointerMap(self._layout, self._layout.parse(inode.zones), DIRECT)
-        count, start = blocks.find(0)
-        if start and count * block_size >= size:
-            return Slice(self.device, start * block_size, size)
-        return MappedFile(self.device, block_size, size, blocks.find)
+        return mapped_file(self.device, self.super.block_size, inode.stat.size, blocks.find)
 
     def target(self, inode: Inode) -> bytes:
         return self.content(inode).pread(0, inode.stat.size)

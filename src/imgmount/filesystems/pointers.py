@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
+from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError
 
 MAX_KEPT: Final = 64  # blocks of a map
@@ -110,10 +111,23 @@ def keep(kept: dict[_K, _V], key: _K, value: _V, limit: int) -> None:
     kept[key] = value
 
 
-class MappedFile(MappedDevice):
-    """The content of a file whose blocks ``find`` knows; what it gives counts units of ``unit`` bytes, by default blocks."""
+Find = Callable[[int], Run]  # the run that begins at a block of a file
 
-    def __init__(self, device: BlockDevice, block_size: int, size: int, find: Callable[[int], Run], unit: int = 0) -> None:
+
+def mapped_file(device: BlockDevice, block_size: int, size: int, find: Find, unit: int = 0) -> BlockDevice:
+    """The content of a file of ``size`` bytes whose blocks ``find`` knows, in units of ``unit`` bytes, by default blocks."""
+    if size == 0:
+        return MemoryDevice(b"")
+    count, start = find(0)
+    if start and count * block_size >= size:
+        return Slice(device, start * (unit or block_size), size)
+    return MappedFile(device, block_size, size, find, unit)
+
+
+class MappedFile(MappedDevice):
+    """A file in several runs: see ``mapped_file``."""
+
+    def __init__(self, device: BlockDevice, block_size: int, size: int, find: Find, unit: int = 0) -> None:
         self.size = size
         self.block_size = block_size
         self._unit = unit or block_size

@@ -7,14 +7,14 @@ blocks begins at a given one. Blocks of the map are read when a read leads there
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError
 from imgmount.filesystems.ext.superblock import NAME, Superblock
-from imgmount.filesystems.pointers import END, MAX_KEPT, PointerMap, Pointers, Run, keep
+from imgmount.filesystems.extents import ExtentTree, Node
+from imgmount.filesystems.pointers import PointerMap, Pointers, Run
 
 ROOT_SIZE: Final = 60  # i_block
 _HEADER: Final = Struct("<HHHH4x")  # magic, entries, room, depth
@@ -33,59 +33,25 @@ def indirect_map(device: BlockDevice, super_block: Superblock, root: bytes) -> P
     return PointerMap(layout, layout.parse(root), DIRECT)
 
 
-class _Node(NamedTuple):
-    depth: int
-    starts: array[int]  # of the entries, in blocks of the file
-    lengths: array[int]  # leaves only
-    places: array[int]  # children, or data: 0 where there is none yet
-
-
-class ExtentMap:
+def extent_tree(device: BlockDevice, super_block: Superblock, root: bytes) -> ExtentTree:
     """An extent tree. ``root`` is i_block."""
+    first, end = super_block.first_data_block + 1, super_block.blocks
 
-    def __init__(self, device: BlockDevice, super_block: Superblock, root: bytes) -> None:
-        self._device = device
-        self._super = super_block
-        self._root = _parse_node(root, None)
-        self._kept: dict[tuple[int, int], _Node] = {}
+    def read(place: int, depth: int) -> Node:
+        if not first <= place < end:
+            raise FormatError(NAME, f"a map of blocks at block {place} of {end}")
+        size = super_block.block_size
+        return _parse_node(device.read_exactly(place * size, size, NAME), depth)
 
-    def find(self, block: int) -> Run:
-        """The run that begins at ``block`` of the file. Raises ``ImageError``."""
-        node, end = self._root, END
-        while True:
-            index = bisect_right(node.starts, block) - 1
-            if index + 1 < len(node.starts):
-                end = min(end, node.starts[index + 1])
-            if index < 0:
-                return end - block, 0
-            if node.depth == 0:
-                break
-            node = self._child(node.places[index], node.depth - 1)
-        skip = block - node.starts[index]
-        left = min(node.lengths[index] - skip, end - block)
-        if left <= 0:
-            return end - block, 0
-        return self._checked(left, node.places[index] + skip) if node.places[index] else (left, 0)
-
-    def _child(self, place: int, depth: int) -> _Node:
-        node = self._kept.get((place, depth))
-        if node is None:
-            node = _parse_node(self._read(place), depth)
-            keep(self._kept, (place, depth), node, MAX_KEPT)
-        return node
-
-    def _read(self, block: int) -> bytes:
-        if not self._super.first_data_block < block < self._super.blocks:
-            raise FormatError(NAME, f"a map of blocks at block {block} of {self._super.blocks}")
-        return self._device.read_exactly(block * self._super.block_size, self._super.block_size, NAME)
-
-    def _checked(self, count: int, start: int) -> Run:
-        if not self._super.first_data_block < start <= self._super.blocks - count:
-            raise FormatError(NAME, f"{count} blocks of a file at block {start} of {self._super.blocks}")
+    def checked(count: int, start: int) -> Run:
+        if not first <= start <= end - count:
+            raise FormatError(NAME, f"{count} blocks of a file at block {start} of {end}")
         return count, start
 
+    return ExtentTree(_parse_node(root, None), read, checked)
 
-def _parse_node(data: bytes, depth: int | None) -> _Node:
+
+def _parse_node(data: bytes, depth: int | None) -> Node:
     """One block of an extent tree, at ``depth`` above the leaves (None: the root, which says so itself)."""
     magic, count, _, found = _HEADER.unpack_from(data)
     if magic != _MAGIC or count > (len(data) - _HEADER.size) // _LEAF.size:
@@ -111,4 +77,4 @@ def _parse_node(data: bytes, depth: int | None) -> _Node:
             raise FormatError(NAME, f"extent of block {start} at block 0")
         lengths.append(length)
         places.append(place)
-    return _Node(found, starts, lengths, places)
+    return Node(found, starts, lengths, places)

@@ -12,16 +12,16 @@ from uuid import UUID
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.owners import Owners
-from imgmount.core.slices import MemoryDevice, Slice
+from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
-from imgmount.filesystems.ext.blocks import ExtentMap, indirect_map
+from imgmount.filesystems.ext.blocks import extent_tree, indirect_map
 from imgmount.filesystems.ext.directory import entries
 from imgmount.filesystems.ext.groups import Groups
 from imgmount.filesystems.ext.inode import COMPRESSED, ENCRYPT, EXTENTS, INLINE_DATA, ROOT, Inode, is_fast_link, parse_inode
 from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
-from imgmount.filesystems.pointers import MappedFile
+from imgmount.filesystems.pointers import mapped_file
 
 _INLINE_PARENT: Final = 4  # bytes: the number of the parent, in place of . and ..
 
@@ -66,17 +66,12 @@ class ExtVolume(InodeVolume[Inode]):
     def content(self, inode: Inode) -> BlockDevice:
         if inode.kind == s.S_IFREG and inode.flags & ENCRYPT:
             raise UnsupportedError(f"{sb.NAME}: an encrypted file (inode {inode.number})")
-        if inode.size == 0:
-            return MemoryDevice(b"")
-        if self.is_inline(inode):
+        if inode.size and self.is_inline(inode):
             return MemoryDevice(b"".join(self.inline(inode)))
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
-        blocks = (ExtentMap if inode.flags & EXTENTS else indirect_map)(self.device, self.super, inode.block)
-        count, start = blocks.find(0)
-        if start and count * self.block_size >= inode.size:
-            return Slice(self.device, start * self.block_size, inode.size)
-        return MappedFile(self.device, self.block_size, inode.size, blocks.find)
+        blocks_of = extent_tree if inode.flags & EXTENTS else indirect_map
+        return mapped_file(self.device, self.block_size, inode.size, blocks_of(self.device, self.super, inode.block).find)
 
     def target(self, inode: Inode) -> bytes:
         if inode.flags & ENCRYPT:

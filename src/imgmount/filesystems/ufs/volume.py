@@ -9,10 +9,9 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.owners import Owners
-from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
-from imgmount.filesystems.pointers import MappedFile, PointerMap, Pointers
+from imgmount.filesystems.pointers import PointerMap, Pointers, mapped_file
 from imgmount.filesystems.ufs import superblock as sb
 from imgmount.filesystems.ufs import xattrs
 from imgmount.filesystems.ufs.directory import entries
@@ -58,14 +57,9 @@ class UfsVolume(InodeVolume[Inode]):
         return self._mapped(inode.pointers, DIRECT, inode.stat.size)
 
     def _mapped(self, pointers: bytes, direct: int, size: int) -> BlockDevice:
-        if size == 0:
-            return MemoryDevice(b"")
         layout = self._layout
         blocks = PointerMap(layout, layout.parse(pointers), direct)
-        count, start = blocks.find(0)
-        if start and count * layout.block_size >= size:
-            return Slice(self.device, start * layout.unit, size)
-        return MappedFile(self.device, layout.block_size, size, blocks.find, layout.unit)
+        return mapped_file(self.device, layout.block_size, size, blocks.find, layout.unit)
 
     def target(self, inode: Inode) -> bytes:
         size, family = inode.stat.size, self.super.family
