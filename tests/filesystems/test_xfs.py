@@ -242,6 +242,20 @@ def test_a_directory_of_thousands(tmp_path: Path) -> None:
         assert sorted(name for name, _ in opened.volumes[0].filesystem.root.entries()) == sorted(names)
 
 
+def test_names_of_a_volume_without_case_are_found_in_any_case(tmp_path: Path) -> None:
+    proto, disk = tmp_path / "proto", tmp_path / "disk"
+    (tmp_path / "source").write_bytes(b"x")
+    proto.write_text(f"-\n0 0\nd--755 0 0\nNam\u00c9 ---644 0 0 {tmp_path}/source\n$\n")
+    where = ["-d", f"name={disk},file=1,size=300m", "-p", str(proto)]
+    command = [tool("mkfs.xfs"), "-q", "-f", "-m", "crc=0", "-n", "version=ci", *where]
+    subprocess.run(command, check=True, capture_output=True)
+    with FileDevice(disk) as device:
+        root = volume(device).root
+        assert root.lookup("nAM\u00c9").stat().size == 1
+        with pytest.raises(FileNotFoundError):
+            root.lookup("nam\u00e9")
+
+
 def test_groups_whose_size_is_not_a_power_of_two(tmp_path: Path) -> None:
     proto, disk = tmp_path / "proto", tmp_path / "disk"
     lines, contents = ["-", "0 0", "d--755 0 0"], {}

@@ -68,6 +68,14 @@ class InodeVolume(Filesystem, Generic[I]):
     def entries(self, inode: I) -> Iterator[Entry]:
         """The entries of a directory without ``.`` and ``..``. What is wrong with some is raised when the others were given."""
 
+    def ignores_case(self, inode: I) -> bool:  # noqa: ARG002
+        """Whether two names in a directory are one that differ in their case alone, as ``fold`` has it."""
+        return False
+
+    def fold(self, name: str) -> str:
+        """What such names have in common."""
+        return name.casefold()
+
     def attributes(self, inode: I) -> Mapping[str, bytes]:  # noqa: ARG002
         """The extended attributes of an inode."""
         return {}
@@ -140,6 +148,16 @@ class InodeDirectory(_InodeNode[I], Directory):
     def __init__(self, volume: InodeVolume[I], number: int, place: tuple[int, int]) -> None:
         super().__init__(volume, number)
         self._place = place
+
+    @property
+    def case_sensitive(self) -> bool:  # type: ignore[override]  # most filesystems know it beforehand
+        try:
+            return not self._volume.ignores_case(self.inode())
+        except ImageError:
+            return True
+
+    def fold(self, name: str) -> str:
+        return self._volume.fold(name)
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
         inode = self.inode()

@@ -26,6 +26,7 @@ COMPRESSED: Final = 0x4
 HUGE: Final = 0x4_0000  # blocks are counted in blocks, not in sectors
 EXTENTS: Final = 0x8_0000
 INLINE_DATA: Final = 0x1000_0000
+CASEFOLD: Final = 0x4000_0000
 _SECTOR: Final = 512
 
 ROOT: Final = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat as s
+import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -19,7 +20,17 @@ from imgmount.filesystems.ext import xattrs
 from imgmount.filesystems.ext.blocks import extent_tree, indirect_map
 from imgmount.filesystems.ext.directory import entries
 from imgmount.filesystems.ext.groups import Groups
-from imgmount.filesystems.ext.inode import COMPRESSED, ENCRYPT, EXTENTS, INLINE_DATA, ROOT, Inode, is_fast_link, parse_inode
+from imgmount.filesystems.ext.inode import (
+    CASEFOLD,
+    COMPRESSED,
+    ENCRYPT,
+    EXTENTS,
+    INLINE_DATA,
+    ROOT,
+    Inode,
+    is_fast_link,
+    parse_inode,
+)
 from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
 from imgmount.filesystems.pointers import mapped_file
 
@@ -105,6 +116,13 @@ class ExtVolume(InodeVolume[Inode]):
         head, rest = self.inline(inode)
         yield 0, head[_INLINE_PARENT:]
         yield len(head), rest
+
+    def ignores_case(self, inode: Inode) -> bool:
+        return bool(inode.flags & CASEFOLD and self.super.incompat & sb.CASEFOLD)
+
+    def fold(self, name: str) -> str:
+        """Kernel documentation, ext4: Unicode's full folding of the decomposed form."""
+        return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """The extended attributes of an inode, those that can be read."""

@@ -24,6 +24,7 @@ _CRC: Final = Struct("<224xI")
 
 VERSION_MASK: Final = 0x000F
 DIRECTORIES_2: Final = 0x2000  # of version 4
+IGNORES_CASE: Final = 0x4000  # of ASCII letters
 VERSIONS: Final = (4, 5)
 FILE_TYPES_4: Final = 0x200  # in the second word of features
 FILE_TYPES: Final = 0x1  # incompatible features of version 5
@@ -59,6 +60,7 @@ class Superblock:
     incompat: int
     label: str
     typed_entries: bool
+    ignores_case: bool
 
     @property
     def checksum_is_right(self) -> bool:
@@ -131,4 +133,5 @@ def read_superblock(device: BlockDevice) -> Superblock:
         incompat=incompat,
         label=text(label, "utf-8"),
         typed_entries=bool(incompat & FILE_TYPES if version == VERSIONS[-1] else second & FILE_TYPES_4),
+        ignores_case=bool(flags & IGNORES_CASE),
     )

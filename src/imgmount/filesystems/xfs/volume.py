@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from string import ascii_lowercase, ascii_uppercase
 from struct import Struct
 from typing import Final
 from uuid import UUID
@@ -24,6 +25,7 @@ _REMOTE: Final = Struct(">4sII")  # magic, position, length: the beginning of a 
 _REMOTE_HEADER: Final = 56
 _LINK, _VALUE = b"XSLM", b"XARM"
 _HEADERS: Final = ((1, b"XAGF", 216), (2, b"XAGI", 312))  # of a group: sector, magic, where the checksum is
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 MAX_ATTRIBUTE_BLOCKS: Final = 1 << 16
 
 
@@ -94,6 +96,12 @@ class XfsVolume(InodeVolume[Inode]):
                 damage = damage or exc
         if damage is not None:
             raise damage
+
+    def ignores_case(self, inode: Inode) -> bool:  # noqa: ARG002  it is the volume's
+        return self.super.ignores_case
+
+    def fold(self, name: str) -> str:
+        return name.translate(_LOWER)
 
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         fork = inode.attributes
