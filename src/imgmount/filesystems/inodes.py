@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat as s
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from imgmount.core.device import BlockDevice
@@ -217,3 +217,18 @@ def pieces(content: BlockDevice, block_size: int, fmt: str) -> Iterator[tuple[in
                     yield block, content.pread(block, block_size)
                 except ImageError as exc:
                     yield block, exc
+
+
+def scan(parts: Iterable[tuple[int, bytes | ImageError]], parse: Callable[[bytes, int], Iterable[Entry]]) -> Iterator[Entry]:
+    """The entries that ``parse`` finds in the parts of a directory. What is wrong first is raised when all were given."""
+    damage: ImageError | None = None
+    for base, part in parts:
+        if isinstance(part, ImageError):
+            damage = damage or part
+            continue
+        try:
+            yield from parse(part, base)
+        except ImageError as exc:
+            damage = damage or exc
+    if damage is not None:
+        raise damage

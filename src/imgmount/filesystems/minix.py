@@ -17,8 +17,8 @@ from imgmount.core.fields import NS
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.node import Stat
 from imgmount.core.owners import Owners
-from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.inodes import UNKNOWN, Entry, InodeVolume, TablePages, pieces
+from imgmount.errors import FormatError, UnsupportedError
+from imgmount.filesystems.inodes import UNKNOWN, Entry, InodeVolume, TablePages, pieces, scan
 from imgmount.filesystems.pointers import PointerMap, Pointers, mapped_file
 
 NAME: Final = "minix"
@@ -164,18 +164,15 @@ class MinixVolume(InodeVolume[Inode]):
         spb = self.super
         width = 4 if spb.version == 3 else 2
         record = struct.Struct(f"{spb.prefix}{'I' if width == 4 else 'H'}{spb.name_size}s")
-        damage: ImageError | None = None
-        for base, piece in pieces(self.content(inode), spb.block_size, NAME):
-            if isinstance(piece, ImageError):
-                damage = damage or piece
-                continue
-            whole = len(piece) // record.size * record.size
-            for index, (number, padded) in enumerate(record.iter_unpack(memoryview(piece)[:whole])):
+
+        def parse(data: bytes, base: int) -> Iterator[Entry]:
+            whole = len(data) // record.size * record.size
+            for index, (number, padded) in enumerate(record.iter_unpack(memoryview(data)[:whole])):
                 name = padded.split(b"\0", 1)[0]
                 if number and name and name not in (b".", b".."):
                     yield Entry(base + index * record.size, number, UNKNOWN, name)
-        if damage is not None:
-            raise damage
+
+        return scan(pieces(self.content(inode), spb.block_size, NAME), parse)
 
     def info(self) -> Mapping[str, str]:
         spb = self.super

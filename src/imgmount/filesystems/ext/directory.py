@@ -17,7 +17,7 @@ KINDS: Final = (UNKNOWN, s.S_IFREG, s.S_IFDIR, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, 
 _TYPE_MASK: Final = 7
 
 
-def entries(data: bytes, block_size: int, *, has_kind: bool, base: int = 0) -> Iterator[Entry]:
+def entries(data: bytes, base: int, *, block_size: int, has_kind: bool) -> Iterator[Entry]:
     """The entries in use in ``data``, blocks or less than one, that begins at ``base`` of its directory.
 
     A block whose lengths are wrong is left where they go wrong; the error is raised when the others have been read.

@@ -7,6 +7,7 @@ import stat as s
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -31,7 +32,7 @@ from imgmount.filesystems.ext.inode import (
     is_fast_link,
     parse_inode,
 )
-from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
+from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
 from imgmount.filesystems.pointers import mapped_file
 
 _INLINE_PARENT: Final = 4  # bytes: the number of the parent, in place of . and ..
@@ -96,18 +97,10 @@ class ExtVolume(InodeVolume[Inode]):
 
         Indexed directories are read like the others: the index hides in entries that are not in use.
         """
-        damage: ImageError | None = None
-        for base, piece in self._pieces(inode):
-            if isinstance(piece, ImageError):
-                damage = damage or piece
-                continue
-            try:
-                for entry in entries(piece, self.block_size, has_kind=self.has_kind, base=base):
-                    yield entry._replace(name=_encoded(entry.name)) if inode.flags & ENCRYPT else entry
-            except ImageError as exc:
-                damage = damage or exc
-        if damage is not None:
-            raise damage
+        found = scan(self._pieces(inode), partial(entries, block_size=self.block_size, has_kind=self.has_kind))
+        if not inode.flags & ENCRYPT:
+            return found
+        return (entry._replace(name=_encoded(entry.name)) for entry in found)
 
     def _pieces(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
         if not self.is_inline(inode):

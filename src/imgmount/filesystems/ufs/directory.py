@@ -21,9 +21,7 @@ KINDS: Final = {
 }  # fmt: skip
 
 
-def entries(
-    data: bytes, base: int, order: Literal["little", "big"], *, typed: bool, fragment_size: int
-) -> Iterator[Entry]:
+def entries(data: bytes, base: int, *, order: Literal["little", "big"], typed: bool, fragment_size: int) -> Iterator[Entry]:
     """The entries in use in ``data``, whole fragments that begin at ``base`` of their directory.
 
     Where lengths go wrong the rest of a section is left out; the error is raised when the others have been read.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.owners import Owners
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
+from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
 from imgmount.filesystems.pointers import PointerMap, Pointers, mapped_file
 from imgmount.filesystems.ufs import superblock as sb
 from imgmount.filesystems.ufs import xattrs
@@ -70,17 +71,8 @@ class UfsVolume(InodeVolume[Inode]):
 
     def entries(self, inode: Inode) -> Iterator[Entry]:
         spb = self.super
-        damage: ImageError | None = None
-        for base, piece in pieces(self.content(inode), spb.block_size, sb.NAME):
-            if isinstance(piece, ImageError):
-                damage = damage or piece
-                continue
-            try:
-                yield from entries(piece, base, spb.order, typed=spb.typed_entries, fragment_size=spb.fragment_size)
-            except ImageError as exc:
-                damage = damage or exc
-        if damage is not None:
-            raise damage
+        parse = partial(entries, order=spb.order, typed=spb.typed_entries, fragment_size=spb.fragment_size)
+        return scan(pieces(self.content(inode), spb.block_size, sb.NAME), parse)
 
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """Extended attributes, the time of birth and the flags of the BSDs, where there are any."""

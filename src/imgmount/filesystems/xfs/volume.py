@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from string import ascii_lowercase, ascii_uppercase
 from struct import Struct
 from typing import Final
@@ -13,7 +14,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.owners import Owners
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces
+from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
 from imgmount.filesystems.pointers import MappedFile, mapped_file
 from imgmount.filesystems.xfs import superblock as sb
 from imgmount.filesystems.xfs.blocks import fork_map
@@ -83,19 +84,8 @@ class XfsVolume(InodeVolume[Inode]):
     def entries(self, inode: Inode) -> Iterator[Entry]:
         spb = self.super
         if inode.data.format == LOCAL:
-            yield from local_entries(inode.data.raw[: inode.stat.size], spb)
-            return
-        damage: ImageError | None = None
-        for base, piece in pieces(self.content(inode), spb.directory_block, sb.NAME):
-            if isinstance(piece, ImageError):
-                damage = damage or piece
-                continue
-            try:
-                yield from block_entries(piece, base, spb)
-            except ImageError as exc:
-                damage = damage or exc
-        if damage is not None:
-            raise damage
+            return local_entries(inode.data.raw[: inode.stat.size], spb)
+        return scan(pieces(self.content(inode), spb.directory_block, sb.NAME), partial(block_entries, spb=spb))
 
     def ignores_case(self, inode: Inode) -> bool:  # noqa: ARG002  it is the volume's
         return self.super.ignores_case
