@@ -166,6 +166,8 @@ class MinixVolume(InodeVolume[Inode]):
         record = struct.Struct(f"{spb.prefix}{'I' if width == 4 else 'H'}{spb.name_size}s")
 
         def parse(data: bytes, base: int) -> Iterator[Entry]:
+            if data.count(0) == len(data):
+                return  # a hole
             whole = len(data) // record.size * record.size
             for index, (number, padded) in enumerate(record.iter_unpack(memoryview(data)[:whole])):
                 name = padded.split(b"\0", 1)[0]

@@ -15,6 +15,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.owners import Owners
 from imgmount.core.slices import MemoryDevice
+from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
@@ -119,11 +120,11 @@ class ExtVolume(InodeVolume[Inode]):
 
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """The extended attributes of an inode, those that can be read."""
-        found = dict(xattrs.named(xattrs.inode_attributes(inode, self._large_value)))
+        found = collect(xattrs.named(xattrs.inode_attributes(inode, self._large_value)), sb.NAME)
         if inode.xattr_block:
             start = inode.xattr_block * self.block_size
             block = self.device.read_exactly(start, self.block_size, sb.NAME)
-            found.update(xattrs.named(xattrs.block_attributes(block, self._large_value)))
+            found |= collect(xattrs.named(xattrs.block_attributes(block, self._large_value)), sb.NAME)
         return found
 
     def _large_value(self, number: int, size: int) -> bytes:

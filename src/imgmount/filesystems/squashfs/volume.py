@@ -16,6 +16,7 @@ from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.node import Filesystem
 from imgmount.core.owners import Owners
+from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.squashfs import old
 from imgmount.filesystems.squashfs.codec import BARE_FIRST, LZMA_FIRST, codec, old_codec
@@ -130,7 +131,7 @@ class SquashVolume(Filesystem):
 
     def xattrs(self, index: int) -> Mapping[str, bytes]:
         """Set ``index`` of extended attributes."""
-        return {} if index == NOTHING else dict(self._attributes.read(index))
+        return {} if index == NOTHING else collect(self._attributes.read(index), NAME)
 
     @property
     def _compressor(self) -> str:

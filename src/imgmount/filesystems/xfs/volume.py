@@ -13,6 +13,7 @@ from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.owners import Owners
+from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
 from imgmount.filesystems.pointers import MappedFile, mapped_file
@@ -102,7 +103,7 @@ class XfsVolume(InodeVolume[Inode]):
             return self._remote(fork, block, size, _VALUE)
 
         stored = local_attributes(fork.raw) if fork.format == LOCAL else tree_attributes(self._attribute_blocks(fork))
-        return dict(pair for attribute in stored if (pair := named(attribute, elsewhere)) is not None)
+        return collect((pair for attribute in stored if (pair := named(attribute, elsewhere)) is not None), sb.NAME)
 
     def _attribute_blocks(self, fork: Fork) -> Callable[[int], bytes]:
         size = self.super.block_size
