@@ -137,14 +137,14 @@ def content_start(content: BlockDevice) -> int:
     return next(content.extents(0, 1)).offset
 
 
-def test_a_directory_of_holes_is_empty(images: dict[str, bytes]) -> None:
+def test_a_directory_larger_than_its_image_is_refused(images: dict[str, bytes]) -> None:
     opened = volume(images["v2-30"])
     at = inode_at(opened, opened.root.lookup("deep").id)
     data = put(opened, images["v2-30"], at + 8, 250 << 20)
     data[at + 24 : at + 64] = bytes(40)
     folder = volume(data).root.lookup("deep")
     assert isinstance(folder, Directory)
-    assert not folder.listing().nodes
+    assert "a directory of 262144000 bytes" in str(folder.listing().damage)
 
 
 def test_a_directory_has_one_place(images: dict[str, bytes]) -> None:

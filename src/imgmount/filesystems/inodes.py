@@ -202,9 +202,12 @@ class TablePages:
         return page
 
 
-def pieces(content: BlockDevice, block_size: int, fmt: str) -> Iterator[tuple[int, bytes | ImageError]]:
-    """(position, bytes) of a directory in long runs of blocks; where a run fails, its blocks or what is wrong with them."""
-    if content.size > MAX_DIRECTORY:
+def pieces(content: BlockDevice, block_size: int, fmt: str, image_size: int) -> Iterator[tuple[int, bytes | ImageError]]:
+    """(position, bytes) of a directory in long runs of blocks; where a run fails, its blocks or what is wrong with them.
+
+    One that is larger than its image has blocks more than once.
+    """
+    if content.size > min(MAX_DIRECTORY, max(_SPAN, image_size)):
         yield 0, FormatError(fmt, f"a directory of {content.size} bytes")
         return
     step = max(_SPAN, block_size)

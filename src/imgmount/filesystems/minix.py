@@ -174,7 +174,7 @@ class MinixVolume(InodeVolume[Inode]):
                 if number and name and name not in (b".", b".."):
                     yield Entry(base + index * record.size, number, UNKNOWN, name)
 
-        return scan(pieces(self.content(inode), spb.block_size, NAME), parse)
+        return scan(pieces(self.content(inode), spb.block_size, NAME, self.device.size), parse)
 
     def info(self) -> Mapping[str, str]:
         spb = self.super

@@ -105,7 +105,7 @@ class ExtVolume(InodeVolume[Inode]):
 
     def _pieces(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
         if not self.is_inline(inode):
-            yield from pieces(self.content(inode), self.block_size, sb.NAME)
+            yield from pieces(self.content(inode), self.block_size, sb.NAME, self.device.size)
             return
         head, rest = self.inline(inode)
         yield 0, head[_INLINE_PARENT:]

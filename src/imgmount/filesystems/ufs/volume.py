@@ -72,7 +72,7 @@ class UfsVolume(InodeVolume[Inode]):
     def entries(self, inode: Inode) -> Iterator[Entry]:
         spb = self.super
         parse = partial(entries, order=spb.order, typed=spb.typed_entries, fragment_size=spb.fragment_size)
-        return scan(pieces(self.content(inode), spb.block_size, sb.NAME), parse)
+        return scan(pieces(self.content(inode), spb.block_size, sb.NAME, self.device.size), parse)
 
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """Extended attributes, the time of birth and the flags of the BSDs, where there are any."""

@@ -86,7 +86,7 @@ class XfsVolume(InodeVolume[Inode]):
         spb = self.super
         if inode.data.format == LOCAL:
             return local_entries(inode.data.raw[: inode.stat.size], spb)
-        return scan(pieces(self.content(inode), spb.directory_block, sb.NAME), partial(block_entries, spb=spb))
+        return scan(pieces(self.content(inode), spb.directory_block, sb.NAME, self.device.size), partial(block_entries, spb=spb))
 
     def ignores_case(self, inode: Inode) -> bool:  # noqa: ARG002  it is the volume's
         return self.super.ignores_case
