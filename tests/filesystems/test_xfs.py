@@ -66,7 +66,8 @@ def patch(at: int, value: bytes) -> dict[int, int]:
     return {at + index: byte for index, byte in enumerate(value)}
 
 
-VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "xfs" and "linux" in fixture.variant}
+ALL = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "xfs"}
+VARIANTS = {name: fixture for name, fixture in ALL.items() if name.startswith("linux")}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,26 @@ def test_what_linux_left_is_sound(variant: str, filled: dict[str, bytes]) -> Non
     opened = volume(filled[variant])
     assert list(opened.verify()) == []
     assert opened.info()["version"] == ("4" if variant == "linux-v4" else "5")
+
+
+@pytest.mark.parametrize("variant", ALL)
+def test_a_log_that_was_not_replayed_is_named(variant: str, tmp_path: Path) -> None:
+    path = ALL[variant].image_path(tmp_path)
+    told = subprocess.run([tool("xfs_logprint"), "-t", str(path)], check=True, capture_output=True, text=True).stdout
+    dirty = "state: <DIRTY>" in told
+    assert dirty == (variant == "dirty")
+    assert dirty != ("state: <CLEAN>" in told)
+    with FileDevice(path) as device:
+        opened = volume(device)
+        assert opened.info()["log"].startswith("not replayed" if dirty else "clean")
+        assert ("the log has not been replayed" in list(opened.verify())) == dirty
+
+
+@pytest.mark.parametrize(("place", "value"), [(48, bytes(8)), (96, bytes(4)), (48, b"\xff" * 8), (96, b"\xff" * 4)])
+def test_a_log_that_is_elsewhere_or_nowhere(place: int, value: bytes, data: bytes) -> None:
+    opened = volume(Patched(data, patch(place, value)))
+    assert opened.info()["log"] not in ("clean", "")
+    assert opened.root.lookup("README")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -14,10 +14,10 @@ from imgmount.errors import FormatError, UnsupportedError
 NAME: Final = "xfs"
 SIZE: Final = 512
 MAGIC: Final = b"XFSB"
-# block size, blocks, realtime blocks, UUID, root inode, blocks a group, groups, version, sizes of a sector and an inode, label;
-# logarithms of block size, inode size, inodes a block, blocks a group; inodes, free ones, free blocks; logarithm of blocks in a
-# block of a directory
-_FIELDS: Final = Struct(">4xIQQ8x16s8xQ20xII8xHHH2x12sBxBBB3xQQQ40xB")
+# block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of the log, version; sizes
+# of sector and inode, label, logarithms of block size, inode size, inodes a block, blocks a group; inodes, free ones, free blocks,
+# logarithm of blocks in a block of a directory
+_FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
 _FEATURES_2: Final = Struct(">200xI")
 _INCOMPAT: Final = Struct(">216xI")
 _CRC: Final = Struct("<224xI")
@@ -46,6 +46,8 @@ class Superblock:
     blocks: int
     realtime_blocks: int
     uuid: bytes
+    log_start: int  # 0: on another device
+    log_blocks: int
     root: int
     group_blocks: int
     groups: int
@@ -92,8 +94,9 @@ def read_superblock(device: BlockDevice) -> Superblock:
     if raw[:4] != MAGIC:
         raise FormatError(NAME, "no superblock", offset=0)
     fields = _FIELDS.unpack_from(raw)
-    block_size, blocks, realtime, uuid, root, group_blocks, groups, flags, sector, inode_size, label, *rest = fields
-    block_log, inode_log, per_block_log, group_log, inodes, free_inodes, free_blocks, directory_log = rest
+    block_size, blocks, realtime, uuid, log, root, group_blocks, groups, log_blocks, flags, *rest = fields
+    sector, inode_size, label, block_log, inode_log, per_block_log, group_log, *counts = rest
+    inodes, free_inodes, free_blocks, directory_log = counts
     version = flags & VERSION_MASK
     if version not in VERSIONS or (version == VERSIONS[0] and not flags & DIRECTORIES_2):
         raise UnsupportedError(f"{NAME}: version {version}" + (" with directories of version 1" if version == 4 else ""))
@@ -119,6 +122,8 @@ def read_superblock(device: BlockDevice) -> Superblock:
         blocks=blocks,
         realtime_blocks=realtime,
         uuid=uuid,
+        log_start=log,
+        log_blocks=log_blocks,
         root=root,
         group_blocks=group_blocks,
         groups=groups,

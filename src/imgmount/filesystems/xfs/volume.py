@@ -21,6 +21,7 @@ from imgmount.filesystems.xfs import superblock as sb
 from imgmount.filesystems.xfs.blocks import fork_map
 from imgmount.filesystems.xfs.directory import block_entries, local_entries
 from imgmount.filesystems.xfs.inode import EXTENTS, LOCAL, REALTIME, Fork, Inode, parse_inode
+from imgmount.filesystems.xfs.log import is_clean
 from imgmount.filesystems.xfs.xattrs import local_attributes, named, tree_attributes
 
 _REMOTE: Final = Struct(">4sII")  # magic, position, length: the beginning of a header of version 5
@@ -28,6 +29,7 @@ _REMOTE_HEADER: Final = 56
 _LINK, _VALUE = b"XSLM", b"XARM"
 _HEADERS: Final = ((1, b"XAGF", 216), (2, b"XAGI", 312))  # of a group: sector, magic, where the checksum is
 _LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+_NOT_REPLAYED: Final = "not replayed: what was written last may be missing"
 MAX_ATTRIBUTE_BLOCKS: Final = 1 << 16
 
 
@@ -121,14 +123,27 @@ class XfsVolume(InodeVolume[Inode]):
             "inodes": f"{spb.inodes}, {spb.free_inodes} free",
             "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
         }
+        try:
+            facts["log"] = {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[is_clean(self.device, spb)]
+        except ImageError as exc:
+            facts["log"] = str(exc)
         return {key: value for key, value in facts.items() if value}
 
     def verify(self) -> Iterator[str]:
         spb = self.super
+        try:
+            if is_clean(self.device, spb) is False:
+                yield "the log has not been replayed"
+        except ImageError as exc:
+            yield f"the log: {exc}"
         if not spb.checksum_is_right:
             yield "the superblock's checksum is wrong"
         if spb.incompat & sb.NEEDS_REPAIR:
             yield "the filesystem is marked as in need of repair"
+        yield from self._verify_groups()
+
+    def _verify_groups(self) -> Iterator[str]:
+        spb = self.super
         for group in range(spb.groups):
             for sector, magic, crc_at in _HEADERS:
                 offset = group * spb.group_blocks * spb.block_size + sector * spb.sector_size
