@@ -14,9 +14,9 @@ from imgmount.errors import FormatError, UnsupportedError
 NAME: Final = "xfs"
 SIZE: Final = 512
 MAGIC: Final = b"XFSB"
-# block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of the log, version; sizes
-# of sector and inode, label, logarithms of block size, inode size, inodes a block, blocks a group; inodes, free ones, free blocks,
-# logarithm of blocks in a block of a directory
+# block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of the log, version,
+# sizes of sector and inode, label, logarithms of block size, inode size, inodes a block and blocks a group, inodes, free ones,
+# free blocks, logarithm of blocks in a block of a directory
 _FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
 _FEATURES_2: Final = Struct(">200xI")
 _INCOMPAT: Final = Struct(">216xI")
