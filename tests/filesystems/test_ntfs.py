@@ -200,6 +200,17 @@ def test_a_missing_library_is_named_with_the_pip_line(plain: bytes, monkeypatch:
         assert "pip install" in str(opened.volumes[0].problem)
 
 
+def test_a_volume_that_was_not_unmounted_is_named(plain: bytes, tmp_path: Path) -> None:
+    assert volume(plain).info()["state"] == "clean"
+    assert list(volume(plain).verify()) == []
+    disk = tmp_path / "disk"
+    disk.write_bytes(plain)
+    subprocess.run([tool("ntfsfix"), str(disk)], check=True, capture_output=True)  # it asks Windows for a check
+    dirty = disk.read_bytes()
+    assert volume(dirty).info()["state"].startswith("not unmounted")
+    assert list(volume(dirty).verify()) == ["the volume was not unmounted properly"]
+
+
 # --- damage ------------------------------------------------------------------------------------------------------------------
 
 
