@@ -46,17 +46,45 @@ def next_hole(device: BlockDevice, offset: int) -> int:
 
 def allocated(device: BlockDevice) -> int:
     """Bytes that are not holes. What is mapped to nowhere counts: it has yet to fail when it is read."""
-    total = position = 0
-    for _ in range(MAX_RUNS):
-        try:
-            start = next_data(device, position)
-            position = next_hole(device, start)
-        except ImageError:
-            break
-        total += position - start
-        if position >= device.size:
-            return total
-    return total + device.size - position
+    total = end = 0
+    stored = _Stored()
+    try:
+        for position, run in _runs(device, 0):
+            end = position + run.length
+            if run.device is not None:
+                total += stored.bytes_in(run)
+    except ImageError:
+        total += device.size - end
+    return total
+
+
+class _Stored:
+    """How much of each run the host has stored. Runs follow each other in one stretch of a file mostly, which is remembered."""
+
+    def __init__(self) -> None:
+        self._file: Sparse | None = None
+        self._start = self._end = 0
+        self._left = MAX_RUNS
+
+    def bytes_in(self, run: Extent) -> int:
+        """Of ``run``, which is no hole in the image."""
+        file, at, end = run.device, run.offset, run.offset + run.length
+        if not isinstance(file, Sparse):
+            return run.length
+        total = 0
+        while at < end:
+            if file is not self._file or not self._start <= at < self._end:
+                if self._left == 0:
+                    return total + end - at
+                self._left -= 1
+                self._file, self._start = file, file.next_data(at)
+                self._end = file.next_hole(self._start)
+                at = self._start
+                continue
+            upto = min(end, self._end)
+            total += upto - at
+            at = upto
+        return total
 
 
 def _runs(device: BlockDevice, offset: int) -> Iterator[tuple[int, Extent]]:

@@ -37,6 +37,7 @@ class UfsVolume(InodeVolume[Inode]):
         self.device = device
         self.super = spb = sb.read_superblock(device)
         self.label = spb.label
+        self.uuid = spb.serial
         self.owners = Owners(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
         self._layout = Pointers(

@@ -42,6 +42,7 @@ class XfsVolume(InodeVolume[Inode]):
         self.device = device
         self.super = sb.read_superblock(device)
         self.label = self.super.label
+        self.uuid = str(UUID(bytes=self.super.uuid))
         self.root_number = self.super.root
         self.owners = Owners(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
@@ -118,7 +119,7 @@ class XfsVolume(InodeVolume[Inode]):
         facts = {
             "version": str(spb.version),
             "label": self.label,
-            "uuid": str(UUID(bytes=spb.uuid)),
+            "uuid": self.uuid,
             "blocks": f"{spb.blocks} of {spb.block_size} bytes, {spb.free_blocks} free",
             "inodes": f"{spb.inodes}, {spb.free_inodes} free",
             "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
