@@ -109,11 +109,18 @@ class ReadCache:
             worker.start()
             self._workers.append(worker)
 
-    def read_ahead(self, key: Key, load: Callable[[int], Content]) -> None:
-        """Decode a chunk in the background, if there is a background. Failures wait for the reader who needs it."""
-        if len(self._queued) < len(self._workers) * QUEUE_PER_WORKER and key not in self:
-            self._queued.add(key)
-            self._queue.put((key, load))
+    def read_ahead(self, key: Key, load: Callable[[int], Content]) -> bool:
+        """Decode a chunk in the background, if nobody has or is about to. Failures wait for the reader who needs it.
+
+        False where there is no background, or more to do in it than it should be asked for.
+        """
+        if key in self:
+            return True
+        if len(self._queued) >= len(self._workers) * QUEUE_PER_WORKER:
+            return False
+        self._queued.add(key)
+        self._queue.put((key, load))
+        return True
 
     def _work(self) -> None:
         while wish := self._queue.get():

@@ -168,13 +168,9 @@ class ChunkedDevice(BlockDevice):
         serial, cache = self._serial, self._cache
         if not first or ((serial, first - 1) in cache and (first == 1 or (serial, first - 2) in cache)):
             last = min(last + self._ahead, self._chunk_count() - 1)
-        wanted = []
-        for ahead in range(last, first, -1):
-            if (serial, ahead) in cache:
+        for ahead in range(first + 1, last + 1):
+            if not cache.read_ahead((serial, ahead), self._read_chunk):
                 break
-            wanted.append(ahead)
-        for ahead in reversed(wanted):
-            cache.read_ahead((serial, ahead), self._read_chunk)
 
     def _chunk_count(self) -> int:
         return -(-self.size // self.block_size)

@@ -28,10 +28,10 @@ from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
 
-# The kernel's read-ahead, where we may say so; 128 KiB otherwise. A spliced reply must fit into a pipe, whose most is 1 MiB with
-# its header: half a megabyte and more is slower. A decoded one has no such bound.
+# The kernel's read-ahead, where we may say so; 128 KiB otherwise. A reply must fit into a pipe to be spliced, and the most that
+# is possible, 1 MiB with its header, does not.
 SPLICED_READ_AHEAD_KB: Final = 256
-CODED_READ_AHEAD_KB: Final = 1024
+CODED_READ_AHEAD_KB: Final = 512
 THREADS_WAITING: Final = 8  # for the host's disk, besides two a core: what they wait for is read at the same time
 GC_THRESHOLD: Final = 100_000
 SYSLOG: Final = Path("/dev/log")
