@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
@@ -38,6 +39,7 @@ class Image:
     volumes: tuple[Volume, ...]
     context: Context
     siblings: FolderSiblings
+    table_info: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def disk(self) -> BlockDevice:
@@ -89,13 +91,13 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         layers.append(Layer("file", "file", source))
         context = with_parents(context, source)
         _peel(layers, context)
-        table, volumes = divide(layers[-1].device, context)
+        division = divide(layers[-1].device, context)
     except BaseException:
         for layer in reversed(layers):
             layer.device.close()
         siblings.close()
         raise
-    return Image(path, tuple(layers), table, tuple(volumes), context, siblings)
+    return Image(path, tuple(layers), division.table, tuple(division.volumes), context, siblings, division.info)
 
 
 def _peel(layers: list[Layer], context: Context) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Partition, Partitioned
+from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Partition, Partitioned, PartitionTable
 from imgmount.core.node import Filesystem
 from imgmount.errors import ImageError, MissingPartError, UnknownFormatError, UnsupportedError
 from imgmount.registry import beside, best_match, matches
@@ -20,14 +20,15 @@ MAX_VOLUMES: Final = 1024  # of nested tables
 class Volume:
     """One partition, or the undivided disk (``index`` 0), and the filesystem in it. The filesystem opens when it is asked for.
 
-    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and ``fault`` why that failed
-    or the partition is not whole.
+    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn (``table_info`` are facts about
+    that), and ``fault`` why that failed or the partition is not whole.
     """
 
     def __init__(self, partition: Partition, context: Context, outer: str = "", fault: ImageError | None = None) -> None:
         self.partition = partition
         self.outer = outer
         self.table = ""
+        self.table_info: Mapping[str, str] = {}
         self.context = context
         self.fault = fault or partition.fault
 
@@ -90,12 +91,20 @@ class Volume:
         return self._opened if isinstance(self._opened, ImageError) else None
 
 
-def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
-    """The table's name and the volumes. A disk may hold both a filesystem and a table (hybrid discs): the former is first."""
+class Division(NamedTuple):
+    """What divides a disk, and into what: the table's name, facts about it, the volumes."""
+
+    table: str
+    info: Mapping[str, str]
+    volumes: Sequence[Volume]
+
+
+def divide(disk: BlockDevice, context: Context) -> Division:
+    """How ``disk`` is divided. It may hold both a filesystem and a table (hybrid discs): the former is first."""
     try:
         table, parts = _partitions(disk, context)
     except (UnsupportedError, MissingPartError) as exc:
-        return "", [Volume(Partition(0, "", "", disk), context, fault=exc)]
+        return Division("", {}, [Volume(Partition(0, "", "", disk), context, fault=exc)])
     main = disk.main(context.options.session) if isinstance(disk, Partitioned) else disk
     names, more = _beside(main, max((part.index for part in parts), default=0), context) if main is not None else ([], [])
     if sessions := [part for part in more if part.session]:
@@ -105,7 +114,11 @@ def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     for part in parts:
         _nest(Volume(part, context), (table,), volumes)
     volumes += [Volume(part, context) for part in more]
-    return "+".join([*([table] if table else []), *names]), volumes
+    return Division("+".join([*([table] if table else []), *names]), _info(parts), volumes)
+
+
+def _info(parts: Sequence[Partition]) -> Mapping[str, str]:
+    return parts.info() if isinstance(parts, PartitionTable) else {}
 
 
 def _covers(device: BlockDevice, context: Context) -> bool:
@@ -162,6 +175,6 @@ def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume]) -> Non
         volume.fault = exc
         return
     if parts and len(volumes) + len(parts) <= MAX_VOLUMES:
-        volume.table = found[1].name
+        volume.table, volume.table_info = found[1].name, _info(parts)
         for part in parts:
             _nest(Volume(part, volume.context, volume.name), (*tables, volume.table), volumes)

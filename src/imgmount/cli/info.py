@@ -45,6 +45,7 @@ def describe(image: Image) -> dict[str, Any]:
             for layer in image.layers
         ],
         "partition_table": image.table or None,
+        "partition_table_info": dict(image.table_info),
         "volumes": [_volume(volume, image) for volume in image.volumes],
         "files": [str(path) for path in image.siblings.opened if path != image.path.resolve()],
     }
@@ -63,6 +64,9 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "label": volume.partition.name,
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
+        "info": dict(volume.partition.info),
+        "partition_table": volume.table or None,
+        "partition_table_info": dict(volume.table_info),
         "filesystem": filesystem,
         "also": [view for fmt in volume.others for view in (fmt.name, *fmt.views)],
         "problem": str(volume.problem) if volume.problem else None,
@@ -90,6 +94,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield from _indented(layer["info"])
     if facts["partition_table"]:
         yield f"partition table: {facts['partition_table']}"
+        yield from _indented(facts["partition_table_info"])
     for volume in facts["volumes"]:
         yield from _volume_lines(volume)
     for path in facts["files"]:
@@ -100,7 +105,11 @@ def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
     where = f" at {volume['offset']:#x}" if volume["offset"] else ""
     about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"])) if text)
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
-    if volume["problem"]:
+    yield from _indented(volume["info"])
+    if volume["partition_table"]:
+        yield f"  partition table: {volume['partition_table']}"
+        yield from _indented(volume["partition_table_info"], "    ")
+    elif volume["problem"]:
         yield f"  {printable(volume['problem'])}"
     if volume["filesystem"]:
         filesystem = volume["filesystem"]

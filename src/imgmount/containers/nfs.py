@@ -1,7 +1,7 @@
 """Wii discs as the Wii U keeps them: ``hif_000000.nfs`` and its followers, encrypted block by block.
 
 All is big endian. The header of the first file has ranges of blocks of 32 KiB that are stored, one after the other; the others
-are zero. The key is the file ``htk.bin`` of the title, of 16 bytes. Partitions inside are decrypted, their hashes are kept.
+are zero. The key is the file ``code/htk.bin`` of the title, of 16 bytes. Partitions inside are decrypted, their hashes are kept.
 Sources: nod; Dolphin, ``DiscIO/NFSBlob.cpp``.
 """
 
@@ -17,8 +17,8 @@ from imgmount.codecs.aes import decrypt_units
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.slices import Concat
-from imgmount.errors import FormatError, KeyRequiredError
-from imgmount.sources.keyring import Keyring, wrong
+from imgmount.errors import FormatError
+from imgmount.sources.keyring import KeySearch
 
 MAGIC: Final = b"EGGS"
 END_MAGIC: Final = b"SGGE"
@@ -65,15 +65,12 @@ class NfsDevice(ChunkedDevice):
         self._key = self._find_key(context)
 
     def _find_key(self, context: Context) -> bytes:
-        ring = Keyring(context)
-        tried = False
-        for key in ring.candidates("nfs", ("htk.bin",)):
-            tried = True
+        search = KeySearch(context, "nfs", beside=("htk.bin",), paths=(context.path.parent.parent / "code" / "htk.bin",))
+        for key in search:
             head = self._blocks(key, 0, 1)
             if any(head[at:].startswith(magic) for at, magic in (WII_MAGIC, GC_MAGIC)):
                 return key
-        error: KeyRequiredError = wrong("nfs") if tried else ring.required("nfs", ("htk.bin",))
-        raise error
+        raise search.failure()
 
     def _place(self, block: int) -> int | None:
         """Where ``block`` of the disc is in the joined files, None where it is zero."""

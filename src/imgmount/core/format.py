@@ -61,6 +61,7 @@ class Options:
     session: int | None = None
     password: str | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
     extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"xa": "cooked"}
 
 
@@ -91,7 +92,8 @@ class Partition:
 
     ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
     that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
-    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there.
+    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there. ``info`` has facts for
+    ``imgmount info`` that are known without opening the part.
     """
 
     index: int
@@ -101,6 +103,18 @@ class Partition:
     files: tuple[tuple[str, BlockDevice], ...] = ()
     session: int = 0
     fault: ImageError | None = None
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+class PartitionTable(list[Partition]):
+    """Partitions, and facts for ``imgmount info`` about the medium that they divide."""
+
+    def __init__(self, parts: Iterable[Partition], info: Mapping[str, str]) -> None:
+        super().__init__(parts)
+        self._info = info
+
+    def info(self) -> Mapping[str, str]:
+        return self._info
 
 
 @runtime_checkable
