@@ -10,7 +10,8 @@ from conformance import check_device
 from helpers import context
 from imgmount.chain import open_image
 from imgmount.codecs.wbfs import WII_SECTORS
-from imgmount.containers.wbfs import FORMAT, WbfsDevice, probe
+from imgmount.containers.wbfs import FORMAT, probe
+from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
 from imgmount.partitions.wbfs import FORMAT as PARTITIONS
@@ -36,7 +37,7 @@ def wbfs(*discs: list[int], sectors: int = 8) -> bytes:
     return bytes(image) + b"".join(bytes([n]) * SECTOR for n in range(first, first + sectors))
 
 
-def opened(image: bytes, **options: object) -> WbfsDevice:
+def opened(image: bytes, **options: object) -> BlockDevice:
     return FORMAT.open(MemoryDevice(image), context(None, **options))
 
 

@@ -8,11 +8,13 @@ taken to end with its last stored sector. Source: libwbfs.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Self
 
 from construct import Const, ConstructError, Int8ub, Int32ub, Padding, Struct
 
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.codecs.nkit import Sparse
+from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.fields import table, text
 from imgmount.errors import FormatError
 
@@ -66,21 +68,22 @@ class Wbfs(NamedTuple):
         size = DISC_COPY + 2 * self.sectors_per_disc
         return self.hd_sector + slot * (-(-size // self.hd_sector) * self.hd_sector)
 
-    def disc(self, file: BlockDevice, slot: int) -> tuple[str, array[int]]:
-        """(id and title, where each sector is stored up to the last that is) of the disc in ``slot``. Raises ``FormatError``."""
+    def disc(self, file: BlockDevice, slot: int) -> WbfsDisc:
+        """The disc in ``slot``. Raises ``FormatError``."""
         raw = file.read_exactly(self.place(slot), DISC_COPY + 2 * self.sectors_per_disc, "wbfs")
         index = table(raw[DISC_COPY:], 2, "big")
         while index and not index[-1]:
             index.pop()
         if not index:
             raise FormatError("wbfs", "a disc without sectors", offset=self.place(slot))
-        return f"{text(raw[:6])} {text(raw[0x20:0x60], 'cp932')}".strip(), index
+        return WbfsDisc(file, self.sector, index, f"{text(raw[:6])} {text(raw[0x20:0x60], 'cp932')}".strip())
 
 
-class WbfsDisc(MappedDevice):
+class WbfsDisc(Sparse):
     """A disc: sector n is stored as sector ``index[n]`` of ``file``, or zeros."""
 
-    def __init__(self, file: BlockDevice, sector: int, index: array[int]) -> None:
+    def __init__(self, file: BlockDevice, sector: int, index: array[int], name: str) -> None:
+        self.name = name  # id and title
         self._file = file
         self._index = index
         self.block_size = sector
@@ -102,3 +105,10 @@ class WbfsDisc(MappedDevice):
         if start >= self._file.size:
             raise FormatError("wbfs", f"sector {first} is stored past the end of the file")
         return Extent(min(length, self._file.size - start), self._file, start)
+
+    def is_stored(self, block: int) -> bool:
+        return block < len(self._index) and self._index[block] != 0
+
+    def info(self) -> Mapping[str, str]:
+        stored = sum(1 for entry in self._index if entry)
+        return {"disc": self.name, "sectors": f"{len(self._index)} of {self.block_size} bytes, {stored} stored"}

@@ -93,10 +93,16 @@ def encrypt(key: bytes, data: bytes, exceptions: Sequence[HashException]) -> byt
     blocks = hash_blocks(data)
     for cluster, offset, digest in exceptions:
         blocks[cluster][offset : offset + DIGEST] = digest
-    pieces = []
-    for index, start in enumerate(range(0, len(data), DATA)):
-        hashes = encrypt_cbc(key, bytes(blocks[index]))
-        pieces += [hashes, encrypt_cbc(key, data[start : start + DATA], hashes[DATA_IV : DATA_IV + 16])]
+    return assemble(key, data, blocks)
+
+
+def assemble(key: bytes | None, data: bytes, blocks: Sequence[bytearray]) -> bytes:
+    """The clusters of ``data`` with their blocks of hashes, encrypted where there is a key."""
+    pieces: list[bytes | bytearray] = []
+    for block, start in zip(blocks, range(0, len(data), DATA), strict=False):  # a short group has hashes for a whole one
+        part = data[start : start + DATA]
+        hashes = block if key is None else encrypt_cbc(key, bytes(block))
+        pieces += [hashes, part if key is None else encrypt_cbc(key, part, bytes(hashes[DATA_IV : DATA_IV + 16]))]
     return b"".join(pieces)
 
 

@@ -5,25 +5,22 @@ Files are cut into ``.wbfs``, ``.wbf1``, ``.wbf2``... Source: libwbfs; see ``cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-from imgmount.codecs.wbfs import Wbfs, WbfsDisc
+from imgmount.codecs.nkit import NKit
+from imgmount.codecs.wbfs import Wbfs
+from imgmount.containers.nkit import restored
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match
 
+NKIT: Final = 0x10000
 
-class WbfsDevice(WbfsDisc):
+
+def open_disc(file: BlockDevice, context: Context) -> BlockDevice:
     """The disc in the file, the first if it has several."""
-
-    def __init__(self, file: BlockDevice, _: Context) -> None:
-        wbfs = Wbfs.read(file)
-        self._name, index = wbfs.disc(file, wbfs.slots[0])
-        super().__init__(file, wbfs.sector, index)
-
-    def info(self) -> Mapping[str, str]:
-        stored = sum(1 for entry in self._index if entry)
-        return {"disc": self._name, "sectors": f"{len(self._index)} of {self.block_size} bytes, {stored} stored"}
+    wbfs = Wbfs.read(file)
+    disc = wbfs.disc(file, wbfs.slots[0])
+    return restored(disc, NKit.read(file, NKIT, wbfs.sector, "wbfs"), context, "wbfs")
 
 
 def probe(file: BlockDevice) -> Match:
@@ -31,4 +28,4 @@ def probe(file: BlockDevice) -> Match:
     return Match.CERTAIN if len(Wbfs.read(file).slots) == 1 else Match.NO
 
 
-FORMAT: Final = Format(name="wbfs", title="Wii backup file", kind=Kind.CONTAINER, probe=probe, open=WbfsDevice)
+FORMAT: Final = Format(name="wbfs", title="Wii backup file", kind=Kind.CONTAINER, probe=probe, open=open_disc)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from imgmount.codecs.wbfs import Wbfs, WbfsDisc
+from imgmount.codecs.wbfs import Wbfs
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match, Partition, PartitionTable
 from imgmount.core.slices import Unreadable
@@ -18,8 +18,8 @@ def read_partitions(file: BlockDevice, _: Context) -> Sequence[Partition]:
     parts = []
     for slot in wbfs.slots:
         try:
-            name, index = wbfs.disc(file, slot)
-            parts.append(Partition(slot + 1, "disc", name, WbfsDisc(file, wbfs.sector, index)))
+            disc = wbfs.disc(file, slot)
+            parts.append(Partition(slot + 1, "disc", disc.name, disc))
         except ImageError as exc:
             parts.append(Partition(slot + 1, "disc", "", Unreadable(0, exc), fault=exc))
     return PartitionTable(parts, {"discs": str(len(parts)), "sectors": f"{wbfs.sector} bytes"})
