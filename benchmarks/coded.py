@@ -21,7 +21,8 @@ from run import IMGMOUNT, MIB, compare, mounted, qemu_export, read_whole
 
 SIZE = 192 * MIB
 SECTOR = 2048
-ZLIB_CHUNK = 64 << 10
+HUNK = 16 << 10
+LARGE = 64 << 10  # blocks that cost zlib least
 
 
 def programs(size: int) -> bytes:
@@ -45,19 +46,19 @@ def raw_view(image: Path, target: Path) -> Iterator[Path]:
         yield folder / "disk.raw"
 
 
-def single_zlib(data: bytes) -> Callable[[], None]:
-    """One thread of the standard library, decoding all of ``data``."""
-    chunks = [zlib.compress(data[at : at + ZLIB_CHUNK]) for at in range(0, len(data), ZLIB_CHUNK)]
+def single_zlib(data: bytes, block: int) -> Callable[[], None]:
+    """One thread of the standard library, decoding all of ``data``, coded in blocks of ``block`` bytes."""
+    chunks = [zlib.compress(data[at : at + block]) for at in range(0, len(data), block)]
 
     def decode() -> None:
         for chunk in chunks:
-            zlib.decompress(chunk, bufsize=ZLIB_CHUNK)
+            zlib.decompress(chunk, bufsize=block)
 
     return decode
 
 
 def make_chd(raw: Path, scratch: Path) -> Path:
-    quietly("chdman", "createraw", "-i", raw, "-o", scratch / "disk.chd", "-hs", "16384", "-us", "512", "-c", "zlib")
+    quietly("chdman", "createraw", "-i", raw, "-o", scratch / "disk.chd", "-hs", str(HUNK), "-us", "512", "-c", "zlib")
     return scratch / "disk.chd"
 
 
@@ -79,10 +80,20 @@ def make_cso(raw: Path, scratch: Path) -> Path:
     return scratch / "disc.cso"
 
 
-def bench_zlib(make: Callable[[Path, Path], Path], title: str) -> Callable[[Path, Path], None]:
+def bench_zlib(make: Callable[[Path, Path], Path], title: str, block: int) -> Callable[[Path, Path], None]:
+    """Beside one thread of zlib that decodes the same blocks, and one that has the same data in larger blocks."""
+
     def bench(raw: Path, scratch: Path) -> None:
+        data = raw.read_bytes()
         with raw_view(make(raw, scratch), scratch / "ours") as ours:
-            compare(title, {"imgmount": lambda: read_whole(ours), "one thread of zlib": single_zlib(raw.read_bytes())})
+            compare(
+                title,
+                {
+                    "imgmount": lambda: read_whole(ours),
+                    "one thread of zlib": single_zlib(data, block),
+                    "in 64 KiB": single_zlib(data, LARGE),
+                },
+            )
 
     return bench
 
@@ -92,7 +103,7 @@ def bench_sectors(raw: Path, scratch: Path) -> None:
     plain, sectors = scratch / "plain.iso", scratch / "sectors.bin"
     (scratch / "tree").mkdir()
     (scratch / "tree" / "big.bin").write_bytes(raw.read_bytes())
-    quietly("genisoimage", "-quiet", "-o", plain, scratch / "tree")
+    quietly("genisoimage", "-quiet", "-R", "-o", plain, scratch / "tree")
     data = plain.read_bytes()
     sync = b"\0" + b"\xff" * 10 + b"\0"
     with sectors.open("wb") as out:
@@ -112,23 +123,27 @@ def bench_sectors(raw: Path, scratch: Path) -> None:
         )
 
 
-def bench_qcow2(codec: str) -> Callable[[Path, Path], None]:
+def bench_disk(driver: str, *options: str) -> Callable[[Path, Path], None]:
+    """A virtual disk as qemu-img writes it with ``options``, beside QEMU's own driver for it."""
+
     def bench(raw: Path, scratch: Path) -> None:
-        image = scratch / f"{codec or 'plain'}.qcow2"
-        options = ["-c", "-o", f"compression_type={codec}"] if codec else []
-        quietly("qemu-img", "convert", "-O", "qcow2", *options, raw, image)
-        with raw_view(image, scratch / "ours") as ours, qemu_export(image, scratch / "peer", "qcow2") as peer:
-            title = f"qcow2 {codec or 'plain'}"
+        image = scratch / f"disk.{driver}"
+        quietly("qemu-img", "convert", "-O", driver, *options, raw, image)
+        with raw_view(image, scratch / "ours") as ours, qemu_export(image, scratch / "peer", driver) as peer:
+            title = " ".join([driver, *(option for option in options if not option.startswith("-"))])
             compare(title, {"imgmount": lambda: read_whole(ours), "qemu-storage-daemon": lambda: read_whole(peer)})
 
     return bench
 
 
-def bench_ewf(raw: Path, scratch: Path) -> None:
-    quietly("ewfacquire", "-u", "-f", "encase6", "-c", "deflate:fast", "-S", "8GiB", "-t", scratch / "disk", raw)
-    image = scratch / "disk.E01"
-    with raw_view(image, scratch / "ours") as ours, mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer:
-        compare("E01 deflate", {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")})
+def bench_ewf(level: str) -> Callable[[Path, Path], None]:
+    def bench(raw: Path, scratch: Path) -> None:
+        quietly("ewfacquire", "-u", "-f", "encase6", "-c", f"deflate:{level}", "-S", "8GiB", "-t", scratch / "disk", raw)
+        image = scratch / "disk.E01"
+        with raw_view(image, scratch / "ours") as ours, mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer:
+            compare(f"E01 {level}", {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")})
+
+    return bench
 
 
 def bench_squashfs(raw: Path, scratch: Path) -> None:
@@ -141,13 +156,19 @@ def bench_squashfs(raw: Path, scratch: Path) -> None:
 
 
 BENCHES: dict[str, Callable[[Path, Path], None]] = {
-    "chd": bench_zlib(make_chd, "CHD zlib, 16 KiB hunks"),
-    "cso": bench_zlib(make_cso, "CSO, 2 KiB blocks"),
+    "chd": bench_zlib(make_chd, "CHD zlib, 16 KiB hunks", HUNK),
+    "cso": bench_zlib(make_cso, "CSO, 2 KiB blocks", SECTOR),
     "sectors": bench_sectors,
-    "qcow2": bench_qcow2(""),
-    "qcow2-zlib": bench_qcow2("zlib"),
-    "qcow2-zstd": bench_qcow2("zstd"),
-    "ewf": bench_ewf,
+    "qcow2": bench_disk("qcow2"),
+    "vhd": bench_disk("vpc"),
+    "vhdx": bench_disk("vhdx"),
+    "vdi": bench_disk("vdi"),
+    "vmdk": bench_disk("vmdk"),
+    "qcow2-zlib": bench_disk("qcow2", "-c", "-o", "compression_type=zlib"),
+    "qcow2-zstd": bench_disk("qcow2", "-c", "-o", "compression_type=zstd"),
+    "vmdk-stream": bench_disk("vmdk", "-o", "subformat=streamOptimized"),
+    "ewf": bench_ewf("fast"),
+    "ewf-stored": bench_ewf("none"),
     "squashfs": bench_squashfs,
 }
 

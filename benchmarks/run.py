@@ -28,13 +28,21 @@ FILES, FOLDERS = 50_000, 250
 IMGMOUNT = [sys.executable, "-m", "imgmount"]
 
 
+def wait_for(happens: Callable[[], bool], what: str) -> None:
+    """Until it does; a minute is too long."""
+    deadline = time.monotonic() + 60
+    while not happens():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.01)
+
+
 @contextmanager
 def mounted(command: list[str], target: Path, answers: Path) -> Iterator[Path]:
     """Run a mounter until ``answers`` exists below ``target``; unmount it afterwards."""
     target.mkdir(exist_ok=True)
     process = subprocess.Popen([*command, str(target)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (target / answers).exists():
-        time.sleep(0.01)
+    wait_for((target / answers).exists, f"{command[0]}: no {answers}")
     try:
         yield target
     finally:
@@ -51,8 +59,7 @@ def qemu_export(image: Path, target: Path, driver: str = "raw") -> Iterator[Path
     options += ["--blockdev", f"driver={driver},node-name=r,file=f,read-only=on"]
     options += ["--export", f"type=fuse,id=e,node-name=r,mountpoint={target}"]
     process = subprocess.Popen(["qemu-storage-daemon", *options], stdout=subprocess.DEVNULL)
-    while not os.path.ismount(target):
-        time.sleep(0.01)
+    wait_for(lambda: os.path.ismount(target), f"qemu-storage-daemon: {image.name} is not exported")
     try:
         yield target
     finally:

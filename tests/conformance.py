@@ -25,13 +25,15 @@ def check_device(device: BlockDevice, expected: bytes) -> None:
     assert device.pread(device.size + 4096, 4096) == b""
     assert device.pread(0, device.size + 1) == expected
     with ThreadPoolExecutor(THREADS) as pool:
-        for (offset, size), data, mapped in pool.map(lambda span: _read(device, span), list(_spans(device))):
+        for (offset, size), data, mapped, joined in pool.map(lambda span: _read(device, span), list(_spans(device))):
             assert data == expected[offset : offset + size], f"{size} bytes at {offset:#x}"
             assert mapped == data, f"extents of {size} bytes at {offset:#x}"
+            assert joined == data, f"pieces of {size} bytes at {offset:#x}"
 
 
-def _read(device: BlockDevice, span: tuple[int, int]) -> tuple[tuple[int, int], bytes, bytes]:
-    return span, device.pread(*span), gather(device.extents(*span)) if device.size > span[0] else b""
+def _read(device: BlockDevice, span: tuple[int, int]) -> tuple[tuple[int, int], bytes, bytes, bytes]:
+    mapped = gather(device.extents(*span)) if device.size > span[0] else b""
+    return span, device.pread(*span), mapped, b"".join(device.pieces(*span))
 
 
 def _spans(device: BlockDevice) -> Iterator[tuple[int, int]]:

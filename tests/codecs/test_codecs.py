@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from imgmount.codecs import bzip2, deflate, zstd
 from imgmount.codecs import lzma as lzma_codec
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
 DATA = b"".join(b"%06d " % number for number in range(3000))
@@ -32,7 +33,7 @@ def zstd_encode(data: bytes) -> bytes:
     return coded
 
 
-CODECS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, int], bytes]]] = {
+CODECS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, int], Content]]] = {
     "raw": (raw_deflate, deflate.inflate),
     "zlib": (zlib.compress, lambda data, size: deflate.inflate(data, size, wrapper="zlib")),
     "gzip": (gzip.compress, lambda data, size: deflate.inflate(data, size, wrapper="gzip")),
@@ -65,7 +66,7 @@ def test_whole_data(name: str) -> None:
     for data in (DATA, b"", b"x", bytes(1 << 20)):
         found = decode(encode(data), len(data))
         assert found == data
-        assert type(found) is bytes
+        assert isinstance(found, Content)
         assert decode(encode(data) + b"padding", len(data)) == data
 
 

@@ -19,6 +19,7 @@ from imgmount.containers.ewf import EwfDevice, open_ewf
 from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
 from imgmount.containers.ewf.tables import COMPRESSED, Chunk
+from imgmount.core.cache import Content
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MissingPartError, MountError, UnsupportedError
@@ -44,7 +45,7 @@ def opened(data: bytes, **extra: str) -> EwfDevice:
 DISK = opened(STORED).pread(0, SIZE)
 
 
-def decoded(stream: bytes, size: int, whole: int) -> bytes:
+def decoded(stream: bytes, size: int, whole: int) -> Content:
     chunk = Chunk(MemoryDevice(stream), 0, len(stream), COMPRESSED)
     return decode(chunk, read([chunk], whole)[0], size, whole)
 

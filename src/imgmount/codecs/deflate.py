@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final, Literal
 
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError
 
 Wrapper = Literal["raw", "zlib", "gzip"]
@@ -26,22 +27,18 @@ else:
     _LIBDEFLATE = {"raw": deflate.deflate_decompress, "zlib": deflate.zlib_decompress, "gzip": deflate.gzip_decompress}
 
 
-def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> bytes:
+def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> Content:
     """The ``size`` bytes that one complete deflate stream holds; a wrapper's checksum is checked. Raises ``FormatError``."""
-    if _LIBDEFLATE and size:  # for size 0 it decodes nothing and calls that right
-        return _inflate_libdeflate(data, size, wrapper)
-    return _inflate_zlib(data, size, wrapper)
-
-
-def _inflate_libdeflate(data: bytes, size: int, wrapper: Wrapper) -> bytes:
+    if not _LIBDEFLATE or not size:  # for size 0 it decodes nothing and calls that right
+        return _inflate_zlib(data, size, wrapper)
     try:
-        chunk = bytes(_LIBDEFLATE[wrapper](data, size))
+        chunk = _LIBDEFLATE[wrapper](data, size)
     except deflate.DeflateError as exc:
         raise FormatError("deflate", f"{len(data)} bytes do not decode to {size}") from exc
-    return _exactly(chunk, size)
+    return chunk if len(chunk) == size else _exactly(chunk, size)
 
 
-def _inflate_zlib(data: bytes, size: int, wrapper: Wrapper) -> bytes:
+def _inflate_zlib(data: bytes, size: int, wrapper: Wrapper) -> Content:
     stream = zlib.decompressobj(_WBITS[wrapper])
     try:
         chunk = stream.decompress(data, size + 1)  # a limit of 0 would be none, and the end of the stream follows the last byte
@@ -52,7 +49,7 @@ def _inflate_zlib(data: bytes, size: int, wrapper: Wrapper) -> bytes:
     return _exactly(chunk, size)
 
 
-def _exactly(chunk: bytes, size: int) -> bytes:
+def _exactly(chunk: Content, size: int) -> Content:
     if len(chunk) != size:
         raise FormatError("deflate", f"{len(chunk)} bytes or more, {size} expected")
     return chunk

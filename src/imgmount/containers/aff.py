@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.lzma import decode_raw, lzma1_filter
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.slices import Concat
@@ -143,7 +144,7 @@ class _Pages(ChunkedDevice):
         super().__init__(size, page, context.cache)
         self._places = places
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         place = self._places[index]
         span = min(self.block_size, self.size - index * self.block_size)
         algorithm = place.flag & ALGORITHM

@@ -11,6 +11,7 @@ from typing import Final
 from construct import Bytes, Int32ub, Struct
 
 from imgmount.codecs import deflate
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Format, Kind
@@ -38,7 +39,7 @@ class CloopDevice(ChunkedDevice):
         self._file = file
         self._offsets = table(file.read_exactly(HEADER_SIZE, 8 * (header.blocks + 1), "cloop"), 8, "big")
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         start, end = self._offsets[index], self._offsets[index + 1]
         if not start < end <= start + MAX_GROWTH * self.block_size + SECTOR:
             raise FormatError("cloop", f"block {index} is stored from {start:#x} to {end:#x}")

@@ -13,6 +13,7 @@ from construct import Bytes, ConstructError, Int8ul, Int32ul, Int64ul, Padding, 
 
 from imgmount.codecs import lz4
 from imgmount.codecs.deflate import inflate
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Format, Kind, Match
@@ -84,7 +85,7 @@ class IndexedBlocks(GroupedDevice):
             left -= size
         return b"".join(pieces)
 
-    def _block(self, flag: int, data: bytes, size: int, span: int, /) -> bytes:
+    def _block(self, flag: int, data: bytes, size: int, span: int, /) -> Content:
         """One block decoded; ``flag`` is its index entry's. It is ``span`` bytes long, of which ``data`` may lack the end."""
         if flag if self._version < 2 else span >= self.unit:
             return self._plain(data, size)

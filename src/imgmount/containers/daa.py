@@ -18,6 +18,7 @@ from construct import Bytes, ConstructError, Int8ul, Int32ul, Int64ul, Struct
 
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.lzma import decode_raw, lzma1_filter
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.slices import Concat, Slice
@@ -166,7 +167,7 @@ class DaaDevice(ChunkedDevice):
             raise FormatError("daa", "a volume is not what it should be")
         return Slice(volume, first, volume.size - first)
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         size = min(self.block_size, self.size - index * self.block_size)
         start, end = self._starts[index], self._starts[index + 1]
         if end - start > 2 * self.block_size + LENGTH_BIAS:
@@ -177,7 +178,7 @@ class DaaDevice(ChunkedDevice):
         except FormatError as exc:
             raise FormatError("daa", f"chunk {index}: {exc.reason}", offset=start) from exc
 
-    def _decoded(self, kind: int, data: bytes, size: int) -> bytes:
+    def _decoded(self, kind: int, data: bytes, size: int) -> Content:
         if kind == STORED:
             return data[:size]
         if kind == LZMA:

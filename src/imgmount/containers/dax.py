@@ -12,6 +12,7 @@ from typing import Final
 from construct import Const, ConstructError, Int32ul, Padding, Struct
 
 from imgmount.codecs.deflate import inflate
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Format, Kind
@@ -59,7 +60,7 @@ class DaxDevice(GroupedDevice):
     def _read_units(self, first: int, count: int) -> bytes:
         return b"".join([self._block(number) for number in range(first, first + count)])
 
-    def _block(self, number: int) -> bytes:
+    def _block(self, number: int) -> Content:
         size = min(BLOCK, self.size - number * BLOCK)
         offset = self._offsets[number]
         if self._stored[number]:
@@ -70,7 +71,7 @@ class DaxDevice(GroupedDevice):
         except FormatError as exc:
             raise FormatError("dax", f"block {number}: {exc.reason}", offset=offset) from exc
 
-    def _inflate(self, data: bytes, size: int) -> bytes:
+    def _inflate(self, data: bytes, size: int) -> Content:
         try:
             return inflate(data, size, wrapper="zlib")
         except FormatError:

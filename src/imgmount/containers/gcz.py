@@ -13,6 +13,7 @@ from typing import Final
 from construct import Const, ConstructError, Int32ul, Int64ul, Struct
 
 from imgmount.codecs.deflate import inflate
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Format, Kind
@@ -63,7 +64,7 @@ class GczDevice(ChunkedDevice):
         chunk = b"".join([self._decoded(block) for block in blocks])
         return chunk[: self.size - index * self.block_size]
 
-    def _decoded(self, block: int) -> bytes:
+    def _decoded(self, block: int) -> Content:
         stored = self._stored(block)
         if zlib.adler32(stored) != self._adlers[block]:
             raise ChecksumError("gcz", f"block {block} does not match its Adler-32", offset=self._place(block))

@@ -16,6 +16,7 @@ from construct import Const, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, 
 
 from imgmount.codecs import bzip2
 from imgmount.codecs.deflate import inflate
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Format, Kind
@@ -97,7 +98,7 @@ class IszDevice(ChunkedDevice):
         mask = (1 << shift) - 1
         return bytes([value >> shift for value in values]), array("I", [value & mask for value in values])
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         size = min(self.block_size, self.size - index * self.block_size)
         kind, length = self._kinds[index], self._lengths[index]
         if kind == ZERO:
@@ -112,7 +113,7 @@ class IszDevice(ChunkedDevice):
         except FormatError as exc:
             raise FormatError("isz", f"chunk {index}: {exc.reason}", offset=self._starts[index]) from exc
 
-    def _decoded(self, kind: int, data: bytes, size: int) -> bytes:
+    def _decoded(self, kind: int, data: bytes, size: int) -> Content:
         if kind == ZLIB:
             return inflate(data, size, wrapper="zlib")
         if kind == BZIP2:

@@ -15,6 +15,7 @@ from typing import Final
 from construct import Const, ConstructError, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from imgmount.codecs import deflate
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Format, Kind
@@ -99,7 +100,7 @@ class QcowDevice(MappedDevice):
             return Extent(min(self.block_size - skip, self.size - offset), self._decoded, offset)
         return Extent(rising_run(entries, index, self.block_size, self._look) * self.block_size - skip, self._file, entry + skip)
 
-    def decode(self, cluster: int) -> bytes:
+    def decode(self, cluster: int) -> Content:
         """Compressed cluster ``cluster``, whole."""
         first, index = divmod(cluster, self._l2_entries)
         entry = self._l2(first)[index] if self._l1[first] else 0
@@ -128,7 +129,7 @@ class _CompressedClusters(ChunkedDevice):
         super().__init__(disk.size, disk.block_size, context.cache)
         self._disk = disk
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         return self._disk.decode(index)[: self.size - index * self.block_size]
 
 

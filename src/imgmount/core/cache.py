@@ -1,7 +1,7 @@
 """The one cache of a mount: decoded chunks, bounded by bytes, shared by every chunked device.
 
-Decoding runs outside the lock. Two readers that want the same chunk wait for one decode. Read-ahead is a thread pool that
-exists only after ``start()``, because no thread may be running when the daemon forks.
+Decoding runs outside the lock. Two readers that want the same chunk wait for one decode. Read-ahead is done by threads that
+exist only after ``start()``, because none may be running when the daemon forks.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
 
 DEFAULT_CAPACITY: Final = 64 << 20
 QUEUE_PER_WORKER: Final = 8  # more would only decode chunks that nobody may ask for
 
 Key = tuple[int, int]  # (device serial, chunk index)
+Content = bytes | bytearray  # decoded bytes; nobody changes them
+ContentT = TypeVar("ContentT", bytes, Content)
 
 
 class _Flight:
@@ -30,7 +30,7 @@ class _Flight:
     def __init__(self) -> None:
         self.done = threading.Lock()
         self.done.acquire()
-        self.value: bytes | None = None
+        self.value: Any = None
         self.error: BaseException | None = None
 
 
@@ -39,13 +39,13 @@ class ReadCache:
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self.capacity = capacity
-        self._chunks: OrderedDict[Key, bytes] = OrderedDict()
+        self._chunks: OrderedDict[Key, Any] = OrderedDict()
         self._bytes = 0
         self._flights: dict[Key, _Flight] = {}
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._workers: list[threading.Thread] = []
+        self._queue: SimpleQueue[tuple[Key, Callable[[int], Content]] | None] = SimpleQueue()
         self._queued: set[Key] = set()
-        self._queue_limit = 0
         self._serials = itertools.count(1)
         self.enrolled = 0
 
@@ -54,10 +54,10 @@ class ReadCache:
         self.enrolled += 1
         return next(self._serials)
 
-    def fetch(self, key: Key, load: Callable[[int], bytes]) -> bytes:
+    def fetch(self, key: Key, load: Callable[[int], ContentT]) -> ContentT:
         """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to. Errors are not kept."""
         with self._lock:
-            chunk = self._chunks.get(key)
+            chunk: ContentT | None = self._chunks.get(key)
             if chunk is not None:
                 self._chunks.move_to_end(key)
                 return chunk
@@ -65,28 +65,28 @@ class ReadCache:
             if leading := flight is None:
                 flight = self._flights[key] = _Flight()
         if leading:
-            return self._lead(key, flight, load)
-        with flight.done:  # held by the leader until it has landed
-            if flight.value is None:
-                raise flight.error or RuntimeError("decode ended without a result")
-            return flight.value
+            self._land(key, flight, load)
+        else:
+            flight.done.acquire()  # held by the leader until it has landed
+            flight.done.release()
+        if flight.error is not None:
+            raise flight.error
+        result: ContentT = flight.value
+        return result
 
-    def _lead(self, key: Key, flight: _Flight, load: Callable[[int], bytes]) -> bytes:
+    def _land(self, key: Key, flight: _Flight, load: Callable[[int], Content]) -> None:
+        """Decode, and let go of those who wait. An error stays in the flight."""
         try:
             flight.value = load(key[1])
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: BLE001  it belongs to whoever asked
             flight.error = exc
-            raise
-        else:
-            return flight.value
-        finally:
-            with self._lock:
-                del self._flights[key]
-                if flight.value is not None:
-                    self._keep(key, flight.value)
-            flight.done.release()
+        with self._lock:
+            del self._flights[key]
+            if flight.error is None:
+                self._keep(key, flight.value)
+        flight.done.release()
 
-    def _keep(self, key: Key, chunk: bytes) -> None:
+    def _keep(self, key: Key, chunk: Content) -> None:
         if len(chunk) > self.capacity:
             return
         self._chunks[key] = chunk
@@ -104,35 +104,35 @@ class ReadCache:
 
     def start(self, workers: int | None = None) -> None:
         """Allow read-ahead, with ``workers`` threads (one a core by default). Call after the fork, if there is one."""
-        from concurrent.futures import ThreadPoolExecutor  # 10 ms that only readers of coded images pay
+        for number in range(workers or os.cpu_count() or 1):
+            worker = threading.Thread(target=self._work, name=f"read-ahead-{number}", daemon=True)
+            worker.start()
+            self._workers.append(worker)
 
-        workers = workers or os.cpu_count() or 1
-        self._queue_limit = workers * QUEUE_PER_WORKER
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
-
-    def read_ahead(self, key: Key, load: Callable[[int], bytes]) -> None:
+    def read_ahead(self, key: Key, load: Callable[[int], Content]) -> None:
         """Decode a chunk in the background, if there is a background. Failures wait for the reader who needs it."""
-        pool = self._pool
-        if pool is None or key in self or len(self._queued) >= self._queue_limit:
-            return
-        self._queued.add(key)
-        try:
-            pool.submit(self._fetch_queued, key, load)
-        except RuntimeError:  # shutting down
-            self._queued.discard(key)
+        if len(self._queued) < len(self._workers) * QUEUE_PER_WORKER and key not in self:
+            self._queued.add(key)
+            self._queue.put((key, load))
 
-    def _fetch_queued(self, key: Key, load: Callable[[int], bytes]) -> None:
-        try:
-            self.fetch(key, load)
-        finally:
-            self._queued.discard(key)  # an error stays in the future, unread: the reader will meet it again
+    def _work(self) -> None:
+        while wish := self._queue.get():
+            key, load = wish
+            with self._lock:
+                if wanted := key in self._queued and key not in self._chunks and key not in self._flights:
+                    flight = self._flights[key] = _Flight()
+            if wanted:
+                self._land(key, flight, load)
+            self._queued.discard(key)
 
     def close(self) -> None:
         """Stop reading ahead and forget everything. Idempotent."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+        workers, self._workers = self._workers, []
+        self._queued.clear()  # workers pass over what is no longer there
+        for _ in workers:
+            self._queue.put(None)
+        for worker in workers:
+            worker.join()
         with self._lock:
             self._chunks.clear()
             self._bytes = 0
-        self._queued.clear()

@@ -12,12 +12,14 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Self, final
 
-from imgmount.core.cache import ReadCache
+from imgmount.core.cache import Content, ReadCache
 from imgmount.errors import FormatError, ImageError
 
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
 GROUP_BYTES: Final = 128 << 10  # tiny units are decoded together up to about this
+
+Piece = bytes | bytearray | memoryview  # bytes that somebody else keeps: to be copied at once and let go
 
 
 class Extent(NamedTuple):
@@ -52,6 +54,10 @@ class BlockDevice(ABC):
     @abstractmethod
     def _pread(self, offset: int, size: int) -> bytes:
         """Exactly ``size`` bytes; the range is not empty and lies inside the device. Raises ``ImageError``."""
+
+    def pieces(self, offset: int, size: int) -> Iterable[Piece]:
+        """What ``pread`` returns, in order and not joined, for a caller that has a place to copy it to. Raises ``ImageError``."""
+        return (self.pread(offset, size),)
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
         """The runs that make up the range, clipped at the end, in order: holes and devices that are not mapped further."""
@@ -116,8 +122,8 @@ class ChunkedDevice(BlockDevice):
         self._ahead = max(0, min(fitting, max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)))
 
     @abstractmethod
-    def _read_chunk(self, index: int) -> bytes:
-        """Chunk ``index`` decoded: exactly as long as its span. Called from any thread. Raises ``ImageError``."""
+    def _read_chunk(self, index: int) -> Content:
+        """Content ``index`` decoded: exactly as long as its span. Called from any thread. Raises ``ImageError``."""
 
     def _chunk_at(self, offset: int) -> tuple[int, int, int]:
         """(index, start, end) of the chunk that holds ``offset``."""
@@ -126,26 +132,33 @@ class ChunkedDevice(BlockDevice):
         return index, start, min(start + self.block_size, self.size)
 
     def _pread(self, offset: int, size: int) -> bytes:
-        pieces = []
-        index, end = 0, offset + size
+        return b"".join(self._pieces(offset, size))
+
+    def pieces(self, offset: int, size: int) -> Iterable[Piece]:
+        size = min(size, self.size - offset)
+        return self._pieces(offset, size) if size > 0 else ()
+
+    def _pieces(self, offset: int, size: int) -> Sequence[Piece]:
+        pieces: list[Piece] = []
+        end = offset + size
+        self._look_ahead(self._chunk_at(offset)[0], self._chunk_at(end - 1)[0])
         while offset < end:
             index, start, stop = self._chunk_at(offset)
             chunk = self._cache.fetch((self._serial, index), self._read_chunk)
             if len(chunk) != stop - start:
                 raise ImageError(f"{type(self).__name__} chunk {index} holds {len(chunk)} bytes, not {stop - start}")
             upto = min(end, stop)
-            pieces.append(chunk if upto - offset == len(chunk) else chunk[offset - start : upto - start])
+            pieces.append(chunk if upto - offset == len(chunk) else memoryview(chunk)[offset - start : upto - start])
             offset = upto
-        self._look_ahead(index)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces
 
-    def _look_ahead(self, index: int) -> None:
-        """A reader that has just passed the two chunks before this one will want the next ones."""
+    def _look_ahead(self, first: int, last: int) -> None:
+        """The chunks of this read are wanted at once, and the next ones by a reader that has just passed the two before it."""
         serial, cache = self._serial, self._cache
-        if index and ((serial, index - 1) not in cache or (index > 1 and (serial, index - 2) not in cache)):
-            return
+        if not first or ((serial, first - 1) in cache and (first == 1 or (serial, first - 2) in cache)):
+            last = min(last + self._ahead, self._chunk_count() - 1)
         wanted = []
-        for ahead in range(min(index + self._ahead, self._chunk_count() - 1), index, -1):
+        for ahead in range(last, first, -1):
             if (serial, ahead) in cache:
                 break
             wanted.append(ahead)
@@ -166,25 +179,25 @@ class GroupedDevice(ChunkedDevice):
         super().__init__(size, unit * self._per_chunk, cache)
 
     @abstractmethod
-    def _read_units(self, first: int, count: int) -> bytes:
+    def _read_units(self, first: int, count: int) -> Content:
         """``count`` units from ``first`` on, decoded; the last of the device may be cut at its end. Raises ``ImageError``."""
 
     def unit_size(self, index: int) -> int:
         """Bytes in unit ``index``: the last may be short."""
         return min(self.unit, self.size - index * self.unit)
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         first = index * self._per_chunk
         return self._read_units(first, min(self._per_chunk, self.units - first))
 
-    def _pread(self, offset: int, size: int) -> bytes:
+    def _pieces(self, offset: int, size: int) -> Sequence[Piece]:
         try:
-            return super()._pread(offset, size)
+            return super()._pieces(offset, size)
         except ImageError:  # perhaps in units that nobody asked for
             first, last = offset // self.unit, (offset + size - 1) // self.unit
             data = b"".join([self._read_units(number, 1) for number in range(first, last + 1)])
             skip = offset - first * self.unit
-            return data[skip : skip + size]
+            return (memoryview(data)[skip : skip + size],)
 
 
 class UnevenDevice(ChunkedDevice):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from imgmount.codecs.deflate import inflate
-from imgmount.core.cache import ReadCache
+from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import NS, table
 from imgmount.core.format import Context, Format, Kind
@@ -171,7 +171,7 @@ class _Content(ChunkedDevice):
         self._data = image.data
         self._starts = starts
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         start = self._starts[index]
         if not 0 < start < self._data.size:
             raise FormatError("ad1", f"chunk {index} at {start:#x}")

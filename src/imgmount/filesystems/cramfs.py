@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from imgmount.codecs import deflate
-from imgmount.core.cache import ReadCache
+from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import Context, Format, Kind
@@ -212,7 +212,7 @@ class Pages(ChunkedDevice):
         first = index * GROUP
         return b"".join([self._page(page) for page in range(first, min(first + GROUP, len(self._ends)))])
 
-    def _page(self, page: int) -> bytes:
+    def _page(self, page: int) -> Content:
         start = self._ends[page - 1] if page else self._first
         length = self._ends[page] - start
         size = min(PAGE, self.size - page * PAGE)

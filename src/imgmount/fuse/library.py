@@ -155,12 +155,3 @@ def pack_buffers(buffers: Sequence[tuple[int, int, int, int, int]]) -> int:
         raise MemoryError
     ctypes.memmove(address, packed, len(packed))
     return int(address)
-
-
-def copy_out(data: bytes) -> int:
-    """``data`` in memory that libfuse will free. Returns its address."""
-    address = malloc(len(data))
-    if not address:
-        raise MemoryError
-    ctypes.memmove(address, data, len(data))
-    return int(address)

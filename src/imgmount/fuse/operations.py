@@ -1,8 +1,8 @@
 """This is a protocol adapter only: it turns libfuse's calls into questions to the vfs, and the answers into structs.
 
 Paths come as bytes and are decoded as UTF-8 with surrogate escapes. With ``nullpath_ok`` open files and directories are known by
-their handle alone. Reads are answered with file descriptors wherever the bytes lie in a host file unchanged, so that the kernel
-moves them without us; a hole is a run of an empty memory file.
+their handle alone. Reads are answered with file descriptors: of the host file wherever the bytes lie there unchanged, so that
+the kernel moves them without us; of a memory file for decoded bytes; of an empty one for holes.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import ctypes
 import itertools
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from errno import ENODATA, ENXIO, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from imgmount.core.device import BlockDevice, Extent
+from imgmount.core.device import BlockDevice, Extent, Piece
 from imgmount.core.holes import next_data, next_hole
 from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
 from imgmount.errors import ImageError
 from imgmount.fuse import library
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.library import mfusepy
+from imgmount.fuse.scratch import Scratch
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.vfs import Vfs
 
@@ -37,6 +38,7 @@ FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
 
 
 Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
+Buffer = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Operations:
         self._directories: dict[int, _OpenDirectory] = {}
         self._lock = threading.Lock()
         self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
+        self._scratch = Scratch()
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, ZEROS)
 
@@ -150,25 +153,27 @@ class Operations:
     def read_buf(self, _: bytes | None, reply: int, size: int, offset: int, info: int) -> None:
         file = self._files[library.get_fh(info)]
         device = file.device
+        self._scratch.clear()
         if file.fd >= 0 and offset < device.size:
             buffers = [(min(size, device.size - offset), FD, 0, file.fd, file.start + offset)]
         elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
-            buffers = [self._memory(device.pread(offset, size))]
+            buffers = [self._copied(device.pieces(offset, size))]
         else:
             buffers = [buffer for run in runs for buffer in self._buffers(run)]
         ctypes.c_void_p.from_address(reply).value = library.pack_buffers(buffers or [(0, 0, 0, -1, 0)])
 
-    def _buffers(self, run: Extent) -> list[tuple[int, int, int, int, int]]:
+    def _buffers(self, run: Extent) -> list[Buffer]:
         length, device, offset = run
         if isinstance(device, FileDevice):
             return [(length, FD, 0, device.fd, offset)]
         if device is not None:
-            return [self._memory(device.pread(offset, length))]
+            return [self._copied(device.pieces(offset, length))]
         whole, rest = divmod(length, ZEROS)
         return [(ZEROS, FD, 0, self._zeros, 0)] * whole + [(rest, FD, 0, self._zeros, 0)] * (rest > 0)
 
-    def _memory(self, data: bytes) -> tuple[int, int, int, int, int]:
-        return len(data), 0, library.copy_out(data), -1, 0
+    def _copied(self, pieces: Iterable[Piece]) -> Buffer:
+        length, position = self._scratch.add(pieces)
+        return length, FD, 0, self._scratch.fd, position
 
     def lseek(self, _: bytes | None, offset: int, whence: int, info: int) -> int:
         device = self._files[library.get_fh(info)].device

@@ -16,7 +16,7 @@ from typing import Final
 from imgmount.codecs import lz4, snappy
 from imgmount.codecs.deflate import inflate
 from imgmount.containers.aff4.volume import Volume
-from imgmount.core.cache import ReadCache
+from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
@@ -30,10 +30,10 @@ TILE: Final = 1 << 20  # text streams begin anew here
 _INDEX_ENTRY = struct.Struct("<QI")  # offset in the bevy, length
 _RUN = struct.Struct("<QQQI")  # offset in the map, length, offset in the target, target
 
-Decode = Callable[[bytes, int], bytes]
+Decode = Callable[[bytes, int], Content]
 
 
-def _zlib(data: bytes, size: int) -> bytes:
+def _zlib(data: bytes, size: int) -> Content:
     return inflate(data, size, wrapper="zlib")
 
 
@@ -91,7 +91,7 @@ class ImageStream(GroupedDevice):
     def _read_units(self, first: int, count: int) -> bytes:
         return b"".join([self._read_unit(index) for index in range(first, first + count)])
 
-    def _read_unit(self, index: int) -> bytes:
+    def _read_unit(self, index: int) -> Content:
         bevy, inside = divmod(index, self._per_bevy)
         data, table = self._bevy(bevy)
         if (inside + 1) * _INDEX_ENTRY.size > len(table):

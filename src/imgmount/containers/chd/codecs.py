@@ -11,9 +11,10 @@ from imgmount.codecs import cdrom, flac, zstd
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.lzma import decode_raw
 from imgmount.containers.chd.huffman import decode_bytes
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
-Decode = Callable[[bytes, int], bytes]
+Decode = Callable[[bytes, int], Content]
 
 SECTOR: Final = 2352
 SUBCODE: Final = 96
@@ -78,7 +79,7 @@ def _flac(data: bytes, size: int) -> bytes:
     return _samples(flac.decode(data[1:], size // flac.SAMPLE, _block(size, FLAC_BLOCK)), order)
 
 
-def _frames(sectors: bytes, subcode: bytes) -> bytes:
+def _frames(sectors: Content, subcode: Content) -> bytes:
     """Sectors and subcode interleaved again."""
     pieces = []
     for number in range(len(subcode) // SUBCODE):
@@ -116,12 +117,12 @@ def _cd(sectors: Decode, subcode: Decode) -> Decode:
     return decode
 
 
-def _guarded(sectors: bytes, numbers: list[int]) -> bytes:
+def _guarded(sectors: Content, numbers: list[int]) -> bytes:
     """Sync and parity put back where the encoder saw that they can be."""
     out = bytearray(sectors)
     bodies = []
     for number in numbers:
-        body = sectors[number * SECTOR + cdrom.HEADER : number * SECTOR + cdrom.PARITY]
+        body = bytes(sectors[number * SECTOR + cdrom.HEADER : number * SECTOR + cdrom.PARITY])
         bodies.append(body if body[3] != 2 else bytes(4) + body[4:])
     for number, codes in zip(numbers, cdrom.parity(bodies), strict=True):
         start = number * SECTOR

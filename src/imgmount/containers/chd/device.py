@@ -14,6 +14,7 @@ from imgmount.codecs.crc16 import crc16
 from imgmount.containers.chd.codecs import Decode, codec
 from imgmount.containers.chd.header import Header, Metadata, overall_sha1, read_metadata
 from imgmount.containers.chd.map import CRC16_START, Entry, How, Map, read_map
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
@@ -25,6 +26,9 @@ MAX_CANDIDATES: Final = 256  # files looked at for a parent
 MAX_REFERENCES: Final = 64  # from hunk to hunk
 MAX_RUN: Final = 256  # hunks looked at for one extent
 SCAN: Final = 1 << 20  # bytes hashed at a time
+
+
+STORED: Final = int(How.STORED)  # compared for each hunk, and members of an enum are slow to look up
 
 
 def _reader(file: BlockDevice, entries: Sequence[Entry]) -> Callable[[int, int], bytes]:
@@ -56,9 +60,10 @@ class CodedHunks(GroupedDevice):
         pieces = []
         for number, entry in enumerate(entries, first):
             how, offset, length, crc = entry
-            if how <= How.STORED:
+            data: Content
+            if how <= STORED:
                 data = read(offset, length)
-                if how != How.STORED:
+                if how != STORED:
                     data = self._decoded(number, how, data, offset)
                 if crc is not None and self._checksum(data) != crc:
                     raise ChecksumError("chd", f"hunk {number}: its checksum is wrong", offset=offset)
@@ -67,7 +72,7 @@ class CodedHunks(GroupedDevice):
             pieces.append(data)
         return b"".join(pieces)[: self.size - first * self.unit]
 
-    def _checksum(self, data: bytes) -> int:
+    def _checksum(self, data: Content) -> int:
         return zlib.crc32(data) if self._map.wide_crc else crc16(data, CRC16_START)
 
     def _referred(self, number: int, entry: Entry) -> bytes:
@@ -90,7 +95,7 @@ class CodedHunks(GroupedDevice):
                 return content
         raise FormatError("chd", f"hunk {number} refers to no content")
 
-    def _decoded(self, number: int, how: int, data: bytes, offset: int) -> bytes:
+    def _decoded(self, number: int, how: int, data: bytes, offset: int) -> Content:
         decode = self._codecs[how] if how < len(self._codecs) else None
         if decode is None:
             raise FormatError("chd", f"hunk {number} is stored by a codec that is not there", offset=offset)

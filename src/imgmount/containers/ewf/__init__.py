@@ -16,6 +16,7 @@ from imgmount.containers.ewf.chunk import decode, read
 from imgmount.containers.ewf.names import segment_name
 from imgmount.containers.ewf.segment import Segment, read_number, read_segment
 from imgmount.containers.ewf.tables import Tables
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.errors import FormatError, MissingPartError, MountError
@@ -54,11 +55,11 @@ class EwfDevice(GroupedDevice):
         triples = zip(chunks, places, read(places, self.unit), strict=True)
         return b"".join([decode(place, raw, self.unit_size(index), self.unit) for index, place, raw in triples])
 
-    def _decode(self, index: int) -> bytes:
+    def _decode(self, index: int) -> Content:
         place = self._tables[index]
         return decode(place, read([place], self.unit)[0], self.unit_size(index), self.unit)
 
-    def _decode_or_zeros(self, index: int) -> bytes:
+    def _decode_or_zeros(self, index: int) -> Content:
         try:
             return self._decode(index)
         except FormatError as exc:

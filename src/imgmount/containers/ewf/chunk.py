@@ -8,6 +8,7 @@ from typing import Final
 
 from imgmount.codecs.deflate import adler32, inflate
 from imgmount.containers.ewf.tables import CHECKSUM_SIZE, CHECKSUMED, COMPRESSED, PATTERN, Chunk
+from imgmount.core.cache import Content
 from imgmount.errors import ChecksumError, FormatError
 
 PATTERN_SIZE: Final = 8
@@ -31,7 +32,7 @@ def _limit(whole: int) -> int:
     return 2 * whole + 64
 
 
-def decode(chunk: Chunk, raw: bytes, size: int, whole: int) -> bytes:
+def decode(chunk: Chunk, raw: bytes, size: int, whole: int) -> Content:
     """The ``size`` bytes of a chunk. The last is short, or filled up to ``whole``. Raises ``FormatError``."""
     if chunk.flags & PATTERN:
         return (chunk.offset.to_bytes(PATTERN_SIZE, "little") * -(-size // PATTERN_SIZE))[:size]

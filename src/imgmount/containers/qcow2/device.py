@@ -11,6 +11,7 @@ from typing import Final
 from imgmount.codecs import deflate, zstd
 from imgmount.containers.qcow2.refcounts import check_refcounts
 from imgmount.containers.qcow2.structs import COMPRESSION, CORRUPT, DATA_FILE_RAW, DIRTY, Header, Snapshot, snapshots
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
@@ -146,7 +147,7 @@ class Qcow2Device(MappedDevice):
         sectors = (entry & COMPRESSED - 1) >> bits
         return offset, (sectors + 1) * SECTOR - offset % SECTOR
 
-    def decode(self, cluster: int) -> bytes:
+    def decode(self, cluster: int) -> Content:
         """Compressed cluster ``cluster``, whole. The last one may claim sectors past the end of the file."""
         first, index = divmod(cluster, self._l2_entries)
         entry = self.l2(first)[0][index] if self.l1[first] & OFFSET_MASK else 0
@@ -192,5 +193,5 @@ class _CompressedClusters(ChunkedDevice):
         super().__init__(disk.size, disk.block_size, context.cache)
         self._disk = disk
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         return self._disk.decode(index)[: self.size - index * self.block_size]

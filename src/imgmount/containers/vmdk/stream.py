@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from imgmount.codecs import deflate
 from imgmount.containers.vmdk.extents import AT_END, COMPRESSED, MARKERS, SECTOR, Beneath, HostedExtent
-from imgmount.core.cache import ReadCache
+from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
@@ -95,7 +95,7 @@ class StreamExtent(HostedExtent):
         length = count * self.block_size - offset % self.block_size
         return Extent(min(length, self.size - offset), self._decoded, offset)
 
-    def decode(self, grain: int) -> bytes:
+    def decode(self, grain: int) -> Content:
         """Grain ``grain``, whole, or as long as the disk is."""
         table_index, index = divmod(grain, self.entries)
         entry = self.table(table_index)[index] if self._tables[table_index] else 0
@@ -110,7 +110,7 @@ class StreamExtent(HostedExtent):
             offset += GRAIN_MARKER
         return self._inflate(self.file.pread(offset, size), min(self.block_size, self.size - grain * self.block_size), offset)
 
-    def _inflate(self, data: bytes, needed: int, offset: int) -> bytes:
+    def _inflate(self, data: bytes, needed: int, offset: int) -> Content:
         """The last grain of a disk is stored whole by some writers and cut to the disk's end by others."""
         try:
             return deflate.inflate(data, self.block_size, wrapper="zlib")[:needed]
@@ -139,5 +139,5 @@ class _Grains(ChunkedDevice):
         super().__init__(extent.size, extent.block_size, cache)
         self._extent = extent
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         return self._extent.decode(index)

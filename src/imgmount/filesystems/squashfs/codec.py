@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from imgmount.codecs import deflate, lz4, lzo, zstd
 from imgmount.codecs import lzma as lzma_codec
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
 MEMORY_LIMIT: Final = 64 << 20  # of a decoder: blocks are 1 MiB at most, and so are useful dictionaries
 
-Decode = Callable[[bytes, int], bytes]
+Decode = Callable[[bytes, int], Content]
 
 
 class Codec(NamedTuple):
@@ -38,7 +39,7 @@ def _stream(name: str, decoder: Any, error: type[Exception], data: bytes, limit:
 
 
 def _exact(upto: Decode) -> Decode:
-    def exactly(data: bytes, size: int) -> bytes:
+    def exactly(data: bytes, size: int) -> Content:
         chunk = upto(data, size)
         if len(chunk) != size:
             raise FormatError("squashfs", f"a block of {len(chunk)} bytes, {size} expected")
@@ -66,7 +67,7 @@ def _zstd(data: bytes, limit: int) -> bytes:
     return _stream("zstd", library.ZstdDecompressor(), library.ZstdError, data, limit)
 
 
-def _deflate(data: bytes, size: int) -> bytes:
+def _deflate(data: bytes, size: int) -> Content:
     return deflate.inflate(data, size, wrapper="zlib")
 
 

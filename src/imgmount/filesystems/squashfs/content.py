@@ -6,6 +6,7 @@ from array import array
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.slices import Concat, MemoryDevice, Slice
@@ -48,7 +49,7 @@ class BlockList:
         """Whether block ``index`` must be decoded."""
         return 0 < self.sizes[index] < STORED
 
-    def read(self, index: int) -> bytes:
+    def read(self, index: int) -> Content:
         """Block ``index`` decoded. Raises ``FormatError``."""
         size, length = self.sizes[index], self.length(index)
         if size & SIZE_MASK == 0:
@@ -72,7 +73,7 @@ class CodedBlocks(ChunkedDevice):
         self._group = max(1, GROUP // blocks.block_size)
         super().__init__(blocks.size, blocks.block_size * self._group, blocks.volume.cache)
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         blocks, first = self._blocks, index * self._group
         if self._group == 1:
             return blocks.read(first)
@@ -122,7 +123,7 @@ class Tail(BlockDevice):
 
     def _pread(self, offset: int, size: int) -> bytes:
         start = self._offset + offset
-        data = self._volume.fragment(self._fragment)[start : start + size]
+        data = bytes(memoryview(self._volume.fragment(self._fragment))[start : start + size])
         if len(data) != size:
             raise FormatError(NAME, f"fragment {self._fragment} ends before the tail of a file")
         return data

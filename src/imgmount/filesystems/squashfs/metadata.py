@@ -42,7 +42,7 @@ class Metadata:
         if header & _STORED:
             return data
         try:
-            return self._codec.upto(data, BLOCK)
+            return bytes(self._codec.upto(data, BLOCK))
         except FormatError as exc:
             raise FormatError(NAME, f"a metadata block: {exc}", offset=start) from exc
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from struct import Struct
 from typing import Final
 
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
@@ -72,11 +73,11 @@ class SquashVolume(Filesystem):
             raise FormatError(NAME, f"a fragment block of {size & SIZE_MASK} bytes", offset=start)
         return start, size
 
-    def fragment(self, index: int) -> bytes:
+    def fragment(self, index: int) -> Content:
         """Fragment block ``index`` decoded: tails of several files."""
         return self.cache.fetch((self._fragments, index), self._load_fragment)
 
-    def _load_fragment(self, index: int) -> bytes:
+    def _load_fragment(self, index: int) -> Content:
         start, size = self.fragment_place(index)
         data = self.device.read_exactly(start, size & SIZE_MASK, NAME)
         if size & STORED:
