@@ -2,8 +2,8 @@
 
     python benchmarks/nintendo.py [wii] [rvz] [wux]
 
-Needs wit, wfuse and dolphin-tool. The data are the libraries of this machine. A ratio above 1 means that imgmount is faster; that to
-dolphin-tool compares the mount with what ``dolphin-tool convert`` to ISO does in one second of processor time, user and system.
+Needs wit, wfuse and dolphin-tool. The data are the libraries of this machine. A ratio above 1 means that imgmount is faster; that
+to dolphin-tool compares the mount with what ``dolphin-tool convert`` to ISO does in one second of processor time, user and system.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def bench_rvz(scratch: Path) -> None:
     header = bytearray(0x440)
     header[:6] = b"GBNP01"
     struct.pack_into(">I", header, 0x1C, 0xC2339F3D)
-    gamecube.write_bytes((bytes(header).ljust(0x10000, b"\0") + data))
+    gamecube.write_bytes(bytes(header).ljust(0x10000, b"\0") + data)
     for title, disc, name in (
         ("RVZ zstd, GameCube, raw view", gamecube, Path("disk.raw")),
         ("RVZ zstd, Wii, file", wii, Path("p1") / BIG),
@@ -112,13 +112,15 @@ def bench_rvz(scratch: Path) -> None:
     ):
         image = scratch / f"{disc.stem}.rvz"
         if not image.exists():
-            quietly(DOLPHIN, "convert", "-u", scratch / "user", "-i", disc, "-o", image, "-f", "rvz", "-b", "131072", "-c", "zstd", "-l", "5")
+            options = ["-f", "rvz", "-b", "131072", "-c", "zstd", "-l", "5"]
+            quietly(DOLPHIN, "convert", "-u", scratch / "user", "-i", disc, "-o", image, *options)
         peer = dolphin_rate(image, scratch)
         with mounted([*IMGMOUNT, "--view", "all", str(image)], scratch / "ours", name) as ours:
             size = (ours / name).stat().st_size
             times = [seconds(lambda path=ours / name: read_whole(path)) for _ in range(ROUNDS)]  # type: ignore[misc]
         rate = size / statistics.median(times)
-        print(f"{title:34} imgmount {rate / 1e6:.0f} MB/s  dolphin-tool {peer / 1e6:.0f} MB/s a core   {rate / peer:.2f}x", flush=True)
+        row = f"imgmount {rate / 1e6:.0f} MB/s  dolphin-tool {peer / 1e6:.0f} MB/s a core   {rate / peer:.2f}x"
+        print(f"{title:34} {row}", flush=True)
 
 
 def make_wux(plain: Path, target: Path) -> None:
@@ -154,7 +156,8 @@ def bench_wux(scratch: Path) -> None:
         mounted([*IMGMOUNT, "--raw", str(plain)], scratch / "raw", name) as raw,
     ):
         assert subprocess.run(["cmp", str(wux / name), str(plain)], check=False).returncode == 0
-        compare(f"WUX raw view, {plain.stat().st_size // MIB} MiB", {"wux": lambda: read_whole(wux / name), "plain": lambda: read_whole(raw / name)})
+        title = f"WUX raw view, {plain.stat().st_size // MIB} MiB"
+        compare(title, {"wux": lambda: read_whole(wux / name), "plain": lambda: read_whole(raw / name)})
 
 
 BENCHES = {"wii": bench_wii, "rvz": bench_rvz, "wux": bench_wux}

@@ -14,7 +14,7 @@ from hashlib import sha1
 from struct import Struct
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
-from imgmount.codecs.aes import BLOCK, decrypt_cbc, decrypt_units
+from imgmount.codecs.aes import BLOCK, decrypt_cbc, decrypt_parts
 from imgmount.codecs.wiiu_title import Tmd
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice
@@ -175,12 +175,12 @@ class HashedCluster(ChunkedDevice):
         raw = self._device.read_exactly(first * HASHED_BLOCK, count * HASHED_BLOCK, "wiiu")
         starts = range(0, len(raw), HASHED_BLOCK)
         hashes = [raw[at : at + HASHES] for at in starts]
-        coded = [raw[at + HASHES : at + HASHED_BLOCK] for at in starts]
         if self._key is None:
-            return hashes, b"".join(coded)
+            return hashes, b"".join([raw[at + HASHES : at + HASHED_BLOCK] for at in starts])
         hashes = [decrypt_cbc(self._key.key, part) for part in hashes]
         ivs = [part[(first + n) % FAN * DIGEST :][:BLOCK] for n, part in enumerate(hashes)]
-        return hashes, decrypt_units(self._key.key, list(zip(ivs, coded, strict=True)))
+        parts = [(at + HASHES, at + HASHED_BLOCK, iv) for at, iv in zip(starts, ivs, strict=True)]
+        return hashes, decrypt_parts(self._key.key, raw, parts)
 
     def _read_chunk(self, index: int) -> bytes:
         first = index * HASHED_CHUNK

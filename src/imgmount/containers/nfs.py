@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from imgmount.codecs.aes import decrypt_units
+from imgmount.codecs.aes import decrypt_parts
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.slices import Concat
@@ -81,17 +81,15 @@ class NfsDevice(ChunkedDevice):
         return HEADER_SIZE + (self._before[index] + inside) * BLOCK
 
     def _blocks(self, key: bytes, first: int, end: int) -> bytes:
-        units, zeros = [], []
-        for block in range(first, end):
-            place = self._place(block)
-            zeros.append(place is None)
-            if place is not None:
-                units.append((block.to_bytes(16, "big"), self._file.read_exactly(place, BLOCK, "nfs")))
-        clear = decrypt_units(key, units)
-        if not any(zeros):
+        places = [self._place(block) for block in range(first, end)]
+        raw = b"".join([self._file.read_exactly(place, BLOCK, "nfs") for place in places if place is not None])
+        stored = [block for block, place in enumerate(places, first) if place is not None]
+        ivs = [block.to_bytes(16, "big") for block in stored]
+        clear = decrypt_parts(key, raw, [(at * BLOCK, (at + 1) * BLOCK, iv) for at, iv in enumerate(ivs)])
+        if len(stored) == len(places):
             return clear
         pieces = iter([clear[at : at + BLOCK] for at in range(0, len(clear), BLOCK)])
-        return b"".join([bytes(BLOCK) if zero else next(pieces) for zero in zeros])
+        return b"".join([bytes(BLOCK) if place is None else next(pieces) for place in places])
 
     def _read_chunk(self, index: int) -> bytes:
         first = index * CHUNK_BLOCKS

@@ -28,8 +28,7 @@ def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
     if compression == "bzip2":
         return lambda data, limit: _decode(fmt, bz2.BZ2Decompressor(), (OSError, ValueError, EOFError), data, limit)
     if compression == "zstd":
-        library = zstd.library()
-        return lambda data, limit: _decode(fmt, library.ZstdDecompressor(), (library.ZstdError, EOFError), data, limit)
+        return zstd.decode_upto
     if not extra:
         raise FormatError(fmt, f"{compression} without properties", offset=0x48 + 0xD4)
     found = lzma1_filter(extra) if compression == "lzma" else lzma2_filter(extra[0])

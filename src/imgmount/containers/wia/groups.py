@@ -180,4 +180,4 @@ class EncryptedPart(ChunkedDevice):
             one._replace(cluster=one.cluster - group) for one in exceptions if 0 <= one.cluster - group < wii.GROUP_CLUSTERS
         ]
         at = (group - first) * wii.DATA
-        return wii.encrypt(self._key, bytes(data[at : at + wii.GROUP_DATA]), own)
+        return wii.encrypt(self._key, memoryview(data)[at : at + wii.GROUP_DATA], own)
