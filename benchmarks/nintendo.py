@@ -2,8 +2,8 @@
 
     python benchmarks/nintendo.py [wii] [rvz] [wux]
 
-Needs wit, wfuse and dolphin-tool. The data are the libraries of this machine. A ratio above 1 means that imgmount is faster; that
-to dolphin-tool compares the mount with what ``dolphin-tool convert`` to ISO does in one second of processor time, user and system.
+Needs wit, wfuse and dolphin-tool. The data are the libraries of this machine. A ratio above 1 means that imgmount is faster; the
+one to dolphin-tool compares the mount with what ``dolphin-tool convert`` to ISO does in a second of processor time.
 """
 
 from __future__ import annotations

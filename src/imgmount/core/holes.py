@@ -10,6 +10,7 @@ from imgmount.core.device import BlockDevice, Extent
 from imgmount.errors import ImageError
 
 MAX_RUNS: Final = 1 << 17  # looked at for one answer; a device in more pieces is taken for data from there on
+MEASURED_RUNS: Final = 1 << 13  # the same for a size, which is asked for at every mount: 50 ms
 
 
 @runtime_checkable
@@ -46,22 +47,37 @@ def next_hole(device: BlockDevice, offset: int) -> int:
 
 def allocated(device: BlockDevice) -> int:
     """Bytes that are not holes. What is mapped to nowhere counts: it has yet to fail when it is read."""
-    total = position = 0
-    for _ in range(MAX_RUNS):
-        try:
-            start = next_data(device, position)
-            position = next_hole(device, start)
-        except ImageError:
-            break
+    total = seen = 0
+    budget = MEASURED_RUNS
+    try:
+        for position, run in _runs(device, 0, MEASURED_RUNS):
+            seen = position + run.length
+            if run.device is None:
+                continue
+            stored, pieces = _stored(run, budget) if isinstance(run.device, Sparse) else (run.length, 0)
+            total += stored
+            budget -= pieces
+    except ImageError:
+        return total + device.size - seen
+    return total
+
+
+def _stored(run: Extent, budget: int) -> tuple[int, int]:
+    """(bytes of ``run`` that the host has stored, pieces that they are in); after ``budget`` pieces all is taken for stored."""
+    device, position, end, total = run.device, run.offset, run.offset + run.length, 0
+    assert isinstance(device, Sparse)
+    for pieces in range(max(0, budget)):
+        start = device.next_data(position)
+        if start >= end:
+            return total, pieces
+        position = min(end, device.next_hole(start))
         total += position - start
-        if position >= device.size:
-            return total
-    return total + device.size - position
+    return total + end - position, budget
 
 
-def _runs(device: BlockDevice, offset: int) -> Iterator[tuple[int, Extent]]:
+def _runs(device: BlockDevice, offset: int, limit: int = MAX_RUNS) -> Iterator[tuple[int, Extent]]:
     """(position, extent) from ``offset`` on."""
-    for run in islice(device.extents(offset, device.size - offset), MAX_RUNS):
+    for run in islice(device.extents(offset, device.size - offset), limit):
         yield offset, run
         offset += run.length
     if offset < device.size:
