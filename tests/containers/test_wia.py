@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import random
 import struct
 from hashlib import sha1
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from helpers import FIXTURES, context, image
 from imgmount.codecs import junk, wii
-from imgmount.containers.wia import FORMAT, codec
+from imgmount.codecs.stream import Piece, PieceDecoder
+from imgmount.containers.wia import FORMAT, codec, groups, large
 from imgmount.containers.wia.device import WiaDevice
 from imgmount.containers.wia.header import HEADER_1_SIZE
 from imgmount.core.slices import MemoryDevice
@@ -110,6 +112,49 @@ def test_truncated(name: str, place: int) -> None:
         except ImageError:
             continue
         assert sector == expected[offset : offset + 0x8000]
+
+
+WIA = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.wia*"))
+
+
+@pytest.mark.parametrize("name", WIA)
+@pytest.mark.parametrize("whole", [0, 1 << 30])
+def test_chunks_are_decoded_forwards_or_whole(monkeypatch: pytest.MonkeyPatch, name: str, whole: int) -> None:
+    data = stored(name)
+    known = opened(data)
+    expected = known.pread(0, known.size)
+    monkeypatch.setitem(groups.MAX_WHOLE, "wia", whole)
+    device = opened(data)
+    assert device._groups.is_large == (not whole)
+    rng = random.Random(5)
+    for offset in (rng.randrange(device.size) for _ in range(20)):
+        assert device.pread(offset, 0x9000) == expected[offset : offset + 0x9000]
+    for place, part in device._parts.items():
+        clear = known._parts[place].pread(0, part.size)
+        for offset in (rng.randrange(part.size) for _ in range(20)):
+            assert part.pread(offset, 0x9000) == clear[offset : offset + 0x9000]
+
+
+def test_purged_data_is_checked_before_any_of_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(groups.MAX_WHOLE, "wia", 0)
+    data = bytearray(stored("gamecube/PURGE.wia.xz"))
+    entry = opened(bytes(data))._groups.entry(0)
+    data[entry[0] * 4 + entry[1] - 21] ^= 1
+    with pytest.raises(ChecksumError, match="group 0"):
+        opened(bytes(data)).pread(0x8000, 1)
+
+
+def test_purged_pieces_that_lie() -> None:
+    def read(*pieces: tuple[int, int, bytes]) -> bytes:
+        body = b"".join(struct.pack(">II", place, size) + content for place, size, content in pieces)
+        feeding = iter([body[:7], body[7:]])
+        source = PieceDecoder("wia", [Piece(large._Copy, feeding, has_end=False)], ValueError)
+        return large._Purged("wia", source, len(body), 16).read(16)
+
+    assert read((4, 3, b"abc"), (9, 1, b"z")) == b"\0\0\0\0abc\0\0z".ljust(16, b"\0")
+    for bad in ([(4, 3, b"abc"), (6, 1, b"z")], [(14, 3, b"abc")], [(0, 4, b"abc")], [(0, 0, b""), (20, 0, b"")]):
+        with pytest.raises(FormatError, match="purged segment"):
+            read(*bad)
 
 
 def test_purge() -> None:
