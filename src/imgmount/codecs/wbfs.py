@@ -32,6 +32,8 @@ WII_SHIFT: Final = 15
 WII_SECTORS: Final = 143432 * 2  # 32 KiB sectors of a dual layer disc
 HD_SHIFTS: Final = range(9, 17)
 WBFS_SHIFTS: Final = range(WII_SHIFT, 28)
+MAX_DISCS: Final = 1 << 10  # a disk with sectors of 512 bytes has room for 500
+MAX_INDEX: Final = 32 << 20  # of all discs
 MAX_RUN: Final = 64  # sectors looked at for one extent
 
 
@@ -56,7 +58,10 @@ class Wbfs(NamedTuple):
         slots = [slot for slot, byte in enumerate(used) if byte]
         if not slots:
             raise FormatError("wbfs", "no disc in it", offset=HEADER_SIZE)
-        return cls(hd_sector, 1 << header.wbfs_shift, slots)
+        found = cls(hd_sector, 1 << header.wbfs_shift, slots)
+        if len(slots) > MAX_DISCS or 2 * len(slots) * found.sectors_per_disc > MAX_INDEX:
+            raise FormatError("wbfs", f"{len(slots)} discs of up to {found.sectors_per_disc} sectors", offset=HEADER_SIZE)
+        return found
 
     @property
     def sectors_per_disc(self) -> int:
@@ -71,9 +76,8 @@ class Wbfs(NamedTuple):
     def disc(self, file: BlockDevice, slot: int) -> WbfsDisc:
         """The disc in ``slot``. Raises ``FormatError``."""
         raw = file.read_exactly(self.place(slot), DISC_COPY + 2 * self.sectors_per_disc, "wbfs")
-        index = table(raw[DISC_COPY:], 2, "big")
-        while index and not index[-1]:
-            index.pop()
+        stored = raw[DISC_COPY:].rstrip(b"\0")
+        index = table(stored + bytes(len(stored) % 2), 2, "big")
         if not index:
             raise FormatError("wbfs", "a disc without sectors", offset=self.place(slot))
         return WbfsDisc(file, self.sector, index, f"{text(raw[:6])} {text(raw[0x20:0x60], 'cp932')}".strip())

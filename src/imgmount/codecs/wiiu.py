@@ -28,7 +28,9 @@ _FST: Final = Struct(">4sIIB")  # magic, offset factor, clusters, whether hashed
 _CLUSTER: Final = Struct(">II12xB11x")  # place and size in units, hash mode
 CLUSTERS: Final = 0x20  # offset of the table
 NODE: Final = 16
-MAX_FST: Final = 64 << 20
+MAX_FST: Final = 16 << 20
+MAX_NODES: Final = 1 << 18
+MAX_NAME: Final = 1 << 10  # bytes: a name without its end would be all that follows
 PART_MAGIC: Final = b"\xcc\x93\xa4\xf5"
 _H3: Final = Struct(">II")  # size of the H3 area, entries of its table
 H3_SIZE: Final = 0x0C
@@ -104,7 +106,7 @@ class Fst:
         records = _CLUSTER.iter_unpack(data[CLUSTERS:start])
         self.clusters = [Cluster(place * UNIT, size * UNIT, mode == HASHED and not hashless) for place, size, mode in records]
         nodes = int.from_bytes(data[start + 8 : start + 12], "big")
-        if data[start] & DIRECTORY == 0 or not 0 < nodes <= (len(data) - start) // NODE:
+        if data[start] & DIRECTORY == 0 or not 0 < nodes <= min((len(data) - start) // NODE, MAX_NODES):
             raise FormatError(fmt, f"a table of files with {nodes} nodes")
         self._numbers: array[int] = table(data[start : start + nodes * NODE], 4, "big")
         self._names = data[start + nodes * NODE :]
@@ -129,8 +131,8 @@ class Fst:
             index = size if is_directory else index + 1
 
     def _name(self, start: int) -> bytes:
-        end = self._names.find(b"\0", start)
-        return self._names[start : end if end >= 0 else len(self._names)]
+        end = self._names.find(b"\0", start, start + MAX_NAME)
+        return self._names[start : end if end >= 0 else start + MAX_NAME]
 
     def find(self, *path: bytes) -> Node | None:
         """The node at ``path``."""

@@ -27,7 +27,7 @@ _HEADER = Struct(                           # offset
 HEADER_SIZE: Final = 32
 MIN_SECTOR: Final = 0x100
 MAX_SECTOR: Final = 0x1000_0000
-MAX_SECTORS: Final = 1 << 24  # an index of 64 MiB; a 25 GB disc has 763,704 sectors of 32 KiB
+MAX_SECTORS: Final = 1 << 21  # a 25 GB disc has 763,704 sectors of 32 KiB
 MAX_RUN: Final = 64  # sectors looked at for one extent: 2 MiB, more than any request
 
 
@@ -75,7 +75,7 @@ class WuxDevice(MappedDevice):
         return stored == self._zero
 
     def info(self) -> Mapping[str, str]:
-        stored = len(set(self._index))
+        stored = max(0, self._file.size - self._data) // self.block_size
         return {"sectors": f"{len(self._index)} of {self.block_size} bytes, {stored} stored"}
 
 

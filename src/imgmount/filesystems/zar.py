@@ -31,7 +31,8 @@ _NODE: Final = Struct(">IIII")
 IS_FILE: Final = 0x8000_0000
 NO_NAME: Final = 0x7FFF_FFFF
 LONG_NAME: Final = 0x80
-MAX_TABLE: Final = 256 << 20
+MAX_TABLE: Final = 16 << 20  # 400,000 blocks are 25 GB: 1 MiB
+MAX_NODES: Final = 1 << 18
 MAX_TITLES: Final = 64  # looked at for ``info``
 
 
@@ -71,8 +72,8 @@ class ZarVolume(Filesystem):
         self.blocks = _Blocks(device, *data, device.read_exactly(*records, "zar"), context)
         self.count = len(self._tree) // _NODE.size
         self.owners: dict[int, int] = {}  # node -> the directory that was listed with it
-        if not self.count or self.node(0)[0] & IS_FILE:
-            raise FormatError("zar", "no root", offset=tree[0])
+        if not 0 < self.count <= MAX_NODES or self.node(0)[0] & IS_FILE:
+            raise FormatError("zar", f"a tree of {self.count} nodes, or without root", offset=tree[0])
 
     def node(self, index: int) -> tuple[int, int, int, int]:
         """The four numbers of node ``index``."""

@@ -19,7 +19,8 @@ APPLOADER_HEADER: Final = 0x20
 _DOL: Final = Struct(">18I")  # 7 text and 11 data sections: places, then, after 18 addresses, sizes
 DOL_SIZES: Final = 0x90
 DOL_HEADER: Final = 0x100
-MAX_FST: Final = 64 << 20
+MAX_FST: Final = 16 << 20
+MAX_NODES: Final = 1 << 18
 NODE: Final = 12
 
 
@@ -49,7 +50,7 @@ class Boot(NamedTuple):
         if len(head) < NODE:
             return False
         kind, nodes = head[0], int.from_bytes(head[8:], "big")
-        return kind == 1 and 0 < nodes <= self.fst_size // NODE
+        return kind == 1 and 0 < nodes <= min(self.fst_size // NODE, MAX_NODES)
 
     def dol_size(self, device: BlockDevice) -> int:
         """Where the last section of the main program ends. Raises ``FormatError``."""

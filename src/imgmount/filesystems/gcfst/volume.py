@@ -26,6 +26,7 @@ from imgmount.filesystems.gcfst.boot import APPLOADER, BI2, BI2_SIZE, BOOT_SIZE,
 
 NAME_MASK: Final = 0x00FF_FFFF
 DIRECTORY_KIND: Final = 1
+MAX_NAME: Final = 1 << 10  # bytes: a name without its end would be all that follows
 FST_IDS: Final = 1 << 8  # ids below are those of sys/ and its files
 
 class GcVolume(Filesystem):
@@ -60,10 +61,10 @@ class GcVolume(Filesystem):
         while index < end:
             word, first, last = numbers[3 * index : 3 * index + 3]
             start = word & NAME_MASK
-            stop = names.find(b"\0", start)
+            stop = names.find(b"\0", start, start + MAX_NAME)
             if start >= len(names):
                 raise FormatError("gcfst", f"node {index} has its name past the end", offset=self.boot.fst + NODE * index)
-            name = names[start : stop if stop >= 0 else len(names)].decode(self.encoding, "surrogateescape")
+            name = names[start : stop if stop >= 0 else start + MAX_NAME].decode(self.encoding, "surrogateescape")
             if word >> 24 == 0:
                 yield name, _GcFile(self, FST_IDS + index, first << shift, last)
                 index += 1
