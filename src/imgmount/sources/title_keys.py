@@ -63,6 +63,8 @@ def find_title_key(ticket: Ticket, context: Context, fits: Callable[[bytes], boo
     own = KeySearch(context, name, beside=beside, wiiu=(f"titleKeys/{name.upper()}.key", f"titleKeys/{name}.key"))
     if (found := next(filter(fits, own), None)) is not None:
         return found
+    if not ticket.encrypted_key:
+        raise own.failure("there is no ticket, which would have it")
     files = ("devcommon.key" if ticket.common.endswith("debug") else "common.key",)
     search = KeySearch(context, ticket.common, beside=files, wiiu=files)
     for common in search:
