@@ -61,6 +61,7 @@ DAMAGE: list[tuple[str, int, str]] = [
     ("00000011.app", 70000, "cluster 1: its data does not match the TMD"),
     ("00000012.h3", 3, "cluster 2: its H3 hashes do not match the TMD"),
     ("00000012.app", 0x12345, "cluster 2: block 1 does not match its hash H0"),
+    ("title.tmd", 0xB04 + 8, "cluster 0: its data does not match the TMD"),  # of 2**56 bytes
     ("title.tmd", 0x205, "the TMD does not match its own SHA-256"),
     ("title.tmd", 0xB04 + 0x30 + 0x11, "the TMD's records of contents 0 to 3 do not match their SHA-256"),
 ]

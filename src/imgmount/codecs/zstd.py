@@ -62,8 +62,8 @@ class _Workspace(threading.local):
     def __del__(self) -> None:
         self._library.ZSTD_freeDCtx(self._context)
 
-    def decode(self, data: bytes, limit: int) -> bytes:
-        """The first frame in ``data``. Raises ``FormatError``, also where it has more than ``limit`` bytes."""
+    def decode(self, data: bytes, limit: int) -> memoryview:
+        """The first frame in ``data``, until the next is decoded. Raises ``FormatError``, also beyond ``limit`` bytes."""
         found = self._library
         place = self._place if limit <= WORKSPACE else ctypes.create_string_buffer(limit)
         frame = found.ZSTD_findFrameCompressedSize(data, len(data))
@@ -72,7 +72,7 @@ class _Workspace(threading.local):
         size = found.ZSTD_decompressDCtx(self._context, place, limit, data, frame)
         if found.ZSTD_isError(size):
             raise FormatError("zstd", f"more than {limit} bytes" if size == 2**64 - _TOO_SMALL else "damaged data")
-        return ctypes.string_at(place, size)
+        return memoryview(place).cast("B")[:size]
 
 
 @cache
@@ -80,8 +80,11 @@ def _workspace() -> _Workspace | None:
     return _Workspace() if _system() else None
 
 
-def decode_upto(data: bytes, limit: int) -> bytes:
-    """The first frame in ``data``, at most ``limit`` bytes; its checksum, if it has one, is checked. Raises ``FormatError``."""
+def decode_upto(data: bytes, limit: int) -> bytes | memoryview:
+    """The first frame in ``data``, at most ``limit`` bytes; its checksum, if it has one, is checked. Raises ``FormatError``.
+
+    What is returned may be overwritten when this thread decodes the next.
+    """
     if (workspace := _workspace()) is not None:
         return workspace.decode(data, limit)
     zstd = library()
@@ -100,4 +103,4 @@ def decode(data: bytes, size: int) -> bytes:
     chunk = decode_upto(data, size)
     if len(chunk) != size:
         raise FormatError("zstd", f"{len(chunk)} bytes, {size} expected")
-    return chunk
+    return bytes(chunk)

@@ -18,7 +18,7 @@ DIGEST_SIZE: Final = 20
 JUNK: Final = 0x8000_0000  # flag of a size in a pack stream: a seed follows, not data
 _MIN_DICTIONARY: Final = 4096
 
-Decoder = Callable[[bytes, int], bytes]  # (stored, most bytes that may come out)
+Decoder = Callable[[bytes, int], bytes | memoryview]  # (stored, most bytes that may come out); see zstd.decode_upto
 
 
 def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
@@ -73,9 +73,9 @@ def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
     return bytes(out)
 
 
-def unpack(fmt: str, packed: bytes, place: int, size: int) -> bytes:
+def unpack(fmt: str, packed: bytes | memoryview, place: int, size: int) -> bytes:
     """``size`` bytes from an RVZ pack stream; ``place`` is where they begin in the disc or in the partition's data."""
-    pieces = []
+    pieces: list[bytes | memoryview] = []
     at = done = 0
     while done < size:
         head = int.from_bytes(packed[at : at + 4], "big")
@@ -85,7 +85,7 @@ def unpack(fmt: str, packed: bytes, place: int, size: int) -> bytes:
         if not length or done + length > size or at + stored > len(packed):
             raise FormatError(fmt, f"packed data of {len(packed)} bytes does not make {size}")
         if head & JUNK:
-            pieces.append(junk.generate(packed[at : at + stored], (place + done) % junk.SECTOR, length))
+            pieces.append(junk.generate(bytes(packed[at : at + stored]), (place + done) % junk.SECTOR, length))
         else:
             pieces.append(packed[at : at + length])
         at += stored

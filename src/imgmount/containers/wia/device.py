@@ -49,7 +49,7 @@ class WiaDevice(MappedDevice):
         data = codec.purge(fmt, b"", raw, size) if self.header.compression == "purge" else decode(raw, size)
         if len(data) != size:
             raise FormatError(fmt, f"a table of {len(data)} bytes, {size} expected", offset=offset)
-        return data
+        return bytes(data)
 
     def _add_part(self, pieces: list[tuple[int, BlockDevice]], key: bytes, ranges: list[Range]) -> None:
         used = [one for one in ranges if one.sectors]

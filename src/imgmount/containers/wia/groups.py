@@ -93,15 +93,15 @@ class GroupTable:
         if not compressed:
             at = -(-at // LIST_ALIGN) * LIST_ALIGN
         if self._purge:
-            return codec.purge(self.fmt, data[:at], data[at:], size), found
+            return codec.purge(self.fmt, stored[:at], stored[at:], size), found
         if packed:
             return codec.unpack(self.fmt, data[at : at + packed], place, size), found
         if len(data) - at != size and (compressed or len(data) - at < size):
             raise FormatError(self.fmt, f"group {index} decodes to {len(data) - at} bytes, {size} expected")
-        return data[at : at + size], found
+        return bytes(data[at : at + size]), found
 
 
-def exceptions(fmt: str, data: bytes, lists: int) -> tuple[Lists, int]:
+def exceptions(fmt: str, data: bytes | memoryview, lists: int) -> tuple[Lists, int]:
     """``lists`` lists of (offset, digest) at the start of ``data``, and where they end."""
     found = []
     at = 0

@@ -106,6 +106,8 @@ class WiiuVolume(Filesystem):
 
 def _digests(device: BlockDevice, content: Content) -> bool:
     """Whether ``device`` has the SHA-1 of ``content``: over its size, which packers round up to whole blocks of AES."""
+    if content.size > device.size:
+        return False
     digest = sha1()  # noqa: S324
     for offset in range(0, content.size, PIECE):
         digest.update(device.pread(offset, min(PIECE, content.size - offset)))
