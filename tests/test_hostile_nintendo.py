@@ -79,7 +79,7 @@ def gcm_of_a_million_files(file: IO[bytes]) -> None:
 
 
 def gcm_whose_names_never_end(file: IO[bytes]) -> None:
-    fst = flat(1 << 12, b"")
+    fst = flat(1 << 15, b"")
     put(file, *gamecube(fst + b"x" * (8 << 20)))
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import bz2
 import json
 import lzma
 import random
 import struct
 from hashlib import sha1
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,8 @@ from imgmount.codecs import junk, wii
 from imgmount.codecs.stream import Piece, PieceDecoder
 from imgmount.containers.wia import FORMAT, codec, groups, large
 from imgmount.containers.wia.device import WiaDevice
-from imgmount.containers.wia.header import HEADER_1_SIZE
+from imgmount.containers.wia.header import HEADER_1_SIZE, Range
+from imgmount.core.cache import ReadCache
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
 
@@ -133,6 +136,43 @@ def test_chunks_are_decoded_forwards_or_whole(monkeypatch: pytest.MonkeyPatch, n
         clear = known._parts[place].pread(0, part.size)
         for offset in (rng.randrange(part.size) for _ in range(20)):
             assert part.pread(offset, 0x9000) == clear[offset : offset + 0x9000]
+
+
+def stored_group(compression: str, exceptions: list[tuple[int, bytes]], data: bytes) -> bytes:
+    lists = struct.pack(">H", len(exceptions)) + b"".join(struct.pack(">H20s", *one) for one in exceptions)
+    if compression == "bzip2":
+        return bz2.compress(lists + data)
+    head = lists.ljust(-(-len(lists) // 4) * 4, b"\0")
+    if compression == "none":
+        return head + data
+    body = struct.pack(">II", 8, len(data) - 8) + data[8:]
+    return head + body + sha1(head + body).digest()
+
+
+@pytest.mark.parametrize("compression", ["none", "purge", "bzip2"])
+def test_the_raw_view_of_large_groups(compression: str) -> None:
+    """Six groups, each with exceptions to its hashes: the same clusters, whichever way they are decoded."""
+    count = 6
+    datas = [bytes(8) + bytes([n + 1]) * (size * wii.DATA - 8) for n, size in enumerate([64] * (count - 1) + [10])]
+    file, entries = b"", []
+    for n, data in enumerate(datas):
+        exceptions = [(cluster * wii.HASHES + wii.H1 + n, bytes([0x50 + n]) * 20) for cluster in (5, 6)]
+        one = stored_group(compression, exceptions, data)
+        entries += [len(file) // 4, len(one)]
+        file += one.ljust(-(-len(one) // 4) * 4, b"\0")
+    header = SimpleNamespace(fmt="wia", chunk_size=2 << 20, compression=compression, extra=b"")
+    table = groups.GroupTable(MemoryDevice(file), header, struct.pack(f">{2 * count}I", *entries))  # type: ignore[arg-type]
+    place = Range(sector=0, sectors=64 * (count - 1) + 10, group=0, groups=count)
+    cache = ReadCache()
+    for kind in (groups.PartRange, large.LargePart):
+        part = kind(table, place, 0, cache)
+        for _ in range(2):  # what was decoded is known the second time, the exceptions are not
+            raw = groups.EncryptedPart([part], bytes(16), 2 << 20, cache)
+            for group in (2, 0, 1, 3, 4, 5):
+                clear = wii.decrypt_whole(bytes(16), raw.pread(group * wii.GROUP, wii.GROUP))
+                assert b"".join(clear[at + 0x400 : at + 0x8000] for at in range(0, len(clear), 0x8000)) == datas[group]
+                for cluster in (5, 6):
+                    assert clear[cluster * wii.CLUSTER + wii.H1 + group :][:20] == bytes([0x50 + group]) * 20
 
 
 def test_purged_data_is_checked_before_any_of_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
