@@ -310,7 +310,7 @@ except ImageError as exc:
 
 FORMATS = {"wux", "wia", "gcz", "ciso_gc", "wbfs", "wdf", "tgc", "nfs", "wii", "wiiu", "gcfst", "wiiufst", "nus", "zar"}
 FIXTURES_OF_DISCS = [fixture for fixture in all_fixtures() if fixture.format in FORMATS]
-FLIPS = 24
+FLIPS = 12
 
 
 def test_all_formats_have_fixtures() -> None:
