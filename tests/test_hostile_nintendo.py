@@ -278,13 +278,13 @@ def test_a_disc_that_lies(lie: Path, command: tuple[str, ...]) -> None:
         assert str(lie) in done.stderr or "/files/" in done.stderr
 
 
-READ = {
+READ: list[Maker] = [
     gcz_bomb, gcz_past_the_end, wux_that_goes_back_and_forth, ciso_past_the_end, wia_of_the_largest_chunks,
     wia_whose_groups_lie_past_the_end, wia_with_few_groups, wia_bomb, rvz_of_many_groups, rvz_bomb, rvz_that_packs_a_bomb,
-}  # fmt: skip
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("make", sorted(READ, key=lambda make: make.__name__), ids=lambda make: make.__name__.replace("_", " "))
+@pytest.mark.parametrize("make", READ, ids=lambda make: make.__name__.replace("_", " "))
 def test_reading_a_disc_that_lies(lie: Path) -> None:
     """The first bytes of its raw view, and some in the middle."""
     code = f"""
