@@ -7,7 +7,7 @@ import lzma
 from collections.abc import Iterator
 from hashlib import sha1
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from imgmount.codecs import wii
 from imgmount.codecs.stream import Piece, PieceDecoder, feed
@@ -25,13 +25,12 @@ from imgmount.containers.wia.groups import (
 )
 from imgmount.containers.wia.header import HASH_GROUP, SECTOR, Range
 from imgmount.core.cache import ReadCache
-from imgmount.core.sequential import Decoder, SequentialDevice
+from imgmount.core.sequential import MAX_IDLE, Decoder, SequentialDevice
 from imgmount.errors import ChecksumError, FormatError
 
 PLAIN: Final = ("none", "purge")
-IDLE: Final = 1  # decoders that wait: one of LZMA may hold 64 MiB
-KNOWN: Final = 4
-MAX_DICTIONARY: Final = 64 << 20  # of LZMA: its best level has no larger one
+KNOWN: Final = 4  # groups whose exceptions are kept
+MAX_DICTIONARY: Final = 64 << 20  # of LZMA: its best level has no larger one; and of all decoders that wait
 _COUNT: Final = Struct(">H")
 ERRORS: Final = (OSError, lzma.LZMAError)
 
@@ -59,8 +58,20 @@ def _piece(groups: GroupTable, data: Iterator[bytes]) -> Piece:
         return Piece(_Copy, data, has_end=False)
     if groups.compression == "bzip2":
         return Piece(bz2.BZ2Decompressor, data)
-    filters = [codec.lzma_filter(groups.fmt, groups.compression, groups.extra, MAX_DICTIONARY)]
+    filters = [_lzma(groups)]
     return Piece(lambda: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters), data, has_end=False)
+
+
+def _lzma(groups: GroupTable) -> dict[str, Any]:
+    return codec.lzma_filter(groups.fmt, groups.compression, groups.extra, MAX_DICTIONARY)
+
+
+def _idle(groups: GroupTable) -> int:
+    """How many decoders may wait for their reader: as many as their dictionaries allow."""
+    if not groups.compression.startswith("lzma"):
+        return MAX_IDLE
+    fitting: int = MAX_DICTIONARY // _lzma(groups)["dict_size"]
+    return min(MAX_IDLE, fitting)
 
 
 class _Zeros:
@@ -170,7 +181,7 @@ class LargeRaw(SequentialDevice):
     def __init__(self, groups: GroupTable, entry: tuple[int, int, int, int], cache: ReadCache) -> None:
         _, size, self._first, count = entry
         check_count(groups, size, groups.chunk_size, count)
-        super().__init__(size, range(0, size, groups.chunk_size), cache, step=HASH_GROUP, idle=IDLE)
+        super().__init__(size, range(0, size, groups.chunk_size), cache, step=HASH_GROUP, idle=_idle(groups))
         self._groups = groups
 
     def _decoder(self, span: int) -> Decoder:
@@ -184,7 +195,7 @@ class LargePart(SequentialDevice):
     def __init__(self, groups: GroupTable, place: Range, cluster: int, cache: ReadCache) -> None:
         size, chunk = place.sectors * wii.DATA, groups.chunk_size // SECTOR * wii.DATA
         check_count(groups, size, chunk, place.groups)
-        super().__init__(size, range(0, size, chunk), cache, step=wii.GROUP_DATA, idle=IDLE)
+        super().__init__(size, range(0, size, chunk), cache, step=wii.GROUP_DATA, idle=_idle(groups))
         self._groups = groups
         self._first = place.group
         self._per_chunk = chunk // wii.DATA
