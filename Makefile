@@ -24,9 +24,14 @@ bench: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/coded.py
 	$(BIN)/python benchmarks/nintendo.py
+	$(BIN)/python benchmarks/amiga.py
 
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md
+	$(BIN)/imgmount --print man > docs/man/imgmount.1
+	$(BIN)/imgmount --print bash > packaging/completion/imgmount.bash
+	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
+	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
 
 $(VENV)/bin/python:
 	./scripts/install-system.sh base

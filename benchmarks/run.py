@@ -114,21 +114,22 @@ def find_files(folder: Path) -> None:
     assert done.stdout.count(b"\n") == FILES + 1, done.stdout[:200]
 
 
-def compare(title: str, actions: dict[str, Callable[[], object]]) -> None:
-    """Time the actions in turn and print medians, and how much slower each peer is than the first."""
+def compare(title: str, actions: dict[str, Callable[[], object]]) -> float:
+    """Time the actions in turn and print medians, and how much slower each peer is than the first, whose median is returned."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(ROUNDS):
         for name, action in actions.items():
             times[name].append(seconds(action))
-    report(title, times)
+    return report(title, times)
 
 
-def report(title: str, times: dict[str, list[float]]) -> None:
+def report(title: str, times: dict[str, list[float]]) -> float:
     medians = {name: statistics.median(values) for name, values in times.items()}
     ours = next(iter(medians.values()))
     row = "  ".join(f"{name} {value * 1000:8.1f} ms" for name, value in medians.items())
     ratios = "  ".join(f"{value / ours:.2f}x {name}" for name, value in list(medians.items())[1:])
     print(f"{title:34} {row}   {ratios}", flush=True)
+    return ours
 
 
 def bench_raw(scratch: Path) -> None:

@@ -101,6 +101,7 @@ def check_tree(root: Directory, expected: dict[str, tuple[int, str] | str]) -> N
 def _check_lookups(directory: Directory, path: str) -> None:
     listed = list(directory.entries())
     assert len({name for name, _ in listed}) == len(listed), f"duplicate names in {path!r}"
+    assert list(directory.names()) == [name for name, _ in listed], f"other names alone than with nodes in {path!r}"
     for name, node in listed:
         found = directory.lookup(name)
         assert (type(found), found.id, found.stat()) == (type(node), node.id, node.stat()), f"{path}{name}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,10 +30,14 @@ class NoSiblings:
     def names(self) -> Sequence[str]:
         return sorted(self.files)
 
+    def beside(self, file: BlockDevice) -> NoSiblings:  # noqa: ARG002
+        return self
+
     def open(self, name: str) -> BlockDevice:
-        if name not in self.files:
+        base = name.replace("\\", "/").rpartition("/")[2]
+        if base not in self.files:
             raise MissingPartError(f"{name!r} is missing")
-        return MemoryDevice(self.files[name])
+        return MemoryDevice(self.files[base])
 
 
 def context(files: dict[str, bytes] | None = None, **options: object) -> Context:
@@ -41,7 +47,8 @@ def context(files: dict[str, bytes] | None = None, **options: object) -> Context
 
 def tool(name: str) -> str:
     """The path of an oracle; the test skips where it is not installed."""
-    return shutil.which(name) or pytest.skip(f"{name} is not installed")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])  # some come with pip
+    return shutil.which(name, path=path) or pytest.skip(f"{name} is not installed")
 
 
 def image(relative: str) -> Path:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from fixture import all_fixtures
 from helpers import FIXTURES
-from imgmount import registry
+from imgmount import registry, volumes
 from imgmount.chain import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match, Options, Partition
@@ -31,6 +32,11 @@ def test_container_raw_stops_at_the_file() -> None:
         assert image.disk.size == WUX.stat().st_size
 
 
+def test_a_snapshot_of_what_has_none_is_refused() -> None:
+    with pytest.raises(ImageError, match="--snapshot one: wux images have no snapshots"):
+        open_image(WUX, Options(snapshot="one"))
+
+
 def test_an_unknown_format_name_is_refused() -> None:
     with pytest.raises(MountError, match="no container format is called 'wax'"):
         open_image(WUX, Options(container="wax"))
@@ -43,6 +49,17 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         open_image(tmp_path)
     with pytest.raises(MountError, match="neither a file nor a block device"):
         open_image("/dev/null")
+
+
+@pytest.mark.parametrize(("variant", "name"), [("parallels/bundle", "disk.hdd"), ("aff/afd", "disk.afd")])
+def test_a_folder_that_is_an_image(tmp_path: Path, variant: str, name: str) -> None:
+    fixture = next(one for one in all_fixtures() if f"{one.format}/{one.variant}" == variant)
+    file = fixture.image_path(tmp_path)
+    folder = file.parent if file.parent != tmp_path else tmp_path.rename(tmp_path.with_name(name))
+    with open_image(folder) as whole, open_image(folder / file.name) as inner:
+        assert str(whole) == str(inner) == f"file > {fixture.format}"
+        assert whole.disk.pread(0, whole.disk.size) == inner.disk.pread(0, inner.disk.size)
+        assert whole.opened == inner.opened
 
 
 def test_noise_is_a_raw_disk_with_no_filesystem(tmp_path: Path) -> None:
@@ -106,9 +123,20 @@ def nested(names: list[str], problem: ImageError | None = None) -> list[tuple[Ma
 def test_tables_that_hold_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"table{number}" for number in range(10_000))
     monkeypatch.setattr(registry, "matches", lambda kind, _: nested([next(names)]) if kind is Kind.PARTITIONS else [])
+    monkeypatch.setattr(volumes, "MAX_NESTED", 100)
     with open_image(WUX) as image:
         assert len(image.volumes) == 2 + 4 + 8 + 16
         assert max(len(volume.name) for volume in image.volumes) == len("p1p1p1p1")
+
+
+def test_only_so_many_tables_in_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(f"table{number}" for number in range(10_000))
+    monkeypatch.setattr(registry, "matches", lambda kind, _: nested([next(names)]) if kind is Kind.PARTITIONS else [])
+    monkeypatch.setattr(volumes, "MAX_NESTED", 5)
+    with open_image(WUX) as image:
+        assert sum(bool(volume.table) for volume in image.volumes) == 5
+        refused = [volume for volume in image.volumes if volume.fault]
+        assert {str(volume.problem) for volume in refused} == {"more than 5 tables in partitions"}
 
 
 def test_a_table_in_itself_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ import test_hostile
 from fixture import Fixture, all_fixtures
 from helpers import SRC
 from imgmount.chain import open_image
+from imgmount.cli.info import describe
 from imgmount.core.format import Options
 from imgmount.core.node import File, Node
 from imgmount.errors import ImgMountError
@@ -350,7 +351,7 @@ def look(path: Path, options: Options) -> None:
     """Read some of everything."""
     try:
         with open_image(path, options) as image:
-            assert isinstance(image.table_info, dict)
+            describe(image)
             for volume in image.volumes:
                 if volume.filesystem is not None:
                     list(islice(volume.filesystem.verify(), 20))

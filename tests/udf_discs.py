@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import runpy
 import struct
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 from fixture import unpack
-from helpers import FIXTURES, context
+from helpers import FIXTURES, context, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
@@ -44,6 +45,25 @@ def small_disc(names: list[tuple[Any, ...]], blocks: int = 700) -> Any:
     return disc
 
 
+def large_disc(folders: int, files: int) -> Any:
+    """A disc with so many files in so many folders, in blocks of 512 bytes; the entries of a folder's files lie together."""
+    span = files + 56  # blocks of a folder: its entry, its content, the entries of its files
+    disc = MAKER.Disc(START + 1000 + folders * span, 512, end=START + 900 + folders * span)
+    for folder in range(folders):
+        first = 100 + folder * span
+        content = disc.names([(f"{name:09}", first + 50 + name) for name in range(files)], 1, block=first + 1)
+        disc.entry(first, 4, len(content), MAKER.short_ad(len(content), first + 1))
+        disc.write(first + 1, content)
+        for name in range(files):
+            disc.entry(first + 50 + name, 5, 0)
+    root = disc.names([(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2)
+    disc.write(2, root)
+    disc.entry(1, 4, len(root), MAKER.short_ad(len(root), 2))
+    disc.file_set(0, 1)
+    disc.volume(files=files * folders, directories=folders + 1)
+    return disc
+
+
 def finish(disc: Any) -> UdfFilesystem:
     disc.volume()
     return in_memory(disc.data)
@@ -54,6 +74,14 @@ def retag(data: bytearray, offset: int) -> None:
     ident, version, _, _, serial, _, length, location = struct.unpack_from("<HHBBHHHI", data, offset)
     data[offset : offset + 16 + length] = MAKER.tag(ident, location, bytes(data[offset + 16 : offset + 16 + length]), version)
     assert serial == 1
+
+
+def udfclient(path: Path, commands: str, *options: str, block_size: int = BLOCK) -> str:
+    """What udfclient prints when it is given ``commands``; ``-W`` lets it write."""
+    call = [tool("udfclient"), *options, "-b", str(block_size), str(path)]
+    return subprocess.run(
+        call, input=f"{commands}\nquit\n", check=True, capture_output=True, text=True, cwd=path.parent
+    ).stdout
 
 
 class Counting(BlockDevice):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Cataloged, Context, Kind, Options, Partitioned
+from imgmount.core.format import Cataloged, Context, Kind, Options, Partitioned, Snapshotted
 from imgmount.errors import ImageError
 from imgmount.parents import with_parents
 from imgmount.registry import best_match
+from imgmount.sources.bundle import main_file
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
 from imgmount.volumes import Volume, divide
@@ -39,7 +40,12 @@ class Image:
     volumes: tuple[Volume, ...]
     context: Context
     siblings: FolderSiblings
-    table_info: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def opened(self) -> list[Path]:
+        """Every host file that was opened, by its real path, the image first."""
+        own = Path(os.path.realpath(self.path))
+        return [own, *(path for path in self.siblings.files.paths if path != own)]
 
     @property
     def disk(self) -> BlockDevice:
@@ -82,22 +88,29 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
     No filesystem is opened yet, and no thread is started: ``cache.start()`` does that, after a fork if there is one.
     """
-    path = Path(path)
-    siblings = FolderSiblings(path)
-    context = Context(path, siblings, ReadCache() if cache is None else cache, options or Options())
+    path, options = main_file(Path(path)), options or Options()
+    siblings = FolderSiblings(path, options.refs)
+    context = Context(path, siblings, ReadCache() if cache is None else cache, options)
     layers: list[Layer] = []
     try:
         source = open_source(path, siblings)
         layers.append(Layer("file", "file", source))
         context = with_parents(context, source)
         _peel(layers, context)
-        division = divide(layers[-1].device, context)
+        _check_snapshot(layers, options.snapshot)
+        table, volumes = divide(layers[-1].device, context)
     except BaseException:
         for layer in reversed(layers):
             layer.device.close()
         siblings.close()
         raise
-    return Image(path, tuple(layers), division.table, tuple(division.volumes), context, siblings, division.info)
+    return Image(path, tuple(layers), table, tuple(volumes), context, siblings)
+
+
+def _check_snapshot(layers: list[Layer], wanted: str | None) -> None:
+    """Nobody who wants an old state is to take the present one for it."""
+    if wanted is not None and not any(isinstance(layer.device, Snapshotted) for layer in layers):
+        raise ImageError(f"--snapshot {wanted}: {layers[-1].name} images have no snapshots in them")
 
 
 def _peel(layers: list[Layer], context: Context) -> None:

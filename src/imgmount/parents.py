@@ -1,41 +1,34 @@
-"""The parents of differencing images: found beside the image, opened in the format that the child declares."""
+"""The parents of differencing images: siblings, opened in the format that the child declares."""
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Kind, Options
-from imgmount.errors import ImageError, UnsupportedError
+from imgmount.errors import ImageError
 from imgmount.registry import best_match, named
 from imgmount.sources.file import FileDevice
 from imgmount.sources.siblings import NoSiblings
 
 MAX_PARENTS: Final = 64  # differencing images on top of each other
-_PROTOCOL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:")  # nbd://, json:, fat:...; one letter is a Windows drive
 
 
 def with_parents(context: Context, *lineage: BlockDevice) -> Context:
-    """``context`` for an image in the file ``lineage[-1]``, based on by those before it: it can open parents.
-
-    Only files beside the image are opened (see ``sources.siblings``): no folder that a name contains is followed, no protocol.
-    """
+    """``context`` for an image in the file ``lineage[-1]``, based on by those before it: it can open parents."""
 
     def open_parent(name: str, fmt: str | None) -> BlockDevice:
-        if _PROTOCOL.match(name):
-            raise UnsupportedError(f"parent {name!r} is not a file beside the image: nothing else is opened")
-        name = re.split(r"[/\\]", name)[-1]
         file = context.siblings.open(name)
         if _identity(file) in map(_identity, lineage):
             raise ImageError(f"{name!r} is, in the end, its own parent")
         if len(lineage) > MAX_PARENTS:
             raise ImageError(f"more than {MAX_PARENTS} parents above each other")
-        inner = replace(context, path=context.path.with_name(name), options=Options())
+        path = file.path if isinstance(file, FileDevice) else context.path
+        inner = replace(context, path=path, siblings=context.siblings.beside(file), options=Options())
         if fmt is None:
-            alone = NoSiblings(name)
+            alone = NoSiblings(path.name)
             return _open_guessed(file, replace(inner, siblings=alone, open_parent=lambda other, _: alone.open(other)))
         if fmt == "raw":
             return file

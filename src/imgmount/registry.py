@@ -57,9 +57,6 @@ CONTAINERS: Final = (
         *((0, b"%cVF\t\r\n\xff\0" % letter) for letter in b"EL"),
         *((0, magic) for magic in (b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0", b"ADCRYPT\0")),
     ),
-    _entry(
-        "flux", (0, b"CAPS"), (0, b"SCP"), (0, b"Formatted Disk Image file"), (0, b"HXCPICFE"), (0, b"UAE--ADF")
-    ),
     _entry("gcz", (0, b"\x01\xc0\x0b\xb1")),
     _entry("gdi"),
     _entry("gzip", (0, b"\x1f\x8b\x08")),
@@ -88,6 +85,11 @@ CONTAINERS: Final = (
         (0, b"AARUFRMT"),
         (0, b"DICMFRMT"),
         (0, b"JISO"),
+        (0, b"CAPS"),
+        (0, b"SCP"),
+        (0, b"Formatted Disk Image file"),
+        (0, b"HXCPICFE"),
+        (0, b"UAE--ADF"),
     ),
     _entry("vdi", (0x40, b"\x7f\x10\xda\xbe")),
     _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
@@ -134,7 +136,6 @@ FILESYSTEMS: Final = (
     _entry("ntfs", (3, b"NTFS    ")),
     _entry("nus", (0, b"\0\1\0\4")),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
-    _entry("pfs", *((0, name) for name in (b"PFS\1", b"PFS\2", b"PFS\3", b"AFS\1", b"muAF", b"muPF", b"SFS\0", b"SFS\2"))),
     _entry("romfs", (0, b"-rom1fs-")),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
     _entry(

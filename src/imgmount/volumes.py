@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Partition, Partitioned, PartitionTable
+from imgmount.core.format import Cataloged, Context, FilesystemFormat, Kind, Match, Partition, Partitioned
 from imgmount.core.node import Filesystem
-from imgmount.errors import ImageError, MissingPartError, UnknownFormatError, UnsupportedError
+from imgmount.errors import FormatError, ImageError, MissingPartError, UnknownFormatError, UnsupportedError
 from imgmount.registry import beside, best_match, matches
+
+log = logging.getLogger(__name__)
 
 MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
 MAX_VOLUMES: Final = 1024  # of nested tables
+MAX_NESTED: Final = 16  # tables in partitions of one disk, sound or not
+TABLE: Final = 64  # what one of them costs; that of a disc costs its parts, as a file may have hundreds of discs
 
 
 class Volume:
     """One partition, or the undivided disk (``index`` 0), and the filesystem in it. The filesystem opens when it is asked for.
 
-    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn (``table_info`` are facts about
-    that), and ``fault`` why that failed or the partition is not whole.
+    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and ``fault`` why that failed
+    or the partition is not whole. ``passed_over`` is why, once it is open, it is not the better filesystem of a bridge disc.
     """
 
     def __init__(self, partition: Partition, context: Context, outer: str = "", fault: ImageError | None = None) -> None:
         self.partition = partition
         self.outer = outer
         self.table = ""
-        self.table_info: Mapping[str, str] = {}
         self.context = context
         self.fault = fault or partition.fault
+        self.passed_over: ImageError | None = None
 
     @property
     def index(self) -> int:
@@ -76,7 +81,24 @@ class Volume:
                 return self.fault or UnknownFormatError(f"a {self.table} table" if self.table else "no known filesystem")
             return self.format.open(self.device, self.context)
         except ImageError as exc:
-            return exc
+            return self._companion(exc) or exc.with_traceback(None)  # which would keep whatever was read up to there
+
+    def _companion(self, problem: ImageError) -> Filesystem | None:
+        """The other filesystem of a bridge disc, which has the same files, where the better one is damaged."""
+        if not isinstance(problem, FormatError) or self.context.options.fs is not None or self.format is None:
+            return None
+        name = self.format.companion
+        fmt = next((other for other in self.others if other.name == name), None)
+        if fmt is None:
+            return None
+        try:
+            opened = fmt.open(self.device, self.context)
+        except ImageError:
+            return None
+        log.warning("%s: the files are shown as %s has them", problem, fmt.name)
+        self.format = fmt
+        self.passed_over = problem
+        return opened
 
     @property
     def filesystem(self) -> Filesystem:
@@ -91,34 +113,28 @@ class Volume:
         return self._opened if isinstance(self._opened, ImageError) else None
 
 
-class Division(NamedTuple):
-    """What divides a disk, and into what: the table's name, facts about it, the volumes."""
-
-    table: str
-    info: Mapping[str, str]
-    volumes: Sequence[Volume]
-
-
-def divide(disk: BlockDevice, context: Context) -> Division:
-    """How ``disk`` is divided. It may hold both a filesystem and a table (hybrid discs): the former is first."""
+def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
+    """The table's name and the volumes. A disk may hold both a filesystem and a table (hybrid discs): the former is first."""
     try:
         table, parts = _partitions(disk, context)
     except (UnsupportedError, MissingPartError) as exc:
-        return Division("", {}, [Volume(Partition(0, "", "", disk), context, fault=exc)])
+        return "", [Volume(Partition(0, "", "", disk), context, fault=exc)]
     main = disk.main(context.options.session) if isinstance(disk, Partitioned) else disk
     names, more = _beside(main, max((part.index for part in parts), default=0), context) if main is not None else ([], [])
     if sessions := [part for part in more if part.session]:
         main = _chosen(sessions, context.options.session)
     whole = Volume(Partition(0, "", "", disk if main is None else main), context)
     volumes = [whole] if not parts or (main is not None and _covers(whole.device, context)) else []
+    left = MAX_NESTED * TABLE
+    around = _around(parts, context)
     for part in parts:
-        _nest(Volume(part, context), (table,), volumes)
+        left -= _nest(Volume(part, around), (table,), volumes, left)
     volumes += [Volume(part, context) for part in more]
-    return Division("+".join([*([table] if table else []), *names]), _info(parts), volumes)
+    return "+".join([*([table] if table else []), *names]), volumes
 
 
-def _info(parts: Sequence[Partition]) -> Mapping[str, str]:
-    return parts.info() if isinstance(parts, PartitionTable) else {}
+def _around(parts: Sequence[Partition], context: Context) -> Context:
+    return replace(context, parts=tuple(part.device for part in parts))
 
 
 def _covers(device: BlockDevice, context: Context) -> bool:
@@ -156,25 +172,33 @@ def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Part
     return fmt.name, fmt.open(disk, context)
 
 
-def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume]) -> None:
+def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit: int) -> int:
     """Append ``volume``, and the parts of the table in it: one that is certain, or any where there is no filesystem.
 
     A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could go on for ever.
+    The result is what the tables that were opened cost; ``limit`` is what they may.
     """
     volumes.append(volume)
     if len(tables) == MAX_TABLES or volume.context.options.partitions == "none":
-        return
+        return 0
     try:
         found = best_match(Kind.PARTITIONS, volume.device)
         if found is None or found[0] < Match.LIKELY or found[1].name in tables:
-            return
+            return 0
         if found[0] is not Match.CERTAIN and volume.format is not None:
-            return
+            return 0
+        price = 1 if found[1].of_disc else TABLE
+        if limit < price:
+            raise UnsupportedError(f"more than {MAX_NESTED} tables in partitions")
         parts = found[1].open(volume.device, volume.context)
     except ImageError as exc:
-        volume.fault = exc
-        return
+        volume.fault = exc.with_traceback(None)
+        return min(limit, TABLE)
+    spent = max(1, len(parts)) if found[1].of_disc else TABLE
     if parts and len(volumes) + len(parts) <= MAX_VOLUMES:
-        volume.table, volume.table_info = found[1].name, _info(parts)
+        volume.table = found[1].name
+        around = _around(parts, volume.context)
         for part in parts:
-            _nest(Volume(part, volume.context, volume.name), (*tables, volume.table), volumes)
+            inner = Volume(part, around, volume.name)
+            spent += _nest(inner, (*tables, volume.table), volumes, limit - spent)
+    return spent

@@ -135,6 +135,7 @@ def test_info(path: str, capsys: pytest.CaptureFixture[str]) -> None:
         "  made-up: made up",
         "    label: LABEL",
         "    fact: yes",
+        f"opened: {os.path.realpath(path)}",
     ]
 
 
@@ -144,8 +145,9 @@ def test_info_as_json(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     documented = (Path(__file__).parents[2] / "docs" / "info-json.md").read_text()
     for name in [*facts, *facts["layers"][0], *facts["volumes"][0], *facts["volumes"][0]["filesystem"]]:
         assert f"`{name}`" in documented
-    assert facts["volumes"][0]["filesystem"] == {"name": "made-up", "title": "made up", "label": "LABEL", "info": {"fact": "yes"}}
-    assert (facts["schema"], facts["partition_table"], facts["files"]) == (1, None, [])
+    told = {"name": "made-up", "title": "made up", "label": "LABEL", "uuid": "", "info": {"fact": "yes"}}
+    assert facts["volumes"][0]["filesystem"] == told
+    assert (facts["schema"], facts["partition_table"], facts["files"]) == (1, None, [os.path.realpath(path)])
 
 
 def test_info_names_the_other_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +156,7 @@ def test_info_names_the_other_parts(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["info", str(tmp_path / "disk.001")]) == 0
     said = lines(capsys)
     assert said[1] == "file: file, 2.9 KiB (3000 bytes)"
-    assert said[-2:] == [f"also opened: {tmp_path}/disk.000", f"also opened: {tmp_path}/disk.002"]
+    assert said[-3:] == [f"opened: {tmp_path}/disk.00{number}" for number in (1, 0, 2)]
 
 
 def test_formats(capsys: pytest.CaptureFixture[str]) -> None:

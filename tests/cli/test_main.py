@@ -15,9 +15,11 @@ import imgmount
 from fake_tree import Broken, Crash, Plain
 from helpers import FIXTURES
 from imgmount.cli.main import COMMANDS, main, main_helper, parser_for
+from imgmount.cli.options import XA
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, KeyRequiredError, MountError
+from imgmount.filesystems.iso9660 import xa
 from made_up import Maker
 
 WUX = str(FIXTURES / "containers/wux/plain/game.wux")
@@ -233,8 +235,10 @@ class TestOptions:
             "cp437",
             "--session",
             "2",
+            "--xa",
+            "cooked",
             "-X",
-            "xa=cooked",
+            "b=",
             "--extra",
             "a=b=c",
             "--key",
@@ -242,9 +246,15 @@ class TestOptions:
         ]
         options = self.options(make, *argv, "--cache-size", "3K", "--partitions", "none")
         assert (options.fs, options.encoding, options.session, options.partitions) == ("made-up", "cp437", 2, "none")
-        assert (options.extra, options.keys) == ({"xa": "cooked", "a": "b=c"}, {"disc": b"\0\xff"})
+        assert (options.xa, options.extra) == ("cooked", {"b": "", "a": "b=c"})
+        assert options.keys == {"disc": b"\0\xff"}
         assert make.context is not None
         assert make.context.cache.capacity == 3 << 10
+
+    def test_sectors_of_another_kind_are_a_usage_error(self, make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["info", make({}), "--xa", "boiled"]) == 1
+        assert "choose from 'form2', 'raw', 'cooked'" in capsys.readouterr().err
+        assert XA == xa.CHOICES
 
     def test_where_a_password_comes_from(
         self, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

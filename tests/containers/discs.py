@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 from fixture import all_fixtures
-from helpers import context
+from helpers import context, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.disc import Disc
 from imgmount.core.format import Context, Kind
@@ -34,3 +36,10 @@ def shown(disc: Disc) -> dict[str, BlockDevice]:
 
 def content(device: BlockDevice) -> bytes:
     return device.pread(0, device.size)
+
+
+def starts_by_libcdio(path: Path) -> list[int]:
+    """Where libcdio's cd-info says that tracks begin: LSNs."""
+    command = [tool("cd-info"), "--no-device-info", "--no-cddb", "-i", path.name]
+    printed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=path.parent).stdout.partition("leadout")[0]
+    return [int(lsn) for lsn in re.findall(r"^ *\d+: [\d:]+ +(\d+) +(?:data|audio|XA) ", printed, re.MULTILINE)]

@@ -27,8 +27,8 @@ def unpacked(variant: str) -> bytes:
 ZLIB = unpacked("zlib")
 
 
-def opened(data: bytes) -> AffDevice:
-    return AffDevice(MemoryDevice(data), context())
+def opened(data: bytes, **options: str) -> AffDevice:
+    return AffDevice(MemoryDevice(data), context(None, **options))
 
 
 DISK = opened(ZLIB).pread(0, SIZE)
@@ -70,6 +70,9 @@ def test_a_damaged_page_costs_itself_alone() -> None:
         device.pread(0, 1)
     assert device.pread(PAGE, SIZE) == DISK[PAGE:]
     assert "cannot be checked" in next(device.verify())
+    device = opened(ZLIB[: start + 30] + b"\xee\xee\xee" + ZLIB[start + 33 :], on_error="zero")
+    check_device(device, bytes(PAGE) + DISK[PAGE:])
+    assert device.info()["damaged, read as zeros"] == f"1 ranges: 0x0+{PAGE:#x}"
 
 
 def test_a_missing_page_is_an_error() -> None:
@@ -77,6 +80,9 @@ def test_a_missing_page_is_an_error() -> None:
     with pytest.raises(FormatError, match="page 1 is missing"):
         device.pread(PAGE, 1)
     assert device.pread(0, PAGE) == DISK[:PAGE]
+    device = opened(without(ZLIB, "page1"), on_error="zero")
+    check_device(device, DISK[:PAGE] + bytes(PAGE) + DISK[2 * PAGE :])
+    assert device.info()["damaged, read as zeros"] == f"1 ranges: {PAGE:#x}+{PAGE:#x}"
 
 
 def test_a_wrong_hash_is_told() -> None:

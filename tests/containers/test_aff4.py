@@ -26,8 +26,8 @@ STREAM = (AFF4_FIXTURES / "stream/disk.aff4").read_bytes()
 STRIPES = {name: (AFF4_FIXTURES / "striped" / name).read_bytes() for name in ("disk_1.aff4", "disk_2.aff4")}
 
 
-def opened(data: bytes, files: dict[str, bytes] | None = None) -> Aff4Device:
-    return Aff4Device(MemoryDevice(data), context(files))
+def opened(data: bytes, files: dict[str, bytes] | None = None, **options: str) -> Aff4Device:
+    return Aff4Device(MemoryDevice(data), context(files, **options))
 
 
 def rewritten(data: bytes, **changes: bytes | None) -> bytes:
@@ -102,6 +102,12 @@ def test_a_damaged_chunk_costs_itself_alone() -> None:
     lost = [offset for offset in range(0, device.size, 512) if not _reads(damaged, offset, sound)]
     assert 0 < len(lost) * 512 <= 80 * 512
     assert any("chunk 0" in problem for problem in damaged.verify())
+    zeroed = opened(MAP[:start] + b"\xee\xee\xee" + MAP[start + 3 :], on_error="zero")
+    for offset in range(0, device.size, 512):
+        found = zeroed.pread(offset, 512)
+        assert found == sound[offset : offset + 512] if offset not in lost else found.count(0) >= 256, hex(offset)
+    assert zeroed.info()["damaged, read as zeros"].startswith("1 ranges: 0x0+")
+    assert any("chunk 0" in problem for problem in zeroed.verify())
 
 
 def _reads(device: Aff4Device, offset: int, sound: bytes) -> bool:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from conformance import sha256
-from helpers import FIXTURES, IMAGES, NoSiblings, context, image
+from helpers import FIXTURES, IMAGES, NoSiblings, context, image, tool
 from imgmount.chain import open_image
 from imgmount.codecs import flac
 from imgmount.containers.chd import FORMAT, ChdDisc, ChdDisk
 from imgmount.containers.chd.device import Chd
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Options
+from imgmount.core.node import Directory
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.sources.file import FileDevice
+from udf_discs import large_disc
 
 CHD = FIXTURES / "containers" / "chd"
 ZLIB = (CHD / "codecs" / "zlib.chd").read_bytes()
@@ -172,13 +176,17 @@ def test_a_file_that_is_its_own_parent_is_refused() -> None:
         opened(own, own=own)
 
 
-def test_flac_without_a_decoder_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["codecs/flac", "codecs/all", "cd-mixed/cdfl", "cd-2048/mixed", "chdman289/cdmixed"])
+def test_sound_is_decoded_without_libflac_too(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(flac, "LIBRARIES", ())
     flac._library.cache_clear()
-    disk = opened((CHD / "codecs" / "flac.chd").read_bytes())
-    with pytest.raises(UnsupportedError, match="libFLAC"):
-        disk.pread(0, disk.size)
+    with open_image(CHD / f"{name}.chd") as found:
+        assert isinstance(found.disk, ChdDisk | ChdDisc)
+        assert list(found.disk.verify()) == []
     flac._library.cache_clear()
+    assert ["apt install flac" in record.message for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize("row", [row for row in json.loads((IMAGES / "INDEX.json").read_text()) if row["family"] == "chd"]
@@ -202,3 +210,27 @@ def test_sessions_and_files_of_a_disc() -> None:
         ["track03.wav"],
     ]
     assert hashlib.sha256(disc.pread(0, disc.size)).hexdigest() == sha256(disc)
+
+
+def test_a_first_listing_of_a_large_disc_reads_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """50,000 files in 250 folders: 2 MB of the CHD at most, although the folders lie far apart."""
+    read: list[int] = []
+    below = FileDevice._pread
+
+    def counted(self: FileDevice, offset: int, size: int) -> bytes:
+        read.append(size)
+        return below(self, offset, size)
+
+    monkeypatch.setattr(FileDevice, "_pread", counted)
+    (tmp_path / "disc").write_bytes(large_disc(250, 200).data)
+    command = [tool("chdman"), "createraw", "-i", "disc", "-o", "disc.chd", "-hs", "4096", "-us", "512", "-c", "zlib"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    with open_image(tmp_path / "disc.chd") as found:
+        assert str(found) == "file > chd > udf"
+        assert found.whole is not None
+        folders = list(found.whole.filesystem.root.entries())
+        assert len(folders) == 250
+        folder = folders[100][1]
+        assert isinstance(folder, Directory)
+        assert len([node.stat() for _, node in folder.entries()]) == 200
+    assert sum(read) <= 2 << 20

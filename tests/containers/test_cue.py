@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import wave
 from pathlib import Path
 
 import pytest
 
-from containers.discs import content, open_disc, shown, unpacked
+from containers.discs import content, open_disc, shown, starts_by_libcdio, unpacked
 from helpers import image, tool
 from imgmount.chain import open_image
 from imgmount.containers.cue import probe
@@ -63,6 +64,14 @@ def test_bchunk_extracts_the_same(tmp_path: Path) -> None:
             assert files[f"track{name}.wav"][44:] == ours.readframes(ours.getnframes())
 
 
+@pytest.mark.parametrize("variant", ["mixed2048", "mode2-2336", "xa"])
+def test_libcdio_places_tracks_where_we_do(variant: str, tmp_path: Path) -> None:
+    sheet = unpacked(f"cue/{variant}", tmp_path)
+    with open_image(sheet) as disc:
+        assert [track.lba for track in disc.disk.tracks] == starts_by_libcdio(sheet)  # type: ignore[attr-defined]
+    assert starts_by_libcdio(sheet)
+
+
 def test_indexes_above_one_and_unknown_lines_change_nothing() -> None:
     text = SHEET.replace("INDEX 01", "INDEX 01 00:00:00\n  INDEX 02 00:00:01\nREM COMMENT x\nISRC x\nFOO BAR\nINDEX 03")
     assert len(open_sheet(text.replace("03 00:00:00", "03 00:00:02"), a=5)["track01.wav"]) == 44 + 5 * 2352
@@ -80,6 +89,31 @@ def test_a_sheet_that_was_renamed_with_its_only_file() -> None:
         open_disc("cue", SHEET.encode(), {"b.bin": DATA}, "new name.cue")
     with pytest.raises(MissingPartError):
         open_disc("cue", (SHEET + SHEET.replace("a.bin", "b.bin").replace("01 A", "02 A")).encode(), {"x.bin": DATA}, "x.cue")
+
+
+def test_only_names_say_that_a_file_is_packed(tmp_path: Path) -> None:
+    packed = gzip.compress(DATA)
+    (tmp_path / "x.cue").write_text(SHEET)
+    (tmp_path / "a.bin").write_bytes(packed)
+    with open_image(tmp_path / "x.cue") as disc:
+        assert content(disc.disk) == packed
+    (tmp_path / "a.bin").rename(tmp_path / "A.BIN.GZ")
+    with open_image(tmp_path / "x.cue") as disc:
+        assert content(disc.disk) == DATA
+    (tmp_path / "A.BIN.GZ").rename(tmp_path / "x.bin.gz")  # renamed with the sheet
+    with open_image(tmp_path / "x.cue") as disc:
+        assert content(disc.disk) == DATA
+    (tmp_path / "x.bin.gz").unlink()
+    with pytest.raises(MissingPartError, match=r"'a\.bin' is missing"):
+        open_image(tmp_path / "x.cue")
+
+
+def test_a_packed_file_names_no_others(tmp_path: Path) -> None:
+    (tmp_path / "x.cue").write_text(SHEET.replace("a.bin", "y.cue.gz"))
+    (tmp_path / "y.cue.gz").write_text(SHEET)
+    (tmp_path / "a.bin").write_bytes(DATA)
+    with pytest.raises(MissingPartError):
+        open_image(tmp_path / "x.cue")
 
 
 @pytest.mark.parametrize("name", ["../a.bin", "/etc/a.bin", "C:\\x\\a.bin", "..\\..\\a.bin"])

@@ -80,16 +80,19 @@ def test_what_is_not_read_is_refused_by_name(offset: int, new: bytes, reason: st
         FORMAT.open(MemoryDevice(patched(PACKED, offset, new)), context())
 
 
-def test_encryption_and_exchanged_deflate_are_refused_by_name() -> None:
+def test_encryption_is_refused_by_name() -> None:
     volumes = (DAA / "volumes" / "y.daa").read_bytes()
     with pytest.raises(UnsupportedError, match="encryption"):
         FORMAT.open(MemoryDevice(volumes[:76] + b"\3" + volumes[77:]), context())
-    mixed = (DAA / "plain" / "masked.daa").read_bytes()
-    (flags,) = struct.unpack_from("<I", mixed, 0x24)
-    disk = FORMAT.open(MemoryDevice(patched(mixed, 0x24, struct.pack("<I", flags | 1 << 23))), context())
-    with pytest.raises(UnsupportedError, match="exchanged"):
-        disk.pread(0, disk.size)
-    assert len(disk.pread(0, CHUNK)) == CHUNK  # LZMA
+
+
+def test_block_types_that_are_exchanged_otherwise_are_an_error() -> None:
+    data = (DAA / "plain" / "types2.daa").read_bytes()
+    (flags,) = struct.unpack_from("<I", data, 0x24)
+    for other in (1, 2, 3):
+        disk = FORMAT.open(MemoryDevice(patched(data, 0x24, struct.pack("<I", flags ^ other << 23))), context())
+        with pytest.raises(FormatError, match="chunk 0: "):
+            disk.pread(0, 1)
 
 
 def test_a_missing_volume_is_named() -> None:

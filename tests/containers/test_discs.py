@@ -56,6 +56,32 @@ def test_other_tools_extract_the_same_from_bare_sectors(command: str, variant: s
         assert content(disc.volumes[0].device) == out.read_bytes()
 
 
+@pytest.mark.parametrize("variant", ["v2", "v3", "v35"])
+def test_iat_extracts_the_same_from_a_cdi(variant: str, tmp_path: Path) -> None:
+    path = unpacked(f"cdi/{variant}", tmp_path)
+    subprocess.run([tool("iat"), path, tmp_path / "out.iso"], check=True, capture_output=True)
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        assert content(shown(disc.disk)["track02.iso"]) == (tmp_path / "out.iso").read_bytes()
+
+
+def test_iat_extracts_the_same_from_a_cdi_by_others(tmp_path: Path) -> None:
+    path = image("cdi/Conkwer__cditools__test.cdi")
+    subprocess.run([tool("iat"), path, tmp_path / "out.iso"], check=True, capture_output=True)
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        assert content(shown(disc.disk)["track02.iso"]) == (tmp_path / "out.iso").read_bytes()
+
+
+def test_mdf2iso_extracts_the_same_from_an_mdf(tmp_path: Path) -> None:
+    path = unpacked("mds/single", tmp_path)
+    subprocess.run([tool("mdf2iso"), "a.mdf", "out.iso"], check=True, capture_output=True, cwd=tmp_path)
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        first = content(shown(disc.disk)["track01.iso"])
+    assert (tmp_path / "out.iso").read_bytes()[: len(first)] == first
+
+
 def test_cdrdao_places_tracks_where_we_do(tmp_path: Path) -> None:
     toc = unpacked("toc/mixed", tmp_path)
     said = subprocess.run([tool("cdrdao"), "show-toc", toc.name], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
@@ -201,8 +227,6 @@ def test_a_ccd_without_its_image() -> None:
     ("old", "new", "reason"),
     [
         ("TRACK AUDIO", "TRACK MODE7", "mode 'MODE7'"),
-        ('"a.bin" 0', '"a.bin" 0 99:00:00', "past the end"),
-        ('"a.bin" 0', '"a.bin" #999999999999 0', "past the end"),
         ('"a.bin" 0', '"a.bin" 00:99:00', "not a time"),
         ('"a.bin" 0\n', '"a.bin" 0\n' + "SILENCE 99999:00:00\n" * 6, "too large"),
         ('"a.bin" 0\n', '"a.bin" 0\nSILENCE x\n', "not a length"),
@@ -217,6 +241,13 @@ def test_tocs_that_lie(old: str, new: str, reason: str) -> None:
     assert open_disc("toc", TOC.encode(), FILES, "test.toc").tracks[0].sectors == 20
     with pytest.raises(ImageError, match=reason):
         open_disc("toc", TOC.replace(old, new).encode(), FILES, "test.toc")
+
+
+def test_a_toc_whose_file_ends_early_is_read_as_far_as_it_goes(caplog: pytest.LogCaptureFixture) -> None:
+    more = 'TRACK AUDIO\nAUDIOFILE "a.bin" #999999999999 0 00:00:02\nTRACK AUDIO\nAUDIOFILE "b.bin" 0\n'
+    disc = open_disc("toc", (TOC.replace('"a.bin" 0', '"a.bin" 0 99:00:00') + more).encode(), FILES, "test.toc")
+    assert [track.sectors for track in disc.tracks] == [20, 0, 9]
+    assert [record.getMessage() for record in caplog.records] == [f"toc: a.bin ends before track {n} does" for n in (1, 2)]
 
 
 def test_data_files_without_an_offset_go_on_where_they_were_left() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 from helpers import FIXTURES, IMAGES, context, image
 from imgmount.chain import open_image
+from imgmount.cli.main import main
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder, unpack_runs
 from imgmount.containers.dms import FORMAT, HEADER_SIZE, TRACK_SIZE, DmsDevice, crc16
 from imgmount.core.format import Options
@@ -70,6 +72,18 @@ def test_texts_and_facts_are_told() -> None:
     assert list(opened(ALL).verify()) == []
 
 
+def test_the_command_line_takes_the_password(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    (tmp_path / "word").write_text("secret\n")
+    archive = str(FIXTURES / "containers/dms/encrypted/disk.dms")
+    assert main(["cat", "--raw", archive, "disk.raw"]) == 2
+    for given in (["--password", "secret"], ["--password-file", str(tmp_path / "word")]):
+        capfdbinary.readouterr()
+        assert main(["cat", "--raw", *given, archive, "disk.raw"]) == 0
+        whole = capfdbinary.readouterr().out
+        device = opened(ENCRYPTED, password="secret")
+        assert whole == device.pread(0, device.size)
+
+
 def test_a_wrong_password_is_told_from_damage() -> None:
     with pytest.raises(KeyRequiredError, match="wrong"):
         opened(ENCRYPTED, password="public")
@@ -95,6 +109,16 @@ def test_a_damaged_track_header_ends_the_archive() -> None:
     device = opened(ALL[:at] + b"\x55" + ALL[at + 1 :])
     assert any("the rest is lost" in line for line in device.verify())
     assert device.pread(0, TRACK) == opened(ALL).pread(0, TRACK)
+
+
+@pytest.mark.parametrize(("field", "value"), [(8, 45057), (10, 22529)])
+def test_a_track_that_claims_too_much_is_not_decoded(field: int, value: int) -> None:
+    at = tracks(ALL)[40][0]
+    head = bytearray(ALL[at : at + TRACK_SIZE])
+    head[field : field + 2] = value.to_bytes(2, "big")
+    head[-2:] = crc16(bytes(head[:-2])).to_bytes(2, "big")
+    device = opened(ALL[:at] + bytes(head) + ALL[at + TRACK_SIZE :])
+    assert [line for line in device.verify() if f"a track of {value} bytes" in line]
 
 
 def test_bad_archives_are_refused() -> None:

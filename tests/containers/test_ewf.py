@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import itertools
 import lzma
+import random
 import shutil
 import struct
 import subprocess
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import cast
@@ -17,12 +19,13 @@ from helpers import FIXTURES, context, image, tool
 from imgmount.chain import open_image
 from imgmount.containers.ewf import EwfDevice, open_ewf
 from imgmount.containers.ewf.chunk import decode, read
-from imgmount.containers.ewf.names import segment_name
+from imgmount.containers.ewf.names import segment_name, segment_number
 from imgmount.containers.ewf.tables import COMPRESSED, Chunk
 from imgmount.core.cache import Content
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import FormatError, ImageError, MissingPartError, MountError, UnsupportedError
+from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 
 EWF = FIXTURES / "containers/ewf"
 CHUNK = 32768
@@ -38,8 +41,8 @@ ENCASE = unpacked("encase6", "disk.E01")
 STORED = unpacked("stored", "disk.E01")
 
 
-def opened(data: bytes, **extra: str) -> EwfDevice:
-    return open_ewf(MemoryDevice(data), context(extra={key.replace("_", "-"): value for key, value in extra.items()}))
+def opened(data: bytes, **options: str) -> EwfDevice:
+    return open_ewf(MemoryDevice(data), context(None, **options))
 
 
 DISK = opened(STORED).pread(0, SIZE)
@@ -132,10 +135,8 @@ def test_one_bad_compressed_chunk_reads_as_zeros_on_request() -> None:
         opened(data).pread(0, 1)
     device = opened(data, on_error="zero")
     check_device(device, bytes(CHUNK) + DISK[CHUNK:])
-    assert device.info()["damaged, read as zeros"] == "1 chunks: 0x0+0x8000"
+    assert device.info()["damaged, read as zeros"] == "1 ranges: 0x0+0x8000"
     assert any(problem.startswith("chunk 0,") for problem in device.verify())
-    with pytest.raises(MountError, match="on-error=maybe"):
-        opened(data, on_error="maybe")
 
 
 def test_a_bad_chunk_made_by_others() -> None:
@@ -350,16 +351,90 @@ def test_offsets_that_outgrow_31_bits(tmp_path: Path) -> None:
             assert found.disk.pread(index * CHUNK, CHUNK) == chunks[index]
 
 
-def test_a_missing_segment_is_named(tmp_path: Path) -> None:
-    first = tmp_path / "disk.E01"
-    first.write_bytes(unpacked("split", "disk.E01"))
-    with pytest.raises(MissingPartError, match=r"disk\.E02"):
-        open_image(first)
-    second = tmp_path / "disk.E02"
-    second.write_bytes(unpacked("split", "disk.E02"))
-    first.unlink()
-    with pytest.raises(MissingPartError, match=r"disk\.E01"):
-        open_image(second)
+def segments_of_five(folder: Path) -> bytes:
+    """disk.E01 to disk.E05, and the disk they hold: random, so that each of them is full."""
+    content = random.Random(5).randbytes(4 << 20)
+    (folder / "disk.raw").write_bytes(content)
+    acquire = [tool("ewfacquire"), "-q", "-u", "-f", "encase6", "-b", "64", "-S", "1MiB", "-c", "none", "-t", "disk", "disk.raw"]
+    subprocess.run(acquire, cwd=folder, check=True, capture_output=True)
+    (folder / "disk.raw").unlink()
+    assert sorted(path.name for path in folder.iterdir()) == [f"disk.E0{number}" for number in range(1, 6)]
+    return content
+
+
+def readable(device: BlockDevice) -> list[bool]:
+    """Which chunks can be read."""
+    found = []
+    for start in range(0, device.size, CHUNK):
+        try:
+            device.pread(start, CHUNK)
+            found.append(True)
+        except ImageError:
+            found.append(False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("absent", "named", "runs"),
+    [
+        ([5], "disk.E05 and what follows", 2),
+        ([4, 5], "disk.E04 and what follows", 2),
+        ([1], "disk.E01", 2),
+        ([3], "disk.E03", 3),
+        ([2, 3], "disk.E02 to disk.E03", 3),
+    ],
+)
+def test_a_missing_segment_is_named_and_costs_what_it_holds(tmp_path: Path, absent: list[int], named: str, runs: int) -> None:
+    content = segments_of_five(tmp_path)
+    for number in absent:
+        (tmp_path / f"disk.E0{number}").unlink()
+    with open_image(next(tmp_path.iterdir())) as found:
+        device = cast("EwfDevice", found.disk)
+        assert device.info()["missing"] == named
+        sound = readable(device)
+        assert len(list(itertools.groupby(sound))) == runs
+        assert sound.count(False) in range(28 * len(absent), 36 * len(absent)) or absent[-1] == 5
+        for chunk, is_sound in enumerate(sound):
+            if is_sound:
+                assert device.pread(chunk * CHUNK, CHUNK) == content[chunk * CHUNK : (chunk + 1) * CHUNK]
+        problems = list(device.verify())
+        assert f"missing: {named}: what was there cannot be read" in problems
+        assert problems[-1] == "the stored hashes cannot be checked: chunks are missing"
+    with open_image(next(tmp_path.iterdir()), Options(on_error="zero")) as found:
+        device = cast("EwfDevice", found.disk)
+        expected = [content[n * CHUNK : (n + 1) * CHUNK] if is_sound else bytes(CHUNK) for n, is_sound in enumerate(sound)]
+        check_device(device, b"".join(expected))
+        assert device.info()["damaged, read as zeros"].startswith(f"{sound.count(False)} ranges: ")
+
+
+def test_segments_between_two_gaps_are_not_guessed_at(tmp_path: Path) -> None:
+    content = segments_of_five(tmp_path)
+    for number in (2, 4):
+        (tmp_path / f"disk.E0{number}").unlink()
+    with open_image(tmp_path / "disk.E03") as found:
+        device = cast("EwfDevice", found.disk)
+        assert device.info()["missing"] == "disk.E02, disk.E04"
+        assert "disk.E03 cannot be used: nothing says where it belongs" in device.verify()
+        sound = readable(device)
+        assert [key for key, _ in itertools.groupby(sound)] == [True, False, True]
+        assert device.pread(device.size - CHUNK, CHUNK) == content[-CHUNK:]
+
+
+def test_segments_without_any_that_describes_the_disk(tmp_path: Path) -> None:
+    for name in ("disk.E02",):
+        data = unpacked("split", name)
+        start = at(data, "data")
+        (tmp_path / name).write_bytes(sealed(changed(data, start, b"gone"), start, 72))
+    with pytest.raises(MissingPartError, match=r"disk\.E01 is missing"):
+        open_image(tmp_path / "disk.E02")
+
+
+def test_chunks_of_ex01_are_numbered_by_their_tables(tmp_path: Path) -> None:
+    (tmp_path / "disk.Ex02").write_bytes(unpacked("ex01", "disk.Ex02"))
+    with open_image(tmp_path / "disk.Ex02") as found:
+        assert cast("EwfDevice", found.disk).info()["missing"] == "disk.Ex01"
+        assert readable(found.disk) == [False] * 24 + [True] * 14
+        assert found.disk.pread(24 * CHUNK, SIZE) == DISK[24 * CHUNK :]
 
 
 def test_a_segment_of_another_set_is_refused(tmp_path: Path) -> None:
@@ -394,6 +469,7 @@ def test_any_segment_opens_the_set_in_any_case(given: str, tmp_path: Path) -> No
 )  # fmt: skip
 def test_segment_names(given: str, number: int, name: str) -> None:
     assert segment_name(given, number) == name
+    assert not name or segment_number(given, name) == number
 
 
 def test_encryption_and_bzip2_are_refused_by_name() -> None:
@@ -450,3 +526,58 @@ def test_against_ewfexport(arguments: str, tmp_path: Path) -> None:
     with open_image(first, Options()) as found:
         check_device(found.disk, (tmp_path / "out.raw").read_bytes())
         assert list(cast("EwfDevice", found.layers[1].device).verify()) == []
+
+
+class Huge(BlockDevice):
+    """8 TB in one E01 file, of which only ``head`` is written down: tables of 16,375 stored chunks of zeros follow by rule."""
+
+    PER_TABLE = 16_375
+    GROUPS = 16_400
+    STORED = CHUNK + 4
+
+    def __init__(self) -> None:
+        start = at(ENCASE, "volume") + 76
+        head = sealed(changed(ENCASE, start + 4, struct.pack("<I", self.PER_TABLE * self.GROUPS)), start, 1048)
+        head = sealed(changed(head, start + 16, struct.pack("<Q", self.PER_TABLE * self.GROUPS * 64)), start, 1048)
+        self.head = head[: at(ENCASE, "sectors")]
+        self.chunk = bytes(CHUNK) + struct.pack("<I", zlib.adler32(bytes(CHUNK)))
+        entries = struct.pack(f"<{self.PER_TABLE}I", *(76 + index * self.STORED for index in range(self.PER_TABLE)))
+        self.entries = entries + struct.pack("<I", zlib.adler32(entries))
+        self.data = 76 + self.PER_TABLE * self.STORED
+        self.group = self.data + 76 + 24 + len(self.entries)
+        self.size = len(self.head) + self.GROUPS * self.group + 76
+
+    @staticmethod
+    def descriptor(kind: bytes, following: int, size: int) -> bytes:
+        raw = struct.pack("<16sQQ40x", kind, following, size)
+        return raw + struct.pack("<I", zlib.adler32(raw))
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        if offset < len(self.head):
+            return self.head[offset : offset + size].ljust(size, b"\0")
+        group, skip = divmod(offset - len(self.head), self.group)
+        start = len(self.head) + group * self.group
+        if group == self.GROUPS:
+            return self.descriptor(b"done", start, 0)[skip : skip + size]
+        if skip == 0:
+            return self.descriptor(b"sectors", start + self.data, self.data)[:size]
+        if skip < self.data:
+            inside = (skip - 76) % self.STORED
+            return (self.chunk * (size // self.STORED + 2))[inside : inside + size]
+        header = struct.pack("<I4xQ4x", self.PER_TABLE, start)
+        header += struct.pack("<I", zlib.adler32(header))
+        table = self.descriptor(b"table", start + self.group, self.group - self.data) + header + self.entries
+        return table[skip - self.data :][:size]
+
+
+def test_the_index_of_8_tb_stays_small() -> None:
+    file = Huge()
+    tracemalloc.start()
+    try:
+        device = open_ewf(file, context())
+        assert device.size > 8 * 10**12
+        for chunk in random.Random(8).sample(range(device.units), 300):
+            assert device.pread(chunk * CHUNK + 7, 100) == bytes(100)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()

@@ -117,6 +117,13 @@ def test_a_dirty_or_corrupt_image_is_read_and_says_so(plain: tuple[Path, bytes],
         assert opened.disk.info()["warning"]
 
 
+def test_reference_counts_are_not_needed_to_read(plain: tuple[Path, bytes]) -> None:
+    path, expected = plain
+    for table, clusters in ((0, 0), (1 << 60, 1), (0x10000, 0x7FFFFFFF)):
+        patch(path, 0x30, u64(table) + u32(clusters))
+        check(path, expected, "qcow2")
+
+
 @pytest.mark.parametrize("entry", [1 << 50 | 1 << 63, 0x10200 | 1 << 63])
 def test_a_cluster_outside_the_file_is_an_error_for_that_cluster_alone(plain: tuple[Path, bytes], entry: int) -> None:
     path, expected = plain
@@ -219,7 +226,7 @@ def test_an_absolute_name_is_looked_up_beside_the_image(folder: Path) -> None:
     with open_image(path) as opened:
         assert opened.disk.pread(0, 6) == b"beside"
         assert opened.disk.pread(3072, 512) == bytes(512)
-        assert [file.name for file in opened.siblings.opened] == ["base"]
+        assert [file.name for file in opened.siblings.files.paths] == ["base"]
 
 
 def test_a_base_declared_raw_is_raw_whatever_it_looks_like(folder: Path) -> None:

@@ -78,6 +78,8 @@ def test_truncation_and_more_bits_than_bytes() -> None:
     with pytest.raises(ImageError):
         opened(IMAGE[: DATA + 99]).pread(0, 1)
     with pytest.raises(FormatError, match="bits in"):
+        opened(IMAGE[:16] + (1 << 30).to_bytes(4, "big") + IMAGE[20:])
+    with pytest.raises(FormatError, match="bits in"):
         opened(IMAGE[:20] + b"\xff\xff\xff\xff" + IMAGE[24:])
 
 

@@ -25,6 +25,7 @@ from vdisk import check, create, raw_of, run, scribble
 
 MIB = 1 << 20
 SIZE = 3 * MIB
+FIRST = "{11111111-1111-1111-1111-111111111111}"
 SECRET = b"the secret of another folder" * 40
 
 
@@ -178,7 +179,14 @@ def test_a_bundle_lists_what_it_is_made_of_and_names_what_is_missing(tmp_path: P
     path = fixture(tmp_path, "parallels/bundle")
     with open_image(path) as opened:
         assert isinstance(opened.disk, BundleDevice)
-        assert opened.disk.info() == {"parts": "2", "snapshots": "1"}
+        assert opened.disk.info() == {"parts": "2", f"snapshot {FIRST}": "the first"}
+        newest = opened.disk.pread(0, opened.disk.size)
+    for name in (FIRST, FIRST.strip("{}")):
+        older = raw_of(tmp_path / "disk.hdd.0.hds", "parallels") + (tmp_path / "plain.hds").read_bytes()
+        check(path, older, "parallels", snapshot=name)
+        assert older != newest
+    with pytest.raises(ImageError, match=f"no snapshot is called 'x'; there are: .*{FIRST}"):
+        open_image(path, Options(snapshot="x"))
     (tmp_path / "disk.hdd.0.hds").unlink()
     with pytest.raises(MissingPartError, match=r"disk\.hdd\.0\.hds"):
         open_image(path)
@@ -237,13 +245,14 @@ def appliance(path: Path, *files: tuple[str, bytes], tar_format: int = tarfile.U
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_an_appliance_of_two_disks(tmp_path: Path, tar_format: int) -> None:
+def test_an_appliance_of_two_disks(tmp_path: Path, tar_format: int, caplog: pytest.LogCaptureFixture) -> None:
     first, second = bytes(5000) + b"first" * 100, b"second" * 1000
     name = "folder/" + "n" * 90 + ".img"
     path = appliance(
         tmp_path / "x.ova", ("x.ovf", b"<xml/>"), (name, first), ("x.mf", b""), ("disk2.img", second), tar_format=tar_format
     )
     check(path, first, "ova")
+    assert "of 2 disks: -X member=NAME chooses" in caplog.text
     check(path, second, "ova", extra={"member": "disk2.img"})
     with pytest.raises(ImageError, match=r"disk2\.img"):
         open_image(path, Options(extra={"member": "disk3.img"}))

@@ -11,6 +11,7 @@ from conformance import check_device
 from helpers import image
 from imgmount.chain import open_image
 from imgmount.containers.vhd import DYNAMIC_CHECKSUM, FOOTER_CHECKSUM, VhdDevice, checksum
+from imgmount.core.format import Options
 from imgmount.errors import FormatError, ImageError, MissingPartError
 from vdisk import check, create, raw_of, run, scribble
 
@@ -49,6 +50,14 @@ def test_a_fixed_disk_needs_no_extension_and_may_have_an_old_footer(tmp_path: Pa
     check(path, expected, "vhd")
     path.write_bytes(path.read_bytes()[:-1])
     check(path, expected, "vhd")
+
+
+@pytest.mark.parametrize("padding", [bytes(512), bytes(100), b"conectix" * 100, bytes(900_000)])
+def test_a_fixed_disk_that_was_filled_up_behind_its_footer(tmp_path: Path, padding: bytes) -> None:
+    path = scribble(create(tmp_path / "disk", "vpc", SIZE, "subformat=fixed,force_size=on"), "vpc", SIZE, writes=10)
+    expected = raw_of(path, "vpc")
+    path.write_bytes(path.read_bytes() + padding)
+    check(path, expected, "vhd", container="vhd")
 
 
 @pytest.mark.parametrize("creator", [b"vpc ", b"qemu", b"win ", b"d2v ", b"tap\0", b"CTXS", b"vbox"])
@@ -110,6 +119,20 @@ def test_a_block_outside_the_file_is_an_error_for_that_block_alone(dynamic: tupl
             opened.disk.pread(2 << 20, 1)
         assert isinstance(opened.disk, VhdDevice)
         assert len(list(opened.disk.verify())) == 2  # the lost footer, the block
+
+
+def test_verify_looks_at_both_copies_of_the_footer(dynamic: tuple[Path, bytes]) -> None:
+    path, _ = dynamic
+    whole = path.read_bytes()
+    other = bytearray(whole[:512])
+    other[0x44:0x54] = b"another disk's  "
+    other[0x40:0x44] = struct.pack(">I", checksum(bytes(other), FOOTER_CHECKSUM))
+    told = {"missing": bytes(512), "checksum": whole[:0x50] + b"?" + whole[0x51:512], "differ": bytes(other)}
+    for problem, copy in told.items():
+        path.write_bytes(copy + whole[512:])
+        with open_image(path, Options(container="vhd")) as opened:
+            assert isinstance(opened.disk, VhdDevice)
+            assert [problem in line for line in opened.disk.verify()] == [True]
 
 
 def test_a_tiny_file_is_no_vhd(tmp_path: Path) -> None:

@@ -171,6 +171,18 @@ def test_metadata_that_lies_is_refused(dynamic: tuple[Path, bytes], item: str, d
         open_image(dynamic[0])
 
 
+def test_an_item_that_is_there_twice_is_refused(dynamic: tuple[Path, bytes]) -> None:
+    path, _ = dynamic
+    content = path.read_bytes()
+    table = content.index(b"metadata")
+    count = struct.unpack_from("<H", content, table + 10)[0]
+    patch(path, table + 32 + count * 32, content[table + 32 : table + 64])
+    check(path, raw_of(path, "vhdx"), "vhdx")
+    patch(path, table + 10, struct.pack("<H", count + 1))
+    with pytest.raises(FormatError, match="metadata item"):
+        open_image(path)
+
+
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\0\0\0\0"])
 def test_region_tables_that_lie_are_refused(dynamic: tuple[Path, bytes], data: bytes) -> None:
     for start in (0x30000, 0x40000):

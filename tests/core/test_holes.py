@@ -1,41 +1,98 @@
+"""Holes of a device: those that its format knows, and those of the host file under them."""
+
 from __future__ import annotations
+
+import random
+from pathlib import Path
 
 import pytest
 
 from imgmount.core import holes
-from imgmount.core.device import Extent, MappedDevice
-from imgmount.core.slices import Concat, MemoryDevice
+from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.holes import allocated, next_data, next_hole
+from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import ImageError
+from imgmount.sources.file import FileDevice
+
+PAGE = 4096
 
 
-class Pieces(MappedDevice):
-    """Data and holes of a byte each, in turn; it counts how often it is asked."""
+def sparse(path: Path, rng: random.Random) -> FileDevice:
+    """400 pages of which some are stored."""
+    with path.open("wb") as file:
+        for page in sorted(rng.sample(range(400), 90)):
+            file.seek(page * PAGE)
+            file.write(rng.randbytes(PAGE))
+        file.truncate(400 * PAGE)
+    return FileDevice(path)
 
-    def __init__(self, size: int, bad: int = -1) -> None:
-        self.size = size
-        self.asked = 0
-        self._data = MemoryDevice(b"x")
-        self._bad = bad
+
+def stretches(device: BlockDevice) -> int:
+    """The bytes that are no holes, one stretch after the other."""
+    total = position = 0
+    while (start := next_data(device, position)) < device.size:
+        position = next_hole(device, start)
+        total += position - start
+    return total
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_allocated_is_the_sum_of_the_stretches(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    memory = MemoryDevice(b"m" * (20 * PAGE))
+    with sparse(tmp_path / "one", rng) as one, sparse(tmp_path / "two", rng) as two:
+        runs = []
+        for _ in range(rng.randrange(1, 60)):
+            device = rng.choice((None, one, one, two, memory))
+            length = rng.randrange(1, 20 * PAGE)
+            runs.append(Extent(length, device, rng.randrange(device.size - length + 1) if device else 0))
+        disk = Concat(runs)
+        assert allocated(disk) == stretches(disk)
+        assert 0 <= allocated(disk) <= disk.size
+
+
+def test_a_device_in_too_many_pieces_is_data_from_there_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holes, "MAX_RUNS", 10)
+    memory = MemoryDevice(b"m" * 100)
+    disk = Concat([run for _ in range(20) for run in (Extent(100), Extent(100, memory))])
+    assert allocated(disk) == 5 * 100 + 30 * 100
+
+
+class Torn(MappedDevice):
+    """A hole, some data, then nothing that can be mapped."""
+
+    size = 1000
+
+    def __init__(self) -> None:
+        self._data = MemoryDevice(b"d" * 1000)
 
     def _map(self, offset: int) -> Extent:
-        self.asked += 1
-        if offset == self._bad:
-            raise ImageError("torn")
-        return Extent(1) if offset % 2 else Extent(1, self._data)
+        if offset < 300:
+            return Extent(300 - offset)
+        if offset < 500:
+            return Extent(500 - offset, self._data, offset)
+        raise ImageError("torn")
 
 
-def test_the_bytes_that_are_not_holes() -> None:
-    data = MemoryDevice(b"abc")
-    assert holes.allocated(Concat([Extent(3, data), Extent(100), Extent(2, data, 1)])) == 5
-    assert holes.allocated(MemoryDevice(b"")) == 0
+def test_what_cannot_be_mapped_counts_as_data() -> None:
+    assert allocated(Torn()) == 200 + 500
+    assert allocated(Slice(MemoryDevice(b"x" * 10), 5, 100)) == 100
 
 
-def test_a_device_in_too_many_pieces_is_not_looked_at_to_its_end() -> None:
-    device = Pieces(1 << 20)
-    assert holes.allocated(device) == (1 << 20) - holes.MEASURED_RUNS // 2
-    assert device.asked <= holes.MEASURED_RUNS + 1
+def test_a_host_file_in_too_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sparse(tmp_path / "one", random.Random(1)) as one:
+        exact = allocated(one)
+        monkeypatch.setattr(holes, "MAX_RUNS", 5)
+        assert exact < allocated(one) <= one.size
 
 
-@pytest.mark.parametrize("bad", [0, 6, 7])
-def test_what_is_mapped_to_nowhere_counts(bad: int) -> None:
-    assert holes.allocated(Pieces(10, bad)) == 10 - bad // 2
+def test_what_one_file_has_stored_says_nothing_of_another(tmp_path: Path) -> None:
+    for page, name in enumerate(("one", "two")):
+        with (tmp_path / name).open("wb") as file:
+            file.seek(page << 20)
+            file.write(b"x" * (1 << 20))
+            file.truncate(2 << 20)
+    with FileDevice(tmp_path / "one") as one, FileDevice(tmp_path / "two") as two:
+        if next_data(two, 0) == 0:
+            pytest.skip("the host keeps no holes")
+        assert allocated(Concat([Extent(1 << 20, one), Extent(1 << 20, two), Extent(2 << 20, two)])) == 2 << 20

@@ -14,7 +14,8 @@ from imgmount.filesystems.amigados.volume import AmigaVolume
 BLOCK = 512
 ROOT = 880
 NEXT_LINK, REAL_ENTRY, HASH_CHAIN, PARENT, EXTENSION, SECONDARY = 472, 468, 496, 500, 504, 508
-SIZE, PROTECTION, COMMENT, NAME = 324, 320, 328, 432
+FIRST_DATA, PROTECTION, SIZE, COMMENT, DATE, NAME = 308, 320, 324, 328, 420, 432
+SLOT_59 = 24 + 4 * 59  # of the root of the fixtures: seven names
 
 
 @cache
@@ -63,11 +64,23 @@ class Disk:
 
     def free_block(self) -> int:
         """A block that nobody uses, another one each time."""
-        bitmap = self.open().bitmap
-        free = (key for key in range(len(self.data) // BLOCK - 1, 0, -1) if bitmap.is_free(key))
+        known = self.open().bitmap.free_map()
+        free = (key for key in range(len(known) - 1, 0, -1) if known[key])
         found = next(key for key in free if key not in self._taken)
         self._taken.add(found)
         return found
+
+    def unlink(self, name: str) -> int:
+        """Take an entry out of the root directory, and leave its blocks in use: where it is."""
+        found = self.key(name)
+        for slot in range(72):
+            block, offset = ROOT, 24 + 4 * slot
+            while following := self.long(block, offset):
+                if following == found:
+                    self.put(block, offset, self.long(found, HASH_CHAIN))
+                    return found
+                block, offset = following, HASH_CHAIN
+        raise AssertionError(name)
 
     def link(self, name: bytes, slot: int, target: int, secondary: int) -> int:
         """A link in the root directory, at the head of a chain: where it is."""

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import re
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from struct import pack_into
 
 import pytest
 
-from conformance import manifest
-from filesystems.amiga import BLOCK, COMMENT, NEXT_LINK, PROTECTION, ROOT, Disk, fixture
+from conformance import check_device, manifest
+from filesystems.amiga import (
+    BLOCK,
+    COMMENT,
+    DATE,
+    FIRST_DATA,
+    HASH_CHAIN,
+    NEXT_LINK,
+    PROTECTION,
+    ROOT,
+    SIZE,
+    SLOT_59,
+    Disk,
+    fixture,
+)  # fmt: skip
 from helpers import IMAGES, context, image, tool
 from imgmount.chain import open_image
 from imgmount.cli.main import main
 from imgmount.core.device import gather
 from imgmount.core.format import Kind, Match
-from imgmount.core.node import File, Symlink
+from imgmount.core.node import Directory, File, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import ImageError, UnsupportedError
 from imgmount.filesystems.amigados import FORMAT, probe
 from imgmount.filesystems.amigados.blocks import HEAD, checksum, checksums, name_hash
 from imgmount.registry import best_match
+from imgmount.vfs.tree import View, build_vfs
 
 KINDS = ["ofs", "ffs", "ofs-intl", "ffs-intl", "ofs-dirc", "ffs-dirc", "ofs-lnfs", "ffs-lnfs"]
 VARIANTS = [f"dos{number}-{kind}" for number, kind in enumerate(KINDS)]
+LISTED = re.compile(  # by xdftool; dates end in fiftieths of a second
+    r"(?P<indent>(?:  )+)(?P<name>\S.*?) +(?P<size>\d+|DIR)"
+    r"  (?P<flags>[hsparwed-]{8})  (?P<date>[\d.]{10} [\d:.]{11})  (?P<comment>.*)"
+)
 THIRD_PARTY = [
     row for row in json.loads((IMAGES / "INDEX.json").read_text()) if row["family"] == "adf"
 ] if (IMAGES / "INDEX.json").exists() else []  # fmt: skip
@@ -61,6 +82,59 @@ def test_it_is_certain_and_sound(variant: str) -> None:
     assert volume.root.stat().mtime_ns > 0
 
 
+@pytest.mark.parametrize("variant", [*VARIANTS, "hd-dos0", "hardfile-dos7", "hardfile-1024"])
+def test_every_fact_is_what_xdftool_lists(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / ("x.adf" if len(fixture(variant)) == 901120 else "x.hdf")
+    path.write_bytes(fixture(variant))
+    opened = ["open", "bs=1024", "+"] if variant == "hardfile-1024" else []
+    run = [tool("xdftool"), str(path), *opened, "list"]
+    told = subprocess.run(run, check=True, capture_output=True, text=True, env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}).stdout
+    folders: list[Directory] = [Disk(variant).open().root]
+    assert f"{datetime.fromtimestamp(folders[0].stat().mtime_ns // 1_000_000_000):%d.%m.%Y %H:%M:%S}" in told  # noqa: DTZ006
+    lines = [line for line in map(LISTED.fullmatch, told.splitlines()) if line]
+    assert len(lines) == len(manifest(folders[0]))
+    for line in lines:
+        del folders[len(line["indent"]) // 2 :]
+        node = folders[-1].lookup(line["name"])
+        stat = node.stat()
+        seconds, rest = divmod(stat.mtime_ns, 1_000_000_000)
+        assert f"{datetime.fromtimestamp(seconds):%d.%m.%Y %H:%M:%S}.{rest // 20_000_000:02}" == line["date"]  # noqa: DTZ006
+        assert node.xattrs()["user.amiga.protection"].decode() == line["flags"]
+        assert node.xattrs().get("user.amiga.comment", b"").decode() == line["comment"]
+        if isinstance(node, Directory):
+            assert line["size"] == "DIR"
+            folders.append(node)
+        else:
+            assert line["size"] == str(stat.size)
+
+
+@pytest.mark.parametrize("variant", ["dos0-ofs", "hardfile-dos3"])
+def test_a_compressed_disk_is_the_same_disk(variant: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.adz"
+    path.write_bytes(gzip.compress(fixture(variant), 6))
+    with open_image(path) as opened:
+        assert str(opened) == "file > gzip > amigados"
+        assert manifest(opened.volumes[0].filesystem.root) == manifest(Disk(variant).open().root)
+
+
+@pytest.mark.parametrize("block_size", [512, 1024, 2048, 4096, 8192])
+@pytest.mark.parametrize("dos_type", ["DOS0", "DOS3", "DOS7"])
+def test_every_block_size(dos_type: str, block_size: int, tmp_path: Path) -> None:
+    path, content = tmp_path / "x.hdf", b"".join(b"%07d\n" % number for number in range(100_000))
+    (tmp_path / "content").write_bytes(content)
+    steps = ["create", "size=4Mi", f"bs={block_size}", "+", "format", "Name", dos_type]
+    for name in ("one", "two"):
+        steps += ["+", "write", str(tmp_path / "content"), name]
+    subprocess.run([tool("xdftool"), str(path), *steps], check=True, capture_output=True)
+    with open_image(path) as opened:
+        filesystem = opened.volumes[0].filesystem
+        assert filesystem.info()["blocks"].startswith(f"{(4 << 20) // block_size} of {block_size} bytes")
+        for name in ("one", "two"):
+            with filesystem.root.lookup(name).open() as device:  # type: ignore[attr-defined]
+                check_device(device, content)
+        assert list(filesystem.verify()) == []
+
+
 def test_free_blocks_are_those_that_xdftool_counts(tmp_path: Path) -> None:
     path = tmp_path / "x.adf"
     path.write_bytes(fixture("dos3-ffs-intl"))
@@ -84,10 +158,21 @@ def test_a_disk_that_only_boots_is_refused_with_the_reason() -> None:
     disk.data[ROOT * BLOCK : (ROOT + 1) * BLOCK] = bytes(BLOCK)
     device = MemoryDevice(bytes(disk.data))
     assert probe(device) is Match.LIKELY
-    with pytest.raises(UnsupportedError, match="no root block"):
+    with pytest.raises(UnsupportedError, match="no root block: a disk that is read by its own loader"):
         FORMAT.open(device, context())
-    disk.data[:4] = b"NDOS"
+    disk.data[:4] = b"ABCD"
     assert probe(MemoryDevice(bytes(disk.data))) is Match.NO
+
+
+@pytest.mark.parametrize(("boot", "kind"), [(b"NDOS", "an NDOS disk"), (b"KICK", "a Kickstart disk"), (b"DOS\0", "own loader")])
+def test_disks_without_a_filesystem_are_shown_raw_with_the_reason(boot: bytes, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.adf"
+    path.write_bytes(boot + b"track loader" * 75093)
+    with open_image(path) as opened:
+        vfs = build_vfs(opened, View.TREE)
+        assert list(vfs.listing("").nodes) == ["disk.raw"]
+        assert len(vfs.notes) == 1
+        assert kind in vfs.notes[0]
 
 
 @pytest.mark.parametrize(("boot", "kind"), [(b"KICK", "Kickstart"), (b"DOS\0", "DOS, not bootable"), (b"ABCD", "not DOS")])
@@ -102,7 +187,7 @@ def test_tracks_that_the_filesystem_does_not_know() -> None:
     assert probe(MemoryDevice(longer)) is Match.CERTAIN
     shorter = Slice(MemoryDevice(fixture("dos0-ofs")), 0, 1700 * BLOCK)  # torn off
     assert probe(shorter) is Match.CERTAIN
-    found = best_match(Kind.FILESYSTEM, MemoryDevice(fixture("hardfile") + bytes(20 * BLOCK)))  # no whole cylinder
+    found = best_match(Kind.FILESYSTEM, MemoryDevice(fixture("hardfile-dos3") + bytes(20 * BLOCK)))  # no whole cylinder
     assert found is not None
     assert found[1].name == "amigados"
 
@@ -154,25 +239,6 @@ def long_name(disk: Disk, key: int, name: bytes, comment: bytes) -> None:
     disk.write(key, COMMENT, bytes([len(name)]) + name + bytes([len(comment)]) + comment)
 
 
-def same_slot(name: bytes, stem: bytes) -> bytes:
-    """``stem`` with an end that puts it into the slot of ``name``."""
-    slot = name_hash(name, 72, intl=True)
-    return next(b"%s%03d" % (stem, end) for end in range(1000) if name_hash(b"%s%03d" % (stem, end), 72, intl=True) == slot)
-
-
-@pytest.mark.parametrize("variant", ["dos6-ofs-lnfs", "dos7-ffs-lnfs"])
-def test_names_of_107_characters(variant: str) -> None:
-    disk = Disk(variant)
-    key = disk.key("size488")
-    name = same_slot(b"size488", b"n" * 104)
-    long_name(disk, key, name, b"abc")
-    node = disk.open().root.lookup(name.decode())
-    assert isinstance(node, File)
-    assert node.stat().size == 488
-    assert node.xattrs()["user.amiga.comment"] == b"abc"
-    assert list(disk.open().verify()) == []
-
-
 def test_a_comment_in_a_block_of_its_own() -> None:
     disk = Disk("dos7-ffs-lnfs")
     key, place = disk.key("size488"), disk.free_block()
@@ -181,6 +247,10 @@ def test_a_comment_in_a_block_of_its_own() -> None:
     disk.put(place, 0, 64, place, key)
     disk.write(place, HEAD, b"\x1e" + b"thirty characters of a comment")
     assert disk.open().root.lookup("size488").xattrs()["user.amiga.comment"] == b"thirty characters of a comment"
+    assert [line for line in disk.open().verify() if "comment" in line] == []
+    disk.put(place, 0, 65)
+    assert "user.amiga.comment" not in disk.open().root.lookup("size488").xattrs()
+    assert any(line.startswith("/size488: its comment: ") for line in disk.open().verify())
 
 
 def test_short_names_under_the_dos_type_of_long_ones() -> None:
@@ -224,7 +294,7 @@ def test_soft_links() -> None:
 
 
 def test_ffs_files_are_runs_of_the_image() -> None:
-    device = MemoryDevice(fixture("hardfile"))
+    device = MemoryDevice(fixture("hardfile-dos3"))
     node = FORMAT.open(device, context()).root.lookup("36864")
     assert isinstance(node, File)
     with node.open() as content:
@@ -280,6 +350,58 @@ def test_a_deleted_file_whose_blocks_are_used_again_cannot_be_read() -> None:
         content.pread(0, content.size)
 
 
+def test_of_two_deleted_files_with_the_same_block_neither_is_believed() -> None:
+    disk = Disk("dos3-ffs-intl")
+    names = [name for name, node in disk.open().deleted() if isinstance(node, File) and node.stat().size]
+    keys = {name: node.id for name, node in disk.open().deleted()}
+    one, two, three = names[:3]
+    disk.put(keys[two], FIRST_DATA, disk.long(keys[one], FIRST_DATA))
+    found = dict(disk.open().deleted())
+    for name in (one, two):
+        with found[name].open() as content, pytest.raises(ImageError, match="used again"):  # type: ignore[attr-defined]
+            content.pread(0, content.size)
+    with found[three].open() as content:  # type: ignore[attr-defined]
+        assert content.pread(0, content.size) == b"f" * 300
+
+
+def test_a_deleted_file_whose_block_is_now_a_header() -> None:
+    disk = Disk("dos3-ffs-intl")
+    one, two = [(name, node.id) for name, node in disk.open().deleted() if isinstance(node, File) and node.stat().size][:2]
+    disk.put(one[1], FIRST_DATA, two[1])
+    found = dict(disk.open().deleted())
+    with found[one[0]].open() as content, pytest.raises(ImageError, match="used again"):  # type: ignore[attr-defined]
+        content.pread(0, 1)
+    with found[two[0]].open() as content:  # type: ignore[attr-defined]
+        assert content.pread(0, content.size) == b"f" * 300
+
+
+def test_a_block_that_was_used_again_costs_itself() -> None:
+    disk = Disk("dos3-ffs-intl")
+    with disk.open().root.lookup("36864").open() as content:  # type: ignore[attr-defined]
+        whole = content.pread(0, content.size)
+        assert len(list(content.extents(0, 10 * BLOCK))) == 1
+    header = disk.unlink("36864")
+    disk.put(disk.key("size1"), FIRST_DATA, disk.long(header, FIRST_DATA - 4 * 5))
+    with dict(disk.open().deleted())["36864"].open() as content:  # type: ignore[attr-defined]
+        assert content.pread(0, 5 * BLOCK) == whole[: 5 * BLOCK]
+        assert content.pread(6 * BLOCK, 36864) == whole[6 * BLOCK :]
+        for offset in (0, 5 * BLOCK):
+            with pytest.raises(ImageError, match="used again"):
+                content.pread(offset, 5 * BLOCK + 1)
+
+
+def test_what_a_damaged_chain_has_lost_is_found_with_the_deleted() -> None:
+    disk = Disk("dos3-ffs-intl")
+    before, deleted = manifest(disk.open().root), set(dict(disk.open().deleted()))
+    disk.put(disk.long(ROOT, SLOT_59), HASH_CHAIN, 0)
+    lost = {name: node for name, node in disk.open().deleted() if name not in deleted}
+    assert len(lost) == 6
+    assert not set(lost) & set(manifest(disk.open().root))
+    for name, node in lost.items():
+        with node.open() as content:  # type: ignore[attr-defined]
+            assert (content.size, hashlib.sha256(content.pread(0, content.size)).hexdigest()) == before[name]
+
+
 def test_directory_caches_are_compared_and_not_believed() -> None:
     disk = Disk("dos5-ffs-dirc")
     cache = disk.long(ROOT, BLOCK - 8)
@@ -289,3 +411,19 @@ def test_directory_caches_are_compared_and_not_believed() -> None:
     assert any("in the directory cache" in line for line in disk.open().verify())
     disk.put(cache, 12, 1)
     assert any("in the hash table alone" in line for line in disk.open().verify())
+
+
+def test_each_fact_in_a_directory_cache_is_compared() -> None:
+    disk = Disk("dos5-ffs-dirc")
+    record = disk.long(ROOT, BLOCK - 8) * BLOCK + HEAD
+    name = disk.data[record + 24 : record + 24 + disk.data[record + 23]].decode("latin-1")
+    header = int.from_bytes(disk.data[record : record + 4], "big")
+    for offset, fact in ((PROTECTION, "protection"), (SIZE, "size"), (DATE + 4, "date")):
+        changed = Disk("dos5-ffs-dirc")
+        changed.put(header, offset, changed.long(header, offset) ^ 16)
+        assert any(line.startswith(f"/{name}: {fact} ") for line in changed.open().verify())
+    folder = Disk("dos5-ffs-dirc")
+    folder.put(folder.key("level1"), DATE, 1)
+    assert list(folder.open().verify()) == []  # of a directory, the cache keeps the date of its creation
+    disk.write(header, COMMENT, b"\3abc")
+    assert list(disk.open().verify()) == [f"/{name}: comment b'' in the directory cache, b'abc' in the header"]

@@ -8,17 +8,29 @@ from pathlib import Path
 import pytest
 
 from conformance import manifest
-from filesystems.amiga import BLOCK, EXTENSION, HASH_CHAIN, NEXT_LINK, PARENT, REAL_ENTRY, ROOT, SIZE, Disk, fixture
+from filesystems.amiga import (
+    BLOCK,
+    EXTENSION,
+    FIRST_DATA,
+    HASH_CHAIN,
+    NEXT_LINK,
+    PARENT,
+    REAL_ENTRY,
+    ROOT,
+    SIZE,
+    SLOT_59,
+    Disk,
+    fixture,
+)  # fmt: skip
 from helpers import context
 from imgmount.chain import open_image
+from imgmount.cli.main import main
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, ImageError
 from imgmount.filesystems.amigados import FORMAT, probe
 from imgmount.filesystems.amigados.blocks import name_hash
 
-SLOT_59 = 24 + 4 * 59  # of the root: seven names
-FIRST_DATA = BLOCK - 204
 FIELDS = (FIRST_DATA, SIZE, NEXT_LINK, REAL_ENTRY, HASH_CHAIN, PARENT, EXTENSION)
 
 
@@ -113,7 +125,7 @@ def test_hard_links_that_loop_are_shown_and_not_read() -> None:
     disk.put(one, REAL_ENTRY, two)
     root = disk.open().root
     assert {"one", "two"} < set(root.listing().nodes)
-    with pytest.raises(ImageError, match="loop"):
+    with pytest.raises(ImageError, match="leads to no file"):
         root.lookup("one").stat()
     disk.put(disk.key("size1"), NEXT_LINK, one)
     disk.put(one, NEXT_LINK, two)
@@ -168,6 +180,20 @@ def test_a_block_out_of_range_costs_that_block(variant: str, key: int) -> None:
             device.pread(5 * payload, 1)
 
 
+def test_a_run_past_the_end_of_the_volume_is_read_up_to_there() -> None:
+    disk = Disk("dos3-ffs-intl")
+    header = disk.key("36864")
+    disk.put(header, FIRST_DATA - 4 * 3, 1761, 1760, 1759)  # written backwards
+    disk.data += bytes(22 * BLOCK)  # a track more than the volume has
+    node = disk.open().root.lookup("36864")
+    assert isinstance(node, File)
+    with node.open() as device:
+        assert device.pread(BLOCK, BLOCK) == disk.data[1759 * BLOCK : 1760 * BLOCK]
+        with pytest.raises(ImageError):
+            device.pread(BLOCK, BLOCK + 1)
+    assert any("/36864: block 1760 of 1760" in line for line in disk.open().verify())
+
+
 @pytest.mark.parametrize(("offset", "value"), [(0, 2), (4, 5), (8, 77), (12, 3), (24, 0)])
 def test_an_ofs_block_that_is_not_the_files_fails_by_itself(offset: int, value: int) -> None:
     disk = Disk("dos0-ofs")
@@ -184,6 +210,39 @@ def test_an_ofs_block_that_is_not_the_files_fails_by_itself(offset: int, value: 
             device.pread(5 * 488 + 10, 1)
         assert device.pread(0, 5 * 488) == whole[: 5 * 488]
         assert device.pread(6 * 488, 5000) == whole[6 * 488 : 6 * 488 + 5000]
+
+
+def test_verify_reads_what_files_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk = Disk("dos0-ofs")
+    path = tmp_path / "x.adf"
+    path.write_bytes(disk.data)
+    assert main(["verify", str(path)]) == 0
+    block = disk.long(disk.key("second"), FIRST_DATA - 4 * 5)
+    disk.data[block * BLOCK + 100] ^= 1
+    path.write_bytes(disk.data)
+    assert main(["verify", str(path)]) == 2
+    assert f"bad checksum of block {block}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("following", ["itself", "the first", "nowhere"])
+def test_a_chain_of_data_blocks_that_loops_is_not_followed(following: str) -> None:
+    disk = Disk("dos0-ofs")
+    whole = content(disk.open().root.lookup("36864"))
+    header = disk.key("36864")
+    first, fifth = disk.long(header, FIRST_DATA), disk.long(header, FIRST_DATA - 4 * 5)
+    disk.put(fifth, 16, {"itself": fifth, "the first": first, "nowhere": 9999}[following])
+    assert content(disk.open().root.lookup("36864")) == whole  # the table says which blocks there are
+
+
+def test_a_block_that_a_file_names_twice_is_told() -> None:
+    disk = Disk("dos3-ffs-intl")
+    header = disk.key("36864")
+    first = disk.long(header, FIRST_DATA)
+    disk.put(header, FIRST_DATA - 4 * 5, first)
+    assert any(f"/36864: block {first} is another's too" in line for line in disk.open().verify())
+    disk = Disk("dos3-ffs-intl")
+    disk.put(disk.key("36864"), FIRST_DATA - 4 * 5, disk.long(disk.key("second"), FIRST_DATA))
+    assert any("is another's too" in line for line in disk.open().verify())
 
 
 def test_a_file_that_claims_to_be_huge() -> None:
@@ -219,7 +278,7 @@ def test_the_bitmap_is_compared_with_what_is_used() -> None:
     assert any("in use by nobody" in line for line in disk.open().verify())
     disk = Disk("dos3-ffs-intl")
     disk.data[disk.long(ROOT, BLOCK - 196) * BLOCK + 40] ^= 1
-    assert any("bitmap block" in line for line in disk.open().verify())
+    assert any("the bitmap: amigados: bad checksum" in line for line in disk.open().verify())
     assert "unknown" in disk.open().info()["free"]
     disk = Disk("dos3-ffs-intl")
     disk.put(ROOT, BLOCK - 200, 0)
@@ -264,8 +323,8 @@ def exhaust(data: bytes) -> None:
 def test_random_corruption_never_surprises(variant: str) -> None:
     rng = random.Random(variant)
     disk = Disk(variant)
-    bitmap = disk.open().bitmap
-    used = [key for key in range(2, 1760) if not bitmap.is_free(key) and disk.long(key, 0) in (2, 16, 33)]
+    free = disk.open().bitmap.free_map()
+    used = [key for key in range(2, 1760) if not free[key] and disk.long(key, 0) in (2, 16, 33)]
     for _ in range(50):
         disk.data = bytearray(fixture(variant))
         for _ in range(rng.choice((1, 3, 20))):

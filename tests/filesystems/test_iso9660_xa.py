@@ -10,11 +10,11 @@ from containers.discs import unpacked
 from imgmount.chain import open_image
 from imgmount.core.format import Options
 from imgmount.core.node import Directory, File
-from imgmount.errors import MountError
+from imgmount.errors import ImageError, MountError
 
 
 def listed(path: Path, choice: str) -> dict[str, bytes]:
-    with open_image(path, Options(extra={"xa": choice})) as image:
+    with open_image(path, Options(xa=choice)) as image:
         assert image.whole is not None
         return contents(image.whole.filesystem.root)
 
@@ -61,6 +61,32 @@ def test_sectors_without_their_headers_show_what_they_have(tmp_path: Path) -> No
     assert listed(bare, "raw")["C.STR"] == form2["C.STR"]
     bare.write_bytes(b"".join(stored[at + 24 : at + 2072] for at in range(0, len(stored), 2352)))
     assert listed(bare, "form2") == listed(bare, "raw") == listed(tmp_path / "v.bin", "cooked")
+
+
+def test_a_record_of_an_audio_track_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    sheet = unpacked("cue/cdda", tmp_path)
+    stored = bytearray((tmp_path / "c.bin").read_bytes())
+    record = stored.index(b"ONE.DA;1") - 33
+    stored[record + 2 : record + 6] = (6 + 2).to_bytes(4, "little")  # the second track's, which has 4 sectors, not 6
+    (tmp_path / "c.bin").write_bytes(stored)
+    with open_image(sheet) as image:
+        assert image.whole is not None
+        node = image.whole.filesystem.root.lookup("ONE.DA")
+        assert isinstance(node, File)
+        assert node.stat().size == 6 * 2352
+        with node.open() as content, pytest.raises(ImageError, match=r"audio track|outside"):
+            content.pread(4 * 2352, 1)
+        with node.open() as content:
+            assert content.pread(0, 4 * 2352) == bytes(stored[8 * 2352 : 12 * 2352])
+
+
+def test_cooked_audio_is_an_error_not_zeros(tmp_path: Path) -> None:
+    with open_image(unpacked("cue/cdda", tmp_path), Options(xa="cooked")) as image:
+        assert image.whole is not None
+        node = image.whole.filesystem.root.lookup("TWO.DA")
+        assert isinstance(node, File)
+        with node.open() as content, pytest.raises(ImageError, match="sector 8 lies in no data track"):
+            content.pread(0, 1)
 
 
 def test_another_choice_is_refused(tmp_path: Path) -> None:

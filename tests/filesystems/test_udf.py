@@ -17,13 +17,13 @@ from fixture import unpack
 from helpers import context, image, tool
 from imgmount.core.device import gather
 from imgmount.core.format import Match
-from imgmount.core.node import File
+from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
-from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, opened, retag, small_disc
+from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, large_disc, opened, retag, small_disc, udfclient
 
 UTIL_LINUX = {  # what udfinfo says of each: label, revision, block size
     "udf-cd-mkudfiso-20100208": ("Volume Label", "1.02", "2048"),
@@ -146,6 +146,30 @@ def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
     for name, node in tree(volume.root):
         if isinstance(node, File):
             assert node.open().pread(0, 10_000) == (out / name).read_bytes() == (top / name).read_bytes()
+    assert list(volume.verify()) == []
+
+
+@pytest.mark.parametrize(
+    ("media", "revision", "block_size"),
+    [("hd", "1.02", 512), ("dvdrw", "1.50", 2048), ("cdrw", "2.00", 2048)],  # the latter sparable
+)
+def test_a_tree_by_udfclient(media: str, revision: str, block_size: int, tmp_path: Path) -> None:
+    top, path = tmp_path / "top", tmp_path / "image"
+    (top / "sub" / "deep").mkdir(parents=True)
+    for name, size in (("a.bin", 9000), ("empty", 0), ("sub/b.bin", 70001), ("sub/deep/c", block_size), ("tiny", 5)):
+        (top / name).write_bytes(os.urandom(size))
+    for number in range(20):
+        (top / f"one of many {number:02}").write_bytes(os.urandom(number * 41))
+    command = [tool("mkudffs"), "--new-file", f"--media-type={media}", f"--udfrev={revision}", "--label=POPULATED"]
+    subprocess.run([*command, f"--blocksize={block_size}", str(path), "600000"], check=True, capture_output=True)
+
+    printed = udfclient(path, "ls", block_size=block_size)
+    found = next(line.split()[-1] for line in printed.splitlines() if line.startswith("d") and "POPULATED" in line)
+    udfclient(path, f'cd "/{found}"\nput top\nsync', "-W", block_size=block_size)
+    volume = opened(path)
+    files = {name: node.open().pread(0, 1 << 20) for name, node in tree(volume.root) if isinstance(node, File)}
+    files.pop("Non-Allocatable Space", None)
+    assert files == {f"top/{file.relative_to(top)}": file.read_bytes() for file in top.rglob("*") if file.is_file()}
     assert list(volume.verify()) == []
 
 
@@ -285,20 +309,8 @@ def test_the_newest_file_set_descriptor_prevails() -> None:
 
 
 def test_a_first_listing_of_a_large_disc_reads_little() -> None:
-    folders, files, span = 250, 200, 256  # each folder: its entry, its content, the entries of its files
-    disc = MAKER.Disc(START + 1000 + folders * span, 512, end=START + 900 + folders * span)
-    for folder in range(folders):
-        first = 100 + folder * span
-        content = disc.names([(f"{name:09}", first + 50 + name) for name in range(files)], 1, block=first + 1)
-        disc.entry(first, 4, len(content), MAKER.short_ad(len(content), first + 1))
-        disc.write(first + 1, content)
-        for name in range(files):
-            disc.entry(first + 50 + name, 5, 0)
-    root = disc.names([(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2)
-    disc.write(2, root)
-    disc.entry(1, 4, len(root), MAKER.short_ad(len(root), 2))
-    disc.file_set(0, 1)
-    disc.volume(files=files * folders, directories=folders + 1)
+    folders, files = 250, 200
+    disc = large_disc(folders, files)
     counting = Counting(MemoryDevice(bytes(disc.data)))
     volume = open_udf(counting, context())
     assert len([node.stat() for _, node in volume.root.entries()]) == folders
@@ -307,3 +319,15 @@ def test_a_first_listing_of_a_large_disc_reads_little() -> None:
     counting.bytes = counting.requests = 0
     assert len([node.stat() for _, node in tree(volume.root)]) == folders * (files + 1)
     assert counting.requests <= folders * 5
+
+
+def test_names_alone_take_no_file_entries() -> None:
+    counting = Counting(MemoryDevice(bytes(large_disc(2, 200).data)))
+    root = open_udf(counting, context()).root
+    folder = root.lookup("0001")
+    assert isinstance(folder, Directory)
+    counting.bytes = 0
+    assert len(list(folder.names())) == 200
+    assert counting.bytes < 16_000  # 52 bytes a name; an entry takes 512
+    assert len(list(folder.entries())) == 200
+    assert counting.bytes > 200 * 512

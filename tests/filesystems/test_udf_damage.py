@@ -13,7 +13,10 @@ import pytest
 from conformance import manifest
 from fixture import all_fixtures
 from helpers import context
+from imgmount.chain import open_image
+from imgmount.cli.verify import problems
 from imgmount.core.device import BlockDevice
+from imgmount.core.format import Options
 from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
@@ -304,3 +307,30 @@ def _survive(image: BlockDevice) -> None:
         list(volume.verify())
     except ImageError:
         return
+
+
+@pytest.mark.parametrize("ident", [6, 256])  # of every logical volume descriptor, or of the file set
+def test_on_a_bridge_disc_iso_9660_stands_in(ident: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = fixture_bytes("bridge", tmp_path)
+    with open_image(write(tmp_path, data)) as sound:
+        assert sound.whole is not None
+        names = set(manifest(sound.whole.filesystem.root))
+    for start in range(18 * BLOCK, len(data), BLOCK):
+        if int.from_bytes(data[start : start + 2], "little") == ident:
+            data[start + 100] ^= 1
+    with open_image(write(tmp_path, data)) as image:
+        assert image.whole is not None
+        assert set(manifest(image.whole.filesystem.root)) == names
+        assert str(image) == "file > iso9660"
+        (line,) = (record.getMessage() for record in caplog.records)
+        assert line.startswith("udf: ")
+        assert line.endswith(": the files are shown as iso9660 has them")
+        assert [one for one in problems(image, strict=False, read=False) if one.startswith("disk: udf: ")] != []
+    with open_image(tmp_path / "image", Options(fs="udf")) as image:
+        assert image.whole is not None
+        assert isinstance(image.whole.problem, FormatError)
+
+
+def write(folder: Path, data: bytearray) -> Path:
+    (folder / "image").write_bytes(data)
+    return folder / "image"

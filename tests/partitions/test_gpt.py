@@ -155,6 +155,17 @@ def test_impossible_partitions_are_left_out(
     assert "partition 1" in caplog.text
 
 
+def test_only_so_many_partitions_are_shown(caplog: pytest.LogCaptureFixture) -> None:
+    count = 32_768
+    entry = bytes(range(1, 17)) + bytes(range(16)) + struct.pack("<QQQ", 9000, 9001, 0) + bytes(72)
+    header = [b"EFI PART", 0x10000, 92, 0, 0, 1, 0, 34, 9000, bytes(16), 2, count, 128, crc32(entry * count)]
+    header[3] = crc32(struct.pack("<8sIIIIQQQQ16sQIII", *header))
+    disk = bytes(512) + struct.pack("<8sIIIIQQQQ16sQIII", *header).ljust(512, b"\0") + entry * count
+    found = FORMAT.open(MemoryDevice(disk.ljust(9010 * 512, b"\0")), context())
+    assert [part.index for part in found] == list(range(1, 513))
+    assert "from number 513 on are left out" in caplog.text
+
+
 def test_truncation(disks: dict[str, bytes]) -> None:
     for size in range(0, 34 * 512, 800):
         with pytest.raises(FormatError):

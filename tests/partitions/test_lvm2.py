@@ -301,7 +301,7 @@ def test_megabytes_of_text_stay_bounded(unit: bytes) -> None:
         pieces.append(unit % len(pieces) if b"%" in unit else unit * 4096)
         size += len(pieces[-1])
     text = b"".join(pieces)
-    text = (text * 16)[: (16 << 20) - 1] if unit in (b" ", b"#%d\n") else text
+    text = text[: (1 << 20) - 1] if unit in (b" ", b"#%d\n") else text
     data = disk(group(), size=4096 + len(text) + 4096)
     ring = len(text) + 1024
     data[4096:] = area(4096, text, size=ring)
@@ -309,8 +309,31 @@ def test_megabytes_of_text_stay_bounded(unit: bytes) -> None:
     tracemalloc.start()
     with pytest.raises(ImageError):
         FORMAT.open(device, context())
-    assert tracemalloc.get_traced_memory()[1] < 150 << 20
+    assert tracemalloc.get_traced_memory()[1] < 40 << 20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b'vg { a = "' + b"\\\\" * 20_000 + b'" }', "escaped characters"),
+        (b"vg { a = [" + b'"x", ' * 50_001 + b'"x" ] }', "more than 50000 values"),
+        (b" " * ((1 << 20) + 1), "bytes of metadata"),
+    ],
+)
+def test_what_would_take_long_to_read_is_refused(text: bytes, told: str) -> None:
+    data = disk(group(), size=4096 + len(text) + 4096)
+    data[4096:] = area(4096, text, size=len(text) + 1024)
+    with pytest.raises(FormatError, match=told):
+        parts(data)
+
+
+def test_only_so_many_volumes_are_shown(caplog: pytest.LogCaptureFixture) -> None:
+    text = group(*(volume(f"lv{number}", 'start_extent = 0 extent_count = 1 type = "zero"') for number in range(520)))
+    data = disk(group(), size=4096 + len(text) + 4096)
+    data[4096:] = area(4096, text, size=len(text) + 1024)
+    assert len(parts(data)) == 512
+    assert "more than 512 logical volumes" in caplog.text
 
 
 def test_a_partitioned_disk_is_not_a_physical_volume() -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import subprocess
 from pathlib import Path
 from struct import pack, pack_into, unpack
 
 import pytest
 
 from conformance import manifest
-from helpers import FIXTURES, IMAGES, context, image
+from helpers import FIXTURES, IMAGES, context, image, tool
 from imgmount.chain import open_image
+from imgmount.cli.main import main
 from imgmount.core.format import Kind, Match
 from imgmount.core.slices import MemoryDevice
-from imgmount.partitions.rdb import FORMAT, probe
+from imgmount.partitions.rdb import FORMAT, about, probe
 from imgmount.registry import best_match
 
 END = 0xFFFF_FFFF
@@ -121,10 +123,66 @@ def test_impossible_partitions_are_left_out_and_keep_their_number(caplog: pytest
 
 def test_bad_blocks_are_told(caplog: pytest.LogCaptureFixture) -> None:
     record = bytearray(512)
-    pack_into(">4s12xI", record, 0, b"BADB", END)
-    pack_into(">2I", record, 24, 77, 88)
-    assert len(found(disk({0: rigid(512, 1, bad=2), 1: part(512, b"DH0", 3, 5), 2: sealed(record)}))) == 1
-    assert "block 2 lists bad blocks" in caplog.text
+    pack_into(">4sI8xI", record, 0, b"BADB", 6 + 2 * 25, END)
+    pack_into(">50I", record, 24, *range(70, 120))
+    pack_into(">I", record, 8, -sum(unpack(">56I", record[:224])) & 0xFFFF_FFFF)
+    device = disk({0: rigid(512, 1, bad=2), 1: part(512, b"DH0", 3, 5), 2: bytes(record)})
+    assert len(found(device)) == 1
+    assert "25 bad blocks are listed, which are read as they are, the first is 70" in caplog.text
+    told = about(device)["bad blocks"]
+    assert told.startswith("70 (replaced by 71), 72 (replaced by 73), ")
+    assert told.endswith("108 (replaced by 109), ...")
+
+
+def test_an_environment_without_a_dos_type_is_an_old_filesystem() -> None:
+    record = bytearray(part(512, b"DH0", 3, 5))
+    pack_into(">I", record, 128, 11)
+    assert FORMAT.open(disk({0: rigid(512, 1), 1: sealed(record)}), context())[0].kind == "DOS\\0"
+
+
+def test_filesystems_and_the_drive_are_told() -> None:
+    handler = bytearray(512)
+    pack_into(">4s12xI12x4s2H", handler, 0, b"FSHD", END, b"SFS\0", 1, 279)
+    pack_into(">84s", handler, 172, b"SmartFilesystem")
+    first = bytearray(rigid(512, 1, systems=2))
+    pack_into(">3I", first, 64, 100, 10, 1)
+    pack_into(">8s16s4s", first, 160, b"MAKER   ", b"MODEL           ", b"1.0 ")
+    device = disk({0: sealed(first), 1: part(512, b"DH0", 3, 5), 2: sealed(handler)})
+    assert about(device) == {
+        "drive": "MAKER MODEL 1.0",
+        "geometry": "C/H/S 100/1/10, sectors of 512 bytes",
+        "filesystems": "SFS\\0 1.279 SmartFilesystem",
+    }
+
+
+def test_info_shows_what_the_table_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "six.hdf"
+    path.write_bytes(lzma.decompress((FIXTURES / "partitions/rdb/six/disk.hdf.xz").read_bytes()))
+    assert main(["info", str(path)]) == 0
+    assert "partition table: rdb\n  drive: RDBTOOL" in (told := capsys.readouterr().out)
+    assert "\n  filesystems: PFS\\3 19.2\n" in told
+
+
+def test_a_table_in_a_partition_of_a_pc_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Emu68: a FAT partition to start from, and a partition of type 0x76 that is a whole Amiga disk."""
+    amiga = lzma.decompress((FIXTURES / "partitions/rdb/six/disk.hdf.xz").read_bytes())
+    table = bytearray(2048 * 512)
+    pack_into("<B3xB3xII", table, 446, 0, 0x83, 100, 900)
+    pack_into("<B3xB3xII", table, 462, 0, 0x76, 2048, len(amiga) // 512)
+    table[510:512] = b"\x55\xaa"
+    path = tmp_path / "card.img"
+    path.write_bytes(table + amiga)
+    with open_image(path) as opened:
+        assert str(opened) == "file > mbr[2] > rdb[6] > amigados"
+        volumes = {volume.name: volume for volume in opened.volumes}
+        assert (volumes["p2"].partition.kind, volumes["p2"].partition.name) == ("0x76", "Amiga RDB")
+        tree = json.loads((FIXTURES / "partitions/rdb/six/expected.json").read_text())["trees"]
+        for name, files in tree.items():
+            assert {path: list(fact) for path, fact in manifest(volumes[f"p2{name}"].filesystem.root).items()} == files
+    assert main(["info", "--json", str(path)]) == 0
+    inner = json.loads(capsys.readouterr().out)["volumes"][1]
+    assert inner["partition_table"] == "rdb"
+    assert inner["partition_table_info"]["filesystems"] == "PFS\\3 19.2"
 
 
 def test_the_kind_says_dos_type_flags_and_handler(tmp_path: Path) -> None:
@@ -136,6 +194,23 @@ def test_the_kind_says_dos_type_flags_and_handler(tmp_path: Path) -> None:
         assert kinds["DH4"] == "DOS\\7, not mounted by itself"
         assert kinds["PFS"] == "PFS\\3, filesystem 19.2 stored in the table"
         assert [volume.index for volume in opened.volumes if volume.problem] == [4, 6]
+
+
+@pytest.mark.parametrize(("sector", "block"), [(512, 512), (512, 2048), (1024, 1024), (2048, 2048), (4096, 4096)])
+def test_sectors_and_blocks_of_every_size(sector: int, block: int, tmp_path: Path) -> None:
+    path, content = tmp_path / "x.hdf", tmp_path / "content"
+    content.write_bytes(b"".join(b"%07d\n" % number for number in range(40_000)))
+    words = f"create size=8Mi bs={sector} + init rdb_cyls=2 + add size=50% dostype=DOS3 name=DH0 bs={block}"
+    words += f" + add size=50% dostype=DOS2 name=DH1 bs={block}"
+    subprocess.run([tool("rdbtool"), str(path), *words.split()], check=True, capture_output=True)
+    for name, dos_type in (("DH0", "DOS3"), ("DH1", "DOS2")):
+        words = f"open part={name} bs={sector} + format Work {dos_type} + write {content} {name}"
+        subprocess.run([tool("xdftool"), str(path), *words.split()], check=True, capture_output=True)
+    with open_image(path) as opened:
+        for volume in opened.volumes:
+            assert volume.filesystem.info()["blocks"].split()[2] == str(block)
+            name = volume.partition.name
+            assert manifest(volume.filesystem.root) == {name: (320_000, hashlib.sha256(content.read_bytes()).hexdigest())}
 
 
 def test_other_peoples_disk() -> None:

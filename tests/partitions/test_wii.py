@@ -12,7 +12,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, KeyRequiredError
-from imgmount.partitions.wii import FORMAT
+from imgmount.partitions.wii import FORMAT, about
 from imgmount.sources.title_keys import Ticket
 
 COMMON = bytes.fromhex("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
@@ -51,7 +51,7 @@ def test_without_a_key_the_message_names_it_and_where_it_was_looked_for(image: P
 
 def test_without_a_key_the_disc_says_who_it_is(image: Path) -> None:
     with open_image(image) as opened:
-        assert opened.table_info == {
+        assert about(opened.disk) == {
             "game id": "RIMP01", "title": "Made up Wii", "region": "Europe", "maker": "01", "disc": "1", "version": "1.00",
             "console": "Wii",
         }  # fmt: skip

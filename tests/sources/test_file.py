@@ -91,7 +91,7 @@ def test_a_sibling_is_found_beside_the_image_only(folder: Path, name: str) -> No
     device = siblings.open(name)
     assert device.pread(0, 10) == b"extent"
     assert siblings.open(name) is device
-    assert siblings.opened == [folder / "Extent.BIN"]
+    assert siblings.files.paths == [folder / "Extent.BIN"]
     siblings.close()
     siblings.close()
 
@@ -101,7 +101,7 @@ def test_nothing_else_is(folder: Path, name: str) -> None:
     siblings = FolderSiblings(folder / "image.vmdk")
     with pytest.raises(MissingPartError):
         siblings.open(name)
-    assert siblings.opened == []
+    assert siblings.files.paths == []
 
 
 def test_device_nodes_are_refused(folder: Path) -> None:

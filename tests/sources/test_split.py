@@ -57,7 +57,7 @@ def test_the_set_is_one_device(tmp_path: Path) -> None:
     disk = write(tmp_path, SETS["from 1"])
     siblings = FolderSiblings(tmp_path / "disk.001")
     check_device(open_source(tmp_path / "disk.002", siblings), disk)
-    assert [path.name for path in siblings.opened] == SETS["from 1"]
+    assert [path.name for path in siblings.files.paths] == SETS["from 1"]
     siblings.close()
 
 

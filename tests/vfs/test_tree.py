@@ -29,6 +29,7 @@ class Tree(Filesystem):
             raise FormatError("fake", "no root", offset=0)
         if self.label == "fs-new":
             raise UnsupportedError("fake: version 9")
+        self.uuid = f"{self.label[3:]}-uuid" if device.pread(8, 4) == b"uuid" else ""
 
     @property
     def root(self) -> Directory:
@@ -46,8 +47,9 @@ def probe_table(device: BlockDevice) -> Match:
 def read_table(device: BlockDevice, _: Context) -> Sequence[Partition]:
     count = device.pread(13, 1)[0]
     return [
-        Partition(5 if number == 3 else number, "0x07", f"part {number}", Slice(device, number * SECTOR, SECTOR))
+        Partition(5 if number == 3 else number, "0x07", f"part {number}", part, uuid=part.pread(12, 8).decode().strip("\0"))
         for number in range(1, count + 1)
+        if (part := Slice(device, number * SECTOR, SECTOR))
     ]
 
 
@@ -101,6 +103,17 @@ def test_several_are_folders_by_slot_number_with_labels(tmp_path: Path) -> None:
     assert link.readlink() == "../p2.raw"
     assert vfs.notes == ["p2: no known filesystem: raw view"]
     assert str(image) == "file > table[3] > tree"
+
+
+def test_links_by_uuid_lead_to_what_is_shown_of_a_volume(tmp_path: Path) -> None:
+    image = disk(tmp_path, b"fs-a/b  uuid", b"swap        ../guid", b"fs-c    uuidguid", b"fs-c    uuidguid")
+    vfs = build_vfs(image, View.TREE)
+    targets = {path: node.readlink() for path, node in vfs.walk("/by-uuid") if isinstance(node, Symlink)}
+    assert targets == {
+        "/by-uuid/a\u2215b-uuid": "../p1", "/by-uuid/..\u2215guid": "../p2.raw",
+        "/by-uuid/c-uuid": "../p5", "/by-uuid/guid": "../p5", "/by-uuid/c-uuid (1)": "../p4", "/by-uuid/guid (1)": "../p4",
+    }  # fmt: skip
+    assert len({vfs.inode(path, node) for path, node in vfs.walk()}) == len(list(vfs.walk()))
 
 
 def test_raw_shows_the_disk_and_its_parts(tmp_path: Path) -> None:

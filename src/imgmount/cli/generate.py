@@ -189,9 +189,10 @@ def _roff(text: str) -> str:
 
 
 _DESCRIPTION: Final = (
-    "The first word decides what is done; without a command the image is mounted. An image that is called like a command is "
-    "./info. A single filesystem is shown as it is; several are p1, p2... with links in by-label. What has no filesystem is "
-    "shown as raw files. Images are never written to. Every option that reads the image can also stand in -o: fs=joliet."
+    "The first word decides what is done; without a command the image is mounted. An image that is called like a command "
+    "is ./info. A single filesystem is shown as it is; several are p1, p2... with links in by-label and by-uuid. What has no "
+    "filesystem is shown as raw files. Images are never written to. Every option that reads the image can also stand in -o: "
+    "fs=joliet."
 )
 _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "KEYS": (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUMMARY: Final = "Say what an image is made of: containers, partitions, filesystems."
 SCHEMA: Final = 1
+UNREAD: Final = "unread"  # the format of what has no reader: no choice for --fs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(image: Image) -> dict[str, Any]:
     """The facts as plain values."""
+    volumes = [_volume(volume, image) for volume in image.volumes]  # opens them, which the chain then tells of
     return {
         "schema": SCHEMA,
         "image": str(image.path),
@@ -45,32 +47,50 @@ def describe(image: Image) -> dict[str, Any]:
             for layer in image.layers
         ],
         "partition_table": image.table or None,
-        "partition_table_info": dict(image.table_info),
-        "volumes": [_volume(volume, image) for volume in image.volumes],
-        "files": [str(path) for path in image.siblings.opened if path != image.path.resolve()],
+        "partition_table_info": _table_info(image.disk, image.table),
+        "volumes": volumes,
+        "files": [str(path) for path in image.opened],
     }
 
 
 def _volume(volume: Volume, image: Image) -> dict[str, Any]:
-    filesystem = None
+    filesystem: dict[str, Any] | None = None
     if volume.problem is None and volume.format is not None:
         opened = volume.filesystem
         fmt = volume.format
-        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "info": dict(opened.info())}
+        passed = {"passed over": str(volume.passed_over)} if volume.passed_over else {}
+        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "uuid": opened.uuid}
+        filesystem["info"] = {**opened.info(), **passed}
     return {
         "index": volume.index,
         "name": volume.name,
         "kind": volume.partition.kind,
         "label": volume.partition.name,
+        "uuid": volume.partition.uuid,
+        "session": volume.partition.session or None,
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
         "info": dict(volume.partition.info),
-        "partition_table": volume.table or None,
-        "partition_table_info": dict(volume.table_info),
         "filesystem": filesystem,
-        "also": [view for fmt in volume.others for view in (fmt.name, *fmt.views)],
+        "partition_table": volume.table or None,
+        "partition_table_info": _table_info(volume.device, volume.table),
+        "also": [view for fmt in volume.others if fmt.name != UNREAD for view in (fmt.name, *fmt.views)],
+        "recognised": _recognised(volume),
         "problem": str(volume.problem) if volume.problem else None,
     }
+
+
+def _recognised(volume: Volume) -> str | None:
+    """What else is in the same bytes and is not read: the HFS side of a hybrid disc."""
+    from imgmount.errors import ImageError
+
+    for fmt in volume.others:
+        if fmt.name == UNREAD:
+            try:
+                fmt.open(volume.device, volume.context)
+            except ImageError as exc:
+                return str(exc)
+    return None
 
 
 def _offset(device: BlockDevice, disk: BlockDevice) -> int | None:
@@ -87,6 +107,15 @@ def _info(device: BlockDevice) -> dict[str, str]:
     return dict(device.info()) if isinstance(device, Described) else {}
 
 
+def _table_info(device: BlockDevice, table: str) -> dict[str, str]:
+    from imgmount.core.format import Kind
+    from imgmount.registry import PARTITIONS, load
+
+    names = set(table.split("+"))
+    formats = [load(Kind.PARTITIONS, entry.module) for entry in PARTITIONS if entry.module in names]
+    return {name: value for fmt in formats if fmt.about for name, value in fmt.about(device).items()}
+
+
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield printable(facts["chain"])
     for layer in facts["layers"]:
@@ -95,27 +124,30 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["partition_table"]:
         yield f"partition table: {facts['partition_table']}"
         yield from _indented(facts["partition_table_info"])
+    several = len({volume["session"] for volume in facts["volumes"]} - {None}) > 1
     for volume in facts["volumes"]:
-        yield from _volume_lines(volume)
+        yield from _volume_lines(volume, session=several and not volume["kind"].startswith("session"))
     for path in facts["files"]:
-        yield f"also opened: {printable(path)}"
+        yield f"opened: {printable(path)}"
 
 
-def _volume_lines(volume: Mapping[str, Any]) -> Iterator[str]:
+def _volume_lines(volume: Mapping[str, Any], *, session: bool) -> Iterator[str]:
     where = f" at {volume['offset']:#x}" if volume["offset"] else ""
-    about = "".join(f", {text}" for text in (volume["kind"], volume["label"] and repr(volume["label"])) if text)
+    label = volume["label"] and repr(volume["label"])
+    of = f"session {volume['session']}" if session and volume["session"] else ""
+    about = "".join(f", {text}" for text in (volume["kind"], label, volume["uuid"], of) if text)
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
     yield from _indented(volume["info"])
-    if volume["partition_table"]:
-        yield f"  partition table: {volume['partition_table']}"
-        yield from _indented(volume["partition_table_info"], "    ")
-    elif volume["problem"]:
+    if volume["problem"] and not volume["partition_table"]:
         yield f"  {printable(volume['problem'])}"
+    yield from _indented(volume["partition_table_info"], "    ")
     if volume["filesystem"]:
         filesystem = volume["filesystem"]
         yield printable(f"  {filesystem['name']}: {filesystem['title']}")
         label = {"label": filesystem["label"]} if filesystem["label"] else {}
         yield from _indented(label | filesystem["info"], "    ")
+    if volume["recognised"]:
+        yield f"  also: {printable(volume['recognised'])}"
     if volume["also"]:
         yield f"  also, with --fs: {', '.join(volume['also'])}"
 

@@ -59,14 +59,29 @@ class _Ls:
         for path, node in files:
             self._line(path, node)
         headed = self.args.recursive or len(names) > 1
+        brief = not (self.args.long or self.args.recursive)
         parted = bool(files)
         for path, node in folders:
-            for folder, entries in self._blocks(path, node):
+            for folder, entries in [(path, ())] if brief else self._blocks(path, node):
                 if headed:
                     print("\n" * parted + for_stdout(folder or "/") + ":")
                 parted = True
                 for below, child in entries:
                     self._line(below.rpartition("/")[2], child)
+                if brief:
+                    self._names(path, node)
+
+    def _names(self, path: str, folder: Node) -> None:
+        """The names in ``folder``, for which no entry has to be looked at."""
+        from imgmount.core.node import as_directory
+        from imgmount.errors import ImageError
+
+        try:
+            for name in as_directory(folder, path).names():
+                if self.args.all or not name.startswith("."):
+                    print(for_stdout(name))
+        except ImageError as exc:
+            self._problem(path, exc)
 
     def as_json(self, names: list[str]) -> None:
         """One object a line in one list, so that it can be read as a stream too."""

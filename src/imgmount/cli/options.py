@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from imgmount.vfs.vfs import Vfs
 
 VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
+ON_ERROR: Final = ("fail", "zero")
+XA: Final = ("form2", "raw", "cooked")  # the values of filesystems.iso9660.xa.CHOICES
 DEFAULT_CACHE: Final = "64M"
 _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
 
@@ -28,6 +30,17 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fs", metavar="FORMAT", help="the filesystem, or one of its namespaces: 'joliet'")
     group.add_argument("--encoding", metavar="NAME", help="of names without a declared character set")
     group.add_argument("--session", metavar="N", type=int, help="of a multisession disc")
+    group.add_argument("--snapshot", metavar="ID", help="of a QCOW2 or Parallels disk, which info lists: its identifier or name")
+    group.add_argument(
+        "--refs", metavar="same-dir|DIR|any", action="append", default=[],
+        help="where files that the image names may lie: beside it (default), in DIR too, or wherever it says",
+    )  # fmt: skip
+    group.add_argument(
+        "--on-error", choices=ON_ERROR, default="fail", help="what damaged evidence cannot tell: an error (default), or zeros"
+    )
+    group.add_argument(
+        "--xa", choices=XA, default=XA[0], help="sectors of Video CDs and games: 2324 bytes, whole, or 2048 as kernels read them"
+    )
     group.add_argument("--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes")
     group.add_argument("--password-file", metavar="FILE", help="its first line is the password; '-' is standard input")
     group.add_argument("--key", metavar="NAME=HEX", action="append", default=[], help="unsafe as --password: see --keys")
@@ -65,6 +78,10 @@ def make_options(args: argparse.Namespace) -> Options:
         fs=args.fs,
         encoding=_encoding(args.encoding),
         session=args.session,
+        snapshot=args.snapshot,
+        refs=args.refs,
+        on_error=args.on_error,
+        xa=args.xa,
         password=_password(args),
         keys=keys.named,
         spare_keys=tuple(keys.spare),

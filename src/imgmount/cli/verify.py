@@ -72,6 +72,8 @@ def _volume(volume: Volume, image: Image, *, strict: bool, read: bool) -> Iterat
         if volume.problem is not fault:
             yield f"{volume.name}: {volume.problem}"
         return
+    if volume.passed_over is not None:
+        yield f"{volume.name}: {volume.passed_over}"
     yield from _told(volume.name, volume.filesystem.verify())
     yield from _told(volume.name, _tree(volume, read=read))
     opinion = volume.format.second_opinion if strict and volume.format is not None else None

@@ -111,7 +111,11 @@ class _Adaptive:
         son, nodes = self.son, self.NODES
         node = son[self.ROOT]
         while node < nodes:
-            node = son[node + bits.take(1)]
+            pattern, unread = bits.peek(16), 16
+            while unread and node < nodes:
+                unread -= 1
+                node = son[node + (pattern >> unread & 1)]
+            bits.drop(16 - unread)
         self._count(node)
         return node - nodes
 

@@ -1,14 +1,18 @@
-"""FLAC frames without a stream header (RFC 9639), 16-bit stereo: decoded by libFLAC where it is installed."""
+"""FLAC frames without a stream header (RFC 9639), 16-bit stereo: decoded by libFLAC, or slowly without it."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import struct
 from ctypes import CFUNCTYPE, POINTER, byref, c_char, c_int, c_int16, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from imgmount.errors import FormatError, UnsupportedError
+from imgmount.codecs import flacframes
+from imgmount.errors import FormatError
+
+log = logging.getLogger(__name__)
 
 SAMPLE: Final = 4  # bytes of two channels
 LIBRARIES: Final = ("libFLAC.so.14", "libFLAC.so.12", "libFLAC.so.8", "libFLAC.dylib")
@@ -36,6 +40,7 @@ class Decoded(NamedTuple):
 
 @cache
 def _library() -> Any:
+    """libFLAC, or None, which is said once."""
     for name in LIBRARIES:
         try:
             library = ctypes.CDLL(name)
@@ -48,12 +53,15 @@ def _library() -> Any:
         library.FLAC__stream_decoder_init_stream.argtypes = [c_void_p, _Read, c_void_p, _Tell, c_void_p, c_void_p,
                                                              _Write, c_void_p, _Error, c_void_p]  # fmt: skip
         return library
-    raise UnsupportedError("flac: no decoder here: install libFLAC (Debian: libflac12)")
+    log.warning("flac: libFLAC is not installed, sound is decoded slowly: 'apt install flac' brings it")
+    return None
 
 
 def decode(data: bytes, samples: int, block: int) -> Decoded:
     """The first ``samples`` samples of two channels; ``block`` is how many a frame holds at most. Raises ``FormatError``."""
     library = _library()
+    if library is None:
+        return Decoded(*flacframes.decode(data, samples))
     handle = library.FLAC__stream_decoder_new()
     try:
         return _Run(library, handle, data, samples, block).decode()

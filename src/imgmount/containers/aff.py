@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.lzma import decode_raw, lzma1_filter
+from imgmount.containers.zeroed import Zeroed
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind
@@ -22,8 +23,10 @@ from imgmount.errors import FormatError, ImageError, MissingPartError, Unsupport
 MAGIC: Final = b"AFF10\r\n\0"
 _HEAD = struct.Struct(">4sIII")  # of a segment: magic, size of the name, size of the data, flag
 _TAIL = struct.Struct(">4sI")  # magic, size of the segment
-MAX_SEGMENTS: Final = 1 << 19  # 8 TB in pages of 16 MiB
+MAX_SEGMENTS: Final = 1 << 17  # of a set: 2 TiB in pages of 16 MiB, which AFF predates
 MAX_NAME: Final = 64
+WINDOW: Final = 4096  # read at once: the heads of small segments follow each other
+LONGEST: Final = 16 + MAX_NAME  # a segment's head and name
 MAX_PAGE: Final = 64 << 20
 MAX_SIZE: Final = 1 << 62
 MAX_VALUE: Final = 1 << 16
@@ -74,7 +77,8 @@ class AffDevice(MappedDevice):
         if not 0 <= self.size < MAX_SIZE or not 0 < self._page <= MAX_PAGE:
             raise FormatError("aff", f"{self.size} bytes in pages of {self._page}")
         self._raw = _raw_files(context, self._text("raw_image_file_extension") or "000") if kind == "AFM" else None
-        self._decoded = _Pages(self.size, self._page, context, self._places)
+        self._zeroed = Zeroed(context)
+        self._decoded = _Pages(self.size, self._page, context, self._places, self._zeroed)
 
     def _scan(self, file: BlockDevice) -> None:
         for name, segment in _segments(file):
@@ -102,11 +106,11 @@ class AffDevice(MappedDevice):
         page, skip = divmod(offset, self._page)
         span = min(self._page, self.size - page * self._page)
         place = self._places.get(page)
-        if place is None:
-            raise FormatError("aff", f"page {page} is missing")
+        if place is None or (not place.flag & COMPRESSED and place.size < span):
+            stored = "missing" if place is None else f"{place.size} bytes long"
+            self._zeroed.fill(page * self._page, span, FormatError("aff", f"page {page} is {stored}"))
+            return Extent(span - skip)
         if not place.flag & COMPRESSED:
-            if place.size < span:
-                raise FormatError("aff", f"page {page} is {place.size} bytes long", offset=place.offset)
             return Extent(span - skip, place.file, place.offset + skip)
         if place.flag & ALGORITHM == ZERO:
             return Extent(span - skip)
@@ -116,7 +120,7 @@ class AffDevice(MappedDevice):
         found = {label: self._text(name) for name, label in _FACTS.items() if name in self._values}
         found |= {f"stored {label}": self._values[name].read().hex() for name, label in _DIGESTS.items() if name in self._values}
         found["pages"] = f"{len(self._places)} of {self._page} bytes" if self._raw is None else "in raw files"
-        return found
+        return {**found, **self._zeroed.info()}
 
     def verify(self) -> Iterator[str]:
         stored = {name: self._values[name].read() for name in _DIGESTS if name in self._values}
@@ -140,13 +144,20 @@ _DIGESTS: Final = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}  # segmen
 class _Pages(ChunkedDevice):
     """The compressed pages, decoded."""
 
-    def __init__(self, size: int, page: int, context: Context, places: Mapping[int, Segment]) -> None:
+    def __init__(self, size: int, page: int, context: Context, places: Mapping[int, Segment], zeroed: Zeroed) -> None:
         super().__init__(size, page, context.cache)
         self._places = places
+        self._zeroed = zeroed
 
     def _read_chunk(self, index: int) -> Content:
-        place = self._places[index]
         span = min(self.block_size, self.size - index * self.block_size)
+        try:
+            return self._decode(index, span)
+        except FormatError as exc:
+            return self._zeroed.fill(index * self.block_size, span, exc)
+
+    def _decode(self, index: int, span: int) -> Content:
+        place = self._places[index]
         algorithm = place.flag & ALGORITHM
         if place.size > 2 * self.block_size:
             raise FormatError("aff", f"page {index} takes {place.size} bytes", offset=place.offset)
@@ -163,20 +174,26 @@ class _Pages(ChunkedDevice):
 
 def _segments(file: BlockDevice) -> Iterator[tuple[str, Segment]]:
     """(name, segment) of a file, in order. A tail that contradicts its head ends the walk: what follows cannot be found."""
-    offset = len(MAGIC)
+    offset, window, begin = len(MAGIC), b"", 0
     for _ in range(MAX_SEGMENTS):
         if offset >= file.size:
             return
-        magic, name_size, data_size, flag = _HEAD.unpack(file.read_exactly(offset, _HEAD.size, "aff"))
-        start = offset + _HEAD.size + name_size
+        if offset + LONGEST > begin + len(window):
+            window, begin = file.pread(offset, WINDOW), offset
+        at = offset - begin
+        if len(window) - at < _HEAD.size:
+            raise FormatError("aff", "a segment is cut", offset=offset)
+        magic, name_size, data_size, flag = _HEAD.unpack_from(window, at)
         size = _HEAD.size + name_size + data_size + _TAIL.size
         if magic != b"AFF\0" or name_size > MAX_NAME or offset + size > file.size:
             raise FormatError("aff", f"a segment of {name_size} + {data_size} bytes", offset=offset)
-        if _TAIL.unpack(file.pread(start + data_size, _TAIL.size)) != (b"ATT\0", size):
+        end = at + size
+        tail = window[end - _TAIL.size : end] if end <= len(window) else file.pread(begin + end - _TAIL.size, _TAIL.size)
+        if _TAIL.unpack(tail) != (b"ATT\0", size):
             raise FormatError("aff", f"a segment of {size} bytes whose end says otherwise", offset=offset)
-        name = file.pread(offset + _HEAD.size, name_size).decode("utf-8", "replace")
+        name = window[at + _HEAD.size : at + _HEAD.size + name_size].decode("utf-8", "replace")
         if name:  # none: deleted
-            yield name, Segment(file, start, data_size, flag)
+            yield name, Segment(file, offset + _HEAD.size + name_size, data_size, flag)
         offset += size
     raise FormatError("aff", f"more than {MAX_SEGMENTS} segments", offset=offset)
 

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from imgmount.containers.descriptor import read_text
+from imgmount.containers.descriptor import open_beside, read_text
 from imgmount.core.device import BlockDevice
 from imgmount.core.disc import MAX_LBA, PREGAP, Disc, Track
 from imgmount.core.format import Context, Format, Kind
@@ -111,7 +111,7 @@ def open_ccd(file: BlockDevice, context: Context) -> Disc:
     """The disc that the description ``file`` is about."""
     sections = _sections(read_text(file, "ccd", context.options.encoding))
     sessions = _sessions(sections)
-    image = context.siblings.open(context.path.stem + ".img")
+    image = open_beside(context.path.stem + ".img", context)
     gaps = _gaps(sessions, image.size // RAW)
     subchannel = _subchannel(context)
     tracks = [
@@ -124,7 +124,7 @@ def open_ccd(file: BlockDevice, context: Context) -> Disc:
 
 def _subchannel(context: Context) -> BlockDevice | None:
     try:
-        return context.siblings.open(context.path.stem + ".sub")
+        return open_beside(context.path.stem + ".sub", context)
     except MissingPartError:
         return None
 

@@ -1,7 +1,7 @@
 """PowerISO's and gBurner's discs (DAA, GBI), formats 0x100 and 0x110: deflate, LZMA and stored chunks, in one file or volumes.
 
-Little endian. Nothing official describes it; what is known was found by Luigi Auriemma (daa2iso) and the authors of libMirage.
-Deflate data with exchanged block types and encryption are refused by name.
+Little endian. Nothing official describes it; what is known was found by Luigi Auriemma (daa2iso) and the authors of libMirage,
+and confirmed by the reader in xxfclib, which is MIT-licensed. Encryption is refused by name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 from construct import Bytes, ConstructError, Int8ul, Int32ul, Int64ul, Struct
 
 from imgmount.codecs.deflate import inflate
+from imgmount.codecs.deflateblocks import inflate_exchanged
 from imgmount.codecs.lzma import decode_raw, lzma1_filter
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
@@ -60,7 +61,8 @@ TABLE_PACKED: Final = 0x4000
 BITS_MASKED: Final = 0x20000
 UNKNOWN: Final = 0x80000
 TABLE_MASKED: Final = 0x8000000
-BTYPE_SHIFT: Final = 23  # how deflate's block types are exchanged: two bits
+TYPES_SHIFT: Final = 23  # how deflate's block types are written: two bits, the first turned around in GBI
+TYPES: Final = (b"\0\1\2", b"\1\2\0", b"\0\2\1", b"\1\0\2")
 _BIT_MASKS: Final = b"\x0a\x35\x2d\x3f\x08\x33\x09\x15"
 
 _VOLUME_SIZES: Final = {99: ".part{0:02}", 512: ".part{0:03}", 101: ""}  # sizes that a split descriptor has room for -> naming
@@ -94,7 +96,7 @@ class DaaDevice(ChunkedDevice):
             raise FormatError("daa", f"disc of {header.size} bytes", offset=0x28)
         super().__init__(header.size, chunk, context.cache)
         self._header = header
-        self._exchanged = packed and (header.chunk_size >> BTYPE_SHIFT & 3) ^ (self._magic == b"GBI")
+        self._types = TYPES[(header.chunk_size >> TYPES_SHIFT & 3) ^ (self._magic == b"GBI") if packed else 0]
         self._data = self._volumes(file, context)
         self._kinds, lengths = self._table(file, count)
         self._starts = array("Q", accumulate(lengths, initial=0))
@@ -186,9 +188,7 @@ class DaaDevice(ChunkedDevice):
             return _x86(chunk) if self._header.filter == X86 else chunk
         if kind != DEFLATE:
             raise UnsupportedError(f"daa: compression {kind}")
-        if self._exchanged:
-            raise UnsupportedError("daa: deflate with exchanged block types")
-        return inflate(data, size)
+        return inflate(data, size) if self._types == TYPES[0] else inflate_exchanged(data, size, self._types)
 
     def info(self) -> Mapping[str, str]:
         names = {LZMA: "LZMA", DEFLATE: "deflate", STORED: "stored"}
@@ -236,5 +236,5 @@ FORMAT: Final = Format(
     title="PowerISO or gBurner disc",
     kind=Kind.CONTAINER,
     open=DaaDevice,
-    limits="no encryption, no deflate with exchanged block types",
+    limits="no encryption",
 )

@@ -10,6 +10,7 @@ from imgmount.errors import FormatError, MissingPartError
 
 MAX_SIZE: Final = 1 << 20  # 99 tracks of 99 indexes with titles are a tenth of that
 PROBED: Final = 1024
+PACKED: Final = (".ecm", ".gz", ".xz", ".bz2", ".zst")  # suffixes of data files that are unpacked on the way
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _BINARY: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))  # DOS editors ended a text with 0x1A
 _NO_BINARY: Final = bytes.maketrans(_BINARY, b"\0" * len(_BINARY))
@@ -59,8 +60,25 @@ def frames(text: str, fmt: str) -> int:
     return (minutes * 60 + seconds) * 75 + rest
 
 
+def open_beside(name: str, context: Context) -> BlockDevice:
+    """The file ``name`` beside the description, or else packed as ``name.ecm``, ``name.gz``... Raises ``MissingPartError``.
+
+    What is in a packed file is told by its bytes, but only of files that are called so: sound may begin like anything.
+    """
+    if name.casefold().endswith(PACKED):
+        return context.open_parent(name, None)
+    try:
+        return context.siblings.open(name)
+    except MissingPartError:
+        present = {one.casefold() for one in context.siblings.names()}
+        packed = next((suffix for suffix in PACKED if f"{name}{suffix}".casefold() in present), None)
+        if packed is None:
+            raise
+    return context.open_parent(name + packed, None)
+
+
 def open_data(name: str, context: Context, fmt: str, *, alone: bool) -> BlockDevice:
-    """The data file ``name``, beside the description. Raises ``MissingPartError``.
+    """The data file ``name`` of a description. Raises ``MissingPartError``.
 
     The ``alone`` data file of a description that was renamed with it is found under the description's own name.
     """
@@ -68,13 +86,14 @@ def open_data(name: str, context: Context, fmt: str, *, alone: bool) -> BlockDev
     if base.casefold() == context.path.name.casefold():
         raise FormatError(fmt, "the description names itself as its data")
     try:
-        return context.siblings.open(base)
-    except MissingPartError:
+        return open_beside(name, context)
+    except MissingPartError as exc:
+        absent = exc
         suffix = "." + base.rpartition(".")[2]
         renamed = context.path.stem + suffix
         if not alone or renamed.casefold() in (base.casefold(), context.path.name.casefold()):
             raise
     try:
-        return context.siblings.open(renamed)
+        return open_beside(renamed, context)
     except MissingPartError:
-        raise MissingPartError(f"{base!r} is missing: it must lie beside {context.path.name}") from None
+        raise absent from None

@@ -65,7 +65,8 @@ FILE_ID: Final = 80  # numbers of tracks that are not the disk's
 BANNER: Final = 0xFFFF
 TRACKS: Final = 80
 LARGEST_NOTE: Final = 2048  # a track no longer is an extra bootblock or a text
-MAX_RECORDS: Final = 200
+LARGEST_TRACK: Final = 22 * 1024  # of a high density disk
+MAX_RECORDS: Final = 100  # 80 tracks, and texts
 MAX_NOTE: Final = 4000  # characters of a text that are shown
 
 
@@ -212,6 +213,8 @@ def _track(file: BlockDevice, offset: int) -> Track:
         raise ChecksumError("dms", "bad CRC of a track's header: the rest is lost", offset=offset)
     if header.mode[0] >= len(MODES):
         raise FormatError("dms", f"compression {header.mode[0]} of a track: the rest is lost", offset=offset)
+    if header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK:  # escapes of run lengths at most double it
+        raise FormatError("dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset)
     return Track(
         header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
         header.sum, header.data_crc,

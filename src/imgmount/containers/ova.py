@@ -6,6 +6,8 @@ With several disks the first one that the tar holds is opened; ``options.extra["
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
@@ -14,9 +16,12 @@ from imgmount.core.fields import text
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.errors import FormatError, ImageError
 
+log = logging.getLogger(__name__)
+
 RECORD: Final = 512
-MAX_MEMBERS: Final = 10_000
-MAX_PAX: Final = 1 << 20
+_PAX_LENGTH = re.compile(rb"(\d{1,6}) ")
+MAX_MEMBERS: Final = 4096
+MAX_PAX: Final = 1 << 20  # of extended headers together
 MAGIC_OFFSET: Final = 257
 DISKS: Final = (".vmdk", ".vhd", ".vhdx", ".vdi", ".qcow2", ".qcow", ".img", ".raw")
 PACKED: Final = (".gz", ".bz2", ".xz")
@@ -33,7 +38,7 @@ class Member(NamedTuple):
 
 def members(file: BlockDevice) -> Iterator[Member]:
     """The regular files of the tar, in order. Raises ``FormatError``."""
-    offset, named = 0, {}
+    offset, named, extended = 0, {}, 0
     for _ in range(MAX_MEMBERS):
         record = file.pread(offset, RECORD)
         if len(record) < RECORD or not any(record):
@@ -41,12 +46,13 @@ def members(file: BlockDevice) -> Iterator[Member]:
         kind, size = record[156:157], _number(record[124:136], offset)
         offset += RECORD
         if kind in (b"x", b"L"):
-            if size > MAX_PAX:
-                raise FormatError("ova", f"a member's header of {size} bytes", offset=offset)
+            extended += size
+            if extended > MAX_PAX:
+                raise FormatError("ova", f"extended headers of {extended} bytes", offset=offset)
             content = file.read_exactly(offset, size, "ova")
             named = _pax(content) if kind == b"x" else {"path": text(content, "utf-8")}
         elif kind in (b"0", b"\0", b"7"):
-            size = int(named["size"]) if named.get("size", "").isdecimal() else size
+            size = int(named["size"]) if re.fullmatch("[0-9]{1,19}", named.get("size", "")) else size
             prefix, name = text(record[345:500], "utf-8"), text(record[:100], "utf-8")
             yield Member(named.get("path") or (f"{prefix}/{name}" if prefix else name), offset, size)
             named = {}
@@ -58,21 +64,22 @@ def _number(field: bytes, offset: int) -> int:
     """A size: octal digits, or after a byte of 0x80 a binary number (GNU)."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    try:
-        return int(field.split(b"\0")[0].strip() or b"0", 8)
-    except ValueError as exc:
-        raise FormatError("ova", f"a member's size is {field!r}", offset=offset + 124) from exc
+    digits = field.split(b"\0")[0].strip() or b"0"
+    if not re.fullmatch(b"[0-7]+", digits):
+        raise FormatError("ova", f"a member's size is {field!r}", offset=offset + 124)
+    return int(digits, 8)
 
 
 def _pax(content: bytes) -> dict[str, str]:
-    found = {}
-    while content:
-        length, _, rest = content.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(content):
+    """The records of an extended header, each "LENGTH KEY=VALUE" and a newline; the length is that of the whole record."""
+    found: dict[str, str] = {}
+    at = 0
+    while length := _PAX_LENGTH.match(content, at):
+        key, _, value = content[length.end() : at + int(length[1]) - 1].partition(b"=")
+        if not key:
             break
-        key, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        content = content[int(length) :]
+        at += int(length[1])
     return found
 
 
@@ -95,6 +102,8 @@ class OvaDevice(MappedDevice):
         self._member = found[0]
         if self._member.offset + self._member.size > file.size:
             raise FormatError("ova", f"{self._member.name!r} is cut: the file ends inside it", offset=self._member.offset)
+        if wanted is None and len(self._disks) > 1:
+            log.warning("ova: %s is opened, of %d disks: -X member=NAME chooses", self._member.name, len(self._disks))
         self._file = file
         self.size = self._member.size
 

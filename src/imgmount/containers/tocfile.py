@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -14,6 +15,8 @@ from imgmount.core.format import Context
 from imgmount.core.sectors import FORM2, RAW, SUBCHANNEL, USER_DATA, XA_SECTOR, Layout, Mode, Swapped
 from imgmount.core.slices import Concat, Slice
 from imgmount.errors import FormatError, UnsupportedError
+
+log = logging.getLogger(__name__)
 
 MAX_PIECES: Final = 100_000
 SAMPLE: Final = 4  # bytes
@@ -123,9 +126,11 @@ class _Parser:
             offset = self._positions.get(name, 0) if word == "DATAFILE" else 0
         start += offset
         length = length or max(0, stored.size - start)
-        if start + length > stored.size:
-            raise FormatError("toc", f"track {len(self.tracks) + 1} ends past the end of {name}")
         self._positions[name] = start + length
+        if start + length > stored.size:
+            log.warning("toc: %s ends before track %d does", name, len(self.tracks) + 1)
+            start = min(start, stored.size)
+            length = min(length, stored.size - start)
         self._add(Extent(length, stored, start), big_endian != swap if layout.mode is Mode.AUDIO else None)
 
     def _bytes(self, text: str, layout: Layout) -> int:

@@ -26,6 +26,7 @@ MAX_TRACKS: Final = 2 * 84
 DD: Final = 11  # sectors of a track
 HD: Final = 22
 LARGEST_DD: Final = 20_000  # bytes of MFM: a track of a DD disk has about 12,668
+LARGEST_TRACK: Final = 1 << 20  # bytes of MFM of all revolutions: one of an HD disk is 25,336
 
 
 class Track(NamedTuple):
@@ -50,7 +51,7 @@ class UaeAdfDevice(ChunkedDevice):
         self._tracks: list[Track] = []
         turns: list[int] = []  # bytes of a revolution
         for _, kind, size, bits in _TRACK.iter_unpack(raw):
-            if bits > 8 * size:
+            if bits > 8 * size or size > LARGEST_TRACK:
                 raise FormatError("uae_adf", f"{bits} bits in {size} bytes of track {len(self._tracks)}", offset=_HEADER.size)
             self._tracks.append(Track(kind & TYPE, offset, size, bits))
             turns.append(size // ((kind >> 8) + 1))

@@ -12,12 +12,13 @@ from uuid import UUID
 
 from construct import Bytes, Const, ConstructError, Int32ul, Int64ul, Padding, Struct
 
+from imgmount.containers.lineage import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
-from imgmount.errors import FormatError, MissingPartError, UnsupportedError
+from imgmount.errors import FormatError, UnsupportedError
 
 _HEADER = Struct(                        # offset
     "text" / Bytes(64),                  # 0x000  "<<< Oracle VM VirtualBox Disk Image >>>"
@@ -50,7 +51,6 @@ FREE: Final = 0xFFFF_FFFF  # map entry: the parent's block, zeros without one
 ZERO: Final = 0xFFFF_FFFE
 MAX_BLOCKS: Final = 1 << 24  # 16 TiB of the usual 1 MiB blocks
 MAX_BLOCK_SIZE: Final = 1 << 30
-MAX_CANDIDATES: Final = 256  # files beside the image whose identifiers are compared
 ID_OFFSET: Final = 0x188
 EXTENSION: Final = ".vdi"
 
@@ -88,12 +88,12 @@ class VdiDevice(MappedDevice):
 
     def _find_parent(self, context: Context) -> BlockDevice:
         wanted = self._header.parent_id
-        beside = [name for name in context.siblings.names() if name.lower().endswith(EXTENSION)]
-        for name in beside[:MAX_CANDIDATES] if any(wanted) else []:
-            if context.siblings.open(name).pread(ID_OFFSET, len(wanted)) == wanted:
-                self._parent_name = name
-                return context.open_parent(name, "vdi")
-        raise MissingPartError(f"vdi: the parent {self._parent_id} is missing: no *{EXTENSION} beside the image is it")
+
+        def is_parent(file: BlockDevice) -> bool:
+            return any(wanted) and file.pread(ID_OFFSET, len(wanted)) == wanted
+
+        self._parent_name = find_parent("vdi", str(self._parent_id), (), (EXTENSION,), context, is_parent)
+        return context.open_parent(self._parent_name, "vdi")
 
     def _map(self, offset: int) -> Extent:
         block, skip = divmod(offset, self.block_size)

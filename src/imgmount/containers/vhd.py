@@ -8,6 +8,7 @@ Spec: Microsoft, "Virtual Hard Disk Image Format Specification" 1.0, 2006.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -15,12 +16,13 @@ from uuid import UUID
 
 from construct import Array, Bytes, Const, ConstructError, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
+from imgmount.containers.lineage import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.runs import Bits, equal_run
 from imgmount.core.slices import beneath
-from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.errors import FormatError, UnsupportedError
 
 _FOOTER = Struct(                     # offset
     "cookie" / Const(b"conectix"),    # 0x00
@@ -68,8 +70,8 @@ NO_BLOCK: Final = 0xFFFF_FFFF
 MAX_BLOCKS: Final = 1 << 23  # 4 TiB of 512 KiB blocks; the format ends at 2 TiB
 MAX_BLOCK_SIZE: Final = 256 << 20
 MAX_BITMAPS: Final = 1024  # kept: 4 KiB each for the usual 2 MiB block
+MAX_PADDING: Final = 1 << 20
 MAX_LOCATOR: Final = 64 << 10
-MAX_CANDIDATES: Final = 256  # files beside the image whose identifiers are compared
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 EXTENSIONS: Final = (".vhd", ".avhd", ".vud", ".vpd")
 LOCATOR_ENCODINGS: Final = {b"W2ru": "utf-16-le", b"W2ku": "utf-16-le", b"Wi2r": "latin-1", b"Wi2k": "latin-1", b"MacX": "utf-8"}
@@ -105,9 +107,26 @@ def _find_footer(file: BlockDevice) -> tuple[Any, int, bool]:
             if sound:
                 return footer, offset, True
             found.append((footer, offset, False))
+    if not found and (offset := _padded_footer(file)):
+        return _footer_at(file, offset)[0], offset, True
     if not found:
         raise FormatError("vhd", "no usable footer", offset=max(0, file.size - FOOTER_SIZE))
     return found[0]
+
+
+def _padded_footer(file: BlockDevice) -> int:
+    """Where the footer of a fixed disk is that somebody filled up behind it; 0 for nowhere. ``--container vhd`` gets here."""
+    start = max(0, file.size - MAX_PADDING)
+    data = file.pread(start, MAX_PADDING)
+    at = data.rfind(b"conectix")
+    while at >= 0:
+        offset = start + at
+        with suppress(FormatError):
+            footer, sound = _footer_at(file, offset)
+            if sound and footer.type == FIXED and footer.current_size == offset:
+                return offset
+        at = data.rfind(b"conectix", 0, at)
+    return 0
 
 
 class VhdDevice(MappedDevice):
@@ -159,24 +178,13 @@ class VhdDevice(MappedDevice):
         return Bits(bitmap, first_bit="high")
 
     def _find_parent(self, context: Context) -> BlockDevice:
-        """The parent by one of the names that the image gives it, else by its identifier among the files beside."""
         wanted = UUID(bytes=self._header.parent_id)
-        names = list(self._parent_names())
-        beside = [name for name in context.siblings.names() if name.lower().endswith(EXTENSIONS)]
-        other: list[str] = []
-        for name in [*names, *beside[:MAX_CANDIDATES]]:
-            try:
-                if UUID(bytes=_find_footer(context.siblings.open(name))[0].id) != wanted:
-                    other.append(name)
-                    continue
-            except (MissingPartError, FormatError):
-                continue
-            self._parent_name = name
-            return context.open_parent(name, "vhd")
-        named = [name for name in names if name in other]
-        if named:
-            raise ImageError(f"vhd: {named[0]!r} is not the parent of this image: it is not {wanted}")
-        raise MissingPartError(f"vhd: the parent {names[0] if names else ''!r} ({wanted}) is missing beside the image")
+
+        def is_parent(file: BlockDevice) -> bool:
+            return UUID(bytes=_find_footer(file)[0].id) == wanted
+
+        self._parent_name = find_parent("vhd", str(wanted), list(self._parent_names()), EXTENSIONS, context, is_parent)
+        return context.open_parent(self._parent_name, "vhd")
 
     def _parent_names(self) -> Iterator[str]:
         for locator in self._header.locators:
@@ -229,9 +237,23 @@ class VhdDevice(MappedDevice):
         yield from self._warnings
         if self._footer.type == FIXED:
             return
+        if self._footer_offset:
+            yield from self._copy_problems()
         for block, entry in enumerate(self._bat):
             if entry != NO_BLOCK and entry * SECTOR + self._data_skip >= self._file.size:
                 yield f"block {block} is stored past the end of the file"
+
+    def _copy_problems(self) -> Iterator[str]:
+        """What is wrong with the footer's copy at the start."""
+        try:
+            copy, sound = _footer_at(self._file, 0)
+        except FormatError:
+            yield "the footer's copy at the start is missing"
+            return
+        if not sound:
+            yield "the checksum of the footer's copy is wrong"
+        elif copy != self._footer:
+            yield "the footer and its copy at the start differ"
 
 
 FORMAT: Final = Format(name="vhd", title="Virtual PC / Hyper-V disk (VHD)", kind=Kind.CONTAINER, open=VhdDevice, guest=True)

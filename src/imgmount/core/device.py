@@ -75,10 +75,18 @@ class BlockDevice(ABC):
         self.close()
 
 
+def pieces_of(extents: Iterable[Extent]) -> Iterator[Piece]:
+    """The bytes that ``extents`` stand for, in order and not joined."""
+    for length, device, offset in extents:
+        if device is None:
+            yield bytes(length)
+        else:
+            yield from device.pieces(offset, length)
+
+
 def gather(extents: Iterable[Extent]) -> bytes:
     """The bytes that ``extents`` stand for."""
-    pieces = [bytes(run.length) if run.device is None else run.device.pread(run.offset, run.length) for run in extents]
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return b"".join(pieces_of(extents))
 
 
 class MappedDevice(BlockDevice):
@@ -102,6 +110,9 @@ class MappedDevice(BlockDevice):
             else:
                 yield from device.extents(start, length)
             offset += length
+
+    def pieces(self, offset: int, size: int) -> Iterable[Piece]:
+        return pieces_of(self.extents(offset, size))
 
     def _pread(self, offset: int, size: int) -> bytes:
         return gather(self.extents(offset, size))

@@ -91,10 +91,14 @@ class Track:
 
 
 class Space(MappedDevice):
-    """The sectors of data tracks, by disc address, ``unit`` bytes of each. A sector that no data track holds is an error."""
+    """The sectors of ``tracks``, by disc address, ``unit`` bytes of each. A sector that none of them holds is an error.
 
-    def __init__(self, tracks: Sequence[Track], unit: int = USER_DATA) -> None:
+    A filesystem is read from a space of data tracks; ``sound`` are the tracks that its directories may name besides.
+    """
+
+    def __init__(self, tracks: Sequence[Track], unit: int = USER_DATA, sound: Sequence[Track] = ()) -> None:
         self.tracks = tracks
+        self.sound = sound
         self.unit = unit
         self.block_size = unit
         runs = sorted((run for track in tracks if (run := self._run(track))), key=lambda run: run[0])
@@ -106,7 +110,7 @@ class Space(MappedDevice):
 
     def _run(self, track: Track) -> tuple[int, int, Extent] | None:
         """(start, end, where the start is stored) in this space, in bytes; what lies before LBA 0 is left out."""
-        view = track.layout.view(track.area, self.unit)
+        view = track.layout.view(track.area, self.unit) if track.is_data else pcm(track.area, track.layout)
         first = track.lba - track.pregap
         skip = max(0, -first)
         if view is None or skip * self.unit >= view.size:
@@ -117,7 +121,8 @@ class Space(MappedDevice):
     def _map(self, offset: int) -> Extent:
         index = bisect_right(self._starts, offset) - 1
         if index < 0 or offset >= self._ends[index]:
-            raise FormatError("disc", f"sector {offset // self.unit} lies in no data track")
+            kind = "data" if self.tracks[0].is_data else "audio"
+            raise FormatError("disc", f"sector {offset // self.unit} lies in no {kind} track")
         _, device, start = self._origins[index]
         return Extent(self._ends[index] - offset, device, start + offset - self._starts[index])
 
@@ -148,6 +153,12 @@ def whole_sectors(device: BlockDevice, unit: int) -> BlockDevice | None:
     space, _ = address_space(device)
     wide = Space(space.tracks, unit) if isinstance(space, Space) else None
     return wide if wide is not None and wide.size else None
+
+
+def sound_sectors(device: BlockDevice) -> BlockDevice | None:
+    """The samples of the audio tracks of the disc below ``device``: sector n starts at ``n * 2352``. None where it has none."""
+    space, _ = address_space(device)
+    return Space(space.sound, RAW) if isinstance(space, Space) and space.sound else None
 
 
 class Disc(Concat):
@@ -186,12 +197,13 @@ class Disc(Concat):
         if not track.is_data:
             return track.files()[0][1]
         earlier = [other for other in self.tracks if other.is_data and other.session <= track.session]
+        sound = [other for other in self.tracks if not other.is_data]
         start = _true_start(track, Space(earlier))
         if start == 0:
-            return Space(earlier if track.lba == 0 else [replace(track, lba=0)])
+            return Space(earlier, sound=sound) if track.lba == 0 else Space([replace(track, lba=0)])
         if start != track.lba:
             earlier = [replace(track, lba=start) if other is track else other for other in earlier]
-        return Session(Space(earlier), start)
+        return Session(Space(earlier, sound=sound), start)
 
     def info(self) -> Mapping[str, str]:
         sessions = len({track.session for track in self.tracks})

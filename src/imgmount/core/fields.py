@@ -21,6 +21,11 @@ _AMIGA_EPOCH: Final = datetime(1978, 1, 1)  # noqa: DTZ001  wall-clock time
 _CODES: Final = {code: array(code).itemsize for code in "BHIQ"}
 
 
+def dos_serial(number: int) -> str:
+    """A FAT volume's serial number as DOS shows it: ``12AB-34CD``."""
+    return f"{number >> 16:04X}-{number & 0xFFFF:04X}"
+
+
 def table(data: bytes, width: Literal[2, 4, 8], order: Literal["little", "big"]) -> array[int]:
     """Unsigned integers of ``width`` bytes, in native order: a whole on-disk table at C speed."""
     code = next(code for code, size in _CODES.items() if size == width)

@@ -41,13 +41,16 @@ class Magic(NamedTuple):
 
 
 class Siblings(Protocol):
-    """The other files that an image may name. They are found by name, beside the image only; see ``sources.siblings``."""
+    """The other files that an image may name: beside it, and where the user allows more; see ``sources.siblings``."""
 
     def open(self, name: str) -> BlockDevice:
-        """The file called ``name`` (folders in it are ignored), else in another case. Raises ``MissingPartError``."""
+        """The file called ``name``, else in another case. Raises ``MissingPartError``."""
 
     def names(self) -> Sequence[str]:
-        """The names of the regular files beside the image, sorted."""
+        """The names of the regular files beside the image, sorted; those of further folders behind them."""
+
+    def beside(self, file: BlockDevice) -> Siblings:
+        """The other files that ``file``, which ``open`` gave, may name in its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +62,14 @@ class Options:
     fs: str | None = None  # also a namespace of a filesystem: "rockridge", "joliet", "iso"
     encoding: str | None = None  # for names without a declared charset
     session: int | None = None
+    snapshot: str | None = None  # an identifier or a name
+    refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
+    on_error: str = "fail"  # "zero": what damaged evidence cannot tell reads as zeros
+    xa: str = "form2"  # of sectors of CD-ROM XA: their 2324 bytes, "raw" whole sectors, or "cooked"
     password: str | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
     spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
-    extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"xa": "cooked"}
+    extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"member": "disk2.vmdk"}
 
 
 def no_parent(name: str, fmt: str | None) -> BlockDevice:
@@ -77,6 +84,8 @@ class Context:
     ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the format of that registry
     name, ``"raw"`` for none, or None if the image declares none (then it is guessed, and may not name files itself). Raises
     ``MissingPartError`` if it is absent, ``ImageError`` for a chain that loops. Layers do not close it.
+
+    ``parts`` are those of the table that the device is a part of, itself among them.
     """
 
     path: Path
@@ -84,6 +93,7 @@ class Context:
     cache: ReadCache
     options: Options = field(default_factory=Options)
     open_parent: Callable[[str, str | None], BlockDevice] = no_parent
+    parts: Sequence[BlockDevice] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,8 @@ class Partition:
 
     ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
     that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
-    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there. ``info`` has facts for
-    ``imgmount info`` that are known without opening the part.
+    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there. ``uuid`` is the part's own.
+    ``info`` has facts for ``imgmount info`` that are known without opening the part.
     """
 
     index: int
@@ -103,18 +113,8 @@ class Partition:
     files: tuple[tuple[str, BlockDevice], ...] = ()
     session: int = 0
     fault: ImageError | None = None
+    uuid: str = ""
     info: Mapping[str, str] = field(default_factory=dict)
-
-
-class PartitionTable(list[Partition]):
-    """Partitions, and facts for ``imgmount info`` about the medium that they divide."""
-
-    def __init__(self, parts: Iterable[Partition], info: Mapping[str, str]) -> None:
-        super().__init__(parts)
-        self._info = info
-
-    def info(self) -> Mapping[str, str]:
-        return self._info
 
 
 @runtime_checkable
@@ -134,6 +134,13 @@ class Cataloged(Protocol):
 
     def catalog(self) -> bytes:
         """The list, in its own form. Raises ``ImageError``."""
+
+
+@runtime_checkable
+class Snapshotted(Protocol):
+    """A container that can show a disk as it was: what it opened as is ``options.snapshot``, or the newest state."""
+
+    snapshot: str | None
 
 
 @runtime_checkable
@@ -165,6 +172,9 @@ class Format(Generic[T_co]):
     ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
     ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
+    ``companion`` is the filesystem that bridge discs have besides this one, for the same files.
+    ``of_disc`` marks the partition table of an optical disc, which is quick to read: a partition may hold many discs.
+    ``about`` has the facts of a partition table that are no partition's, for ``imgmount info``.
     """
 
     name: str
@@ -176,6 +186,9 @@ class Format(Generic[T_co]):
     guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     beside: bool = False
+    of_disc: bool = False
+    companion: str = ""
+    about: Callable[[BlockDevice], Mapping[str, str]] | None = None
     extra: str = ""  # the optional part of the package that it needs: "crypto"
     second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 

@@ -10,7 +10,6 @@ from imgmount.core.device import BlockDevice, Extent
 from imgmount.errors import ImageError
 
 MAX_RUNS: Final = 1 << 17  # looked at for one answer; a device in more pieces is taken for data from there on
-MEASURED_RUNS: Final = 1 << 13  # the same for a size, which is asked for at every mount: 50 ms
 
 
 @runtime_checkable
@@ -47,37 +46,50 @@ def next_hole(device: BlockDevice, offset: int) -> int:
 
 def allocated(device: BlockDevice) -> int:
     """Bytes that are not holes. What is mapped to nowhere counts: it has yet to fail when it is read."""
-    total = seen = 0
-    budget = MEASURED_RUNS
+    total = end = 0
+    stored = _Stored()
     try:
-        for position, run in _runs(device, 0, MEASURED_RUNS):
-            seen = position + run.length
-            if run.device is None:
-                continue
-            stored, pieces = _stored(run, budget) if isinstance(run.device, Sparse) else (run.length, 0)
-            total += stored
-            budget -= pieces
+        for position, run in _runs(device, 0):
+            end = position + run.length
+            if run.device is not None:
+                total += stored.bytes_in(run)
     except ImageError:
-        return total + device.size - seen
+        total += device.size - end
     return total
 
 
-def _stored(run: Extent, budget: int) -> tuple[int, int]:
-    """(bytes of ``run`` that the host has stored, pieces that they are in); after ``budget`` pieces all is taken for stored."""
-    device, position, end, total = run.device, run.offset, run.offset + run.length, 0
-    assert isinstance(device, Sparse)
-    for pieces in range(max(0, budget)):
-        start = device.next_data(position)
-        if start >= end:
-            return total, pieces
-        position = min(end, device.next_hole(start))
-        total += position - start
-    return total + end - position, budget
+class _Stored:
+    """How much of each run the host has stored. Runs follow each other in one stretch of a file mostly, which is remembered."""
+
+    def __init__(self) -> None:
+        self._file: Sparse | None = None
+        self._start = self._end = 0
+        self._left = MAX_RUNS
+
+    def bytes_in(self, run: Extent) -> int:
+        """Of ``run``, which is no hole in the image."""
+        file, at, end = run.device, run.offset, run.offset + run.length
+        if not isinstance(file, Sparse):
+            return run.length
+        total = 0
+        while at < end:
+            if file is not self._file or not self._start <= at < self._end:
+                if self._left == 0:
+                    return total + end - at
+                self._left -= 1
+                self._file, self._start = file, file.next_data(at)
+                self._end = file.next_hole(self._start)
+                at = self._start
+                continue
+            upto = min(end, self._end)
+            total += upto - at
+            at = upto
+        return total
 
 
-def _runs(device: BlockDevice, offset: int, limit: int = MAX_RUNS) -> Iterator[tuple[int, Extent]]:
+def _runs(device: BlockDevice, offset: int) -> Iterator[tuple[int, Extent]]:
     """(position, extent) from ``offset`` on."""
-    for run in islice(device.extents(offset, device.size - offset), limit):
+    for run in islice(device.extents(offset, device.size - offset), MAX_RUNS):
         yield offset, run
         offset += run.length
     if offset < device.size:

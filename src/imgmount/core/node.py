@@ -89,6 +89,10 @@ class Directory(Node):
     def _scan(self) -> Iterable[tuple[str, Node]]:
         """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
 
+    def _scan_names(self) -> Iterable[str]:
+        """The names of ``_scan`` alone, where a filesystem can tell them with less reading."""
+        return (name for name, _ in self._scan())
+
     def fold(self, name: str) -> str:
         """What two names have in common that are one name here; asked where ``case_sensitive`` is False."""
         return name.casefold()
@@ -101,6 +105,15 @@ class Directory(Node):
             name = safe_name(raw, seen)
             seen.add(name)
             yield name, node
+
+    @final
+    def names(self) -> Iterator[str]:
+        """The names of ``entries``, perhaps without what a stat would take. Raises ``ImageError`` where it is damaged."""
+        seen: set[str] = set()
+        for raw in self._scan_names():
+            name = safe_name(raw, seen)
+            seen.add(name)
+            yield name
 
     @final
     def listing(self) -> Listing:
@@ -150,6 +163,7 @@ class Filesystem(ABC):
     """A tree of nodes on a device. Opening one reads its superblock and no directory."""
 
     label: str = ""
+    uuid: str = ""  # or serial number, as blkid(8) prints it
 
     @property
     @abstractmethod

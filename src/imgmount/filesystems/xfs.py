@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from struct import Struct
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match
@@ -86,6 +87,7 @@ class XfsVolume(Filesystem):
         self.device = device
         self.cache = context.cache
         self.superblock = Superblock.read(device)
+        self.uuid = str(UUID(bytes=self.superblock.uuid))
         self.library = Library("xfs", "pyfsxfs")
         self._file = DeviceFile(device)
         self._volume = self.library.module.volume()
@@ -102,10 +104,9 @@ class XfsVolume(Filesystem):
             return XfsDirectory(self, entry.inode_number, _stat(entry))
 
     def info(self) -> Mapping[str, str]:
-        uuid = self.superblock.uuid.hex()
         return {
             "version": str(self.superblock.version & VERSION_MASK),
-            "uuid": f"{uuid[:8]}-{uuid[8:12]}-{uuid[12:16]}-{uuid[16:20]}-{uuid[20:]}",
+            "uuid": self.uuid,
             "blocks": f"{self.superblock.blocks} of {self.superblock.block_size} bytes",
         }
 

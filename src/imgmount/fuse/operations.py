@@ -17,7 +17,7 @@ from errno import ENODATA, ENXIO, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from imgmount.core.device import BlockDevice, Extent, Piece
+from imgmount.core.device import BlockDevice, Extent, Piece, pieces_of
 from imgmount.core.holes import next_data, next_hole
 from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
 from imgmount.errors import ImageError
@@ -157,7 +157,7 @@ class Operations:
         if file.fd >= 0 and offset < device.size:
             buffers = [(min(size, device.size - offset), FD, 0, file.fd, file.start + offset)]
         elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
-            buffers = [self._copied(device.pieces(offset, size))]
+            buffers = [self._copied(pieces_of(runs))]
         else:
             buffers = [buffer for run in runs for buffer in self._buffers(run)]
         ctypes.c_void_p.from_address(reply).value = library.pack_buffers(buffers or [(0, 0, 0, -1, 0)])

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # its header: half a megabyte and more is slower. A decoded one has no such bound.
 SPLICED_READ_AHEAD_KB: Final = 256
 CODED_READ_AHEAD_KB: Final = 1024
+THREADS_WAITING: Final = 8  # for the host's disk, besides two a core: what they wait for is read at the same time
 GC_THRESHOLD: Final = 100_000
 SYSLOG: Final = Path("/dev/log")
 
@@ -103,13 +104,10 @@ class Session:
     def _arguments(self) -> Sequence[str]:
         name = escape(str(self.source))
         options = ["ro", "nosuid", "nodev", f"fsname={name}", "subtype=imgmount", *self.options.passed]
-        loop = []
-        if not self.image.context.cache.enrolled:
-            loop = ["-s"]  # nothing to decode: one thread that only hands out descriptors is twice as fast as several
-        elif library.VERSION >= (3, 12):
-            threads = 2 * (os.cpu_count() or 1) + 2
+        if library.VERSION >= (3, 12):
+            threads = 2 * (os.cpu_count() or 1) + THREADS_WAITING
             options += [f"max_threads={threads}", f"max_idle_threads={threads}"]
-        return ["imgmount", "-f", *loop, "-o", ",".join(options), str(self.target)]
+        return ["imgmount", "-f", "-o", ",".join(options), str(self.target)]
 
 
 def raise_read_ahead(target: Path, *, coded: bool) -> None:

@@ -42,6 +42,7 @@ HEADER_SIZE: Final = 92
 _ENTRY: Final = Record("<16s16sQQQ72s")  # type GUID, unique GUID, first LBA, last LBA, attributes, name
 MIN_ENTRY: Final = 128
 MAX_TABLE: Final = 4 << 20  # bytes of entries; 128 entries of 128 bytes are usual
+MAX_PARTITIONS: Final = 512  # shown
 MAX_SIZE: Final = 1 << 63  # bytes; no file could show more
 SECTORS: Final = (512, 1024, 2048, 4096)
 SIGNATURE: Final = b"EFI PART"
@@ -163,18 +164,22 @@ def probe(device: BlockDevice) -> Match:
 def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
     """The partitions in use, numbered by slot from 1. ``kind`` is the type's name, or its GUID."""
     table = _read(device)
-    parts = []
+    parts: list[Partition] = []
     for number, start in enumerate(range(0, len(table.entries), table.entry_size), 1):
-        kind, _guid, first, last, _attributes, name = _ENTRY.unpack_from(table.entries, start)
+        kind, unique, first, last, _attributes, name = _ENTRY.unpack_from(table.entries, start)
         if not any(kind):
             continue
+        if len(parts) == MAX_PARTITIONS:
+            log.warning("gpt: more than %d partitions: those from number %d on are left out", MAX_PARTITIONS, number)
+            break
         size = (last + 1 - first) * table.sector  # last is inclusive
         if not 0 < size < MAX_SIZE or first * table.sector >= device.size:
             log.warning("gpt: partition %d of sectors %d to %d is not on the disk", number, first, last)
             continue
         guid = str(UUID(bytes_le=kind))
         label = name.decode("utf-16-le", "replace").partition("\0")[0]
-        parts.append(Partition(number, TYPES.get(guid, guid), label, Slice(device, first * table.sector, size)))
+        content = Slice(device, first * table.sector, size)
+        parts.append(Partition(number, TYPES.get(guid, guid), label, content, uuid=str(UUID(bytes_le=unique))))
     return parts
 
 

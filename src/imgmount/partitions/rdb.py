@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import table
+from imgmount.core.fields import table, text
 from imgmount.core.format import Context, Format, Kind, Match, Partition
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
@@ -25,9 +25,14 @@ RECORD: Final = 512  # bytes of a block that are looked at: all that its checksu
 END: Final = 0xFFFF_FFFF  # of a list
 MAX_LIST: Final = 256  # partitions, or filesystems
 
-_RIGID: Final = Struct(">16xI4x3I")  # block size; lists of bad blocks, partitions, filesystem headers
+_RIGID: Final = Struct(">16xI4x3I28x3I")  # block size; lists of bad blocks, partitions, filesystems; cylinders, sectors, heads
+_DRIVE: Final = Struct(">160x8s16s4s")  # maker, model, revision
 _ENVIRONMENT: Final = Struct(">132xI4xI4xI12xII")  # longs in a sector, surfaces, sectors in a track, first and last cylinder
-_DOS_TYPE: Final = 192  # in a PART, if the table of the environment is so long
+_DOS_TYPE: Final = 192  # in a PART, the last long of an environment of 17
+_ENVIRONMENT_SIZE: Final = 128  # where the number of the longs that follow it is
+_HANDLER: Final = Struct(">32x4s2H132x84s")  # in an FSHD: dos type, version, name
+_BAD_BLOCKS: Final = 24  # in a BADB: pairs of longs
+MAX_SHOWN: Final = 20  # bad blocks
 _LONGEST_NAME: Final = 31
 _NAME: Final = 36
 _FLAGS: Final = 20
@@ -42,6 +47,10 @@ class Rigid(NamedTuple):
     bad_blocks: int
     partitions: int
     filesystems: int
+    cylinders: int
+    sectors: int
+    heads: int
+    drive: str  # maker, model, revision
     sound: bool  # its checksum is right
 
 
@@ -58,8 +67,8 @@ def find_rigid(device: BlockDevice) -> Rigid:
         record = device.pread(offset, RECORD)
         if len(record) < RECORD or record[:4] != b"RDSK":
             continue
-        block_size, bad_blocks, partitions, filesystems = _RIGID.unpack_from(record)
-        rigid = Rigid(block_size, bad_blocks, partitions, filesystems, _sound(record))
+        drive = " ".join(word for part in _DRIVE.unpack_from(record) if (word := text(part, "latin-1")))
+        rigid = Rigid._make((*_RIGID.unpack_from(record), drive, _sound(record)))
         if rigid.block_size not in BLOCK_SIZES:
             continue
         if rigid.sound:
@@ -80,9 +89,9 @@ def open_rdb(device: BlockDevice, _: Context) -> list[Partition]:
     rigid = find_rigid(device)
     if not rigid.sound:
         log.warning("rdb: bad checksum of the rigid disk block")
-    handlers = {record[32:36]: record for _, record in _list(device, rigid, rigid.filesystems, b"FSHD")}
-    for number, record in _list(device, rigid, rigid.bad_blocks, b"BADB"):
-        log.warning("rdb: block %d lists bad blocks, which are read as they are: %s", number, record[24:40].hex(" ", 4))
+    if bad := _bad_blocks(device, rigid):
+        log.warning("rdb: %d bad blocks are listed, which are read as they are, the first is %d", len(bad), bad[0][0])
+    handlers = dict(_handlers(device, rigid))
     parts = []
     for index, (number, record) in enumerate(_list(device, rigid, rigid.partitions, b"PART"), 1):
         place = number * rigid.block_size
@@ -122,6 +131,34 @@ def _list(device: BlockDevice, rigid: Rigid, first: int, magic: bytes) -> Iterat
         number = int.from_bytes(record[16:20], "big")
 
 
+def _bad_blocks(device: BlockDevice, rigid: Rigid) -> list[tuple[int, int]]:
+    """(bad block, the one that replaces it)."""
+    pairs: list[tuple[int, int]] = []
+    for _, record in _list(device, rigid, rigid.bad_blocks, b"BADB"):
+        longs = table(record[_BAD_BLOCKS : 4 * min(int.from_bytes(record[4:8], "big"), RECORD // 4)], 4, "big")
+        pairs += zip(longs[::2], longs[1::2], strict=False)
+    return pairs
+
+
+def _handlers(device: BlockDevice, rigid: Rigid) -> Iterator[tuple[bytes, str]]:
+    """(dos type, version and name) of the filesystems whose code is stored in the table."""
+    for _, record in _list(device, rigid, rigid.filesystems, b"FSHD"):
+        dos_type, version, revision, name = _HANDLER.unpack_from(record)
+        yield dos_type, f"{version}.{revision} {text(name, 'latin-1')}".strip()
+
+
+def about(device: BlockDevice) -> dict[str, str]:
+    """The drive, its bad blocks, and the filesystems that are stored in the table."""
+    rigid = find_rigid(device)
+    geometry = f"C/H/S {rigid.cylinders}/{rigid.heads}/{rigid.sectors}, sectors of {rigid.block_size} bytes"
+    facts = {"drive": rigid.drive, "geometry": geometry}
+    bad = _bad_blocks(device, rigid)
+    shown = [f"{block} (replaced by {other})" for block, other in bad[:MAX_SHOWN]]
+    facts["bad blocks"] = ", ".join([*shown, *(["..."] if len(bad) > MAX_SHOWN else [])])
+    facts["filesystems"] = ", ".join(f"{_printable(dos_type)} {version}" for dos_type, version in _handlers(device, rigid))
+    return {name: value for name, value in facts.items() if value}
+
+
 def _extent(record: bytes, rigid: Rigid, offset: int) -> tuple[int, int]:
     """(start, size) of a partition in bytes."""
     longs, surfaces, track, low, high = _ENVIRONMENT.unpack_from(record)
@@ -132,15 +169,14 @@ def _extent(record: bytes, rigid: Rigid, offset: int) -> tuple[int, int]:
     return low * cylinder, (high + 1 - low) * cylinder  # high is inclusive
 
 
-def _kind(record: bytes, handlers: dict[bytes, bytes]) -> str:
-    dos_type = record[_DOS_TYPE : _DOS_TYPE + 4]
+def _kind(record: bytes, handlers: dict[bytes, str]) -> str:
+    longs = int.from_bytes(record[_ENVIRONMENT_SIZE : _ENVIRONMENT_SIZE + 4], "big")
+    dos_type = record[_DOS_TYPE : _DOS_TYPE + 4] if longs >= (_DOS_TYPE - _ENVIRONMENT_SIZE) // 4 else b"DOS\0"  # as V36 does
     words = [_printable(dos_type)]
     flags = int.from_bytes(record[_FLAGS : _FLAGS + 4], "big")
     words += ["bootable"] if flags & _BOOTABLE else []
     words += ["not mounted by itself"] if flags & _NO_MOUNT else []
-    if dos_type in handlers:
-        version = handlers[dos_type][36:40]
-        words.append(f"filesystem {int.from_bytes(version[:2], 'big')}.{int.from_bytes(version[2:], 'big')} stored in the table")
+    words += [f"filesystem {handlers[dos_type]} stored in the table"] if dos_type in handlers else []
     return ", ".join(words)
 
 
@@ -155,4 +191,5 @@ FORMAT: Final = Format(
     kind=Kind.PARTITIONS,
     probe=probe,
     open=open_rdb,
+    about=about,
 )

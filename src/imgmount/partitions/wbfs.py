@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from imgmount.codecs.wbfs import Wbfs
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition, PartitionTable
+from imgmount.core.format import Context, Format, Kind, Match, Partition
 from imgmount.core.slices import Unreadable
 from imgmount.errors import ImageError
 
@@ -22,7 +22,13 @@ def read_partitions(file: BlockDevice, _: Context) -> Sequence[Partition]:
             parts.append(Partition(slot + 1, "disc", disc.name, disc))
         except ImageError as exc:
             parts.append(Partition(slot + 1, "disc", "", Unreadable(0, exc), fault=exc))
-    return PartitionTable(parts, {"discs": str(len(parts)), "sectors": f"{wbfs.sector} bytes"})
+    return parts
+
+
+def about(file: BlockDevice) -> Mapping[str, str]:
+    """Raises ``FormatError``."""
+    wbfs = Wbfs.read(file)
+    return {"discs": str(len(wbfs.slots)), "sectors": f"{wbfs.sector} bytes"}
 
 
 def probe(file: BlockDevice) -> Match:
@@ -30,4 +36,6 @@ def probe(file: BlockDevice) -> Match:
     return Match.CERTAIN if Wbfs.read(file).slots else Match.NO
 
 
-FORMAT: Final = Format(name="wbfs", title="Wii backup file system", kind=Kind.PARTITIONS, probe=probe, open=read_partitions)
+FORMAT: Final = Format(
+    name="wbfs", title="Wii backup file system", kind=Kind.PARTITIONS, probe=probe, open=read_partitions, about=about
+)

@@ -16,7 +16,7 @@ from imgmount.codecs.gamedisc import DEFAULT_ENCODING, HEADER_SIZE, GameDisc
 from imgmount.codecs.wii import CLUSTER, DATA, DecryptedParts
 from imgmount.codecs.wii_disc import Layout
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition, PartitionTable
+from imgmount.core.format import Context, Format, Kind, Match, Partition
 from imgmount.core.slices import Concat, Slice, Strided, Unreadable
 from imgmount.errors import ImageError, UnsupportedError
 from imgmount.sources.keyring import disc_names
@@ -129,7 +129,12 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
         except ImageError as exc:
             device = Unreadable(0, exc)
         parts.append(Partition(index, kind, name, device, info=facts))
-    return PartitionTable(parts, GameDisc.parse(header, "wii").facts(context.options.encoding or DEFAULT_ENCODING))
+    return parts
+
+
+def about(disc: BlockDevice) -> Mapping[str, str]:
+    """The game, which its header says in clear. Raises ``FormatError``."""
+    return GameDisc.parse(disc.read_exactly(0, HEADER_SIZE, "wii"), "wii").facts(DEFAULT_ENCODING)
 
 
 def probe(disc: BlockDevice) -> Match:
@@ -142,6 +147,8 @@ FORMAT: Final = Format(
     title="Wii disc",
     kind=Kind.PARTITIONS,
     probe=probe,
+    of_disc=True,
+    about=about,
     open=read_partitions,
     limits="encrypted partitions without hashes",
     extra="crypto",

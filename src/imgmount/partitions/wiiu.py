@@ -16,7 +16,7 @@ from imgmount.codecs.wiiu import UNIT, ContentKey, Fst, Node, PartHeader, conten
 from imgmount.codecs.wiiu_title import MAX_TMD, Tmd
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
-from imgmount.core.format import Context, Format, Kind, Partition, PartitionTable
+from imgmount.core.format import Context, Format, Kind, Partition
 from imgmount.core.slices import Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
 from imgmount.sources.keyring import KeySearch, disc_names, own_names
@@ -134,11 +134,10 @@ class _Titles:
 
 def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
     """All partitions. Without the disc key there is one, which says so when it is read."""
-    facts = {"product code": text(disc.read_exactly(0, PRODUCT, "wiiu")), "console": "Wii U"}
     try:
         toc, disc_key = _toc(disc, context)
     except ImageError as exc:
-        return PartitionTable([Partition(1, "encrypted", "", Unreadable(max(1, disc.size - TOC), exc))], facts)
+        return [Partition(1, "encrypted", "", Unreadable(max(1, disc.size - TOC), exc))]
     entries = _entries(toc)
     key = None if disc_key is None else ContentKey(disc_key, restarts=True)
     titles = _find_titles(disc, entries, key, context)
@@ -154,7 +153,12 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
         found = _key_of(Slice(disc, start, size), title, key, name, context)
         part = WiiuPart(disc, start, size, found, title.tmd if isinstance(title, _Title) else None)
         parts.append(Partition(index + 1, name[:2], name, part, info=_facts(title)))
-    return PartitionTable(parts, facts)
+    return parts
+
+
+def about(disc: BlockDevice) -> Mapping[str, str]:
+    """What the disc says in clear. Raises ``FormatError``."""
+    return {"product code": text(disc.read_exactly(0, PRODUCT, "wiiu")), "console": "Wii U"}
 
 
 def _facts(title: _Title | ImageError | None) -> Mapping[str, str]:
@@ -195,4 +199,6 @@ def _key_of(
         return exc
 
 
-FORMAT: Final = Format(name="wiiu", title="Wii U disc", kind=Kind.PARTITIONS, open=read_partitions, extra="crypto")
+FORMAT: Final = Format(
+    name="wiiu", title="Wii U disc", kind=Kind.PARTITIONS, open=read_partitions, of_disc=True, about=about, extra="crypto"
+)

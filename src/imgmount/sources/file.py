@@ -11,25 +11,25 @@ from imgmount.errors import ImageError, MountError
 
 
 class FileDevice(BlockDevice):
-    """``path`` opened for reading, never for anything else. With ``follow`` False a symbolic link is refused."""
+    """``path`` opened for reading, never for anything else. What an image ``named`` is a regular file, and no symbolic link."""
 
-    def __init__(self, path: Path, *, follow: bool = True) -> None:
+    def __init__(self, path: Path, *, named: bool = False) -> None:
         self.path = path
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if named else 0))
         except OSError as exc:
             raise MountError(f"{path}: {exc.strerror}") from exc
         try:
-            self.size = self._measure()
+            self.size = self._measure(named=named)
         except BaseException:
             os.close(self.fd)
             raise
 
-    def _measure(self) -> int:
+    def _measure(self, *, named: bool) -> int:
         mode = os.fstat(self.fd).st_mode
         if stat.S_ISDIR(mode):
             raise MountError(f"{self.path}: is a directory")
-        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        if not (stat.S_ISREG(mode) or (stat.S_ISBLK(mode) and not named)):
             raise MountError(f"{self.path}: is neither a file nor a block device")
         return os.lseek(self.fd, 0, os.SEEK_END)  # st_size of a block device is 0
 

@@ -56,11 +56,9 @@ def _wit_names(name: str, siblings: FolderSiblings) -> list[str]:
     """``game.iso`` and its followers, if it begins there and nowhere else, and all but the last are equally long."""
     found = _WIT.fullmatch(name)
     names = _led(found["first"], "", ".", siblings.names()) if found else []
-    heads, sizes = [], []
-    for part in names if len(names) > 1 else ():
-        with FileDevice(siblings.folder / part, follow=False) as file:
-            heads.append(file.pread(0, HEAD))
-            sizes.append(file.size)
+    files = [siblings.open(part) for part in names] if len(names) > 1 else []
+    sizes = [file.size for file in files]
+    heads = [file.pread(0, HEAD) for file in files]
     begins = [any(head[at:].startswith(magic) for at, magic in _MAGICS) for head in heads]
     return names if begins[:1] == [True] and not any(begins[1:]) and len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0] else []
 

@@ -1,4 +1,4 @@
-"""The nodes that no filesystem has: the folder above the volumes, raw files, the links in ``by-label/``."""
+"""The nodes that no filesystem has: the folder above the volumes, raw files, the links in ``by-label/`` and ``by-uuid/``."""
 
 from __future__ import annotations
 

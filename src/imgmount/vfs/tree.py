@@ -1,7 +1,7 @@
 """What an image looks like as a tree of files is decided here and only here.
 
 - ``tree``: one volume is its root; several are ``p1/ p2/ p5/`` (slot numbers), those without a readable filesystem ``p3.raw``,
-  and ``by-label/`` links.
+  and links in ``by-label/`` and ``by-uuid/``.
 - ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks of discs as ``track01.iso``, ``track02.wav``...
 - ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
 - ``deleted``: as ``tree``, of what was deleted and can still be told.
@@ -17,6 +17,7 @@ from typing import Any, Final
 from imgmount.chain import Image
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, Node, Recoverable
+from imgmount.core.sectors import Mode
 from imgmount.errors import FormatError
 from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
 from imgmount.vfs.vfs import SPACE_BITS, Vfs
@@ -81,7 +82,7 @@ class _Builder:
             return self.folder(list(self.raw()))
         browsed = dict(trees)
         raw = [entry for volume in self.image.volumes if volume.name not in browsed for entry in self._files(volume)]
-        return self.folder([*trees, *raw, *self.labels()])
+        return self.folder([*trees, *raw, *self.links()])
 
     def deleted(self) -> Vfs:
         """The deleted files of one volume; a folder per volume where there are several."""
@@ -130,22 +131,29 @@ class _Builder:
                 yield name, RawFile(next(self._numbers), device, self._mtime_ns)
 
     def trees(self, volumes: tuple[Volume, ...]) -> Iterator[tuple[str, Directory]]:
-        """The volumes that can be browsed; the others leave a note."""
+        """The volumes that can be browsed; the others, but tracks of sound, leave a note."""
         for number, volume in enumerate(volumes, 1):
             if volume.problem is None:
                 self._spaces[volume.name] = number
                 yield volume.name, volume.filesystem.root
-            else:
+            elif volume.partition.kind != Mode.AUDIO.value:  # nobody looks for files in sound
                 self.notes.append(f"{volume.name}: {volume.problem}: raw view")
 
-    def labels(self) -> Iterator[tuple[str, Node]]:
-        """``by-label/`` with a link for each label."""
-        links: dict[str, Node] = {}
+    def links(self) -> Iterator[tuple[str, Node]]:
+        """``by-label/`` and ``by-uuid/``, with a link for each label and identifier that is known."""
+        labels: dict[str, Node] = {}
+        identifiers: dict[str, Node] = {}
         for volume in self.image.volumes:
-            label = volume.partition.name if volume.problem else volume.filesystem.label or volume.partition.name
-            if label.strip():
-                raw = volume.partition.files[0][0] if volume.partition.files else f"{volume.name}.raw"
-                target = f"../{raw if volume.problem else volume.name}"
-                links[safe_name(label, set(links))] = StaticSymlink(next(self._numbers), target, self._mtime_ns)
-        if links:
-            yield "by-label", StaticDirectory(next(self._numbers), links, self._mtime_ns)
+            filesystem = None if volume.problem else volume.filesystem
+            raw = volume.partition.files[0][0] if volume.partition.files else f"{volume.name}.raw"
+            target = f"../{volume.name if filesystem else raw}"
+            self._link(labels, (filesystem.label if filesystem else "") or volume.partition.name, target)
+            for identifier in dict.fromkeys((filesystem.uuid if filesystem else "", volume.partition.uuid)):
+                self._link(identifiers, identifier, target)
+        for name, links in (("by-label", labels), ("by-uuid", identifiers)):
+            if links:
+                yield name, StaticDirectory(next(self._numbers), links, self._mtime_ns)
+
+    def _link(self, links: dict[str, Node], name: str, target: str) -> None:
+        if name.strip():
+            links[safe_name(name, links)] = StaticSymlink(next(self._numbers), target, self._mtime_ns)

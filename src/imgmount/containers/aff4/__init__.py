@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 MAX_DEPTH: Final = 8  # maps of maps
 MAX_SIBLINGS: Final = 64
 MAX_TARGETS: Final = 1 << 16
-MAX_MAP_BYTES: Final = 112 << 20
+MAX_MAP_BYTES: Final = 14 << 20
 MAX_NAMES: Final = 1 << 20
 READ: Final = 1 << 20
 _DISKS: Final = ("DiskImage", "ContiguousImage", "DiscontiguousImage", "VolumeImage", "MemoryImage", "Image")
@@ -95,7 +95,7 @@ class Aff4Device(MappedDevice):
             raise UnsupportedError("aff4: encrypted streams")
         if "ImageStream" in types or "Image" in types:
             if urn not in self._streams:
-                self._streams[urn] = ImageStream(volume, urn, facts, self._context.cache)
+                self._streams[urn] = ImageStream(volume, urn, facts, self._context)
             return self._streams[urn]
         if urn not in volume:
             raise UnsupportedError(f"aff4: {urn} is of type {', '.join(sorted(types)) or 'nothing'}")
@@ -142,6 +142,7 @@ class Aff4Device(MappedDevice):
                         found.setdefault(label, value)
         for stream in self._streams.values():
             found["chunks"] = f"{stream.units} of {stream.unit} bytes"
+            found |= stream.zeroed.info()
         if isinstance(self._root, MapDevice):
             found["map"] = f"{len(self._root)} runs"
         found["volumes"] = ", ".join(volume.name for volume in self._volumes)
@@ -174,7 +175,7 @@ class Aff4Device(MappedDevice):
             width = hashlib.new(algorithm, usedforsecurity=False).digest_size
             for index in range(stream.units):
                 try:
-                    chunk = stream.pread(index * stream.unit, stream.unit)
+                    chunk = stream.decode_unit(index)
                 except ImageError as exc:
                     yield str(exc)
                     continue

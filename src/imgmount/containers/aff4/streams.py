@@ -6,18 +6,24 @@ Source: AFF4 Standard v1.0, chapters 5 (image streams), 6 (maps) and 6.4 (symbol
 from __future__ import annotations
 
 import struct
+import sys
 import threading
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from operator import add, gt
 from typing import Final
 
 from imgmount.codecs import lz4, snappy
 from imgmount.codecs.deflate import inflate
 from imgmount.containers.aff4.volume import Volume
-from imgmount.core.cache import Content, ReadCache
+from imgmount.containers.zeroed import Zeroed
+from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
+from imgmount.core.fields import table
+from imgmount.core.format import Context
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 AFF4: Final = "http://aff4.org/Schema#"
@@ -25,10 +31,10 @@ MAX_CHUNK: Final = 32 << 20
 MAX_SIZE: Final = 1 << 62
 MAX_INDEX: Final = 16 << 20  # of one bevy
 KEPT_INDICES: Final = 64
-MAX_MAP: Final = 4 << 20  # runs
+MAX_MAP: Final = 1 << 19  # runs
 TILE: Final = 1 << 20  # text streams begin anew here
 _INDEX_ENTRY = struct.Struct("<QI")  # offset in the bevy, length
-_RUN = struct.Struct("<QQQI")  # offset in the map, length, offset in the target, target
+_RUN_SIZE: Final = 28  # u64 offset in the map, u64 length, u64 offset in the target, u32 target
 
 Decode = Callable[[bytes, int], Content]
 
@@ -58,7 +64,7 @@ DECODERS: Final[Mapping[str, Decode | None]] = {
 class ImageStream(GroupedDevice):
     """Chunks of ``chunk`` bytes, ``per_bevy`` of them in a member, each with a table of where it begins and how long it is."""
 
-    def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], cache: ReadCache) -> None:
+    def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], context: Context) -> None:
         size, chunk = number(facts, "size"), number(facts, "chunkSize")
         self._per_bevy = number(facts, "chunksInSegment")
         if not 0 <= size < MAX_SIZE or not 0 < chunk <= MAX_CHUNK or not 0 < self._per_bevy <= MAX_INDEX // _INDEX_ENTRY.size:
@@ -71,7 +77,8 @@ class ImageStream(GroupedDevice):
         self._urn = urn
         self._bevies: OrderedDict[int, tuple[BlockDevice, bytes]] = OrderedDict()
         self._lock = threading.Lock()
-        super().__init__(size, chunk, cache)
+        self.zeroed = Zeroed(context)
+        super().__init__(size, chunk, context.cache)
 
     def _bevy(self, index: int) -> tuple[BlockDevice, bytes]:
         """A bevy and its index."""
@@ -92,6 +99,13 @@ class ImageStream(GroupedDevice):
         return b"".join([self._read_unit(index) for index in range(first, first + count)])
 
     def _read_unit(self, index: int) -> Content:
+        try:
+            return self.decode_unit(index)
+        except FormatError as exc:
+            return self.zeroed.fill(index * self.unit, self.unit_size(index), exc)
+
+    def decode_unit(self, index: int) -> Content:
+        """Chunk ``index``. Raises ``FormatError``, whether zeros are wanted for it or not."""
         bevy, inside = divmod(index, self._per_bevy)
         data, table = self._bevy(bevy)
         if (inside + 1) * _INDEX_ENTRY.size > len(table):
@@ -161,28 +175,26 @@ class MapDevice(MappedDevice):
     def __init__(self, size: int, runs: bytes, targets: Sequence[BlockDevice | None], gap: BlockDevice | None) -> None:
         if not 0 <= size < MAX_SIZE:
             raise FormatError("aff4", f"a map of {size} bytes")
-        if len(runs) // _RUN.size > MAX_MAP:
+        if len(runs) // _RUN_SIZE > MAX_MAP:
             raise UnsupportedError(f"aff4: a map of more than {MAX_MAP} runs")
         self.size = size
         self._targets = targets
         self._gap = gap
-        self._starts, self._lengths, self._offsets = array("Q"), array("Q"), array("Q")
-        self._ids = array("I")
-        end = 0
-        for start, length, offset, target in sorted(_RUN.iter_unpack(runs[: len(runs) // _RUN.size * _RUN.size])):
-            if start < end or start + length > size or target >= len(targets):
-                raise FormatError("aff4", f"a run of {length} bytes at {start:#x} of a map of {size}, of target {target}")
-            if self._ids and start == end and target == self._ids[-1] and offset == self._offsets[-1] + self._lengths[-1]:
-                self._lengths[-1] += length
-            elif length:
-                self._starts.append(start)
-                self._lengths.append(length)
-                self._offsets.append(offset)
-                self._ids.append(target)
-            end = start + length
+        words = table(runs[: len(runs) // _RUN_SIZE * _RUN_SIZE], 4, sys.byteorder)  # as they are: bytes are put in order below
+        columns = [_column(words, word) for word in range(0, 6, 2)]
+        ids = table(words[6 :: _RUN_SIZE // 4].tobytes(), 4, "little")
+        if any(map(gt, columns[0], columns[0][1:])):
+            order = sorted(range(len(ids)), key=columns[0].__getitem__)
+            columns = [array("Q", map(column.__getitem__, order)) for column in columns]
+            ids = array("I", map(ids.__getitem__, order))
+        self._starts, self._lengths, self._offsets = columns
+        self._ids = ids
+        ends = map(add, self._starts, self._lengths)
+        if ids and (any(map(gt, ends, chain(self._starts[1:], (size,)))) or max(ids) >= len(targets)):
+            raise FormatError("aff4", f"runs of a map of {size} bytes that overlap, lie outside, or have no target")
 
     def __len__(self) -> int:
-        """Runs, after those that continue each other are joined."""
+        """Runs."""
         return len(self._starts)
 
     def _map(self, offset: int) -> Extent:
@@ -192,6 +204,13 @@ class MapDevice(MappedDevice):
             return Extent(self._lengths[index] - skip, device, self._offsets[index] + skip if device else 0)
         end = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
         return Extent(end - offset, self._gap, offset if self._gap else 0)
+
+
+def _column(words: array[int], first: int) -> array[int]:
+    """The 64-bit numbers whose lower halves are every seventh word from ``first`` on."""
+    halves = array("I", bytes(8 * (len(words) // (_RUN_SIZE // 4))))
+    halves[::2], halves[1::2] = words[first :: _RUN_SIZE // 4], words[first + 1 :: _RUN_SIZE // 4]
+    return table(halves.tobytes(), 8, "little")
 
 
 def number(facts: Mapping[str, str], name: str) -> int:

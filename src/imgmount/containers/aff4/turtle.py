@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from imgmount.errors import FormatError
@@ -10,6 +11,7 @@ from imgmount.errors import FormatError
 Graph = dict[str, dict[str, list[tuple[str, str]]]]  # subject -> predicate -> [(value, datatype, "" for an IRI)]
 
 RDF_TYPE: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
+END: Final = ("", "")
 STRING: Final = "string"
 _TOKEN = re.compile(
     r'\s+|\#[^\n]*|(?P<iri><[^<>"{}|^`\\\s]*>)|(?P<literal>"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*")'
@@ -27,33 +29,33 @@ def parse(text: str) -> Graph:
 class _Parser:
     def __init__(self, text: str) -> None:
         self._tokens = self._split(text)
-        self._at = 0
+        self._following = next(self._tokens, END)
         self._prefixes: dict[str, str] = {}
 
     @staticmethod
-    def _split(text: str) -> list[tuple[str, str]]:
-        tokens, at = [], 0
+    def _split(text: str) -> Iterator[tuple[str, str]]:
+        at = 0
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None:
                 raise FormatError("aff4", f"information.turtle: {text[at : at + 20]!r}", offset=at)
             if found.lastgroup:
-                tokens.append((found.lastgroup, found.group()))
+                yield found.lastgroup, found.group()
             at = found.end()
-        return tokens
 
     def _next(self) -> tuple[str, str]:
-        if self._at >= len(self._tokens):
+        token = self._following
+        if token is END:
             raise FormatError("aff4", "information.turtle ends in the middle of a statement")
-        self._at += 1
-        return self._tokens[self._at - 1]
+        self._following = next(self._tokens, END)
+        return token
 
     def _peek(self) -> str:
-        return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
+        return self._following[1]
 
     def run(self) -> Graph:
         graph: Graph = {}
-        while self._at < len(self._tokens):
+        while self._following is not END:
             kind, word = self._next()
             if (kind, word) == ("language", "@prefix"):
                 prefix, iri = self._next()[1], self._next()[1]
@@ -69,7 +71,7 @@ class _Parser:
             predicate = RDF_TYPE if word == "a" else self._name(kind, word)
             facts.setdefault(predicate, []).append(self._object())
             while self._peek() == ",":
-                self._at += 1
+                self._next()
                 facts[predicate].append(self._object())
             mark = self._next()[1]
             while mark == ";" and self._peek() in (";", "."):
@@ -86,10 +88,10 @@ class _Parser:
         quotes = 3 if word.startswith('"""') else 1
         value = re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), word[quotes:-quotes], flags=re.DOTALL)
         if self._peek() == "^^":
-            self._at += 1
+            self._next()
             return value, self._name(*self._next())
-        if self._at < len(self._tokens) and self._tokens[self._at][0] == "language":
-            self._at += 1
+        if self._following[0] == "language":
+            self._next()
         return value, STRING
 
     def _expect(self, mark: str) -> None:

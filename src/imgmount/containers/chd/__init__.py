@@ -55,5 +55,5 @@ FORMAT: Final = Format(
     title="MAME compressed hunks of data",
     kind=Kind.CONTAINER,
     open=open_chd,
-    limits="no laserdiscs (avhu)",
+    limits="no laserdiscs (avhu); FLAC is slow without libFLAC",
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from imgmount.containers.chd.header import Metadata
+from imgmount.containers.gdi import HIGH_DENSITY
 from imgmount.core.device import BlockDevice
 from imgmount.core.disc import MAX_TRACKS, PREGAP, Track
 from imgmount.core.fields import table
@@ -26,6 +27,7 @@ MAX_FRAMES: Final = 1 << 24
 TEXT_TAGS: Final = (b"CHTR", b"CHT2", b"CHGT", b"CHGD")
 BINARY_TAG: Final = b"CHCD"
 LITTLE_ENDIAN_TAG: Final = b"CHGT"  # early GD-ROM images keep sound as it was
+GD_TAGS: Final = (b"CHGT", b"CHGD")
 
 _PAIR: Final = re.compile(r"(\w+):(\S+)")
 _LAYOUTS: Final = {
@@ -52,7 +54,10 @@ CHCD_FIELDS: Final = 6  # type, subcode type, bytes of data and subcode, frames,
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A track as the metadata describe it. ``frames`` counts the stored pregap, and ``pad`` zeros that no dump had."""
+    """A track as the metadata describe it. ``frames`` counts the stored pregap, and ``pad`` zeros that no dump had.
+
+    ``gd`` tells GD-ROMs: their tracks from LBA 45,000 on are the high-density area, a second session (see ``gdi``).
+    """
 
     number: int
     layout: Layout
@@ -62,6 +67,7 @@ class Described:
     stored_pregap: int = 0
     silent_pregap: int = 0
     postgap: int = 0
+    gd: bool = False
 
 
 def describe(metadata: Sequence[Metadata]) -> list[Described]:
@@ -89,7 +95,7 @@ def _parse(entry: Metadata) -> Described:
         return Described(
             number=int(fields["TRACK"]), layout=Layout(*_LAYOUTS[name]), frames=frames, pad=int(fields.get("PAD", 0)),
             subcode=fields.get("SUBTYPE", "NONE") != "NONE", postgap=int(fields.get("POSTGAP", 0)),
-            stored_pregap=min(pregap, frames) if stored else 0, silent_pregap=0 if stored else pregap,
+            stored_pregap=min(pregap, frames) if stored else 0, silent_pregap=0 if stored else pregap, gd=entry.tag in GD_TAGS,
         )  # fmt: skip
     except (KeyError, ValueError) as exc:
         raise FormatError("chd", f"track metadata {entry.text!r}") from exc
@@ -134,4 +140,5 @@ def _track(stream: BlockDevice, track: Described, first: int, lba: int, *, littl
     if track.subcode:
         lead = min(track.stored_pregap * FRAME, frames.size)
         subchannel = Strided(Slice(frames, lead, frames.size - lead), FRAME, main, SUBCHANNEL)
-    return Track(track.number, 1, lba, track.layout, area, track.stored_pregap, subchannel)
+    session = 2 if track.gd and lba >= HIGH_DENSITY else 1
+    return Track(track.number, session, lba, track.layout, area, track.stored_pregap, subchannel)

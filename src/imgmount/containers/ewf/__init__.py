@@ -13,34 +13,38 @@ from typing import Final
 
 from imgmount.containers.ewf import facts
 from imgmount.containers.ewf.chunk import decode, read
-from imgmount.containers.ewf.names import segment_name
+from imgmount.containers.ewf.names import segment_name, segment_number
 from imgmount.containers.ewf.segment import Segment, read_number, read_segment
 from imgmount.containers.ewf.tables import Tables
+from imgmount.containers.zeroed import Zeroed
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import Context, Format, Kind
-from imgmount.errors import FormatError, MissingPartError, MountError
+from imgmount.errors import FormatError, MissingPartError
 
 log = logging.getLogger(__name__)
 
-ON_ERROR: Final = "on-error"  # -X on-error=zero
-MAX_ZEROED: Final = 1 << 16  # chunks that are remembered
-SHOWN_ZEROED: Final = 8
-
 
 class EwfDevice(GroupedDevice):
-    """The disk in a set of segment files."""
+    """The disk in a set of segment files. What only segments hold that are ``missing`` cannot be read."""
 
-    def __init__(self, segments: list[Segment], context: Context) -> None:
+    def __init__(self, segments: list[Segment], missing: list[str], context: Context) -> None:
         self._segments = segments
-        self._media = facts.read_media(self._segments[0])
-        self._tables = Tables(self._segments)
-        self._problems = [problem for segment in self._segments for problem in segment.problems]
-        self._zeros = _zeros_wanted(context)
-        self._zeroed: set[int] = set()
+        self._missing = missing
+        try:
+            self._media = facts.read_media(segments)
+        except FormatError:
+            if missing:
+                raise MissingPartError(f"ewf: {missing[0]} is missing: nothing else says what the disk is") from None
+            raise
+        self._tables = Tables(segments, self._media)
+        self._problems = [problem for segment in segments for problem in segment.problems]
+        self._problems += [f"missing: {names}: what was there cannot be read" for names in missing]
+        self._problems += self._tables.unplaced
+        self._zeroed = Zeroed(context)
         super().__init__(self._measure(), self._media.chunk_size, context.cache)
         if self._tables.count < self.units:
-            self._problems.append(f"the tables hold {self._tables.count} of {self.units} chunks: what follows cannot be read")
+            self._problems.append(f"the tables hold {self._tables.count} of {self.units} chunks: the others cannot be read")
         for problem in self._problems:
             log.warning("ewf: %s", problem)
 
@@ -49,7 +53,7 @@ class EwfDevice(GroupedDevice):
 
     def _read_units(self, first: int, count: int) -> bytes:
         chunks = range(first, first + count)
-        if self._zeros:
+        if self._zeroed.wanted:
             return b"".join([self._decode_or_zeros(index) for index in chunks])
         places = [self._tables[index] for index in chunks]
         triples = zip(chunks, places, read(places, self.unit), strict=True)
@@ -63,34 +67,25 @@ class EwfDevice(GroupedDevice):
         try:
             return self._decode(index)
         except FormatError as exc:
-            if index not in self._zeroed and len(self._zeroed) < MAX_ZEROED:
-                self._zeroed.add(index)
-                log.warning("%s: chunk %d reads as zeros", exc, index)
-            return bytes(self.unit_size(index))
+            return self._zeroed.fill(index * self.unit, self.unit_size(index), exc)
 
     def info(self) -> Mapping[str, str]:
-        first = self._segments[0]
-        found = dict(facts.read_case(first))
+        found: dict[str, str] = dict(facts.read_case(self._segments[0]))
         found |= {f"stored {name}": value for name, value in facts.read_hashes(self._segments).items()}
         found["segments"] = str(len(self._segments))
+        if self._missing:
+            found["missing"] = ", ".join(self._missing)
         found["chunks"] = f"{self._tables.count} of {self.unit} bytes"
         if errors := facts.read_errors(self._segments):
             found["read errors"] = facts.describe_errors(errors)
-        if self._zeroed:
-            found["damaged, read as zeros"] = self._describe_zeroed()
-        return found
-
-    def _describe_zeroed(self) -> str:
-        chunks = sorted(self._zeroed)
-        shown = ", ".join(f"{chunk * self.unit:#x}+{self.unit_size(chunk):#x}" for chunk in chunks[:SHOWN_ZEROED])
-        return f"{len(chunks)} chunks: {shown}{', ...' if len(chunks) > SHOWN_ZEROED else ''}"
+        return {**found, **self._zeroed.info()}
 
     def verify(self) -> Iterator[str]:
         yield from self._problems
         yield from self._tables.problems()
         digests = {"MD5": hashlib.md5(usedforsecurity=False), "SHA-1": hashlib.sha1(usedforsecurity=False)}
-        whole = True
-        for index in range(min(self.units, self._tables.count)):
+        whole = self._tables.count >= self.units
+        for index in self._tables.chunks(self.units):
             try:
                 chunk = self._decode(index)
             except FormatError as exc:
@@ -99,7 +94,7 @@ class EwfDevice(GroupedDevice):
                 continue
             for digest in digests.values():
                 digest.update(chunk)
-        if not whole or self._tables.count < self.units:
+        if not whole:
             yield "the stored hashes cannot be checked: chunks are missing"
             return
         for name, stored in facts.read_hashes(self._segments).items():
@@ -122,35 +117,46 @@ class LogicalEwfDevice(EwfDevice):
             for section in segment.sections:
                 if section.kind == "ltree":
                     return facts.read_catalog(segment, section)
+        if self._missing:
+            raise MissingPartError(f"ewf: {self._missing[-1]} is missing, and with it the list of files")
         raise FormatError("ewf", "logical evidence without a list of its files")
 
 
 def open_ewf(file: BlockDevice, context: Context) -> EwfDevice:
     """The disk, or the files, of the set that ``file`` belongs to. Raises ``ImageError``."""
-    segments = open_set(file, context)
-    return (LogicalEwfDevice if segments[0].logical else EwfDevice)(segments, context)
+    segments, missing = open_set(file, context)
+    return (LogicalEwfDevice if segments[0].logical else EwfDevice)(segments, missing, context)
 
 
-def open_set(file: BlockDevice, context: Context) -> list[Segment]:
-    """Every segment of the set that ``file`` is part of, in order. Raises ``MissingPartError`` for a gap."""
-    given = context.path.name
-    number = read_number(file)
-    if number != 1:
-        file = _sibling(context, given, 1)
-    segments = [_read(file, given if number == 1 else segment_name(given, 1), 1, [])]
-    while not segments[-1].last:
-        following = len(segments) + 1
-        if segments[-1].cut and segment_name(given, following) not in context.siblings.names():
-            break
-        segments.append(_read(_sibling(context, given, following), segment_name(given, following), following, segments))
-    return segments
+def open_set(file: BlockDevice, context: Context) -> tuple[list[Segment], list[str]]:
+    """The segments of the set that ``file`` is part of, in order, and the names of those that are not here."""
+    given, own = context.path.name, read_number(file)
+    if not segment_name(given, own):
+        return [_read_alone(file, given, own)], []
+    here = {segment_number(given, name): name for name in context.siblings.names()}
+    segments: list[Segment] = []
+    missing: list[str] = []
+    for number in sorted({own, *here} - {0}):
+        before = segments[-1].number if segments else 0
+        if number > before + 1:
+            missing.append(segment_name(given, before + 1))
+            if number > before + 2:
+                missing[-1] += f" to {segment_name(given, number - 1)}"
+        sibling, name = (file, given) if number == own else (context.siblings.open(here[number]), here[number])
+        segments.append(_read(sibling, name, number, segments))
+        if segments[-1].last:
+            return segments, missing
+    if not segments[-1].cut:  # one that is cut does not say that anything follows
+        missing.append(f"{segment_name(given, segments[-1].number + 1)} and what follows")
+    return segments, missing
 
 
-def _sibling(context: Context, given: str, number: int) -> BlockDevice:
-    name = segment_name(given, number)
-    if not name:
-        raise MissingPartError(f"ewf: segment {number} is missing, and {given!r} does not say what it is called")
-    return context.siblings.open(name)
+def _read_alone(file: BlockDevice, given: str, own: int) -> Segment:
+    """A segment whose name does not tell those of others: it must be the only one."""
+    segment = _read(file, given, own, [])
+    if own != 1 or not (segment.last or segment.cut):
+        raise MissingPartError(f"ewf: segment {own} is one of several, and {given!r} does not say what the others are called")
+    return segment
 
 
 def _read(file: BlockDevice, name: str, number: int, before: list[Segment]) -> Segment:
@@ -170,13 +176,6 @@ def _set_id(segment: Segment) -> bytes:
         if section.kind in ("volume", "disk", "data") and segment.version == 1:
             return facts.read_volume(segment, section).set_id.strip(b"\0")
     return segment.set_id.strip(b"\0")
-
-
-def _zeros_wanted(context: Context) -> bool:
-    choice = context.options.extra.get(ON_ERROR, "fail")
-    if choice not in ("fail", "zero"):
-        raise MountError(f"{ON_ERROR}={choice}: 'fail' or 'zero'")
-    return choice == "zero"
 
 
 FORMAT: Final = Format(

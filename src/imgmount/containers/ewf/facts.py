@@ -10,7 +10,7 @@ import hashlib
 import re
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -86,14 +86,15 @@ def table_of(text: str, category: str = "main") -> dict[str, str]:
     return {tag: value for tag, value in zip(tags.split("\t"), values.split("\t"), strict=False) if tag and value}
 
 
-def read_media(segment: Segment) -> Media:
-    """The media, as the first segment describes it. Raises ``FormatError``."""
-    if segment.version == 2:
-        return _media2(segment)
-    for section in segment.sections:
-        if section.kind in ("volume", "disk", "data"):
-            return read_volume(segment, section)
-    raise FormatError("ewf", f"{segment.name}: no volume section")
+def read_media(segments: Sequence[Segment]) -> Media:
+    """The media, as the first segment that does describes it. Raises ``FormatError``."""
+    for segment in segments:
+        for section in segment.sections:
+            if segment.version == 2 and section.kind == "device":
+                return _media2(segment)
+            if segment.version == 1 and section.kind in ("volume", "disk", "data"):
+                return read_volume(segment, section)
+    raise FormatError("ewf", f"{segments[0].name}: nothing describes the disk")
 
 
 def read_volume(segment: Segment, section: Section) -> Media:

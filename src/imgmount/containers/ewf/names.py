@@ -34,5 +34,17 @@ def segment_name(given: str, number: int) -> str:
     return f"{stem}.{_cased((letter if wide else '') + chr(first) + letters, extension)}"
 
 
+def segment_number(given: str, name: str) -> int:
+    """The number of the segment that ``name`` is in the set of ``given``, 0 if it is none: what ``segment_name`` turns round."""
+    tail = name[-3:].upper()
+    number = int(tail[1:]) if tail[1:].isdigit() and tail.isascii() else 0
+    if not number and len(tail) == 3 and all(letter in ascii_uppercase for letter in tail):
+        wide = len(given.rpartition(".")[2]) == 4
+        first = "X" if wide else segment_name(given, 1)[-3].upper()
+        turn, high, low = (ord(letter) - ord(start) for letter, start in zip(tail, (first, "A", "A"), strict=True))
+        number = NUMBERED + 1 + turn * _PER_LETTER + high * len(ascii_uppercase) + low
+    return number if number > 0 and segment_name(given, number).casefold() == name.casefold() else 0
+
+
 def _cased(extension: str, model: str) -> str:
     return extension.lower() if model[0].islower() else extension

@@ -7,6 +7,7 @@ into the same ``Section``s, with EWF1's names. Source: libewf, "Expert Witness C
 from __future__ import annotations
 
 import logging
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -39,13 +40,6 @@ _HEADER2 = Struct(  # EWF2, "File header"
     "number" / Int32ul,
     "set_id" / Bytes(16),
 )
-_SECTION1 = Struct(  # EWF, "Section descriptor"
-    "kind" / Bytes(16),
-    "next" / Int64ul,
-    "size" / Int64ul,
-    Padding(40),
-    "checksum" / Int32ul,
-)
 _SECTION2 = Struct(  # EWF2, "Section descriptor"
     "kind" / Int32ul,
     "flags" / Int32ul,
@@ -57,11 +51,12 @@ _SECTION2 = Struct(  # EWF2, "Section descriptor"
     Padding(12),
     "checksum" / Int32ul,
 )
+_SECTION1 = struct.Struct("<16sQQ40xI")  # EWF, "Section descriptor": type, next section, size, checksum
 HEADER1_SIZE: Final = 13
 HEADER2_SIZE: Final = 32
 SECTION1_SIZE: Final = 76
 SECTION2_SIZE: Final = 64
-MAX_SECTIONS: Final = 1 << 17  # 8 TB in tables of 16,375 chunks need 50,000
+MAX_SECTIONS: Final = 1 << 16  # of one segment; a set of 8 TB in tables of 16,375 chunks has 50,000 in all
 ENCRYPTED: Final = 2  # data flag of an EWF2 section
 COMPRESSION_BZIP2: Final = 2
 _KINDS2: Final = {
@@ -157,25 +152,25 @@ def _walk_forwards(file: BlockDevice, name: str, problems: list[str]) -> tuple[l
             problems.append(f"{name}: ends after its section {len(sections)}, without a 'next' or 'done'")
             return sections, unchecked
         raw = file.read_exactly(offset, SECTION1_SIZE, "ewf")
-        section = _SECTION1.parse(raw)
-        kind = text(section.kind, "latin-1")
-        if section.checksum == 0:
+        padded, following, stored_size, checksum = _SECTION1.unpack(raw)
+        kind = text(padded, "latin-1")
+        if checksum == 0:
             unchecked = True
-        elif section.checksum != zlib.adler32(raw[:-4]):
+        elif checksum != zlib.adler32(raw[:-4]):
             raise FormatError("ewf", f"{name}: checksum of section {kind!r}", offset=offset)
-        size = section.size or SECTION1_SIZE
-        if kind in ("next", "done") and section.next in (offset, offset + size):
+        size = stored_size or SECTION1_SIZE
+        if kind in ("next", "done") and following in (offset, offset + size):
             sections.append(Section(kind, offset + SECTION1_SIZE, 0))
             if unchecked:
                 problems.append(f"{name}: sections without checksums (Logicube)")
             return sections, unchecked
-        if section.next != offset + size or size < SECTION1_SIZE:
-            reason = f"{name}: section {kind!r} of {section.size} bytes, the next one at {section.next:#x}"
+        if following != offset + size or size < SECTION1_SIZE:
+            reason = f"{name}: section {kind!r} of {stored_size} bytes, the next one at {following:#x}"
             raise FormatError("ewf", reason, offset=offset)
-        if section.next > file.size:
-            raise FormatError("ewf", f"{name}: section {kind!r} ends at {section.next:#x}, the file before", offset=offset)
+        if following > file.size:
+            raise FormatError("ewf", f"{name}: section {kind!r} ends at {following:#x}, the file before", offset=offset)
         sections.append(Section(kind, offset + SECTION1_SIZE, size - SECTION1_SIZE))
-        offset = section.next
+        offset = following
     raise FormatError("ewf", f"{name}: more than {MAX_SECTIONS} sections", offset=offset)
 
 

@@ -12,10 +12,11 @@ import zlib
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
+from imgmount.containers.ewf.facts import Media
 from imgmount.containers.ewf.segment import Section, Segment
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
@@ -29,8 +30,8 @@ COMPRESSED: Final = 1  # flags of an EWF2 chunk
 CHECKSUMED: Final = 2
 PATTERN: Final = 4
 BIT31: Final = 1 << 31  # of an EWF1 entry: the chunk is compressed
-MAX_BYTES: Final = 64 << 20  # of one table
-KEPT_BYTES: Final = 32 << 20  # of loaded tables, and at least one
+MAX_BYTES: Final = 16 << 20  # of one table: EnCase stops at 65 534 chunks
+KEPT_BYTES: Final = 16 << 20  # of loaded tables, and at least one
 
 
 class Chunk(NamedTuple):
@@ -54,20 +55,40 @@ class Place(NamedTuple):
 
 
 class Tables:
-    """All tables of a set, in order. ``count`` is the number of chunks they hold."""
+    """All tables of the segments that are here. ``count`` is the number of chunks they hold.
 
-    def __init__(self, segments: list[Segment]) -> None:
-        self._places = list(_find(segments))
-        self._starts = list(accumulate((place.chunks for place in self._places), initial=0))
-        self.count = self._starts.pop()
+    ``unplaced`` tells of segments behind a missing one of which nobody can say where in the disk their chunks belong.
+    """
+
+    def __init__(self, segments: Sequence[Segment], media: Media) -> None:
+        self.unplaced: list[str] = []
+        self._places: list[Place] = []
+        for run in _runs(segments):
+            first = 0 if run[0].number == 1 else None
+            if first is None and run[0].version == 1:
+                first = _first_from_end(run, media)
+                if first is None:
+                    self.unplaced += [f"{segment.name} cannot be used: nothing says where it belongs" for segment in run]
+                    continue
+            self._places += _find(run, first)
+        for place, following in pairwise(self._places):
+            if place.first + place.chunks > following.first:
+                raise FormatError("ewf", f"{following.segment.name}: chunk {following.first} is here again")
+        self._starts = [place.first for place in self._places]
+        self.count = sum(place.chunks for place in self._places)
         self._loaded: OrderedDict[int, _Table1 | _Table2] = OrderedDict()
         self._lock = threading.Lock()
 
     def __getitem__(self, index: int) -> Chunk:
-        if not 0 <= index < self.count:
-            raise FormatError("ewf", f"chunk {index} is in no table: they hold {self.count}")
         number = bisect_right(self._starts, index) - 1
+        if number < 0 or index - self._starts[number] >= self._places[number].chunks:
+            raise FormatError("ewf", f"chunk {index} is in no table: they hold {self.count}")
         return self._load(number)[index - self._starts[number]]
+
+    def chunks(self, units: int) -> Iterator[int]:
+        """The numbers below ``units`` of the chunks that the tables hold."""
+        for place in self._places:
+            yield from range(place.first, min(units, place.first + place.chunks))
 
     def _load(self, number: int) -> _Table1 | _Table2:
         with self._lock:
@@ -97,8 +118,25 @@ class Tables:
                 yield f"{place.segment.name}: table and table2 at {place.section.offset:#x} differ"
 
 
-def _find(segments: list[Segment]) -> Iterator[Place]:
-    first = 0
+def _runs(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """The segments, cut where one is missing."""
+    runs: list[list[Segment]] = []
+    for segment in segments:
+        if not runs or segment.number != runs[-1][-1].number + 1:
+            runs.append([])
+        runs[-1].append(segment)
+    return runs
+
+
+def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
+    """The first chunk of the segments that end an EWF1 set, whose tables do not number them; None if that is open."""
+    chunks = sum(place.chunks for place in _find(run, 0))
+    known = run[-1].last and media.chunks * media.chunk_size >= media.size > (media.chunks - 1) * media.chunk_size
+    return media.chunks - chunks if known and chunks <= media.chunks else None
+
+
+def _find(segments: Sequence[Segment], first: int | None) -> Iterator[Place]:
+    """The tables of segments that follow each other, from chunk ``first`` on; None for where an EWF2 table says it begins."""
     for segment in segments:
         data: Section | None = None
         sections = segment.sections
@@ -108,22 +146,27 @@ def _find(segments: list[Segment]) -> Iterator[Place]:
             elif section.kind == "table":
                 mirror = follower if follower.kind == "table2" else None
                 place = _place(segment, section, mirror, data, first)
-                yield place
-                first += place.chunks
+                first = place.first + place.chunks
+                if place.chunks:
+                    yield place
 
 
-def _place(segment: Segment, section: Section, mirror: Section | None, data: Section | None, first: int) -> Place:
+def _place(segment: Segment, section: Section, mirror: Section | None, data: Section | None, first: int | None) -> Place:
     try:
-        chunks = _measure(segment, section, first)
+        said, chunks = _measure(segment, section)
     except FormatError:
         if mirror is None:
             raise
-        chunks = _measure(segment, mirror, first)
+        said, chunks = _measure(segment, mirror)
+    if first is None or said is None:
+        return Place(segment, section, mirror, data, said or first or 0, chunks)
+    if said != first:
+        raise FormatError("ewf", f"{segment.name}: a table begins with chunk {said}, not {first}", offset=section.offset)
     return Place(segment, section, mirror, data, first, chunks)
 
 
-def _measure(segment: Segment, section: Section, first: int) -> int:
-    """How many chunks a table says it has. Raises ``FormatError``."""
+def _measure(segment: Segment, section: Section) -> tuple[int | None, int]:
+    """(number of the first chunk, where a table says it; how many it says it has). Raises ``FormatError``."""
     header, width = (_HEADER1, 4) if segment.version == 1 else (_HEADER2, _ENTRY2.size)
     raw = segment.file.read_exactly(section.offset, header.size, "ewf")
     if not _header_agrees(raw, segment.version):
@@ -132,9 +175,7 @@ def _measure(segment: Segment, section: Section, first: int) -> int:
     chunks = int(fields[0 if segment.version == 1 else 1])
     if chunks * width > min(MAX_BYTES, section.size - header.size):
         raise FormatError("ewf", f"{segment.name}: a table of {chunks} chunks in {section.size} bytes", offset=section.offset)
-    if segment.version == 2 and fields[0] != first:
-        raise FormatError("ewf", f"{segment.name}: a table begins with chunk {fields[0]}, not {first}", offset=section.offset)
-    return chunks
+    return None if segment.version == 1 else int(fields[0]), chunks
 
 
 def _header_agrees(raw: bytes, version: int) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from imgmount.containers.parallels.disk import ParallelsDevice
+from imgmount.containers.parallels.disk import MAX_BLOCKS, ParallelsDevice
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Concat, Slice
-from imgmount.errors import FormatError, MissingPartError, UnsupportedError
+from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 
 ROOT: Final = "Parallels_disk_image"
 MAX_DESCRIPTOR: Final = 1 << 20
@@ -51,13 +51,16 @@ def _sectors(element: ET.Element, path: str) -> int:
 
 
 class BundleDevice(MappedDevice):
-    """The disk that a descriptor describes, in its newest state."""
+    """The disk that a descriptor describes, in its newest state, or as it was at ``options.snapshot`` (a GUID)."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         root = _parse(file)
         self._context = context
+        self._blocks = 0
         parents = {_text(shot, "GUID"): _text(shot, "ParentGUID") for shot in root.iterfind("Snapshots/Shot")}
-        self._lineage = _lineage(_text(root, "Snapshots/TopGUID") or CURRENT, parents)
+        self.snapshot = context.options.snapshot
+        top = _text(root, "Snapshots/TopGUID") or CURRENT
+        self._lineage = _lineage(top if self.snapshot is None else _chosen(self.snapshot, parents), parents)
         runs: list[Extent] = []
         end = 0
         storages = sorted(root.iterfind("StorageData/Storage"), key=lambda one: _sectors(one, "Start"))
@@ -90,6 +93,9 @@ class BundleDevice(MappedDevice):
                 disk = file
             elif kind == "Compressed":
                 disk = ParallelsDevice(file, disk)
+                self._blocks += disk.blocks
+                if self._blocks > MAX_BLOCKS:
+                    raise FormatError("parallels", f"images with more than {MAX_BLOCKS} blocks together")
             else:
                 raise UnsupportedError(f"parallels: images of type {kind!r}")
         assert disk is not None
@@ -99,7 +105,18 @@ class BundleDevice(MappedDevice):
         return Extent(self.size - offset, self._disk, offset)
 
     def info(self) -> Mapping[str, str]:
-        return {"parts": str(self._parts), "snapshots": str(len(self._lineage) - 1)}
+        facts = {"parts": str(self._parts)}
+        for number, identifier in enumerate(self._lineage[:-1]):
+            facts[f"snapshot {identifier}"] = "the first" if number == 0 else f"over {self._lineage[number - 1]}"
+        return facts
+
+
+def _chosen(wanted: str, parents: Mapping[str, str]) -> str:
+    """The GUID of the snapshot that the user means."""
+    for identifier in parents:
+        if identifier.strip("{}").lower() == wanted.strip("{}").lower():
+            return identifier
+    raise ImageError(f"parallels: no snapshot is called {wanted!r}; there are: {', '.join(parents) or 'none'}")
 
 
 def _lineage(top: str, parents: Mapping[str, str]) -> list[str]:

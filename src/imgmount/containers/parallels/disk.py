@@ -51,7 +51,7 @@ class ParallelsDevice(MappedDevice):
         sectors = header.sectors if header.magic == V2 else header.sectors & 0xFFFF_FFFF
         self.size = sectors * SECTOR
         self.block_size = header.tracks * SECTOR
-        count = -(-self.size // self.block_size)
+        self.blocks = count = -(-self.size // self.block_size)
         if count > min(header.entries, MAX_BLOCKS):
             raise FormatError("parallels", f"{header.entries} blocks for a disk of {self.size} bytes", offset=0x20)
         self._file = file

@@ -37,16 +37,16 @@ QEMU_FORMATS: Final = {
 
 
 class Qcow2Device(MappedDevice):
-    """The disk in a QCOW2 file, as it is now or as it was at ``options.extra["snapshot"]`` (an identifier or a name)."""
+    """The disk in a QCOW2 file, as it is now or as it was at ``options.snapshot`` (an identifier or a name)."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self.header = header = Header.read(file)
         self.file = file
         self.snapshots = snapshots(file, header)
         self.size, offset, length = header.size, header.l1_offset, header.l1_size
-        wanted = context.options.extra.get("snapshot")
-        if wanted is not None:
-            snapshot = self._snapshot(wanted)
+        self.snapshot = context.options.snapshot
+        if self.snapshot is not None:
+            snapshot = self._find_snapshot(self.snapshot)
             self.size, offset, length = snapshot.size, snapshot.l1_offset, snapshot.l1_size
         self.block_size = header.cluster_size
         self._l2_entries = self.block_size // (16 if header.extended else 8)
@@ -60,7 +60,7 @@ class Qcow2Device(MappedDevice):
         self._data = context.open_parent(header.data_file, "raw") if header.data_file else file
         self._backing = self._open_backing(context) if header.backing else None
 
-    def _snapshot(self, wanted: str) -> Snapshot:
+    def _find_snapshot(self, wanted: str) -> Snapshot:
         named = [one for one in self.snapshots if one.id == wanted] or [one for one in self.snapshots if one.name == wanted]
         if len(named) == 1:
             return named[0]

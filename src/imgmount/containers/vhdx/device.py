@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
+from imgmount.containers.lineage import find_parent
 from imgmount.containers.vhdx.log import ReplayedFile
 from imgmount.containers.vhdx.structs import (
     BAT,
@@ -28,7 +29,7 @@ from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.runs import RUN_BYTES, Bits, equal_run, rising_run
 from imgmount.core.slices import beneath
-from imgmount.errors import FormatError, ImageError, MissingPartError
+from imgmount.errors import FormatError
 
 CHUNK_SECTORS: Final = 1 << 23  # that one sector bitmap covers
 BITMAP_SIZE: Final = 1 * MIB
@@ -40,7 +41,6 @@ TABLE_PARTS: Final = 256  # kept, of 32 KiB at most
 BITMAP_PARTS: Final = 1024  # kept, of 4 KiB
 BITMAP_PART: Final = 4096  # sectors looked at for one run
 EXTENSIONS: Final = (".vhdx", ".avhdx")
-MAX_CANDIDATES: Final = 256  # files beside the image whose identifiers are compared
 LINKAGES: Final = ("parent_linkage", "parent_linkage2")
 PATHS: Final = ("relative_path", "absolute_win32_path", "volume_path")
 
@@ -79,26 +79,15 @@ class VhdxDevice(MappedDevice):
         return UUID(bytes_le=self._header.data_write_id)
 
     def _find_parent(self, context: Context) -> BlockDevice:
-        """The parent by one of its paths, else by its identifier among the files beside the image."""
         locator = self.metadata.locator
-        wanted = {linkage.strip("{}").lower() for key in LINKAGES if (linkage := locator.get(key))}
+        wanted = [linkage.strip("{}").lower() for key in LINKAGES if (linkage := locator.get(key))]
         names = [path for key in PATHS if (path := locator.get(key))]
-        beside = [name for name in context.siblings.names() if name.lower().endswith(EXTENSIONS)]
-        others = []
-        for name in [*names, *beside[:MAX_CANDIDATES]]:
-            try:
-                header = current_header(context.siblings.open(name))
-            except (MissingPartError, FormatError):
-                continue
-            if str(UUID(bytes_le=header.data_write_id)) in wanted:
-                self._parent_name = name
-                return context.open_parent(name, "vhdx")
-            others.append(name)
-        known = [name for name in names if name in others]
-        if known:
-            raise ImageError(f"vhdx: {known[0]!r} is not the parent of this image, or was written to since")
-        name = names[0] if names else ""
-        raise MissingPartError(f"vhdx: the parent {name!r} ({', '.join(map(repr, wanted))}) is missing beside the image")
+
+        def is_parent(file: BlockDevice) -> bool:
+            return str(UUID(bytes_le=current_header(file).data_write_id)) in wanted
+
+        self._parent_name = find_parent("vhdx", " or ".join(wanted), names, EXTENSIONS, context, is_parent)
+        return context.open_parent(self._parent_name, "vhdx")
 
     def _read_chunk(self, chunk: int) -> tuple[array[int], int]:
         """The block entries of 4 GiB or 32 GiB of disk, and the sector bitmap's."""

@@ -19,7 +19,7 @@ _DATA_SECTOR = struct.Struct("<4sI4084sI")
 SECTOR: Final = 4096
 DESCRIPTOR_SIZE: Final = 32
 MAX_LOG: Final = 64 << 20
-MAX_CHECKED: Final = 32 << 20  # bytes that checksums are taken of: entries that overlap cannot make it more
+MAX_CHECKED: Final = 8 << 20  # bytes that checksums are taken of: entries that overlap cannot make it more. Logs have 1 MiB
 MAX_OFFSET: Final = 1 << 62
 
 
@@ -119,7 +119,7 @@ class _Log:
             return None
         self._budget -= length
         if self._budget < 0:
-            raise FormatError("vhdx", "the log's entries overlap")
+            raise FormatError("vhdx", f"more than {MAX_CHECKED} bytes of log to check, where 1 MiB is usual")
         data = self.data[offset : offset + length]
         data += self.data[: length - len(data)]
         if not sound(data):

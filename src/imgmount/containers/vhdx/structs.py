@@ -25,6 +25,7 @@ MAX_ENTRIES: Final = 2047
 CHECKSUM: Final = 4  # offset of the checksum in every structure
 MAX_METADATA_ITEM: Final = 1 * MIB
 MAX_METADATA: Final = 64 * MIB
+MAX_PAIRS: Final = 64  # of a parent locator; five are known
 
 _HEADER = Struct(                     # offset
     "signature" / Const(b"head"),     # 0x00
@@ -179,6 +180,7 @@ def _items(file: BlockDevice, offset: int, length: int) -> Iterator[tuple[UUID, 
     """(identifier, content) of each metadata item that is known. Raises ``UnsupportedError`` for others that are required."""
     data = file.read_exactly(offset, TABLE_SIZE, "vhdx")
     head = _parse(_METADATA, data, "metadata table", offset)
+    seen: set[UUID] = set()
     if head.count > MAX_ENTRIES:
         raise FormatError("vhdx", f"{head.count} metadata items", offset=offset + 10)
     for item in Array(head.count, _ITEM).parse(data[_METADATA.sizeof() :]):
@@ -187,8 +189,9 @@ def _items(file: BlockDevice, offset: int, length: int) -> Iterator[tuple[UUID, 
             if item.flags & REQUIRED_ITEM:
                 raise UnsupportedError(f"vhdx: required metadata item {identifier}")
             continue
-        if item.length > MAX_METADATA_ITEM or item.offset + item.length > min(length, MAX_METADATA):
+        if identifier in seen or item.length > MAX_METADATA_ITEM or item.offset + item.length > min(length, MAX_METADATA):
             raise FormatError("vhdx", f"metadata item {identifier} of {item.length} bytes", offset=offset)
+        seen.add(identifier)
         yield identifier, file.read_exactly(offset + item.offset, item.length, "vhdx")
 
 
@@ -197,6 +200,8 @@ def _locator(data: bytes, offset: int) -> dict[str, str]:
     head = _parse(_LOCATOR, data, "parent locator", offset)
     if UUID(bytes_le=head.type) != VHDX_LOCATOR:
         raise UnsupportedError(f"vhdx: parent locator {UUID(bytes_le=head.type)}")
+    if head.count > MAX_PAIRS:
+        raise FormatError("vhdx", f"a parent locator of {head.count} pairs", offset=offset)
     try:
         pairs = Array(head.count, _PAIR).parse(data[_LOCATOR.sizeof() :])
     except ConstructError as exc:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass
 from typing import Final, Self
@@ -13,8 +12,10 @@ MAX_DESCRIPTOR: Final = 1 << 20  # a disk of 16 TiB in files of 2 GiB has one of
 MAX_EXTENTS: Final = 16384
 NO_PARENT: Final = 0xFFFF_FFFF
 FIRST_LINE: Final = re.compile(rb"#\s*disk\s*descriptorfile", re.IGNORECASE)
-_EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s+(\d+)\s+(\w+)(?:\s+"([^"]*)"(?:\s+(\d+))?)?', re.IGNORECASE)
-_SETTING = re.compile(r'([\w.]+)\s*=\s*"?([^"]*)"?\s*$')
+# possessive: what has matched is not given back, or a line of blanks takes hours
+_EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s++([0-9]{1,18})\s++(\w++)(?:\s++"([^"]*+)"(?:\s++([0-9]{1,18}))?)?', re.IGNORECASE)
+_SETTING = re.compile(r'([\w.]++)\s*+=\s*+"?+([^"]*+)"?+\s*+$')
+_ENCODING = re.compile(rb'^[ \t]*+encoding[ \t]*+=[ \t]*+"([\w-]++)"', re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Descriptor:
     def parse(cls, data: bytes) -> Self:
         """Raises ``FormatError``. Lines that are neither settings nor extents are ignored, as are further fields of extents."""
         data = data.split(b"\0", 1)[0]
-        lines = data.decode(_encoding(data), "surrogateescape").splitlines()
+        lines = _decode(data).splitlines()
         extents, settings = [], {}
         for line in map(str.strip, lines):
             if found := _EXTENT.match(line):
@@ -76,9 +77,11 @@ class Descriptor:
             raise FormatError("vmdk", f"{key} is {self.settings[key]!r}") from exc
 
 
-def _encoding(data: bytes) -> str:
-    found = re.search(rb'^\s*encoding\s*=\s*"([\w-]+)"', data, re.IGNORECASE | re.MULTILINE)
+def _decode(data: bytes) -> str:
+    """The text in the encoding that it names, by its name on Windows perhaps; in UTF-8 where it names none that is known."""
+    found = _ENCODING.search(data)
+    name = found[1].decode("ascii").lower() if found else "utf-8"
     try:
-        return codecs.lookup(found[1].decode("ascii")).name if found else "utf-8"
-    except LookupError:
-        return "utf-8"
+        return data.decode("cp932" if name == "windows-31j" else name.replace("windows-", "cp"), "surrogateescape")
+    except (LookupError, UnicodeError):  # also for what Python calls an encoding and is none of text
+        return data.decode("utf-8", "surrogateescape")

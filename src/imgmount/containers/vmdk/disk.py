@@ -8,6 +8,7 @@ from typing import Any, Final
 from imgmount.containers.vmdk.descriptor import FIRST_LINE, MAX_DESCRIPTOR, NO_PARENT, Descriptor, ExtentLine
 from imgmount.containers.vmdk.extents import (
     COMPRESSED,
+    MAX_TABLES,
     SECTOR,
     Beneath,
     CowdExtent,
@@ -19,7 +20,7 @@ from imgmount.containers.vmdk.stream import StreamExtent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Concat
-from imgmount.errors import FormatError, UnsupportedError
+from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 KDMV: Final = b"KDMV"
 COWD: Final = b"COWD"
@@ -35,6 +36,7 @@ class VmdkDevice(MappedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._context = context
         self._problems: list[str] = []
+        self._tables = 0
         header = HostedExtent.header(file) if file.pread(0, 4) == KDMV else None
         self.descriptor = _descriptor(file, header)
         self.parent = self._open_parent()
@@ -84,7 +86,13 @@ class VmdkDevice(MappedDevice):
             return Extent(length)
         if line.kind not in ("FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE"):
             raise UnsupportedError(f"vmdk: extents of type {line.kind}")
-        file = self._context.siblings.open(line.name)
+        try:
+            file = self._context.siblings.open(line.name)
+        except MissingPartError as exc:
+            if self.parent is None or self.descriptor is None:
+                raise
+            state = f"; the disk without these changes is {self.descriptor.parent!r}"
+            raise MissingPartError(f"vmdk: {exc}{state}") from None
         if line.kind in ("FLAT", "VMFS"):
             return Extent(length, file, line.start * SECTOR)
         extent = self._sparse(file, start)
@@ -93,7 +101,13 @@ class VmdkDevice(MappedDevice):
         return Extent(length, extent)
 
     def _sparse(self, file: BlockDevice, start: int) -> SparseExtent:
-        below = Beneath(self.parent, start)
+        extent = self._open_sparse(file, Beneath(self.parent, start))
+        self._tables += extent.count
+        if self._tables > MAX_TABLES:
+            raise FormatError("vmdk", f"extents with more than {MAX_TABLES} grain tables together")
+        return extent
+
+    def _open_sparse(self, file: BlockDevice, below: Beneath) -> SparseExtent:
         magic = file.pread(0, len(SESPARSE))
         if magic == SESPARSE:
             return SeSparseExtent(file, below)

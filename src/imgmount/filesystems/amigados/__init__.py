@@ -11,20 +11,21 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.node import Filesystem
 from imgmount.errors import FormatError
-from imgmount.filesystems.amigados.blocks import dos_type, find_root
+from imgmount.filesystems.amigados.blocks import NO_FILESYSTEM, dos_type, find_root
 
 LARGEST_FLOPPY: Final = 84 * 22 * 2 * 512  # only these are searched for a root block without a DOS bootblock
 
 
 def probe(device: BlockDevice) -> Match:
-    """CERTAIN with a DOS bootblock and a good root block, LIKELY with either."""
-    dos = dos_type(device.pread(0, 4)) is not None
+    """CERTAIN with a DOS bootblock and a good root block, LIKELY with either, or on a floppy without a filesystem."""
+    boot = device.pread(0, 4)
+    dos = dos_type(boot) is not None
     if not dos and device.size > LARGEST_FLOPPY:
         return Match.NO
     try:
         root = find_root(device)
     except FormatError:
-        return Match.LIKELY if dos else Match.NO
+        return Match.LIKELY if dos or boot in NO_FILESYSTEM else Match.NO
     if dos:
         return Match.CERTAIN if root.sound else Match.LIKELY
     return Match.LIKELY if root.sound else Match.NO

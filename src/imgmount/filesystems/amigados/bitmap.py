@@ -2,63 +2,59 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.fields import table
-from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.amigados.blocks import BITMAP_PAGES, TAIL, T, checksum, long_at
+from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.filesystems.amigados.blocks import BITMAP_PAGES, TAIL, T, long_at
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
 VALID: Final = 0xFFFF_FFFF
 MAX_BLOCKS: Final = 1 << 28  # a bitmap of 32 MiB: 128 GiB in blocks of 512 bytes
+_DIGITS: Final = bytes.maketrans(b"01", b"\0\1")
 
 
 class Bitmap:
     """The bitmap, read once. ``damage`` says why some of it is missing; what is missing counts as in use."""
 
     def __init__(self, volume: AmigaVolume) -> None:
-        place = volume.root_place
-        self._reserved = place.reserved
+        self._place = place = volume.root_place
         self.pages: list[int] = []  # blocks of the bitmap, and of the lists of them
         self.damage: ImageError | None = None
-        wanted = place.blocks - place.reserved
-        pieces, known = [], 0
+        self.valid = long_at(volume.root_block, len(volume.root_block) - TAIL + T.bitmap_flag) == VALID
+        wanted, step = place.blocks - place.reserved, (place.block_size - 4) * 8
+        pieces: list[bytes] = []
         try:
             if wanted > MAX_BLOCKS:
                 raise UnsupportedError(f"amigados: a bitmap of {wanted} blocks")
-            for key in _pages(volume, self.pages, -(-wanted // ((place.block_size - 4) * 8))):
-                pieces.append(_bits(volume, key))
-                known += (place.block_size - 4) * 8
+            pieces.extend(_bits(volume, key) for key in _pages(volume, self.pages, -(-wanted // step)))
+            if step * len(pieces) < wanted:
+                raise FormatError("amigados", f"the bitmap ends at block {step * len(pieces) + place.reserved}")
         except ImageError as exc:
             self.damage = exc
-        covered = min(wanted, known)
-        self._bits = int.from_bytes(b"".join(pieces), "little") & ((1 << covered) - 1)
-        self._bytes = self._bits.to_bytes(-(-covered // 8), "little")
-        if self.damage is None and known < wanted:
-            self.damage = FormatError("amigados", f"the bitmap ends at block {known + place.reserved}")
-        self.valid = long_at(volume.root_block, len(volume.root_block) - TAIL + T.bitmap_flag) == VALID
+        self._covered = min(wanted, step * len(pieces))
+        self._bits = int.from_bytes(b"".join(pieces), "little") & ((1 << self._covered) - 1)
 
     @property
     def free(self) -> int:
         """The number of free blocks."""
         return self._bits.bit_count()
 
-    def is_free(self, key: int) -> bool:
-        """Whether the bitmap says that nobody uses block ``key``."""
-        index = key - self._reserved
-        return 0 <= index < 8 * len(self._bytes) and bool(self._bytes[index >> 3] >> (index & 7) & 1)
+    def free_map(self) -> bytes:
+        """A 1 for each block that is free, a 0 for every other, in order."""
+        digits = f"{self._bits:0{self._covered}b}"[::-1].encode("ascii").translate(_DIGITS) if self._covered else b""
+        return (bytes(self._place.reserved) + digits).ljust(self._place.blocks, b"\0")
 
 
 def _bits(volume: AmigaVolume, key: int) -> bytes:
     """The bits of one block of the bitmap, lowest first."""
-    block = volume.read(key)
-    if checksum(block):
-        raise ChecksumError("amigados", f"bad checksum of bitmap block {key}", offset=key * len(block))
-    longs = table(block[4:], 4, "big")
-    return b"".join(value.to_bytes(4, "little") for value in longs)
+    longs = array("I", volume.checked(key)[4:])
+    longs.byteswap()
+    return longs.tobytes()
 
 
 def _pages(volume: AmigaVolume, used: list[int], count: int) -> Iterator[int]:

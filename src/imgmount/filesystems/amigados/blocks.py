@@ -28,6 +28,7 @@ ST_LINKDIR: Final = 4
 ST_FILE: Final = -3
 ST_LINKFILE: Final = -4
 
+NO_FILESYSTEM: Final = {b"NDOS": "an NDOS disk", b"KICK": "a Kickstart disk"}  # bootblocks of disks that may go without one
 FFS: Final = 1  # flags of the dos type
 MAX_DOS_TYPE: Final = 7
 INTL: Final = 2  # this dos type and those above fold accented letters
@@ -56,7 +57,6 @@ class Tail(NamedTuple):
 
     bitmap_flag: int = 0  # root
     bitmap_pages: int = 4  # root: 25
-    owner: int = 4
     protection: int = 8
     size: int = 12
     comment: int = 16
@@ -72,7 +72,6 @@ class Tail(NamedTuple):
     hash_chain: int = 184
     parent: int = 188
     extension: int = 192
-    secondary: int = 196
 
 
 T: Final = Tail()
@@ -84,9 +83,26 @@ def long_at(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset : offset + 4], "big")
 
 
-def secondary(tail: bytes) -> int:
-    """The secondary type, signed."""
-    return int(_LONG.unpack_from(tail, T.secondary)[0])
+class Header(NamedTuple):
+    """What a directory has of an entry: its block, the end of that, and whether its checksum is right."""
+
+    key: int
+    tail: bytes  # the last 200 bytes
+    sound: bool
+
+    def long(self, field: int) -> int:
+        """A field of ``T``, unsigned."""
+        return int.from_bytes(self.tail[field : field + 4], "big")
+
+    @property
+    def kind(self) -> int:
+        """The secondary type, signed."""
+        return secondary(self.tail)
+
+
+def secondary(block: bytes) -> int:
+    """The secondary type of a header, signed: its last long."""
+    return int(_LONG.unpack_from(block, len(block) - _LONG.size)[0])
 
 
 @cache
@@ -94,9 +110,14 @@ def _longs(count: int) -> Struct:
     return Struct(f">{count}I")
 
 
+def longs(block: bytes) -> tuple[int, ...]:
+    """All longs of a block."""
+    return _longs(len(block) // 4).unpack(block)
+
+
 def checksum(block: bytes) -> int:
     """The sum of all longs, modulo 2**32: 0 where the block is as it was written."""
-    total: int = sum(_longs(len(block) // 4).unpack(block))
+    total: int = sum(longs(block))
     return total & 0xFFFF_FFFF
 
 
@@ -123,7 +144,7 @@ def _quarters(size: int, count: int) -> Struct:
 
 def boot_checksum(boot: bytes) -> int:
     """What the second long of the 1024 bytes of a bootblock must be: an inverted sum with end-around carry."""
-    total: int = sum(_longs(len(boot) // 4).unpack(boot)) - long_at(boot, 4)
+    total: int = sum(longs(boot)) - long_at(boot, 4)
     while total >> 32:
         total = (total & 0xFFFF_FFFF) + (total >> 32)
     return total ^ 0xFFFF_FFFF
@@ -134,13 +155,18 @@ def bcpl(data: bytes, offset: int, most: int) -> bytes:
     return data[offset + 1 : offset + 1 + min(data[offset], most)]
 
 
-def names(tail: bytes, *, long: bool) -> tuple[bytes, bytes]:
-    """(name, comment)."""
+def entry_name(tail: bytes, *, long: bool) -> bytes:
+    """The name in a header."""
+    return bcpl(tail, T.comment, LONG_AREA - 2) if long else bcpl(tail, T.name, MAX_NAME)
+
+
+def entry_comment(tail: bytes, *, long: bool) -> bytes:
+    """The comment in a header; a long one that has a block to itself is not there."""
     if not long:
-        return bcpl(tail, T.name, MAX_NAME), bcpl(tail, T.comment, MAX_COMMENT)
-    name = bcpl(tail, T.comment, LONG_AREA - 2)
+        return bcpl(tail, T.comment, MAX_COMMENT)
+    name = entry_name(tail, long=True)
     comment = bcpl(tail, T.comment + 1 + len(name), LONG_AREA - 2 - len(name))
-    return name, b"" if comment == name else comment  # amitools writes the name twice
+    return b"" if comment == name else comment  # amitools writes the name twice
 
 
 def dos_type(boot: bytes) -> int | None:

@@ -4,123 +4,120 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from collections.abc import Iterator
+from functools import lru_cache
+from operator import sub
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.fields import table
 from imgmount.errors import ChecksumError, FormatError, ImageError
-from imgmount.filesystems.amigados.blocks import FFS, HEAD, T_DATA, T_HEADER, T_LIST, TAIL, T, checksums, long_at
+from imgmount.filesystems.amigados.blocks import FFS, HEAD, T_DATA, T_HEADER, T_LIST, checksums
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
+COUNT: Final = 2  # longs of a table of blocks
+LAST_SLOT: Final = -51  # where the table begins: it is written backwards
+PARENT: Final = -3
+EXTENSION: Final = -2
 BATCH: Final = 256  # OFS blocks looked at together
 
 
 class BlockTable:
-    """Which block is where: the numbers of a file's blocks, in order, as far as the chain of its tables can be followed."""
+    """Which block is where: a file's blocks as runs that follow each other, as far as the chain of its tables can be followed.
 
-    def __init__(self, volume: AmigaVolume, key: int, size: int) -> None:
+    ``damage`` says why there are fewer than needed. ``lost`` marks blocks that a deleted file no longer has.
+    """
+
+    def __init__(self, volume: AmigaVolume, key: int, size: int, lost: bytearray | None = None) -> None:
         self._volume = volume
         self._key = key
+        self._lost = lost
+        self._limit = min(volume.root_place.blocks, volume.device.size // volume.root_place.block_size)
         payload = volume.root_place.block_size - (0 if volume.dos_type & FFS else HEAD)
-        self._needed = -(-size // payload)
-        self.damage: ImageError | None = None
+        needed = -(-size // payload)
+        self.count = 0  # blocks that are known
         self.tables: list[int] = []  # blocks that hold the table, the header first
-
-    @cached_property
-    def keys(self) -> array[int]:
-        """The blocks. ``damage`` says why there are fewer than needed."""
-        keys, tables, damage = array("I"), [], None
+        self.damage: ImageError | None = None
+        self._firsts, self._starts = array("I"), array("I")  # of runs: which block of the file, which of the volume
+        self._next = -1  # would make the last run longer
         try:
-            for place, found in self._tables():
-                tables.append(place)
-                keys.extend(found[: self._needed - len(keys)])
+            for found in self._tables():
+                self._append(found)
         except ImageError as exc:
-            damage = exc
-        if damage is None and len(keys) < self._needed:
-            damage = FormatError("amigados", f"a file of {self._needed} blocks names {len(keys)}", offset=self._at(self._key))
-        self.tables, self.damage = tables, damage  # whole, so that a second thread may do the same
-        return keys
+            self.damage = exc
+        if self.damage is None and self.count < needed:
+            self.damage = FormatError("amigados", f"a file of {needed} blocks names {self.count}", offset=self._at(key))
 
-    def _tables(self) -> Iterator[tuple[int, array[int]]]:
+    def _tables(self) -> Iterator[tuple[int, ...]]:
+        """The blocks that each table names."""
         volume, slots = self._volume, self._volume.root_place.hash_size
-        key, kind, left = self._key, T_HEADER, self._needed
+        key, kind = self._key, T_HEADER
         seen: set[int] = set()
         while key:
             if key in seen:
                 raise FormatError("amigados", "the tables of a file loop", offset=self._at(key))
             seen.add(key)
-            block = volume.checked(key)
-            if long_at(block, 0) != kind or long_at(block, 4) != key:
+            longs = volume.longs(key)
+            if longs[:2] != (kind, key):
                 raise FormatError("amigados", f"block {key} is no table of a file", offset=self._at(key))
-            if kind == T_LIST and long_at(block, len(block) - TAIL + T.parent) != self._key:
+            if kind == T_LIST and longs[PARENT] != self._key:
                 raise FormatError("amigados", f"block {key} is another file's table", offset=self._at(key))
-            count = min(long_at(block, 8), slots, left)
-            found = table(block[HEAD : HEAD + 4 * slots], 4, "big")
-            found.reverse()
-            yield key, found[:count]
-            left -= count
-            key, kind = long_at(block, len(block) - TAIL + T.extension), T_LIST
+            self.tables.append(key)
+            yield longs[LAST_SLOT : LAST_SLOT - min(longs[COUNT], slots) : -1]
+            key, kind = longs[EXTENSION], T_LIST
+
+    def _append(self, keys: tuple[int, ...]) -> None:
+        if keys and keys == tuple(range(keys[0], keys[0] + len(keys))):  # as in nearly every table
+            runs = [(keys[0], len(keys))]
+        else:
+            runs = [(key, 1) for key in keys]
+        for key, count in runs:
+            if key != self._next:
+                self._firsts.append(self.count)
+                self._starts.append(key)
+            self.count += count
+            self._next = key + count
 
     def _at(self, key: int) -> int:
         return key * self._volume.root_place.block_size
 
-    @cached_property
-    def runs(self) -> tuple[array[int], array[int], array[int]]:
-        """(number of the first, block, count) of the runs of blocks that follow each other. A run may be of impossible blocks."""
-        firsts, starts, counts = array("I"), array("I"), array("I")
-        expected = -1
-        for index, key in enumerate(self.keys):
-            if key != expected:
-                firsts.append(index)
-                starts.append(key)
-            expected = key + 1
-        edges = [*firsts, len(self.keys)]
-        counts.extend(edges[place + 1] - edge for place, edge in enumerate(firsts))
-        return firsts, starts, counts
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """(block, how many follow each other) of all that are known, whether they can be or not."""
+        ends = (*self._firsts[1:], self.count)
+        return zip(self._starts, map(sub, ends, self._firsts), strict=True)
 
-    def run(self, index: int, most: int) -> tuple[int, int]:
-        """(block, how many follow each other) from block ``index`` of the file, ``most`` or fewer. Raises ``ImageError``."""
-        if index >= len(self.keys):
+    def run(self, index: int) -> tuple[int, int]:
+        """(block, how many follow each other) from block ``index`` of the file on. Raises ``ImageError``."""
+        if index >= self.count:
             raise self.damage or FormatError("amigados", f"no block {index} in a file", offset=self._at(self._key))
-        firsts, starts, counts = self.runs
-        place = bisect_right(firsts, index) - 1
-        skip = index - firsts[place]
-        key, count = starts[place] + skip, min(counts[place] - skip, most)
-        root = self._volume.root_place
-        if not root.reserved <= key < root.blocks:
-            raise FormatError("amigados", f"block {key} of {root.blocks} in a file", offset=self._at(self._key))
-        return key, min(count, root.blocks - key)
-
-
-Check = Callable[[int, int], None]  # of (block, count), before they are believed; raises ImageError
+        place = bisect_right(self._firsts, index)
+        end = self._firsts[place] if place < len(self._firsts) else self.count
+        key = self._starts[place - 1] + index - self._firsts[place - 1]
+        if not self._volume.root_place.reserved <= key < self._limit:
+            raise FormatError("amigados", f"block {key} of {self._limit} in a file", offset=self._at(self._key))
+        count = min(end - index, self._limit - key)
+        if self._lost is None or (taken := self._lost.find(1, key, key + count)) < 0:
+            return key, count
+        if taken == key:
+            raise FormatError("amigados", f"block {key} of a deleted file has been used again", offset=self._at(key))
+        return key, taken - key
 
 
 class FfsFile(MappedDevice):
     """A file whose blocks are data."""
 
-    def __init__(self, volume: AmigaVolume, blocks: BlockTable, size: int, check: Check | None) -> None:
+    def __init__(self, volume: AmigaVolume, blocks: BlockTable, size: int) -> None:
         self.size = size
         self.block_size = volume.root_place.block_size
         self._device = volume.device
         self._blocks = blocks
-        self._check = check
 
     def _map(self, offset: int) -> Extent:
         index, skip = divmod(offset, self.block_size)
-        key, count = self._blocks.run(index, len(self._blocks.keys))
-        if self._check:
-            count = 1
-            self._check(key, count)
-        start = key * self.block_size
-        length = min(count * self.block_size, self._device.size - start)
-        if length <= skip:
-            raise FormatError("amigados", f"block {key} is past the end of the image", offset=start)
-        return Extent(length - skip, self._device, start + skip)
+        key, count = self._blocks.run(index)
+        return Extent(count * self.block_size - skip, self._device, key * self.block_size + skip)
 
 
 class OfsFile(BlockDevice):
@@ -129,14 +126,13 @@ class OfsFile(BlockDevice):
     It gathers in memory: runs of half a kilobyte are not worth a splice each.
     """
 
-    def __init__(self, volume: AmigaVolume, blocks: BlockTable, key: int, size: int, check: Check | None) -> None:
+    def __init__(self, volume: AmigaVolume, blocks: BlockTable, key: int, size: int) -> None:
         self.size = size
         self._stride = volume.root_place.block_size
         self.block_size = self._stride - HEAD
         self._device = volume.device
         self._blocks = blocks
         self._key = key
-        self._check = check
 
     def _pread(self, offset: int, size: int) -> bytes:
         index, lead = divmod(offset, self.block_size)
@@ -151,9 +147,8 @@ class OfsFile(BlockDevice):
         raws: list[bytes] = []
         at, end = index, index + count
         while at < end:
-            key, length = self._blocks.run(at, end - at)
-            if self._check:
-                self._check(key, length)
+            key, length = self._blocks.run(at)
+            length = min(length, end - at)
             runs.append((key, length))
             raws.append(self._device.read_exactly(key * self._stride, length * self._stride, "amigados"))
             at += length

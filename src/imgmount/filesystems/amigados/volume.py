@@ -16,7 +16,7 @@ from imgmount.core.node import Filesystem, Node
 from imgmount.errors import ChecksumError, FormatError, ImageError, MountError, UnsupportedError
 from imgmount.filesystems.amigados import blocks, nodes
 from imgmount.filesystems.amigados.bitmap import Bitmap
-from imgmount.filesystems.amigados.blocks import DIRC, FFS, INTL, LNFS, T_HEADER, TAIL, T, long_at
+from imgmount.filesystems.amigados.blocks import DIRC, FFS, HEAD, INTL, LNFS, T_COMMENT, T_HEADER, TAIL, Header, T, long_at
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,6 @@ DEFAULT_ENCODING: Final = "latin-1"
 BOOT_SIZE: Final = 1024
 _DATE: Final = Struct(">3I")
 _DAY_0: Final = datetime(1978, 1, 1, tzinfo=UTC)  # a wall clock's, whatever the zone
-
-Header = tuple[int, bytes, bool]  # block, its tail, whether its checksum is right
 
 
 class AmigaVolume(Filesystem):
@@ -38,15 +36,19 @@ class AmigaVolume(Filesystem):
         try:
             self.root_place = blocks.find_root(device)
         except FormatError as exc:
-            raise UnsupportedError("amigados: no root block: a disk that does not use the filesystem") from exc
+            reason = blocks.NO_FILESYSTEM.get(boot[:4], "a disk that is read by its own loader, or damaged")
+            raise UnsupportedError(f"amigados: no root block: {reason}") from exc
         if not self.root_place.sound:
             log.warning("amigados: bad checksum of root block %d", self.root_place.key)
         self.root_block = self.read(self.root_place.key)
+        self.root_header = Header(self.root_place.key, self.root_block[-TAIL:], self.root_place.sound)
         self.boot = boot
+        self.link_counts: dict[int, int] = {}  # names of files that have several
+        self._upward: dict[int, tuple[bytes, int]] = {}  # name and parent of directories
         kind = blocks.dos_type(boot)
         self.dos_type = _guess_dos_type(self.root_block, device) if kind is None else kind
         self.intl = self.dos_type >= INTL
-        self.label = self.text(blocks.bcpl(self.root_block[-TAIL:], T.name, blocks.MAX_NAME))
+        self.label = self.text(blocks.bcpl(self.root_header.tail, T.name, blocks.MAX_NAME))
 
     @cached_property
     def long_names(self) -> bool:
@@ -59,19 +61,23 @@ class AmigaVolume(Filesystem):
         for slot, found in self.children(self.root_place.key):
             if isinstance(found, ImageError):
                 continue
-            by_long, by_short = (blocks.names(found[1], long=layout)[0] for layout in (True, False))
-            fits = self._slot(by_long) == slot
-            if fits != (self._slot(by_short) == slot):
+            by_long, by_short = (blocks.entry_name(found.tail, long=layout) for layout in (True, False))
+            fits = self.slot(by_long) == slot
+            if fits != (self.slot(by_short) == slot):
                 return fits
         return True
 
-    def _slot(self, name: bytes) -> int:
+    def slot(self, name: bytes) -> int:
+        """The slot of its directory in which AmigaDOS looks for ``name``."""
         return blocks.name_hash(name, self.root_place.hash_size, intl=self.intl)
 
     @property
     def root(self) -> nodes.AmigaDirectory:
-        place = self.root_place
-        return nodes.AmigaDirectory(self, place.key, self.root_block[-TAIL:], damaged=not place.sound)
+        return nodes.AmigaDirectory(self, self.root_header)
+
+    def name(self, header: Header) -> bytes:
+        """The name of an entry, as stored."""
+        return blocks.entry_name(header.tail, long=self.long_names)
 
     def text(self, raw: bytes) -> str:
         """A name or comment, in the volume's encoding."""
@@ -87,16 +93,25 @@ class AmigaVolume(Filesystem):
     def checked(self, key: int) -> bytes:
         """Block ``key``, whose checksum must be right. Raises ``ImageError``."""
         block = self.read(key)
-        if blocks.checksum(block):
-            raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * len(block))
+        self._prove(key, blocks.longs(block))
         return block
+
+    def longs(self, key: int) -> tuple[int, ...]:
+        """The longs of block ``key``, whose checksum must be right. Raises ``ImageError``."""
+        longs = blocks.longs(self.read(key))
+        self._prove(key, longs)
+        return longs
+
+    def _prove(self, key: int, longs: tuple[int, ...]) -> None:
+        if sum(longs) & 0xFFFF_FFFF:
+            raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * self.root_place.block_size)
 
     def header(self, key: int) -> Header:
         """The header in block ``key``, which may have a bad checksum. Raises ``FormatError`` where it is none at all."""
         block = self.read(key)
         if long_at(block, 0) != T_HEADER or long_at(block, 4) != key:
             raise FormatError("amigados", f"block {key} is no header", offset=key * len(block))
-        return key, block[-TAIL:], blocks.checksum(block) == 0
+        return Header(key, block[-TAIL:], blocks.checksum(block) == 0)
 
     def children(self, key: int) -> Iterator[tuple[int, Header | ImageError]]:
         """(slot, header) along the hash chains of a directory; an error ends its chain. Headers come once each."""
@@ -112,58 +127,67 @@ class AmigaVolume(Filesystem):
                 seen.add(link)
                 try:
                     found = self.header(link)
-                    if long_at(found[1], T.parent) != key:
-                        where = long_at(found[1], T.parent)
-                        raise FormatError("amigados", f"header {link} belongs to {where}", offset=link * place.block_size)
+                    if (parent := found.long(T.parent)) != key:
+                        raise FormatError("amigados", f"header {link} belongs to {parent}", offset=link * place.block_size)
                 except ImageError as exc:
                     yield slot, exc
                     break
                 yield slot, found
-                link = long_at(found[1], T.hash_chain)
+                link = found.long(T.hash_chain)
 
-    def node(self, key: int, tail: bytes, *, damaged: bool) -> Node:
-        """The node of a header. A hard link to a file is that file."""
-        kind = blocks.secondary(tail)
-        if kind in (blocks.ST_USERDIR, blocks.ST_ROOT):
-            return nodes.AmigaDirectory(self, key, tail, damaged=damaged)
-        if kind == blocks.ST_FILE:
-            return nodes.AmigaFile(self, key, tail, damaged=damaged)
-        if kind == blocks.ST_SOFTLINK:
-            return nodes.AmigaSoftLink(self, key, tail, damaged=damaged)
-        if kind == blocks.ST_LINKDIR:
-            return nodes.AmigaDirectoryLink(self, key, tail, damaged=damaged)
-        if kind == blocks.ST_LINKFILE:
-            return self._linked(key, tail)
-        problem = FormatError("amigados", f"a header of type {kind}", offset=key * self.root_place.block_size)
-        return nodes.Broken(self, key, tail, problem)
-
-    def _linked(self, key: int, tail: bytes) -> Node:
-        """The file that the link in block ``key`` stands for."""
-        seen = {key}
-        link, found = tail, tail
+    def comment(self, header: Header) -> bytes:
+        """The comment of an entry, b"" where there is none, or none that can be read."""
+        comment = blocks.entry_comment(header.tail, long=self.long_names)
+        if comment or not self.long_names or not (key := header.long(T.long_comment)):
+            return comment
         try:
-            while blocks.secondary(found) == blocks.ST_LINKFILE:
-                target = long_at(link, T.real_entry)
-                if target in seen or len(seen) > nodes.MAX_LINKS:
-                    raise FormatError("amigados", "hard links loop", offset=key * self.root_place.block_size)
-                seen.add(target)
-                _, found, sound = self.header(target)
-                link = found
-            if blocks.secondary(found) != blocks.ST_FILE:
-                raise FormatError("amigados", "a hard link to no file", offset=key * self.root_place.block_size)
+            return self.long_comment(key)
+        except ImageError:
+            return b""
+
+    def long_comment(self, key: int) -> bytes:
+        """The comment that has block ``key`` to itself. Raises ``ImageError``."""
+        block = self.checked(key)
+        if long_at(block, 0) != T_COMMENT:
+            raise FormatError("amigados", f"block {key} is no comment", offset=key * len(block))
+        return blocks.bcpl(block, HEAD, blocks.MAX_COMMENT)
+
+    def node(self, header: Header) -> Node:
+        """The node of a header. A hard link to a file is that file."""
+        kind = header.kind
+        if kind in nodes.KINDS:
+            return nodes.KINDS[kind](self, header)
+        if kind == blocks.ST_LINKFILE:
+            return self._linked(header)
+        offset = header.key * self.root_place.block_size
+        return nodes.Broken(self, header, FormatError("amigados", f"a header of type {kind}", offset=offset))
+
+    def _linked(self, link: Header) -> Node:
+        """The file that a link stands for, at the end of a chain of links perhaps."""
+        found = link
+        try:
+            for _ in range(nodes.MAX_HOPS):
+                found = self.header(found.long(T.real_entry))
+                if found.kind == blocks.ST_FILE:
+                    return nodes.AmigaFile(self, found)
+                if found.kind != blocks.ST_LINKFILE:
+                    break
+            offset = link.key * self.root_place.block_size
+            raise FormatError("amigados", "a hard link that leads to no file", offset=offset)
         except ImageError as exc:
-            return nodes.Broken(self, key, tail, exc)
-        return nodes.AmigaFile(self, target, found, damaged=not sound)
+            return nodes.Broken(self, link, exc)
 
     def path(self, key: int) -> list[bytes]:
-        """The names from the root to header ``key``. Raises ``ImageError`` where its parents do not lead there."""
+        """The names from the root to directory ``key``. Raises ``ImageError`` where its parents do not lead there."""
         names: list[bytes] = []
         while key != self.root_place.key:
-            _, tail, _ = self.header(key)
-            names.append(blocks.names(tail, long=self.long_names)[0])
-            key = long_at(tail, T.parent)
-            if len(names) > nodes.MAX_DEPTH:
+            if len(names) == nodes.MAX_DEPTH:
                 raise FormatError("amigados", f"a directory more than {nodes.MAX_DEPTH} levels deep")
+            if key not in self._upward:
+                header = self.header(key)
+                self._upward[key] = self.name(header), header.long(T.parent)
+            name, key = self._upward[key]
+            names.append(name)
         return names[::-1]
 
     @cached_property
@@ -172,7 +196,7 @@ class AmigaVolume(Filesystem):
         return Bitmap(self)
 
     def info(self) -> Mapping[str, str]:
-        place, tail = self.root_place, self.root_block[-TAIL:]
+        place, tail = self.root_place, self.root_header.tail
         facts = {"type": f"DOS\\{self.dos_type}, {type_name(self.dos_type)}", "bootblock": boot_kind(self.boot)}
         facts["blocks"] = f"{place.blocks} of {place.block_size} bytes, root at {place.key}"
         free = self.bitmap.free
@@ -220,9 +244,9 @@ def date_text(days: int, minutes: int, ticks: int) -> str:
 def _guess_dos_type(root_block: bytes, device: BlockDevice) -> int:
     """OFS or FFS, by what the first file's first block looks like: only OFS writes types there."""
     size = len(root_block)
-    for key in blocks.table(root_block, size // 4 - (blocks.HEAD + TAIL) // 4):
+    for key in blocks.table(root_block, size // 4 - (HEAD + TAIL) // 4):
         header = device.pread(key * size, size) if key else b""
-        if len(header) == size and blocks.secondary(header[-TAIL:]) == blocks.ST_FILE and (first := long_at(header, 16)):
+        if len(header) == size and blocks.secondary(header) == blocks.ST_FILE and (first := long_at(header, 16)):
             head = device.pread(first * size, 8)
             return 0 if long_at(head, 0) == blocks.T_DATA and long_at(head, 4) == key else FFS
     return 0

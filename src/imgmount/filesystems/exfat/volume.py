@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.fields import table
+from imgmount.core.fields import dos_serial, table
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.owners import Owners
@@ -36,6 +36,7 @@ class ExfatVolume(Filesystem):
         self.device = device
         self.boot = read_boot(device)
         self.fat = Fat(device, self.boot)
+        self.uuid = dos_serial(self.boot.serial)
         self.owners = Owners(NAME)
 
     @property
@@ -87,7 +88,7 @@ class ExfatVolume(Filesystem):
 
     def info(self) -> Mapping[str, str]:
         boot = self.boot
-        facts = {"label": self.label, "serial": f"{boot.serial >> 16:04X}-{boot.serial & 0xFFFF:04X}"}
+        facts = {"label": self.label, "serial": self.uuid}
         facts["clusters"] = f"{boot.end - 2} of {boot.cluster_size} bytes"
         facts["sectors"] = f"{boot.sector_size} bytes"
         if (used := self._used()) is not None:

@@ -33,6 +33,7 @@ class ExtVolume(Filesystem):
         self.super = sb.read_superblock(device)
         self.super.check_features()
         self.label = self.super.label
+        self.uuid = str(UUID(bytes=self.super.uuid)) if any(self.super.uuid) else ""
         self.block_size = self.super.block_size
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
         self.owners = Owners(sb.NAME)
@@ -122,7 +123,7 @@ class ExtVolume(Filesystem):
     def info(self) -> Mapping[str, str]:
         spb = self.super
         names = [name for bit, name in sb.INCOMPAT.items() if spb.incompat & bit]
-        facts = {"type": self._kind, "label": self.label, "uuid": str(UUID(bytes=spb.uuid)) if any(spb.uuid) else ""}
+        facts = {"type": self._kind, "label": self.label, "uuid": self.uuid}
         facts["blocks"] = f"{spb.blocks} of {spb.block_size} bytes, {spb.free_blocks} free"
         facts["inodes"] = f"{spb.inodes}, {spb.free_inodes} free"
         facts["features"] = " ".join(names)

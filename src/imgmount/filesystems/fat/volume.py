@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.fields import dos_serial
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import MemoryDevice, Slice
@@ -38,6 +39,7 @@ class FatVolume(Filesystem):
         self.bpb = Bpb.read(device)
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
         self.fat = FatTable(device, self.bpb)
+        self.uuid = "" if self.bpb.serial is None else dos_serial(self.bpb.serial)
         self._owners: dict[int, int] = {}  # first cluster of a directory -> id of the directory that was listed with it
 
     @property
@@ -99,9 +101,7 @@ class FatVolume(Filesystem):
 
     def info(self) -> Mapping[str, str]:
         bpb = self.bpb
-        facts = {"type": f"FAT{bpb.bits}", "label": self.label, "oem": bpb.oem}
-        if bpb.serial is not None:
-            facts["serial"] = f"{bpb.serial >> 16:04X}-{bpb.serial & 0xFFFF:04X}"
+        facts = {"type": f"FAT{bpb.bits}", "label": self.label, "oem": bpb.oem, "serial": self.uuid}
         facts["clusters"] = f"{bpb.clusters} of {bpb.cluster_size} bytes"
         if (free := self._free()) is not None:
             facts["free"] = f"{free} clusters, says FSInfo"

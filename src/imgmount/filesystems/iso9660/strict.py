@@ -7,12 +7,14 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final
 
-from imgmount.core.device import BlockDevice
+from imgmount.core.device import BlockDevice, Extent
+from imgmount.core.disc import address_space
 from imgmount.core.format import Context
 from imgmount.core.node import Directory, File, Node, Symlink
+from imgmount.core.slices import Concat
 from imgmount.core.stream import DeviceFile
 from imgmount.errors import ImageError, MountError
-from imgmount.filesystems.iso9660.descriptors import NAME
+from imgmount.filesystems.iso9660.descriptors import FIRST_SECTOR, MAX_DESCRIPTORS, NAME, SECTOR, STANDARD_ID
 from imgmount.filesystems.iso9660.tree import RELOCATION_NAMES
 from imgmount.filesystems.iso9660.volume import JOLIET, PLAIN, ROCK_RIDGE, Iso9660
 
@@ -31,11 +33,12 @@ def second_opinion(device: BlockDevice, context: Context) -> Iterator[str]:
         from pycdlib.pycdlibexception import PyCdlibException
     except ImportError:
         raise MountError("the second opinion needs pycdlib: pip install imgmount[strict]") from None
-    volume = Iso9660(device, context)
+    disc, start = address_space(device)
+    volume = Iso9660(disc, context, session_start=start)
     complaints = (PyCdlibException, ImageError, *_UNCHECKED)
     theirs = pycdlib.PyCdlib()
     try:
-        theirs.open_fp(io.BufferedReader(DeviceFile(device)))
+        theirs.open_fp(io.BufferedReader(DeviceFile(_from_start(disc, start) if start else disc)))
     except complaints as exc:
         yield f"{NAME}: pycdlib cannot open it: {exc}"
         return
@@ -44,6 +47,16 @@ def second_opinion(device: BlockDevice, context: Context) -> Iterator[str]:
             yield from _compare(theirs, view, volume.tree_root(view), complaints)
     finally:
         theirs.close()
+
+
+def _from_start(disc: BlockDevice, session: int) -> BlockDevice:
+    """``disc`` with the descriptors of the session that begins at block ``session`` in place of those of the first."""
+    first, count = session + FIRST_SECTOR, 1
+    while count < MAX_DESCRIPTORS and disc.pread((first + count) * SECTOR + 1, len(STANDARD_ID)) == STANDARD_ID:
+        count += 1
+    begin, size = FIRST_SECTOR * SECTOR, count * SECTOR
+    rest = begin + size
+    return Concat([Extent(begin, disc), Extent(size, disc, first * SECTOR), Extent(disc.size - rest, disc, rest)])
 
 
 def _compare(theirs: Any, view: str, root: Directory, complaints: tuple[type[Exception], ...]) -> Iterator[str]:

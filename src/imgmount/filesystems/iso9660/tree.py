@@ -37,7 +37,7 @@ from imgmount.filesystems.iso9660.records import (
     records,
     section,
 )
-from imgmount.filesystems.iso9660.xa import Sectors, XaFile, in_form2
+from imgmount.filesystems.iso9660.xa import Sectors, XaFile
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +224,7 @@ class Tree:
             size = sum(part.size for part in rare.sections)
             if parts and parts[-1][5] & MULTI_EXTENT:
                 rare.damage = f"the last of {len(parts)} extents is missing"
-        elif self.xa and size and in_form2(sheet.data, at, fields[8]):
+        elif self.xa and size and self.xa.hold(sheet.data, at, fields[8]):
             return XaFile(node_id, sheet, (start, size, px, tf, rare))
         return IsoFile(node_id, sheet, (start, size, px, tf, rare))
 

@@ -1,8 +1,9 @@
-"""CD-ROM XA: files in sectors of mode 2 form 2, whose records count 2048 bytes a sector where 2324 are stored.
+"""CD-ROM XA: files in sectors of mode 2 form 2, whose records count 2048 bytes a sector where 2324 are stored, and audio tracks.
 
 Only a device that knows whole sectors can give them. ``xa=form2``, the default, gives the 2324 bytes, and of files that mix both
 forms 2336 with the subheader that tells them apart; ``xa=raw`` gives whole sectors behind the RIFF header that Windows makes
-up; ``xa=cooked`` the first 2048 bytes, as kernels do. Source: System Description CD-ROM XA, Philips and Sony 1991, II.2.7.
+up; ``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand for an audio track: it has the track's samples, 2352
+bytes a sector. Source: System Description CD-ROM XA, Philips and Sony 1991, II.2.7.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.disc import whole_sectors
+from imgmount.core.disc import sound_sectors, whole_sectors
 from imgmount.core.format import Context
 from imgmount.core.node import Stat
 from imgmount.core.sectors import FORM2, RAW, XA_SECTOR
@@ -24,29 +25,39 @@ from imgmount.filesystems.iso9660.records import HEADER_SIZE
 CHOICES: Final = ("form2", "raw", "cooked")
 IN_FORM2: Final = 0x1000  # attributes
 INTERLEAVED: Final = 0x2000  # with sectors of form 1
+SOUND: Final = 0x4000  # the record stands for an audio track
 _ATTRIBUTES: Final = struct.Struct(">4xH2s6x")  # owner, attributes, "XA", file number
 _SIGNATURE: Final = b"XA"
 _RIFF: Final = struct.Struct("<4sI4s4sI14s2x4sI")  # heads of the file, of its format chunk with the attributes, of its data
 
 
 class Sectors(NamedTuple):
-    """The disc in units of more than 2048 bytes; ``choice`` is the user's."""
+    """The disc in units of more than 2048 bytes, as far as it has them; ``choice`` is the user's."""
 
-    form2: BlockDevice
+    form2: BlockDevice | None
     mixed: BlockDevice | None
     whole: BlockDevice | None
+    sound: BlockDevice | None
     choice: str
+
+    def hold(self, data: bytes, position: int, name_length: int) -> bool:
+        """Whether the file of the directory record at ``position`` is read from these."""
+        attributes, _ = _record(data, position, name_length)
+        if attributes & SOUND:
+            return self.sound is not None
+        return self.form2 is not None and bool(attributes & (IN_FORM2 | INTERLEAVED))
 
 
 def open_sectors(device: BlockDevice, context: Context) -> Sectors | None:
-    """What files in form 2 are read from; None if the disc has no such sectors, or the user wants none."""
-    choice = context.options.extra.get("xa", CHOICES[0])
+    """What files in form 2, and audio tracks, are read from; None if the disc has neither, or the user wants none."""
+    choice = context.options.xa
     if choice not in CHOICES:
         raise MountError(f"{NAME}: xa is one of {', '.join(CHOICES)}, not {choice!r}")
-    form2 = whole_sectors(device, FORM2)
-    if form2 is None or choice == "cooked":
+    if choice == "cooked":
         return None
-    return Sectors(form2, whole_sectors(device, XA_SECTOR), whole_sectors(device, RAW), choice)
+    form2, mixed, whole = (whole_sectors(device, unit) for unit in (FORM2, XA_SECTOR, RAW))
+    sound = sound_sectors(device)
+    return Sectors(form2, mixed, whole, sound, choice) if form2 or sound else None
 
 
 def _record(data: bytes, position: int, name_length: int) -> tuple[int, bytes]:
@@ -59,13 +70,8 @@ def _record(data: bytes, position: int, name_length: int) -> tuple[int, bytes]:
     return (attributes, field) if signature == _SIGNATURE else (0, b"")
 
 
-def in_form2(data: bytes, position: int, name_length: int) -> bool:
-    """Whether the record at ``position`` is that of a file that is not, or not only, in form 1."""
-    return bool(_record(data, position, name_length)[0] & (IN_FORM2 | INTERLEAVED))
-
-
 class XaFile(IsoFile):
-    """A file with sectors in form 2. Its record stands at the node's place in the sheet."""
+    """A file with sectors in form 2, or an audio track. Its record stands at the node's place in the sheet."""
 
     __slots__ = ()
 
@@ -81,6 +87,8 @@ class XaFile(IsoFile):
         assert sectors is not None
         data, at = self.sheet.data, self.id - self.sheet.base
         attributes, field = _record(data, at, data[at + HEADER_SIZE - 1])
+        if attributes & SOUND and sectors.sound is not None:
+            return self._span(sectors.sound, RAW)
         if sectors.choice == "raw" and sectors.whole is not None:
             content = self._span(sectors.whole, RAW)
             size = content.size
@@ -88,6 +96,7 @@ class XaFile(IsoFile):
             return Concat.of([MemoryDevice(riff), content])
         if sectors.mixed is not None and (sectors.choice == "raw" or attributes & INTERLEAVED):
             return self._span(sectors.mixed, XA_SECTOR)
+        assert sectors.form2 is not None
         return self._span(sectors.form2, FORM2)
 
     def _span(self, sectors: BlockDevice, unit: int) -> Slice:

@@ -68,6 +68,7 @@ class NtfsVolume(Filesystem):
         with self.library.call("the volume"):
             self._volume.open_file_object(self._file)
             self.label = self._volume.get_name() or ""
+            self.uuid = f"{self._volume.get_serial_number():016X}"
             self._record_size: int = self._volume.mft_entry_size
             mft = self._volume.get_file_entry(MFT)
             self._mft = mapped(device, list(_runs(mft)), mft.size)
@@ -81,7 +82,7 @@ class NtfsVolume(Filesystem):
     def info(self) -> Mapping[str, str]:
         with self.library.call("the volume"):
             return {
-                "serial": f"{self._volume.get_serial_number():016X}",
+                "serial": self.uuid,
                 "cluster size": str(self._volume.cluster_block_size),
                 "sector size": str(self._volume.bytes_per_sector),
                 "record size": str(self._record_size),

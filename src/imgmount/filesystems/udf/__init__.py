@@ -31,5 +31,6 @@ FORMAT: Final = Format(
     kind=Kind.FILESYSTEM,
     open=open_volume,
     probe=probe,
+    companion="iso9660",
     limits="volumes of several discs, compressed extents, named streams above 64 KiB",
 )

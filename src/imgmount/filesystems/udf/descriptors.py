@@ -41,6 +41,7 @@ class Descriptors:
         self._block_size = anchor.block_size
         self._newest: tuple[int, bytes] | None = None  # sequence number and logical volume descriptor
         self._partitions: dict[int, tuple[int, int, int]] = {}
+        self.headers: dict[int, bytes] = {}  # of partitions, by number: where their bitmaps are
         for extent in (anchor.main, anchor.reserve):
             self._collect(extent)
             if self._newest and not self.damage and self._complete(self._newest[1]):
@@ -71,6 +72,7 @@ class Descriptors:
                 known = self._partitions.get(found.number)
                 if known is None or found.sequence > known[0]:
                     self._partitions[found.number] = found.sequence, found.start, found.length
+                    self.headers[found.number] = found.use
 
 
 def _maps(volume: bytes) -> list[MapEntry]:

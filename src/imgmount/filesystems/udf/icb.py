@@ -46,6 +46,8 @@ _TIMES_AT: Final = 64
 _LENGTHS: Final = struct.Struct("<II")  # of the extended attributes and of the allocation descriptors
 _LENGTHS_AT: Final = {FILE_ENTRY: 168, EXTENDED_FILE_ENTRY: 208}
 _STREAMS_AT: Final = 152  # in an extended file entry
+_UNIQUE: Final = struct.Struct("<Q")
+_UNIQUE_AT: Final = (160, 200)  # in a file entry, in an extended one
 _INDIRECT_AT: Final = 36  # the address in an indirect entry
 _SHORT_AD: Final = struct.Struct("<II")
 _LONG_AD: Final = struct.Struct("<IIH6x")
@@ -104,6 +106,11 @@ class Entry:
         layout = _EXTENDED_TIMES if self.extended else _TIMES
         blocks, accessed, modified, changed = layout.unpack_from(self.raw, _TIMES_AT)
         return blocks, accessed, modified, changed
+
+    @property
+    def unique(self) -> int:
+        """The file's number."""
+        return _UNIQUE.unpack_from(self.raw, _UNIQUE_AT[self.extended])[0]  # type: ignore[no-any-return]
 
     @property
     def streams(self) -> Place | None:
@@ -216,7 +223,7 @@ class Space:
                 raise FormatError(FMT, f"{left} bytes embedded in {length}", offset=entry.offset)
             yield Extent(left, entry.device, entry.offset + start)
             return
-        for kind, length, partition, block in self._allocation(entry):
+        for kind, length, partition, block in self.allocation(entry):
             size = min(length, left)
             yield self._extent(kind, size, partition, block, mirrored=mirrored)
             left -= size
@@ -234,7 +241,7 @@ class Space:
             raise FormatError(FMT, f"extent of {size} bytes at block {block} leaves its partition of {device.size}")
         return Extent(size, self.mirrors.get(partition, device) if mirrored else device, offset)
 
-    def _allocation(self, entry: Entry) -> Iterator[tuple[int, int, int, int]]:
+    def allocation(self, entry: Entry) -> Iterator[tuple[int, int, int, int]]:
         """(type, bytes, partition, block) of each extent, those that go on in further blocks included."""
         start, length = entry.descriptors
         raw = entry.raw[start : start + length]

@@ -44,10 +44,11 @@ _SPECIAL: Final = {BLOCK_DEVICE: s.S_IFBLK, CHARACTER_DEVICE: s.S_IFCHR, FIFO: s
 _KIND: Final = _SPECIAL | {DIRECTORY: s.S_IFDIR, STREAM_DIRECTORY: s.S_IFDIR, SYMLINK: s.S_IFLNK}
 
 # File characteristics (4/14.4.3)
+DIRECTORY_BIT: Final = 2
 DELETED: Final = 4
 PARENT: Final = 8
 
-_FID: Final = struct.Struct("<16xHBBIIH6xH")  # version, characteristics, name length, ICB, implementation use length
+_FID: Final = struct.Struct("<16xHBBIIH2xIH")  # version, characteristics, name length, ICB and number, implementation use length
 _FID_SIZE: Final = 38
 _FID_MAX: Final = _FID_SIZE + 0xFFFF + 0xFF + 3
 _FID_TAG: Final = FILE_IDENTIFIER.to_bytes(2, "little")
@@ -65,11 +66,12 @@ _ROOTS: Final = (1, 2)
 
 
 class Fid(NamedTuple):
-    """A file identifier descriptor (4/14.4): a name and the ICB it stands for."""
+    """A file identifier descriptor (4/14.4): a name and the ICB it stands for; ``unique`` is the file's number there, or 0."""
 
     name: bytes
     characteristics: int
     icb: Place
+    unique: int
 
 
 def _parse_fid(raw: bytes, at: int) -> tuple[Fid, int] | None:
@@ -77,18 +79,18 @@ def _parse_fid(raw: bytes, at: int) -> tuple[Fid, int] | None:
     if raw[at : at + 2] != _FID_TAG or len(raw) < at + _FID_SIZE:
         return None
     _, checksum, _, crc, crc_length, _ = TAG.unpack_from(raw, at)
-    _, characteristics, name_length, length, block, partition, use_length = _FID.unpack_from(raw, at)
+    _, characteristics, name_length, length, block, partition, unique, use_length = _FID.unpack_from(raw, at)
     start = at + _FID_SIZE + use_length
     end = start + name_length
     body = raw[at + TAG_SIZE : at + TAG_SIZE + crc_length]
     if end > len(raw) or checksum != tag_checksum(raw[at : at + TAG_SIZE]) or crc16(body, 0) != crc:
         return None
-    fid = Fid(raw[start:end], characteristics, Place(partition, block, length & LENGTH_MASK))
+    fid = Fid(raw[start:end], characteristics, Place(partition, block, length & LENGTH_MASK), unique)
     return fid, at + (_FID_SIZE + use_length + name_length + 3 & ~3)
 
 
-def identifiers(content: BlockDevice, mirror: BlockDevice | None = None) -> Iterator[Fid]:
-    """The file identifiers of a directory, deleted ones and the parent left out.
+def identifiers(content: BlockDevice, mirror: BlockDevice | None = None, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
+    """The file identifiers of a directory but those with ``hidden`` characteristics: deleted ones and the parent.
 
     What is damaged is looked for in ``mirror``, then skipped, and is the error raised at the end. Raises ``FormatError``.
     """
@@ -117,7 +119,7 @@ def identifiers(content: BlockDevice, mirror: BlockDevice | None = None) -> Iter
             continue
         fid, following = found
         offset = base + following
-        if not fid.characteristics & (DELETED | PARENT):
+        if not fid.characteristics & hidden:
             yield fid
     if damage is not None:
         raise FormatError(FMT, "directory is damaged", offset=damage)
@@ -135,10 +137,10 @@ def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> by
     return content.pread(offset, 1)
 
 
-def directory_content(space: Space, entry: Entry) -> Iterator[Fid]:
-    """The file identifiers in the directory that ``entry`` describes."""
+def directory_content(space: Space, entry: Entry, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
+    """The file identifiers in the directory that ``entry`` describes, see ``identifiers``."""
     mirror = space.content(entry, mirrored=True) if space.mirrors and not entry.embedded else None
-    return identifiers(space.content(entry), mirror)
+    return identifiers(space.content(entry), mirror, hidden)
 
 
 def _status(space: Space, entry: Entry, size: int | None = None, rdev: int = 0) -> Stat:
@@ -253,13 +255,19 @@ class UdfDirectory(_UdfNode, Directory):
         super().__init__(space, place, entry)
         self._ancestors = ancestors
 
-    def _scan(self) -> Iterator[tuple[str, Node]]:
+    def _scan_names(self) -> Iterator[str]:
+        return (cs0(fid.name) for fid in self._identifiers())
+
+    def _identifiers(self) -> Iterator[Fid]:
         if self.id in self._ancestors:
             raise FormatError(FMT, "directory contains itself", offset=self._entry.offset)
+        return directory_content(self._space, self._entry)
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
         space, lineage = self._space, self._ancestors | {self.id}
         batch: list[Fid] = []
         damage: ImageError | None = None
-        fids = directory_content(space, self._entry)
+        fids = self._identifiers()
         while True:
             try:
                 batch = []

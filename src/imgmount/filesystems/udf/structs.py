@@ -31,6 +31,7 @@ ALLOCATION_EXTENT: Final = 258
 INDIRECT_ENTRY: Final = 259
 TERMINAL_ENTRY: Final = 260
 FILE_ENTRY: Final = 261
+SPACE_BITMAP: Final = 264
 EXTENDED_FILE_ENTRY: Final = 266
 
 TAG: Final = struct.Struct("<H2xBxHHHI")  # identifier, checksum, serial, CRC, CRC length, location
@@ -130,7 +131,7 @@ PARTITION_DESCRIPTOR: Final = Struct(  # 3/10.5
     "flags" / Int16ul,
     "number" / Int16ul,
     "contents" / REGID,
-    Padding(128),
+    "use" / Bytes(128),  # partition header (4/14.3)
     "access" / Int32ul,
     "start" / Int32ul,
     "length" / Int32ul,

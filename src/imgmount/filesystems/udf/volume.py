@@ -11,7 +11,7 @@ from construct import ConstructError
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.node import Directory, Filesystem
+from imgmount.core.node import Directory, Filesystem, Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.udf.anchors import FIRST_ANCHOR, Anchor, anchors, sessions
 from imgmount.filesystems.udf.descriptors import Descriptors
@@ -60,6 +60,7 @@ class UdfFilesystem(Filesystem):
         if not isinstance(root, UdfDirectory):
             raise FormatError(FMT, "the root is not a directory", offset=place.block * anchor.block_size)
         self._root = root
+        self.root_place = place
 
     @property
     def root(self) -> Directory:
@@ -141,6 +142,12 @@ class UdfFilesystem(Filesystem):
         if counts:
             facts["files"], facts["directories"] = map(str, counts)
         return facts
+
+    def deleted(self) -> Iterator[tuple[str, Node]]:
+        """(path, node) of deleted files."""
+        from imgmount.filesystems.udf.deleted import deleted  # it needs this module
+
+        return deleted(self)
 
     def verify(self) -> Iterator[str]:
         from imgmount.filesystems.udf.check import check  # it needs this module

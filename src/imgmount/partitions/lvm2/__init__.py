@@ -1,4 +1,4 @@
-"""LVM2: the logical volumes whose extents lie on one physical volume, linear or striped."""
+"""LVM2: logical volumes, linear or striped, whose extents lie in one or more partitions of a disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match, Partition
-from imgmount.partitions.lvm2.group import Group
-from imgmount.partitions.lvm2.label import SECTOR, read_group, read_label
+from imgmount.errors import ImageError
+from imgmount.partitions.lvm2.group import Group, Member
+from imgmount.partitions.lvm2.label import SECTOR, Label, read_group, read_label
 
 log = logging.getLogger(__name__)
 
+MAX_VOLUMES: Final = 512
+MAX_MEMBERS: Final = 64  # partitions looked at for other physical volumes of the group
 PARTITION_TABLE: Final = 446
 MBR_SIGNATURE: Final = b"\x55\xaa"
 
@@ -33,19 +36,44 @@ def probe(device: BlockDevice) -> Match:
     return Match.NO if _is_partitioned(device) else Match.CERTAIN
 
 
-def open_lvm2(device: BlockDevice, _: Context) -> list[Partition]:
-    """The visible logical volumes, numbered from 1 in the order of the metadata. Raises ``ImageError``."""
+def _members(device: BlockDevice, own: Label, context: Context) -> dict[str, Member]:
+    """The physical volumes of the disk by UUID: ``device``, and other parts of the table that it is a part of."""
+    members = {own.uuid: Member(device, bool(own.metadata))}
+    for other in context.parts[:MAX_MEMBERS]:
+        if other is device:
+            continue
+        try:
+            label = read_label(other)
+        except ImageError:
+            continue
+        members.setdefault(label.uuid, Member(other, bool(label.metadata)))
+    return members
+
+
+def open_lvm2(device: BlockDevice, context: Context) -> list[Partition]:
+    """The visible logical volumes that begin here, numbered by their place in the metadata. Raises ``ImageError``.
+
+    One that lies on several partitions of the disk is shown in the first of them only.
+    """
     label = read_label(device)
     vg, section = read_group(device, label)
-    group = Group(device, label.uuid, section)
+    group = Group(_members(device, label, context), section)
     parts: list[Partition] = []
+    number = 0
     for name, volume in group.logical.items():
         if "VISIBLE" not in volume.items_of("status") or volume.section("segment1").get("type") == "snapshot":
             continue
+        number += 1
+        if group.home(name) not in (label.uuid, ""):
+            continue
+        if len(parts) == MAX_VOLUMES:
+            log.warning("lvm2: %s has more than %d logical volumes: the others are left out", vg, MAX_VOLUMES)
+            break
         kind, content, fault = group.volume(name)
         if fault is not None:
             log.warning("%s-%s: %s", vg, name, fault)
-        parts.append(Partition(len(parts) + 1, kind, f"{vg}-{name}", content, fault=fault))
+        uuid = volume.get("id")
+        parts.append(Partition(number, kind, f"{vg}-{name}", content, fault=fault, uuid=uuid if isinstance(uuid, str) else ""))
     return parts
 
 
@@ -55,5 +83,5 @@ FORMAT: Final = Format(
     kind=Kind.PARTITIONS,
     probe=probe,
     open=open_lvm2,
-    limits="linear and striped volumes on one physical volume; thin, cache, RAID, mirror, snapshot and VDO volumes are named",
+    limits="linear and striped volumes within one disk; thin, cache, RAID, mirror, snapshot and VDO volumes are named",
 )

@@ -1,4 +1,4 @@
-"""An LVM2 volume group as one of its physical volumes shows it: where the extents of the logical volumes are.
+"""An LVM2 volume group as the physical volumes of one disk show it: where the extents of the logical volumes are.
 
 Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (settings of volumes and segments), the kernel's
 ``drivers/md/dm-stripe.c``. Places and sizes are in sectors of 512 bytes or in extents.
@@ -6,28 +6,18 @@ Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.slices import Concat
+from imgmount.core.slices import Concat, Unreadable
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 from imgmount.partitions.lvm2.label import SECTOR
 from imgmount.partitions.lvm2.text import Section
 
 MAX_SIZE: Final = 1 << 63
 MAX_STRIPES: Final = 128
-
-
-class Absent(BlockDevice):
-    """Bytes that cannot be read: every read raises ``error``."""
-
-    def __init__(self, size: int, error: ImageError) -> None:
-        self.size = size
-        self._error = error
-
-    def _pread(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        raise self._error
 
 
 class Striped(MappedDevice):
@@ -45,12 +35,18 @@ class Striped(MappedDevice):
         return Extent(self._stripe_size - skip, area.device, area.offset + row * self._stripe_size + skip)
 
 
-class Group:
-    """A volume group, seen from the one physical volume that is here."""
+class Member(NamedTuple):
+    """A physical volume that is here."""
 
-    def __init__(self, device: BlockDevice, uuid: str, group: Section) -> None:
-        self._device = device
-        self._uuid = uuid
+    device: BlockDevice
+    has_metadata: bool
+
+
+class Group:
+    """A volume group, as far as its physical volumes are ``members``, which are here by UUID."""
+
+    def __init__(self, members: Mapping[str, Member], group: Section) -> None:
+        self._members = members
         self._extent = group.number("extent_size") * SECTOR
         if not 0 < self._extent < MAX_SIZE:
             raise FormatError("lvm2", "extents of no size")
@@ -113,12 +109,13 @@ class Group:
             raise FormatError("lvm2", f"a segment on {name!r:.40}, which is no volume of the group")
         if first + count > volume.number("pe_count"):
             raise FormatError("lvm2", f"extents {first}+{count} of {name}, which has {volume.number('pe_count')}")
-        if volume.text("id").replace("-", "") != self._uuid:
+        member = self._members.get(_plain(volume))
+        if member is None:
             hint = volume.get("device")
             where = f" (last seen as {hint})" if isinstance(hint, str) else ""
-            raise MissingPartError(f"lvm2: physical volume {volume.text('id')}{where} is missing: only one is looked at")
+            raise MissingPartError(f"lvm2: physical volume {volume.text('id')}{where} is missing: it is not on this disk")
         start = volume.number("pe_start") * SECTOR + first * self._extent
-        return Extent(count * self._extent, self._device, start)
+        return Extent(count * self._extent, member.device, start)
 
     def _segment(self, segment: Section, faults: list[ImageError]) -> Extent:
         """What a segment consists of. What cannot be read raises when it is, and is appended to ``faults``."""
@@ -129,14 +126,14 @@ class Group:
             return Extent(length)
         if kind not in ("striped", "linear"):
             faults.append(UnsupportedError(f"lvm2: {kind:.40} volumes"))
-            return Extent(length, Absent(length, faults[-1]))
+            return Extent(length, Unreadable(length, faults[-1]))
         areas = []
         for name, first, count in self._stripes(segment):
             try:
                 areas.append(self._area(name, first, count))
             except ImageError as exc:
                 faults.append(exc)
-                areas.append(Extent(count * self._extent, Absent(count * self._extent, exc)))
+                areas.append(Extent(count * self._extent, Unreadable(count * self._extent, exc)))
         if len(areas) == 1:
             return areas[0]
         stripe = segment.number("stripe_size") * SECTOR
@@ -144,14 +141,30 @@ class Group:
             raise FormatError("lvm2", f"stripes of {stripe} bytes in areas of {areas[0].length}")
         return Extent(length, Striped(areas, stripe))
 
+    def home(self, name: str) -> str:
+        """The UUID of the physical volume to show a logical volume in: the first that it lies on of those that are here.
+
+        One that lies on none of them is shown in the first of the group.
+        """
+        its_own = (pv for segment in self._segments(name) for pv in segment.items_of("stripes")[: 2 * MAX_STRIPES : 2])
+        for pv in chain(its_own, self._physical):
+            uuid = _plain(self._physical.section(str(pv)))
+            if uuid in self._members and self._members[uuid].has_metadata:
+                return uuid
+        return ""
+
+    def _segments(self, name: str) -> list[Section]:
+        """Those of a logical volume, in order as far as they say where they begin."""
+        found = [section for key, section in self.logical[name].sections() if key.startswith("segment")]
+        return sorted(found, key=_start)
+
     def volume(self, name: str) -> tuple[str, BlockDevice, ImageError | None]:
         """(kind, content, why it or a part of it cannot be read) of a logical volume."""
-        segments = [section for key, section in self.logical[name].sections() if key.startswith("segment")]
+        segments = self._segments(name)
         kinds = ["linear" if segment.get("stripe_count") == 1 else str(segment.get("type")) for segment in segments]
         kind = f"lvm2 {'+'.join(dict.fromkeys(kinds)):.60}"
         faults: list[ImageError] = []
         try:
-            segments.sort(key=lambda segment: segment.number("start_extent"))
             runs, end = [], 0
             for segment in segments:
                 if segment.number("start_extent") != end:
@@ -161,11 +174,22 @@ class Group:
             if not runs or len(runs) != self.logical[name].number("segment_count") or end * self._extent >= MAX_SIZE:
                 raise FormatError("lvm2", f"{name} has {len(runs)} segments with {end} extents")
         except ImageError as exc:
-            return kind, Absent(self._extent, exc), exc  # how long it would be is not known
+            return kind, Unreadable(self._extent, exc), exc  # how long it would be is not known
         if name in self._shared:
             faults.insert(0, FormatError("lvm2", f"{name} shares extents with another volume"))
         elif name in self._refused:
             faults.insert(0, self._refused[name])
         else:
             return kind, Concat(runs), faults[0] if faults else None
-        return kind, Absent(end * self._extent, faults[0]), faults[0]
+        return kind, Unreadable(end * self._extent, faults[0]), faults[0]
+
+
+def _plain(volume: Section) -> str:
+    """The UUID of a physical volume as its label has it, empty where there is none."""
+    uuid = volume.get("id")
+    return uuid.replace("-", "") if isinstance(uuid, str) else ""
+
+
+def _start(segment: Section) -> int:
+    start = segment.get("start_extent")
+    return start if isinstance(start, int) else 0

@@ -32,7 +32,7 @@ _MDA: Final = Struct("<I16sIQQ")  # checksum of what follows, magic, version, of
 _RAW_LOCN: Final = Struct("<QQII")  # offset from the header, size, checksum, flags
 RAW_LOCN_IGNORED: Final = 1
 INITIAL_CRC: Final = 0xF597A6CF
-MAX_TEXT: Final = 16 << 20
+MAX_TEXT: Final = 1 << 20  # pvcreate(8) has room for half of that
 MAX_AREAS: Final = 2  # pvcreate(8), --pvmetadatacopies
 
 
@@ -118,9 +118,10 @@ def read_group(device: BlockDevice, label: Label) -> tuple[str, Section]:
                 name, group = next(text.sections(), ("", Section()))
                 found.append((group.number("seqno"), name, group))
         except ImageError as exc:
-            log.warning("%s", exc)
             faults.append(exc)
     if found:
+        for fault in faults:
+            log.warning("%s", fault)
         _, name, group = max(found, key=lambda copy: copy[0])
         return name, group
     if faults:

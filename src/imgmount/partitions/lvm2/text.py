@@ -12,7 +12,8 @@ from typing import Final
 from imgmount.errors import FormatError
 
 MAX_DEPTH: Final = 8  # a segment is 4 deep
-MAX_VALUES: Final = 250_000  # of some 15 000 volumes
+MAX_VALUES: Final = 50_000  # of some 3000 volumes
+MAX_ESCAPES: Final = 10_000  # names and tags have none at all
 MAX_NUMBER: Final = (1 << 63) - 1
 
 Value = str | int | list[str | int]
@@ -68,6 +69,8 @@ class Parser:
 
     def parse(self) -> Section:
         """The whole text. Raises ``FormatError``."""
+        if self._text.count("\\") > MAX_ESCAPES:
+            raise FormatError("lvm2", f"the metadata has more than {MAX_ESCAPES} escaped characters")
         return self._section(0)
 
     def _wrong(self) -> FormatError:
@@ -82,7 +85,9 @@ class Parser:
         word, string, mark, _ = match.groups()
         if word is not None:
             return "w", word
-        return ("s", _ESCAPE.sub(r"\1", string)) if string is not None else (mark or "", "")
+        if string is None:
+            return mark or "", ""
+        return "s", _ESCAPE.sub(r"\1", string) if "\\" in string else string
 
     def _count(self) -> None:
         self._values += 1
