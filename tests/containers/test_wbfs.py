@@ -34,7 +34,7 @@ def wbfs(*discs: list[int], sectors: int = 8) -> bytes:
         image.extend((copy.ljust(0x100, b"\0") + struct.pack(f">{len(disc)}H", *disc)).ljust(info, b"\0"))
     first = -(-len(image) // SECTOR)
     image.extend(bytes(first * SECTOR - len(image)))
-    return bytes(image) + b"".join(bytes([n]) * SECTOR for n in range(first, first + sectors))
+    return bytes(image) + b"".join(bytes([n & 0xFF]) * SECTOR for n in range(first, first + sectors))
 
 
 def opened(image: bytes, **options: object) -> BlockDevice:
@@ -64,6 +64,36 @@ def test_several_discs() -> None:
     assert [(part.index, part.kind, part.name) for part in parts] == [(1, "disc", "RIMP00 Disc 0"), (3, "disc", "RIMP01 Disc 1")]
     check_device(parts[0].device, fill(n))
     check_device(parts[1].device, fill(n + 1, n + 2))
+
+
+def wii_discs(count: int, partitions: int) -> bytes:
+    """Discs that are all stored in the same sectors: a Wii disc with a table of partitions, of which nothing is there."""
+    n = first_free(*[[1]] * count)
+    disc = [n + sector // 2 for sector in range(8)]
+    image = bytearray(wbfs(*[disc] * count))
+    head = (b"RIMP01".ljust(0x18, b"\0") + struct.pack(">I", 0x5D1C9EA3)).ljust(0x100, b"\0")
+    image[n * SECTOR : n * SECTOR + len(head)] = head
+    table = struct.pack(">II", partitions, 0x40020 >> 2).ljust(0x20, b"\0")
+    table += struct.pack(">II", 0x50000 >> 2, 0) * partitions
+    for sector in range(n, n + 4):
+        image[sector * SECTOR : sector * SECTOR + len(table)] = table if sector > n else image[n * SECTOR :][: len(table)]
+    return bytes(image)
+
+
+def test_a_disk_with_many_discs(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(wii_discs(100, 2))
+    with open_image(tmp_path / "disk") as image:
+        discs = [volume for volume in image.volumes if not volume.outer]
+        assert len(discs) == 100
+        assert {volume.table for volume in discs} == {"wii"}
+        assert len(image.volumes) == 300
+
+
+def test_many_discs_with_many_partitions_are_not_all_read(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(wii_discs(100, 128))
+    with open_image(tmp_path / "disk") as image:
+        assert len(image.volumes) == 100 + 7 * 128
+        assert str(image.volumes[-1].problem) == "more than 16 tables in partitions"
 
 
 def test_a_damaged_disc_costs_itself() -> None:
