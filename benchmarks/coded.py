@@ -8,6 +8,8 @@ libraries of this machine, so they compress as programs do. A ratio above 1 mean
 
 from __future__ import annotations
 
+import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -15,12 +17,14 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
-from run import IMGMOUNT, MIB, compare, mounted, qemu_export, read_whole
+from run import IMGMOUNT, MIB, ROUNDS, compare, mounted, qemu_export, read_whole, report, seconds
 
 SIZE = 192 * MIB
 SECTOR = 2048
+SMALL_FILES = 10_000
 HUNK = 16 << 10
 LARGE = 64 << 10  # blocks that cost zlib least
 
@@ -146,13 +150,55 @@ def bench_ewf(level: str) -> Callable[[Path, Path], None]:
     return bench
 
 
-def bench_squashfs(raw: Path, scratch: Path) -> None:
-    image, name = scratch / "tree.squashfs", Path(raw.name)
-    quietly("mksquashfs", raw, image, "-comp", "zstd", "-noappend")
-    with mounted([*IMGMOUNT, str(image)], scratch / "ours", name) as ours, mounted(
-        ["squashfuse", str(image)], scratch / "peer", name
-    ) as peer:
-        compare("SquashFS zstd", {"imgmount": lambda: read_whole(ours / name), "squashfuse": lambda: read_whole(peer / name)})
+def bench_squashfs(codec: str) -> Callable[[Path, Path], None]:
+    """One large file, read whole."""
+
+    def bench(raw: Path, scratch: Path) -> None:
+        image, name = scratch / "tree.squashfs", Path(raw.name)
+        quietly("mksquashfs", raw, image, "-comp", codec, "-noappend")
+        with ExitStack() as stack:
+            ours = stack.enter_context(mounted([*IMGMOUNT, str(image)], scratch / "ours", name))
+            peer = stack.enter_context(mounted(["squashfuse", str(image)], scratch / "peer", name))
+            compare(
+                f"SquashFS {codec}", {"imgmount": lambda: read_whole(ours / name), "squashfuse": lambda: read_whole(peer / name)}
+            )
+
+    return bench
+
+
+def bench_small_files(codec: str) -> Callable[[Path, Path], None]:
+    """10,000 files of up to 20 KB in 100 folders: found, and copied, each time from a new mount."""
+
+    def bench(raw: Path, scratch: Path) -> None:
+        data, rng, at = raw.read_bytes(), random.Random(5), 0
+        for number in range(SMALL_FILES):
+            size = min(rng.randrange(1, 20_000), rng.randrange(1, 20_000))
+            path = scratch / "small" / f"folder {number % 100:02}" / f"file {number:05}.so"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data[at : at + size])
+            at += size
+        image = scratch / "small.squashfs"
+        quietly("mksquashfs", scratch / "small", image, "-comp", codec, "-noappend")
+        peers = {"imgmount": [*IMGMOUNT, str(image)], "squashfuse": ["squashfuse", str(image)]}
+        for title, action in (("find", find_small), ("cp -r", lambda folder: copy_small(folder, scratch / "copy"))):
+            times: dict[str, list[float]] = {name: [] for name in peers}
+            for _ in range(ROUNDS):
+                for name, command in peers.items():
+                    with mounted(command, scratch / "mnt", Path("folder 00")) as folder:
+                        times[name].append(seconds(partial(action, folder)))
+            report(f"SquashFS {codec}, 10,000 files, {title}", times)
+
+    return bench
+
+
+def find_small(folder: Path) -> None:
+    done = subprocess.run(["find", str(folder), "-type", "f", "-size", "+0"], capture_output=True, check=True)
+    assert done.stdout.count(b"\n") == SMALL_FILES
+
+
+def copy_small(folder: Path, target: Path) -> None:
+    quietly("cp", "-r", folder, target)
+    shutil.rmtree(target)
 
 
 BENCHES: dict[str, Callable[[Path, Path], None]] = {
@@ -169,7 +215,8 @@ BENCHES: dict[str, Callable[[Path, Path], None]] = {
     "vmdk-stream": bench_disk("vmdk", "-o", "subformat=streamOptimized"),
     "ewf": bench_ewf("fast"),
     "ewf-stored": bench_ewf("none"),
-    "squashfs": bench_squashfs,
+    **{f"squashfs-{codec}": bench_squashfs(codec) for codec in ("zstd", "gzip", "xz", "lz4")},
+    **{f"squashfs-small-{codec}": bench_small_files(codec) for codec in ("zstd", "gzip")},
 }
 
 

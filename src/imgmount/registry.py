@@ -36,6 +36,14 @@ RAW_DESCRIPTORS: Final = (
     *(16 * size + 8 for size in (2336, 2432, 2352, 2332, 2428, 2348, 2056, 2152, 2072)),
 )
 
+# of the superblock of UFS, and of its backup in group 0 for blocks of 4 to 64 KiB
+UFS_PLACES: Final = (0, 8192, 16384, 32768, 65536, 73728, 81920, 98304, 131072, 262144)
+UFS_MAGICS: Final = tuple(
+    value.to_bytes(4, order)
+    for value in (0x11954, 0x19540119, 0x19012038, 0xDECADE)
+    for order in ("little", "big")
+)
+
 CONTAINERS: Final = (
     _entry("aff", (0, b"AFF10\r\n\0")),
     _entry("aff4", (0, b"PK\x03\x04")),
@@ -133,6 +141,11 @@ FILESYSTEMS: Final = (
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("ltree"),
+    _entry(
+        "minix",
+        *((1040, magic.to_bytes(2, order)) for magic in (0x137F, 0x138F, 0x2468, 0x2478) for order in ("little", "big")),
+        *((1048, magic) for magic in (b"\x5a\x4d", b"\x4d\x5a")),
+    ),
     _entry("ntfs", (3, b"NTFS    ")),
     _entry("nus", (0, b"\0\1\0\4")),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
@@ -142,6 +155,7 @@ FILESYSTEMS: Final = (
         "udf",
         *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
     ),
+    _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("unread"),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
     _entry("xfs", (0, b"XFSB")),

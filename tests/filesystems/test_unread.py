@@ -95,7 +95,6 @@ def test_noise_and_zeros_are_nothing() -> None:
         ("other-fs/util-linux__util-linux__hpfs.img.xz", "HPFS"),
         ("other-fs/util-linux__util-linux__jfs.img.xz", "JFS"),
         ("other-fs/util-linux__util-linux__reiser3.img.xz", "ReiserFS"),
-        ("other-fs/util-linux__util-linux__ufs.img.xz", "UFS 2"),
     ],
 )
 def test_images_of_others_are_named(name: str, words: str) -> None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
+import os
 import random
 import shutil
 import struct
 import subprocess
-import sys
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from conformance import manifest, tree
-from fixture import unpack
+from filesystems.inode_facts import listed, visit
+from fixture import all_fixtures, unpack
 from helpers import FIXTURES, context, image, tool
 from imgmount.chain import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Symlink
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.xfs import DI_FLAGS, FORMAT, NUMBERED_RUNS, XfsVolume
+from imgmount.filesystems.xfs import FORMAT
+from imgmount.filesystems.xfs.volume import XfsVolume
 from imgmount.sources.file import FileDevice
 
-pytest.importorskip("pyfsxfs")
+DI_FLAGS = 0x5A  # in an inode
 FOLDER = FIXTURES / "filesystems/xfs"
 
 
@@ -60,6 +66,91 @@ def patch(at: int, value: bytes) -> dict[int, int]:
     return {at + index: byte for index, byte in enumerate(value)}
 
 
+ALL = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "xfs"}
+VARIANTS = {name: fixture for name, fixture in ALL.items() if name.startswith("linux")}
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The volumes that Linux filled."""
+    folder = tmp_path_factory.mktemp("linux")
+    found = {}
+    for name, fixture in VARIANTS.items():
+        (folder / name).mkdir()
+        found[name] = fixture.image_path(folder / name).read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_facts_and_attributes_are_those_that_linux_tells(variant: str, filled: dict[str, bytes]) -> None:
+    lines = [json.loads(line) for line in (VARIANTS[variant].expected.parent / "told.jsonl").read_text().splitlines()]
+    expected = {}
+    for name, mode, size, uid, gid, links, time, major, minor, attributes in lines:
+        attributes.pop("trusted.SGI_ACL_FILE", None)  # Linux shows an access control list twice
+        rdev = os.makedev(major, minor) if mode & 0xF000 in (0x2000, 0x6000) else 0
+        expected[name] = ((mode, size, uid, gid, links, time, rdev), attributes)
+    found = {}
+    for name, node in tree(volume(filled[variant]).root):
+        facts = node.stat()
+        size = 0 if isinstance(node, Directory) else facts.size
+        told = (facts.mode, size, facts.uid, facts.gid, facts.nlink, facts.mtime_ns // 10**9, facts.rdev)
+        hashes = {key: hashlib.sha256(value).hexdigest() for key, value in node.xattrs().items()}
+        found[name] = (told, {} if isinstance(node, Symlink) else hashes)
+    assert found == expected
+    assert "latin \udce9" in found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_linux_left_is_sound(variant: str, filled: dict[str, bytes]) -> None:
+    opened = volume(filled[variant])
+    assert list(opened.verify()) == []
+    assert opened.info()["version"] == ("4" if variant == "linux-v4" else "5")
+
+
+@pytest.mark.parametrize("variant", ALL)
+def test_a_log_that_was_not_replayed_is_named(variant: str, tmp_path: Path) -> None:
+    path = ALL[variant].image_path(tmp_path)
+    told = subprocess.run([tool("xfs_logprint"), "-t", str(path)], check=True, capture_output=True, text=True).stdout
+    dirty = "state: <DIRTY>" in told
+    assert dirty == (variant == "dirty")
+    assert dirty != ("state: <CLEAN>" in told)
+    with FileDevice(path) as device:
+        opened = volume(device)
+        assert opened.info()["log"].startswith("not replayed" if dirty else "clean")
+        assert ("the log has not been replayed" in list(opened.verify())) == dirty
+
+
+@pytest.mark.parametrize(("place", "value"), [(48, bytes(8)), (96, bytes(4)), (48, b"\xff" * 8), (96, b"\xff" * 4)])
+def test_a_log_that_is_elsewhere_or_nowhere(place: int, value: bytes, data: bytes) -> None:
+    opened = volume(Patched(data, patch(place, value)))
+    assert opened.info()["log"] not in ("clean", "")
+    assert opened.root.lookup("README")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_bytes_stay_in_the_image(variant: str, filled: dict[str, bytes]) -> None:
+    device = MemoryDevice(filled[variant])
+    root = volume(device).root
+    for name, pieces in (("one", 80), ("holes", 9), ("size 30001", 1)):
+        node = root.lookup(name)
+        assert isinstance(node, File)
+        content = node.open()
+        runs = list(content.extents(0, content.size))
+        assert {run.device for run in runs} == ({device} if pieces == 1 else {None, device})
+        assert len(runs) == 1 if pieces == 1 else len(runs) >= pieces
+    assert root.lookup("one").stat().mtime_ns == 1600000000123456789
+
+
+def test_shared_blocks_are_read_by_both(filled: dict[str, bytes]) -> None:
+    root = volume(filled["linux-v5"]).root
+    one, clone = root.lookup("one"), root.lookup("clone")  # of which every second block was taken away later
+    assert isinstance(one, File)
+    assert isinstance(clone, File)
+    first, second = one.open(), clone.open()
+    assert next(first.extents(0, 4096)).offset == next(second.extents(0, 4096)).offset
+    assert second.pread(7 * 4096, 8192) == bytes(8192)
+
+
 def test_files_are_extents_and_holes(data: bytes) -> None:
     opened = volume(data)
     node = opened.root.lookup("pieces.bin")
@@ -68,8 +159,6 @@ def test_files_are_extents_and_holes(data: bytes) -> None:
     runs = [(run.length, run.device is None) for run in content.extents(0, content.size)]
     assert [hole for _, hole in runs if not hole] == [False] * 3
     assert {run.device for run in content.extents(0, content.size)} == {None, opened.device}
-    with_library = opened.entry(node.id).read_buffer_at_offset(content.size, 0)
-    assert content.pread(0, content.size) == with_library
 
 
 def test_extended_attributes(data: bytes) -> None:
@@ -89,7 +178,7 @@ def test_facts(data: bytes) -> None:
 def test_a_realtime_file_is_refused_by_name(data: bytes) -> None:
     opened = volume(data)
     number = opened.root.lookup("odd.bin").id
-    flags = opened.superblock.inode_offset(number) + DI_FLAGS
+    flags = opened.super.inode_offset(number) + DI_FLAGS
     device = Patched(data, patch(16, struct.pack(">Q", 100)) | patch(flags, b"\0\1"))
     node = volume(device).root.lookup("odd.bin")
     assert isinstance(node, File)
@@ -121,16 +210,10 @@ def test_features_of_the_future_are_refused(data: bytes) -> None:
     assert FORMAT.probe(device)
 
 
-def test_a_missing_library_is_named_with_the_pip_line(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyfsxfs", None)
-    with pytest.raises(UnsupportedError, match=r"pip install imgmount\[xfs\]"):
-        volume(data)
-
-
 def survey(device: BlockDevice) -> None:
     """Read everything; only an ``ImageError`` may come of it."""
     try:
-        levels = [volume(device).root]
+        levels: list[Directory] = [volume(device).root]
     except ImageError:
         return
     for _ in range(100):
@@ -139,16 +222,8 @@ def survey(device: BlockDevice) -> None:
         for node in list(levels.pop().listing().nodes.values())[:100]:
             if isinstance(node, Directory):
                 levels.append(node)
-            try:
-                if isinstance(node, File):
-                    content = node.open()
-                    content.pread(0, 1 << 16)
-                    content.pread(max(0, content.size - 5), 5)
-                elif isinstance(node, Symlink):
-                    node.readlink()
-                node.xattrs()
-            except ImageError:
-                continue
+            with suppress(ImageError):
+                visit(node)
 
 
 def test_random_damage_never_escapes_as_another_error(data: bytes) -> None:
@@ -180,7 +255,21 @@ def test_a_directory_of_thousands(tmp_path: Path) -> None:
         assert sorted(name for name, _ in opened.volumes[0].filesystem.root.entries()) == sorted(names)
 
 
-def test_groups_whose_size_is_not_a_power_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_a_volume_without_case_are_found_in_any_case(tmp_path: Path) -> None:
+    proto, disk = tmp_path / "proto", tmp_path / "disk"
+    (tmp_path / "source").write_bytes(b"x")
+    proto.write_text(f"-\n0 0\nd--755 0 0\nNam\u00c9 ---644 0 0 {tmp_path}/source\n$\n")
+    where = ["-d", f"name={disk},file=1,size=300m", "-p", str(proto)]
+    command = [tool("mkfs.xfs"), "-q", "-f", "-m", "crc=0", "-n", "version=ci", *where]
+    subprocess.run(command, check=True, capture_output=True)
+    with FileDevice(disk) as device:
+        root = volume(device).root
+        assert root.lookup("nAM\u00c9").stat().size == 1
+        with pytest.raises(FileNotFoundError):
+            root.lookup("nam\u00e9")
+
+
+def test_groups_whose_size_is_not_a_power_of_two(tmp_path: Path) -> None:
     proto, disk = tmp_path / "proto", tmp_path / "disk"
     lines, contents = ["-", "0 0", "d--755 0 0"], {}
     for number in range(12):  # each directory goes to another group
@@ -192,16 +281,93 @@ def test_groups_whose_size_is_not_a_power_of_two(tmp_path: Path, monkeypatch: py
     subprocess.run(command, check=True, capture_output=True)
     with FileDevice(disk) as device:
         opened = volume(device)
-        group_bits = opened.superblock.inode_shift + opened.superblock.group_shift
-        assert opened.superblock.group_blocks == 19200
+        group_bits = opened.super.inode_shift + opened.super.group_shift
+        assert opened.super.group_blocks == 19200
         nodes = {path: node for path, node in tree(opened.root) if isinstance(node, File)}
         mapped = {path: node.open().pread(0, 1 << 20) for path, node in nodes.items()}
         assert mapped == contents
         assert {node.id >> group_bits for node in nodes.values()} == {0, 1, 2, 3}
-        extents = [run.device for node in nodes.values() for run in node.open().extents(0, 1 << 20)]
-        monkeypatch.setattr(opened, "tells_runs", False)  # a version that nobody has looked at
-        assert {path: node.open().pread(0, 1 << 20) for path, node in nodes.items()} == contents
-        assert opened.library.module.get_version() not in NUMBERED_RUNS or set(extents) == {device}
+        assert {run.device for node in nodes.values() for run in node.open().extents(0, 1 << 20)} == {device}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_field_of_an_inode_may_lie(variant: str, filled: dict[str, bytes]) -> None:
+    data = filled[variant]
+    opened = volume(data)
+    for name in ("one", "two", "many", "block", "few", "link 1023", "holes"):
+        at = opened.super.inode_offset(opened.root.lookup(name).id)
+        for offset in (*range(0, 200, 2), *range(200, opened.super.inode_size, 16)):
+            for value in (b"\0\0", b"\x7f\xff", b"\xff\xff"):
+                with suppress(ImageError):
+                    visit(volume(Patched(data, patch(at + offset, value))).root.lookup(name))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_field_of_the_superblock_may_lie(variant: str, filled: dict[str, bytes]) -> None:
+    for at in range(4, 256, 2):
+        for value in (b"\0\0", b"\0\1", b"\x7f\xff", b"\xff\xff"):
+            with suppress(ImageError):
+                opened = volume(Patched(filled[variant], patch(at, value)))
+                opened.root.listing()
+                list(islice(opened.verify(), 20))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_damage_in_blocks_of_names_and_attributes(variant: str, filled: dict[str, bytes]) -> None:
+    """Directory blocks, leaves and trees of attributes, trees of extents, long links and values: each field of their heads."""
+    data = filled[variant]
+    magics = (b"XD2D", b"XD2B", b"XDD3", b"XDB3", b"BMAP", b"BMA3", b"XSLM", b"XARM")
+    places = [at for at in range(0, len(data), 512) if data[at : at + 4] in magics]
+    leaves = (b"\xfb\xee", b"\x3b\xee", b"\xfe\xbe", b"\x3e\xbe")
+    places += [at for at in range(0, len(data), 512) if data[at + 8 : at + 10] in leaves]
+    rng = random.Random(8)
+    names = ("one", "two", "many", "block", "link 1023", "holes")
+    for place in rng.sample(places, min(len(places), 30)):
+        for offset in rng.sample(range(0, 160, 2), 12):
+            device = Patched(data, patch(place + offset, rng.choice((b"\0\0", b"\xff\xff", b"\0\1"))))
+            root = volume(device).root
+            for name in names:
+                with suppress(ImageError, FileNotFoundError):
+                    visit(root.lookup(name))
+
+
+def test_a_checksum_that_is_wrong_is_reported(filled: dict[str, bytes]) -> None:
+    data = filled["linux-v5"]
+    spb = volume(data).super
+    assert "the superblock's checksum is wrong" in list(volume(Patched(data, patch(0x6C, b"X"))).verify())
+    group = spb.group_blocks * spb.block_size
+    lines = list(volume(Patched(data, patch(group + spb.sector_size + 60, b"\xff\xff"))).verify())
+    assert [line[:8] for line in lines] == ["group 1:"]
+    assert "checksum" in lines[0]
+    assert "damaged" in "".join(volume(Patched(data, patch(group + 2 * spb.sector_size, b"\xff\xff"))).verify())
+    assert any("repair" in line for line in volume(Patched(data, patch(219, bytes([data[219] | 0x10])))).verify())
+
+
+def test_a_long_link_without_its_header_is_read_and_with_a_wrong_one_is_refused(filled: dict[str, bytes]) -> None:
+    data = filled["linux-v5"]
+    at = data.index(b"XSLM")
+    for changes in (patch(at + 4, b"\0\0\0\1"), patch(at + 8, b"\0\xff\xff\xff"), patch(at + 8, bytes(4))):
+        link = volume(Patched(data, changes)).root.lookup("link 1023")
+        assert isinstance(link, Symlink)
+        with pytest.raises(FormatError, match=r"long link|behind the magic"):
+            link.readlink()
+
+
+def test_a_directory_has_one_place(filled: dict[str, bytes]) -> None:
+    """``deep/a/b`` is told to be ``deep``: a directory inside itself."""
+    data = filled["linux-v4"]
+    root = volume(data).root
+    deep = root.lookup("deep")
+    assert isinstance(deep, Directory)
+    inner = deep.lookup("a")
+    assert isinstance(inner, Directory)
+    at = volume(data).super.inode_offset(inner.id)
+    record = data[at : at + 256]
+    number = inner.lookup("b").id.to_bytes(4, "big")
+    place = at + record.index(number, 100 + 6)
+    looped = volume(Patched(data, patch(place, deep.id.to_bytes(4, "big")))).root
+    found = [node.listing().damage for node in listed(looped) if isinstance(node, Directory)]
+    assert any("two places" in str(damage) for damage in found)
 
 
 def test_the_volume_of_util_linux() -> None:

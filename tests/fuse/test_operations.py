@@ -175,3 +175,14 @@ def test_a_second_reader_is_not_held_up_by_an_open_listing(mount: Path) -> None:
         next(entries)
         assert (mount / "plain").read_bytes() == fake.PATTERN
         assert sum(1 for _ in entries) == fake.MANY - 1
+
+
+def test_a_file_read_again_after_many_others_is_still_itself(mount: Path) -> None:
+    """Files have no handles: more of them than are kept at hand, by several readers, and the first once more."""
+    with (mount / "plain").open("rb") as first:
+        head = first.read(100)
+        for number in range(600):
+            assert (mount / "many" / f"file {number:04}").read_bytes() == b"x" * (number % 9)
+        os.posix_fadvise(first.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        first.seek(0)
+        assert first.read(100) == head == fake.PATTERN[:100]

@@ -1,4 +1,4 @@
-"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper, whole chunks of known size.
+"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper, whole chunks of known or at least bounded size.
 
 libdeflate does it where PyPI ``deflate`` is installed, about twice as fast as zlib.
 """
@@ -29,24 +29,33 @@ else:
 
 def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> Content:
     """The ``size`` bytes that one complete deflate stream holds; a wrapper's checksum is checked. Raises ``FormatError``."""
-    if not _LIBDEFLATE or not size:  # for size 0 it decodes nothing and calls that right
-        return _inflate_zlib(data, size, wrapper)
-    try:
-        chunk = _LIBDEFLATE[wrapper](data, size)
-    except deflate.DeflateError as exc:
-        raise FormatError("deflate", f"{len(data)} bytes do not decode to {size}") from exc
+    if not size:  # libdeflate decodes nothing and calls that right
+        return _exactly(_upto_zlib(data, size, wrapper), size)
+    chunk = inflate_upto(data, size, wrapper=wrapper)
     return chunk if len(chunk) == size else _exactly(chunk, size)
 
 
-def _inflate_zlib(data: bytes, size: int, wrapper: Wrapper) -> Content:
+def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> Content:
+    """What one complete deflate stream holds, ``limit`` bytes at most (not 0). Raises ``FormatError``."""
+    if not _LIBDEFLATE:
+        return _upto_zlib(data, limit, wrapper)
+    try:
+        return _LIBDEFLATE[wrapper](data, limit)
+    except deflate.DeflateError as exc:
+        raise FormatError("deflate", f"{len(data)} bytes do not decode to {limit}") from exc
+
+
+def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
     stream = zlib.decompressobj(_WBITS[wrapper])
     try:
-        chunk = stream.decompress(data, size + 1)  # a limit of 0 would be none, and the end of the stream follows the last byte
+        chunk = stream.decompress(data, limit + 1)  # a limit of 0 would be none, and the end of the stream follows the last byte
     except zlib.error as exc:
         raise FormatError("deflate", str(exc)) from exc
-    if not stream.eof and len(chunk) <= size:
-        raise FormatError("deflate", f"the data ends after {len(chunk)} of {size} bytes")
-    return _exactly(chunk, size)
+    if len(chunk) > limit:
+        raise FormatError("deflate", f"{len(chunk)} bytes or more, {limit} expected")
+    if not stream.eof:
+        raise FormatError("deflate", f"the data ends after {len(chunk)} of {limit} bytes")
+    return chunk
 
 
 def _exactly(chunk: Content, size: int) -> Content:

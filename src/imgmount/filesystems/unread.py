@@ -46,6 +46,7 @@ LOOKS: Final = (
     Look("HFSX", ((1024, b"HX\0\5"),)),
     Look("HFS+", ((1024, b"BD"), (1148, b"H+"))),  # in a wrapper
     Look("HFS", ((1024, b"BD"), (1038, b"\0\3"))),  # the bitmap of blocks is in sector 3
+    *(Look("HP-UX HFS", ((8192 + 0x55C, bytes.fromhex(magic)),)) for magic in ("00095014", "00195612", "00612195", "05231994")),
     Look("HPFS", ((0x2000, b"\x49\xe8\x95\xf9\xc5\xe9\x53\xfa"),), (43, 11), None, "cp850"),
     Look("JFS", ((0x8000, b"JFS1"),), (0x8098, 16), 0x8088),
     Look("LUKS 1", ((0, b"LUKS\xba\xbe\0\1"),)),
@@ -57,8 +58,6 @@ LOOKS: Final = (
     *(Look("Linux swap", ((page - 10, b"SWAPSPACE2"), (1024, b"\1\0\0\0")), (1052, 16), 1036) for page in _SWAP_PAGES),
     *(Look("Linux swap, version 0", ((page - 10, b"SWAP-SPACE"),)) for page in _SWAP_PAGES),
     Look("Linux swap that holds a hibernated system", ((4086, b"S1SUSPEND"),)),
-    *(Look("UFS 1", ((8192 + 0x55C, magic),)) for magic in (b"\x54\x19\x01\0", b"\0\x01\x19\x54")),
-    *(Look("UFS 2", ((65536 + 0x55C, magic),)) for magic in (b"\x19\x01\x54\x19", b"\x19\x54\x01\x19")),
     Look("VMFS", ((0x100000, b"\x0d\xd0\x01\xc0"),)),
     Look("VMFS", ((0x200000, b"\x5e\xf1\xab\x2f"),)),
     Look("ZFS", ((0x4000, b"\1\1\0\0\0\0\0\0\0\0\0\1"), (0x4014, b"\0\0\0\7version"))),

@@ -44,6 +44,7 @@ CAP_SPLICE_WRITE: Final = 1 << 7
 CAP_SPLICE_MOVE: Final = 1 << 8
 CAP_READDIRPLUS: Final = 1 << 13
 CAP_READDIRPLUS_AUTO: Final = 1 << 14
+CAP_NO_OPEN_SUPPORT: Final = 1 << 17
 
 # fuse.h: enum fuse_fill_dir_flags
 FILL_DIR_PLUS: Final = 2
@@ -67,7 +68,6 @@ PROTOTYPES: Final = {
     "open": ctypes.CFUNCTYPE(_int, _path, _pointer),
     "read_buf": ctypes.CFUNCTYPE(_int, _path, _pointer, _size, _offset, _pointer),
     "statfs": ctypes.CFUNCTYPE(_int, _path, _pointer),
-    "release": ctypes.CFUNCTYPE(_int, _path, _pointer),
     "getxattr": ctypes.CFUNCTYPE(_int, _path, _path, _pointer, _size),
     "listxattr": ctypes.CFUNCTYPE(_int, _path, _pointer, _size),
     "opendir": ctypes.CFUNCTYPE(_int, _path, _pointer),

@@ -1,8 +1,9 @@
 """This is a protocol adapter only: it turns libfuse's calls into questions to the vfs, and the answers into structs.
 
-Paths come as bytes and are decoded as UTF-8 with surrogate escapes. With ``nullpath_ok`` open files and directories are known by
-their handle alone. Reads are answered with file descriptors: of the host file wherever the bytes lie there unchanged, so that
-the kernel moves them without us; of a memory file for decoded bytes; of an empty one for holes.
+Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have handles; files have
+none, so that the kernel, where it can, neither asks for leave to open one nor says that it has closed it: a small file costs one
+request instead of three. Reads are answered with file descriptors: of the host file wherever the bytes lie there unchanged, so
+that the kernel moves them without us; of a memory file for decoded bytes; of an empty one for holes.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import ctypes
 import itertools
 import os
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from errno import ENODATA, ENXIO, ERANGE, EROFS
+from errno import ENODATA, ENOSYS, ENXIO, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -33,6 +35,7 @@ TIMEOUT: Final = 86_400.0 * 365  # the image does not change
 BLOCK: Final = 4096
 ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
 BATCH: Final = 128  # directory entries prepared at a time
+MAX_FILES: Final = 256  # kept at hand
 MAX_BUFFERS: Final = 64  # of one reply; a read in more pieces is gathered in memory
 FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
 
@@ -65,6 +68,28 @@ class _OpenFile:
             self.fd, self.start = runs[0].device.fd, runs[0].offset
 
 
+class _Files:
+    """The files that were read last, by path. Any number of threads may ask. What a file holds goes when nobody reads it."""
+
+    def __init__(self, vfs: Vfs) -> None:
+        self._vfs = vfs
+        self._lock = threading.Lock()
+        self._files: OrderedDict[bytes, _OpenFile] = OrderedDict()
+
+    def __getitem__(self, path: bytes) -> _OpenFile:
+        with self._lock:
+            if (known := self._files.get(path)) is not None:
+                self._files.move_to_end(path)
+                return known
+        where = _decode(path)
+        file = _OpenFile(as_file(self._vfs.find(where), where).open())
+        with self._lock:
+            file = self._files.setdefault(path, file)
+            if len(self._files) > MAX_FILES:
+                self._files.popitem(last=False)
+        return file
+
+
 class _OpenDirectory:
     """A directory that somebody is listing: its entries stay as they were when the listing began."""
 
@@ -86,7 +111,8 @@ class Operations:
         self._mask = ~umask
         self._ready = ready
         self._numbers = itertools.count(1)
-        self._files: dict[int, _OpenFile] = {}
+        self._files = _Files(vfs)
+        self._opens = True
         self._directories: dict[int, _OpenDirectory] = {}
         self._lock = threading.Lock()
         self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
@@ -108,14 +134,12 @@ class Operations:
         wanted = library.CAP_SPLICE_WRITE | library.CAP_SPLICE_MOVE | library.CAP_READDIRPLUS
         conn.want = (conn.want | wanted & conn.capable) & ~library.CAP_READDIRPLUS_AUTO
         settings = mfusepy.fuse_config.from_address(config)
-        settings.use_ino = settings.nullpath_ok = settings.kernel_cache = 1
+        settings.use_ino = settings.kernel_cache = 1
+        self._opens = not conn.capable & library.CAP_NO_OPEN_SUPPORT
         settings.entry_timeout = settings.attr_timeout = settings.negative_timeout = TIMEOUT
         self._ready()
 
-    def getattr(self, path: bytes | None, address: int, info: int | None) -> None:
-        assert path is not None or info
-        if path is None:
-            raise OSError(ENODATA, "no path")
+    def getattr(self, path: bytes, address: int, _: int | None) -> None:
         where = _decode(path)
         node = self._vfs.find(where)
         ctypes.memmove(address, library.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))), library.STAT_SIZE)
@@ -139,19 +163,14 @@ class Operations:
         target = node.readlink().encode("utf-8", "surrogateescape")[: size - 1] + b"\0"
         ctypes.memmove(buffer, target, len(target))
 
-    def open(self, path: bytes, info: int) -> None:
+    def open(self, _: bytes, info: int) -> None:
         if mfusepy.fuse_file_info.from_address(info).flags & (os.O_WRONLY | os.O_RDWR):
             raise OSError(EROFS, "Read-only file system")
-        where = _decode(path)
-        handle = next(self._numbers)
-        self._files[handle] = _OpenFile(as_file(self._vfs.find(where), where).open())
-        library.set_fh(info, handle)
+        if not self._opens:
+            raise OSError(ENOSYS, "Every file may be read: do not ask again")
 
-    def release(self, _: bytes | None, info: int) -> None:
-        self._files.pop(library.get_fh(info)).device.close()
-
-    def read_buf(self, _: bytes | None, reply: int, size: int, offset: int, info: int) -> None:
-        file = self._files[library.get_fh(info)]
+    def read_buf(self, path: bytes, reply: int, size: int, offset: int, _: int) -> None:
+        file = self._files[path]
         device = file.device
         self._scratch.clear()
         if file.fd >= 0 and offset < device.size:
@@ -175,8 +194,8 @@ class Operations:
         length, position = self._scratch.add(pieces)
         return length, FD, 0, self._scratch.fd, position
 
-    def lseek(self, _: bytes | None, offset: int, whence: int, info: int) -> int:
-        device = self._files[library.get_fh(info)].device
+    def lseek(self, path: bytes, offset: int, whence: int, _: int) -> int:
+        device = self._files[path].device
         if offset >= device.size:
             raise OSError(ENXIO, "past the end")
         if whence == os.SEEK_HOLE:

@@ -18,7 +18,7 @@ DIGEST_SIZE: Final = 20
 JUNK: Final = 0x8000_0000  # flag of a size in a pack stream: a seed follows, not data
 _MIN_DICTIONARY: Final = 4096
 
-Decoder = Callable[[bytes, int], bytes | memoryview]  # (stored, most bytes that may come out); see zstd.decode_upto
+Decoder = Callable[[bytes, int], bytes | memoryview]  # (stored, most bytes that may come out); see zstd.view_upto
 
 
 def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
@@ -28,7 +28,7 @@ def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
     if compression == "bzip2":
         return lambda data, limit: _decode(fmt, bz2.BZ2Decompressor(), (OSError, ValueError, EOFError), data, limit)
     if compression == "zstd":
-        return zstd.decode_upto
+        return zstd.view_upto
     lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are sound
 
     def decode(data: bytes, limit: int) -> bytes:

@@ -9,16 +9,16 @@ from typing import Final
 
 from imgmount.errors import FormatError
 from imgmount.filesystems.ext.superblock import NAME
+from imgmount.filesystems.inodes import UNKNOWN, Entry
 
 _ENTRY: Final = Struct("<IHBB")  # inode, length of the entry, length of the name, file type (or high byte of the latter)
 _LARGEST: Final = 1 << 16  # a length that does not fit is stored as 0 or 65535
-UNKNOWN: Final = 0
 KINDS: Final = (UNKNOWN, s.S_IFREG, s.S_IFDIR, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK, s.S_IFLNK)
 _TYPE_MASK: Final = 7
 
 
-def entries(data: bytes, block_size: int, *, has_kind: bool) -> Iterator[tuple[int, int, int, bytes]]:
-    """(position, inode, file type or UNKNOWN, name) of the entries in use in ``data``, blocks or less than one.
+def entries(data: bytes, base: int, *, block_size: int, has_kind: bool) -> Iterator[Entry]:
+    """The entries in use in ``data``, blocks or less than one, that begins at ``base`` of its directory.
 
     A block whose lengths are wrong is left where they go wrong; the error is raised when the others have been read.
     """
@@ -33,12 +33,12 @@ def entries(data: bytes, block_size: int, *, has_kind: bool) -> Iterator[tuple[i
             if length in (0, _LARGEST - 1) and block_size == _LARGEST:
                 length = _LARGEST
             if length < _ENTRY.size or length & 3 or at + length > end or (inode and name_length + _ENTRY.size > length):
-                damage = damage or FormatError(NAME, f"a directory entry of {length} bytes at {at:#x} of its directory")
+                damage = damage or FormatError(NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory")
                 break
             if inode and name_length:
                 name = data[at + _ENTRY.size : at + _ENTRY.size + name_length]
                 if name not in (b".", b".."):
-                    yield at, inode, KINDS[kind & _TYPE_MASK] if has_kind else UNKNOWN, name
+                    yield Entry(base + at, inode, KINDS[kind & _TYPE_MASK] if has_kind else UNKNOWN, name)
             at += length
     if damage is not None:
         raise damage

@@ -26,6 +26,7 @@ COMPRESSED: Final = 0x4
 HUGE: Final = 0x4_0000  # blocks are counted in blocks, not in sectors
 EXTENTS: Final = 0x8_0000
 INLINE_DATA: Final = 0x1000_0000
+CASEFOLD: Final = 0x4000_0000
 _SECTOR: Final = 512
 
 ROOT: Final = 2
@@ -35,6 +36,7 @@ _KINDS: Final = (s.S_IFREG, s.S_IFDIR, s.S_IFLNK, s.S_IFCHR, s.S_IFBLK, s.S_IFIF
 class Inode(NamedTuple):
     """An inode, checked. ``raw`` is all of it; times are nanoseconds."""
 
+    number: int
     raw: bytes
     mode: int
     size: int
@@ -80,7 +82,7 @@ def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
                 times[index] += ((value & _EPOCH_MASK) << 32) * NS + min(value >> 2, NS - 1)
     rdev = _device_number(block) if kind in (s.S_IFCHR, s.S_IFBLK) else 0
     stat = Stat(mode, size, times[2], times[0], times[1], uid, gid, links, rdev, allocated)
-    return Inode(raw, mode, size, flags, block, xattr, allocated, stat)
+    return Inode(number, raw, mode, size, flags, block, xattr, allocated, stat)
 
 
 def _device_number(block: bytes) -> int:

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import base64
 import stat as s
+import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.node import Filesystem
 from imgmount.core.owners import Owners
-from imgmount.core.slices import MemoryDevice, Slice
+from imgmount.core.slices import MemoryDevice
+from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
-from imgmount.filesystems.ext.blocks import BlockMap, ExtentMap, IndirectMap, MappedFile
+from imgmount.filesystems.ext.blocks import extent_tree, indirect_map
+from imgmount.filesystems.ext.directory import entries
 from imgmount.filesystems.ext.groups import Groups
-from imgmount.filesystems.ext.inode import COMPRESSED, EXTENTS, INLINE_DATA, ROOT, Inode, is_fast_link, parse_inode
-from imgmount.filesystems.ext.nodes import ExtDirectory
+from imgmount.filesystems.ext.inode import (
+    CASEFOLD,
+    COMPRESSED,
+    ENCRYPT,
+    EXTENTS,
+    INLINE_DATA,
+    ROOT,
+    Inode,
+    is_fast_link,
+    parse_inode,
+)
+from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
+from imgmount.filesystems.pointers import mapped_file
 
-PAGE: Final = 8192  # bytes of inode tables read at a time
-MAX_PAGES: Final = 256
+_INLINE_PARENT: Final = 4  # bytes: the number of the parent, in place of . and ..
 
 
-class ExtVolume(Filesystem):
+class ExtVolume(InodeVolume[Inode]):
     """An ext2, ext3 or ext4 volume."""
+
+    fmt = sb.NAME
+    root_number = ROOT
 
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.device = device
@@ -38,11 +55,7 @@ class ExtVolume(Filesystem):
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
         self.owners = Owners(sb.NAME)
         self.groups = Groups(device, self.super)
-        self._pages: dict[int, bytes] = {}
-
-    @property
-    def root(self) -> ExtDirectory:
-        return ExtDirectory(self, ROOT, (0, 0))
+        self._tables = TablePages(device, sb.NAME)
 
     def inode(self, number: int) -> Inode:
         """Inode ``number``. Raises ``ImageError``."""
@@ -51,22 +64,7 @@ class ExtVolume(Filesystem):
         group, index = divmod(number - 1, self.super.inodes_per_group)
         size = self.super.inode_size
         offset = self.groups.inode_table(group) * self.block_size + index * size
-        page = max(PAGE, size)
-        skip = offset % page
-        data = self._page(offset - skip, page)
-        if skip + size > len(data):
-            raise FormatError(sb.NAME, f"inode {number} lies outside the image", offset=offset)
-        return parse_inode(data[skip : skip + size], number, self.super)
-
-    def _page(self, start: int, size: int) -> bytes:
-        page = self._pages.get(start)
-        if page is None:
-            page = self.device.pread(start, size)
-            while len(self._pages) >= MAX_PAGES:
-                for old in list(self._pages)[:1]:
-                    self._pages.pop(old, None)
-            self._pages[start] = page
-        return page
+        return parse_inode(self._tables.read(offset, size), number, self.super)
 
     def is_inline(self, inode: Inode) -> bool:
         """Whether the content is in the inode itself."""
@@ -80,32 +78,54 @@ class ExtVolume(Filesystem):
         return inode.block[: inode.size], rest[: max(0, inode.size - len(inode.block))]
 
     def content(self, inode: Inode) -> BlockDevice:
-        """What the inode holds, ``inode.size`` bytes. Raises ``ImageError``."""
-        if inode.size == 0:
-            return MemoryDevice(b"")
-        if self.is_inline(inode):
+        if inode.kind == s.S_IFREG and inode.flags & ENCRYPT:
+            raise UnsupportedError(f"{sb.NAME}: an encrypted file (inode {inode.number})")
+        if inode.size and self.is_inline(inode):
             return MemoryDevice(b"".join(self.inline(inode)))
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
-        blocks: BlockMap = (ExtentMap if inode.flags & EXTENTS else IndirectMap)(self.device, self.super, inode.block)
-        count, start = blocks.find(0)
-        if start and count * self.block_size >= inode.size:
-            return Slice(self.device, start * self.block_size, inode.size)
-        return MappedFile(self.device, self.block_size, inode.size, blocks.find)
+        blocks_of = extent_tree if inode.flags & EXTENTS else indirect_map
+        return mapped_file(self.device, self.block_size, inode.size, blocks_of(self.device, self.super, inode.block).find)
 
-    def link_target(self, inode: Inode) -> bytes:
-        """What a symbolic link says."""
+    def target(self, inode: Inode) -> bytes:
+        if inode.flags & ENCRYPT:
+            raise UnsupportedError(f"{sb.NAME}: an encrypted symbolic link (inode {inode.number})")
         if is_fast_link(inode, self.super.cluster_size):
             return inode.block[: inode.size]
         return self.content(inode).pread(0, inode.size).split(b"\0", 1)[0]
 
-    def xattrs(self, inode: Inode) -> Mapping[str, bytes]:
+    def entries(self, inode: Inode) -> Iterator[Entry]:
+        """The entries of a directory; the names of an encrypted one in letters that a path may have.
+
+        Indexed directories are read like the others: the index hides in entries that are not in use.
+        """
+        found = scan(self._pieces(inode), partial(entries, block_size=self.block_size, has_kind=self.has_kind))
+        if not inode.flags & ENCRYPT:
+            return found
+        return (entry._replace(name=_encoded(entry.name)) for entry in found)
+
+    def _pieces(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
+        if not self.is_inline(inode):
+            yield from pieces(self.content(inode), self.block_size, sb.NAME, self.device.size)
+            return
+        head, rest = self.inline(inode)
+        yield 0, head[_INLINE_PARENT:]
+        yield len(head), rest
+
+    def ignores_case(self, inode: Inode) -> bool:
+        return bool(inode.flags & CASEFOLD and self.super.incompat & sb.CASEFOLD)
+
+    def fold(self, name: str) -> str:
+        """Kernel documentation, ext4: Unicode's full folding of the decomposed form."""
+        return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+
+    def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """The extended attributes of an inode, those that can be read."""
-        found = dict(xattrs.named(xattrs.inode_attributes(inode, self._large_value)))
+        found = collect(xattrs.named(xattrs.inode_attributes(inode, self._large_value)), sb.NAME)
         if inode.xattr_block:
             start = inode.xattr_block * self.block_size
             block = self.device.read_exactly(start, self.block_size, sb.NAME)
-            found.update(xattrs.named(xattrs.block_attributes(block, self._large_value)))
+            found |= collect(xattrs.named(xattrs.block_attributes(block, self._large_value)), sb.NAME)
         return found
 
     def _large_value(self, number: int, size: int) -> bytes:
@@ -150,3 +170,7 @@ class ExtVolume(Filesystem):
         if spb.state & sb.ERRORS:
             yield "the filesystem is marked as having errors"
         yield from self.groups.verify()
+
+
+def _encoded(name: bytes) -> bytes:
+    return base64.urlsafe_b64encode(name).rstrip(b"=")

@@ -23,10 +23,13 @@ _NAMES: Final = Struct("<HHHH")  # substitute name's offset and length, print na
 FIXUP_STRIDE: Final = 512
 END: Final = b"\xff\xff\xff\xff"  # instead of a type
 ATTRIBUTE_LIST: Final = 0x20
+VOLUME_INFORMATION: Final = 0x70
 DATA: Final = 0x80
 REPARSE_POINT: Final = 0xC0
 COMPRESSED: Final = 0x00FF  # attribute flags: the method
 ENCRYPTED: Final = 0x4000
+VOLUME_FLAGS: Final = 10  # offset in the information about the volume
+DIRTY: Final = 0x1
 LINKS: Final = 0x12  # offset of the number of links in a record
 RECORD_MASK: Final = (1 << 48) - 1  # of a file reference; a sequence number stands above
 

@@ -26,6 +26,7 @@ from imgmount.filesystems.library import (
 from imgmount.filesystems.ntfs import records
 
 MFT: Final = 0
+VOLUME: Final = 3
 ROOT: Final = 5
 FIRST_USER: Final = 16  # file records below belong to the system
 MAX_RECORD: Final = 1 << 40  # numbers; above them the id of a node counts streams
@@ -81,12 +82,31 @@ class NtfsVolume(Filesystem):
 
     def info(self) -> Mapping[str, str]:
         with self.library.call("the volume"):
-            return {
+            facts = {
                 "serial": self.uuid,
                 "cluster size": str(self._volume.cluster_block_size),
                 "sector size": str(self._volume.bytes_per_sector),
                 "record size": str(self._record_size),
             }
+        try:
+            facts["state"] = "not unmounted: what was written last may be missing" if self._is_dirty() else "clean"
+        except ImageError as exc:
+            facts["state"] = str(exc)
+        return facts
+
+    def verify(self) -> Iterator[str]:
+        try:
+            if self._is_dirty():
+                yield "the volume was not unmounted properly"
+        except ImageError as exc:
+            yield str(exc)
+
+    def _is_dirty(self) -> bool:
+        """What the volume says of itself. Raises ``FormatError``."""
+        found = self.attribute(VOLUME, records.VOLUME_INFORMATION)
+        if found is None or found.content is None or len(found.content) < records.VOLUME_FLAGS + 2:
+            raise FormatError("ntfs", "the volume does not tell its state")
+        return bool(found.content[records.VOLUME_FLAGS] & records.DIRTY)
 
     def entry(self, number: int) -> Any:
         """The library's object for a file record. The lock must be held."""

@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.cache import Content
-from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import FormatError
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 STORED: Final = 1 << 24  # in the size of a block: not compressed
 SIZE_MASK: Final = STORED - 1
+_STORED_1: Final = 1 << 15
+_SIZE_1: Final = _STORED_1 - 1
 MAX_BLOCKS: Final = 1 << 24  # of a file: 2 TiB in blocks of 128 KiB
-GROUP: Final = 1 << 16  # bytes decoded as one chunk, at least
 MAX_RUN: Final = 64  # blocks looked at for one extent
 
 
@@ -36,7 +37,7 @@ class BlockList:
         self.size = inode.size if inode.fragment == NOTHING else whole * self.block_size
         if self.count > MAX_BLOCKS:
             raise FormatError(NAME, f"a file of {inode.size} bytes")
-        self.sizes: array[int] = table(volume.metadata.read(*inode.place, 4 * self.count), 4, "little")
+        self.sizes = _sizes(volume, inode, self.count)
         self.starts = array("Q", accumulate((size & SIZE_MASK for size in self.sizes), initial=inode.start))
         if any(size & SIZE_MASK > self.block_size for size in self.sizes):
             raise FormatError(NAME, "a block that is longer coded than decoded", offset=inode.start)
@@ -65,19 +66,24 @@ class BlockList:
             raise FormatError(NAME, f"a block: {exc}", offset=self.starts[index]) from exc
 
 
-class CodedBlocks(ChunkedDevice):
+def _sizes(volume: SquashVolume, inode: Inode, count: int) -> array[int]:
+    """The size of each block, with the flag STORED. Version 1 has 16 bits for it, and 0 there is 32 KiB."""
+    spb = volume.super
+    if spb.version[0] > 1:
+        return table(volume.metadata.read(*inode.place, 4 * count), 4, spb.order)
+    narrow = table(volume.metadata.read(*inode.place, 2 * count), 2, spb.order)
+    return array("I", [(size & _SIZE_1 or _STORED_1) | (STORED if size & _STORED_1 else 0) for size in narrow])
+
+
+class CodedBlocks(GroupedDevice):
     """The blocks of a file, decoded; small ones several at a time."""
 
     def __init__(self, blocks: BlockList) -> None:
         self._blocks = blocks
-        self._group = max(1, GROUP // blocks.block_size)
-        super().__init__(blocks.size, blocks.block_size * self._group, blocks.volume.cache)
+        super().__init__(blocks.size, blocks.block_size, blocks.volume.cache)
 
-    def _read_chunk(self, index: int) -> Content:
-        blocks, first = self._blocks, index * self._group
-        if self._group == 1:
-            return blocks.read(first)
-        return b"".join([blocks.read(block) for block in range(first, min(first + self._group, blocks.count))])
+    def _read_units(self, first: int, count: int) -> Content:
+        return self._blocks.read(first) if count == 1 else b"".join(map(self._blocks.read, range(first, first + count)))
 
 
 class MixedBlocks(MappedDevice):
@@ -133,15 +139,15 @@ def content(volume: SquashVolume, inode: Inode) -> BlockDevice:
     """What the file holds. Raises ``ImageError``."""
     if inode.size == 0:
         return MemoryDevice(b"")
+    whole, rest = divmod(inode.size, volume.super.block_size)
+    if inode.fragment != NOTHING and not whole:  # what most files are
+        return _tail(volume, inode, rest)
     blocks = BlockList(volume, inode)
-    parts: list[BlockDevice] = []
-    if blocks.count:
-        all_coded = all(0 < size < STORED for size in blocks.sizes)
-        parts.append(CodedBlocks(blocks) if all_coded else MixedBlocks(blocks))
-    rest = inode.size - blocks.size
-    if rest:
-        parts.append(_tail(volume, inode, rest))
-    return parts[0] if len(parts) == 1 else Concat.of(parts)
+    all_coded = all(0 < size < STORED for size in blocks.sizes)
+    device = CodedBlocks(blocks) if all_coded else MixedBlocks(blocks)
+    if blocks.size == inode.size:
+        return device
+    return Concat.of([device, _tail(volume, inode, rest)])
 
 
 def _tail(volume: SquashVolume, inode: Inode, size: int) -> BlockDevice:

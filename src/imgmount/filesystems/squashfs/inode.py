@@ -1,53 +1,28 @@
-"""Inodes: one layout for each kind, and a longer one for what is unusual. Kernel documentation, squashfs.rst."""
+"""Inodes of version 4: one layout for each kind, and a longer one for what is unusual. Kernel documentation, squashfs.rst."""
 
 from __future__ import annotations
 
 import os
 import stat as s
+from collections.abc import Callable
+from operator import itemgetter
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from imgmount.errors import FormatError
 from imgmount.filesystems.squashfs.metadata import Metadata
-from imgmount.filesystems.squashfs.superblock import NAME
+from imgmount.filesystems.squashfs.superblock import NAME, Superblock
 
-_COMMON: Final = Struct("<HHHHII")  # type, permissions, owner, group, time, number
+_COMMON: Final = "type permissions owner group time number"
 _TYPE: Final = Struct("<H")
 NOTHING: Final = 0xFFFF_FFFF  # no fragment, no attributes
 MAX_LINK: Final = 1 << 16
 KINDS: Final = (0, s.S_IFDIR, s.S_IFREG, s.S_IFLNK, s.S_IFBLK, s.S_IFCHR, s.S_IFIFO, s.S_IFSOCK)
 _LONG_LINK: Final = 10
+_LARGEST: Final = 56
 MAX_FILE: Final = 1 << 62
-_DOTS: Final = 3  # a directory's size counts these bytes for . and ..
+DOTS: Final = 3  # a directory's size counts these bytes for . and ..
 
-
-class _Layout(NamedTuple):
-    kind: int
-    fields: Struct
-    names: tuple[str, ...]
-
-
-def _layout(kind: int, fields: str, names: str) -> _Layout:
-    return _Layout(kind, Struct(fields), tuple(names.split()))
-
-
-_LAYOUTS: Final = (
-    _layout(0, "<", ""),
-    _layout(s.S_IFDIR, "<IIHHI", "start links size offset parent"),
-    _layout(s.S_IFREG, "<IIII", "start fragment offset size"),
-    _layout(s.S_IFLNK, "<II", "links size"),
-    _layout(s.S_IFBLK, "<II", "links rdev"),
-    _layout(s.S_IFCHR, "<II", "links rdev"),
-    _layout(s.S_IFIFO, "<I", "links"),
-    _layout(s.S_IFSOCK, "<I", "links"),
-    _layout(s.S_IFDIR, "<IIIIHHI", "links size start parent indexes offset attributes"),
-    _layout(s.S_IFREG, "<QQQIIII", "start size holes links fragment offset attributes"),
-    _layout(s.S_IFLNK, "<II", "links size"),  # then the target, then the attributes
-    _layout(s.S_IFBLK, "<III", "links rdev attributes"),
-    _layout(s.S_IFCHR, "<III", "links rdev attributes"),
-    _layout(s.S_IFIFO, "<II", "links attributes"),
-    _layout(s.S_IFSOCK, "<II", "links attributes"),
-)
 
 Place = tuple[int, int]  # (start of a metadata block, bytes into it)
 
@@ -56,7 +31,7 @@ class Inode(NamedTuple):
     """An inode. ``place`` is where its list of blocks or its target begins; ``start`` is where its data does."""
 
     kind: int
-    mode: int
+    permissions: int
     owner: int
     group: int
     time: int
@@ -70,37 +45,76 @@ class Inode(NamedTuple):
     holes: int
     place: Place
 
+    @property
+    def mode(self) -> int:
+        """Kind and permissions."""
+        return self.kind | self.permissions & 0o7777
 
-def read_inode(metadata: Metadata, table: int, reference: int) -> Inode:
-    """The inode at ``reference`` (block << 16 | offset) in the table at ``table``. Raises ``FormatError``."""
-    place = table + (reference >> 16), reference & 0xFFFF
-    (kind,) = _TYPE.unpack(metadata.read(*place, _TYPE.size))
-    if not 0 < kind < len(_LAYOUTS):
-        raise FormatError(NAME, f"an inode of type {kind}", offset=place[0])
-    layout = _LAYOUTS[kind]
-    raw = metadata.read(*place, _COMMON.size + layout.fields.size)
-    _, mode, owner, group, time, _ = _COMMON.unpack_from(raw)
-    found = dict(zip(layout.names, layout.fields.unpack_from(raw, _COMMON.size), strict=True))
-    size, number, attributes = found.get("size", 0), found.get("rdev", 0), found.get("attributes", NOTHING)
-    if layout.kind == s.S_IFDIR:
-        size = max(0, size - _DOTS)
-    elif size > (MAX_LINK if layout.kind == s.S_IFLNK else MAX_FILE):
-        raise FormatError(NAME, f"an inode of {size} bytes", offset=place[0])
-    if kind == _LONG_LINK:  # behind the target
-        attributes = int.from_bytes(metadata.read(*place, len(raw) + size + 4)[-4:], "little")
-    return Inode(
-        kind=layout.kind,
-        mode=layout.kind | mode & 0o7777,
-        owner=owner,
-        group=group,
-        time=time,
-        size=size,
-        links=found.get("links", 1),
-        start=found.get("start", 0),
-        offset=found.get("offset", 0),
-        fragment=found.get("fragment", NOTHING),
-        rdev=os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xF_FF00),
-        attributes=attributes,
-        holes=found.get("holes", 0),
-        place=(place[0], place[1] + len(raw)),
+
+_DEFAULTS: Final = dict.fromkeys(Inode._fields, 0) | {"links": 1, "fragment": NOTHING, "attributes": NOTHING}
+
+
+class _Layout(NamedTuple):
+    """What an inode of one type consists of; ``pick`` takes an Inode's fields from those stored, ``defaults`` and its place."""
+
+    kind: int
+    fields: Struct
+    defaults: tuple[int, ...]
+    pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+
+def _layout(kind: int, fields: str, names: str) -> _Layout:
+    """``fields`` and ``names`` are those behind the common ones."""
+    known = f"{_COMMON} {names}".split()
+    missing = {name: default for name, default in _DEFAULTS.items() if name not in known and name != "place"} | {"kind": kind}
+    order = [*known, *missing, "place"]
+    return _Layout(
+        kind, Struct("<HHHHII" + fields), tuple(missing.values()), itemgetter(*(order.index(name) for name in Inode._fields))
     )
+
+
+_LAYOUTS: Final = (
+    _layout(0, "", ""),
+    _layout(s.S_IFDIR, "IIHHI", "start links size offset parent"),
+    _layout(s.S_IFREG, "IIII", "start fragment offset size"),
+    _layout(s.S_IFLNK, "II", "links size"),
+    _layout(s.S_IFBLK, "II", "links rdev"),
+    _layout(s.S_IFCHR, "II", "links rdev"),
+    _layout(s.S_IFIFO, "I", "links"),
+    _layout(s.S_IFSOCK, "I", "links"),
+    _layout(s.S_IFDIR, "IIIIHHI", "links size start parent indexes offset attributes"),
+    _layout(s.S_IFREG, "QQQIIII", "start size holes links fragment offset attributes"),
+    _layout(s.S_IFLNK, "II", "links size"),  # then the target, then the attributes
+    _layout(s.S_IFBLK, "III", "links rdev attributes"),
+    _layout(s.S_IFCHR, "III", "links rdev attributes"),
+    _layout(s.S_IFIFO, "II", "links attributes"),
+    _layout(s.S_IFSOCK, "II", "links attributes"),
+)
+assert max(layout.fields.size for layout in _LAYOUTS) == _LARGEST
+
+
+def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> Inode:
+    """The inode at ``reference`` (block << 16 | offset). Raises ``FormatError``."""
+    start, skip = super_block.inode_table + (reference >> 16), reference & 0xFFFF
+    raw, at = metadata.block(start), skip
+    if at + _LARGEST > len(raw):  # it may go on in the next block
+        raw, at = metadata.read(start, skip, _TYPE.size), 0
+    (kind,) = _TYPE.unpack_from(raw, at)
+    if not 0 < kind < len(_LAYOUTS):
+        raise FormatError(NAME, f"an inode of type {kind}", offset=start)
+    layout = _LAYOUTS[kind]
+    size = layout.fields.size
+    if len(raw) == _TYPE.size:
+        raw = metadata.read(start, skip, size)
+    inode = Inode._make(layout.pick((*layout.fields.unpack_from(raw, at), *layout.defaults, (start, skip + size))))
+    if layout.kind == s.S_IFREG and inode.size <= MAX_FILE:
+        return inode
+    if layout.kind == s.S_IFDIR:
+        return inode._replace(size=max(0, inode.size - DOTS))
+    if inode.size > MAX_LINK:
+        raise FormatError(NAME, f"an inode of {inode.size} bytes", offset=start)
+    if kind == _LONG_LINK:  # behind the target
+        attributes = int.from_bytes(metadata.read(start, skip + size, inode.size + 4)[-4:], "little")
+        return inode._replace(attributes=attributes)
+    number = inode.rdev
+    return inode._replace(rdev=os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xF_FF00)) if number else inode

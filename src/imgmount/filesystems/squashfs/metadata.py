@@ -6,39 +6,41 @@ A position is (where its block begins in the image, how far into the decoded blo
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import Final, Literal
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.errors import FormatError
 from imgmount.filesystems.squashfs.codec import Codec
-from imgmount.filesystems.squashfs.superblock import NAME
+from imgmount.filesystems.squashfs.superblock import NAME, Superblock
 
 BLOCK: Final = 8192
 _STORED: Final = 0x8000  # in the header: not compressed
 _HEADER: Final = 2
-_POINTER: Final = 8
 
 
 class Metadata:
     """Reads metadata through the cache of the mount."""
 
-    def __init__(self, device: BlockDevice, codec: Codec, cache: ReadCache) -> None:
+    def __init__(self, device: BlockDevice, super_block: Superblock, codec: Codec, cache: ReadCache) -> None:
         self._device = device
+        self._order = super_block.order
+        self._before = _HEADER + super_block.is_checked  # bytes
+        self._pointer: Literal[4, 8] = 4 if super_block.version < (3, 0) else 8
         self._codec = codec
         self._cache = cache
         self._serial = cache.enroll()
 
     def _header(self, start: int) -> int:
-        header = int.from_bytes(self._device.read_exactly(start, _HEADER, NAME), "little")
+        header = int.from_bytes(self._device.read_exactly(start, _HEADER, NAME), self._order)
         if not 0 < header & ~_STORED <= BLOCK:
             raise FormatError(NAME, f"a metadata block of {header & ~_STORED} bytes", offset=start)
         return header
 
     def _load(self, start: int) -> bytes:
         header = self._header(start)
-        data = self._device.read_exactly(start + _HEADER, header & ~_STORED, NAME)
+        data = self._device.read_exactly(start + self._before, header & ~_STORED, NAME)
         if header & _STORED:
             return data
         try:
@@ -62,14 +64,18 @@ class Metadata:
             size -= len(piece)
             skip = max(0, skip - len(block))
             if size:
-                start += _HEADER + (self._header(start) & ~_STORED)
+                start += self._before + (self._header(start) & ~_STORED)
         return b"".join(pieces)
 
     def pointers(self, start: int, count: int) -> array[int]:
         """``count`` places of metadata blocks, in a row and not coded."""
-        return table(self._device.read_exactly(start, count * _POINTER, NAME), 8, "little")
+        return table(self._device.read_exactly(start, count * self._pointer, NAME), self._pointer, self._order)
 
     def record(self, pointer: int, index: int, size: int) -> bytes:
         """Record ``index`` of a table of records of ``size`` bytes, the places of whose blocks begin at ``pointer``."""
         block, inside = divmod(index * size, BLOCK)
-        return self.read(self.pointers(pointer + block * _POINTER, 1)[0], inside, size)
+        return self.read(self.pointer(pointer, block), inside, size)
+
+    def pointer(self, start: int, index: int) -> int:
+        """Pointer ``index`` of those that begin at ``start``."""
+        return self.pointers(start + index * self._pointer, 1)[0]

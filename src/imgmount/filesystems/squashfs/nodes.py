@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat as s
 from collections.abc import Iterator, Mapping
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
@@ -18,10 +17,7 @@ from imgmount.filesystems.squashfs.superblock import NAME
 if TYPE_CHECKING:
     from imgmount.filesystems.squashfs.volume import SquashVolume
 
-_HEADER: Final = Struct("<III")  # entries less one, block of their inodes, number of the first
-_ENTRY: Final = Struct("<HhHH")  # offset of the inode, difference of its number, type, length of the name less one
 MAX_DIRECTORY: Final = 256 << 20
-MAX_ENTRIES: Final = 256  # behind one header
 
 
 class SquashNode(Node):
@@ -96,27 +92,11 @@ class SquashDirectory(SquashNode, Directory):
         if inode.size > MAX_DIRECTORY:
             raise FormatError(NAME, f"a directory of {inode.size} bytes")
         data, damage = self._read(inode)
-        at, size = 0, len(data)
-        while at + _HEADER.size <= size:
-            count, block, _ = _HEADER.unpack_from(data, at)
-            at += _HEADER.size
-            if count >= MAX_ENTRIES:
-                raise FormatError(NAME, f"a directory header for {count + 1} entries")
-            for _ in range(count + 1):
-                if at + _ENTRY.size > size:
-                    break
-                offset, _, kind, length = _ENTRY.unpack_from(data, at)
-                name = data[at + _ENTRY.size : at + _ENTRY.size + length + 1]
-                if len(name) <= length:
-                    break
-                if not 0 < kind < len(KINDS):
-                    raise FormatError(NAME, f"a directory entry of type {kind}")
-                yield name.decode("utf-8", "surrogateescape"), self._node(block << 16 | offset, kind, at)
-                at += _ENTRY.size + length + 1
-            else:
-                continue
-            damage = damage or FormatError(NAME, f"a directory ends {at} bytes into {inode.size}")
-            break
+        try:
+            for at, reference, kind, name in volume.entries(data):
+                yield name.decode("utf-8", "surrogateescape"), self._node(reference, kind, at)
+        except FormatError as exc:
+            damage = damage or exc
         if damage is not None:
             raise damage
 

@@ -1,9 +1,9 @@
-"""The superblock of SquashFS 4.0. Kernel documentation, squashfs.rst; dr-emann's format description."""
+"""The superblock of SquashFS 4.0. Kernel documentation, squashfs.rst; dr-emann's format description. Older ones: ``old``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from construct import Bytes, ConstructError, Int16ul, Int32ul, Int64ul, Struct
 
@@ -13,7 +13,8 @@ from imgmount.errors import FormatError, UnsupportedError
 NAME: Final = "squashfs"
 SIZE: Final = 96
 MAGIC: Final = b"hsqs"
-OTHER_MAGICS: Final = {b"sqsh": "big endian, version 1 to 3", b"shsq": "with LZMA, version 3", b"qshs": "with LZMA, big endian"}
+MAGIC_BIG: Final = b"sqsh"
+MAJOR_AT: Final = 0x1C  # in every version
 MIN_BLOCK_LOG: Final = 12
 MAX_BLOCK_LOG: Final = 20
 NOTHING: Final = 0xFFFF_FFFF_FFFF_FFFF  # in place of the start of a table that is not there
@@ -60,17 +61,22 @@ class Superblock:
     inode_table: int
     directory_table: int
     fragment_table: int
+    order: Literal["little", "big"] = "little"
+    version: tuple[int, int] = (4, 0)
+    groups: int = 0  # before version 4 users and groups have tables of their own
+    group_table: int = 0
+    is_checked: bool = False  # a byte stands before each block of metadata
 
     @classmethod
     def read(cls, device: BlockDevice) -> Superblock:
-        """The superblock. Raises ``FormatError``, ``UnsupportedError``."""
+        """The superblock of version 4. Raises ``FormatError``, ``UnsupportedError``."""
         raw = device.read_exactly(0, SIZE, NAME)
-        if raw[:4] in OTHER_MAGICS:
-            raise UnsupportedError(f"{NAME}: {OTHER_MAGICS[raw[:4]]}")
         try:
             fields = _SUPERBLOCK.parse(raw)
         except ConstructError as exc:
             raise FormatError(NAME, f"bad superblock: {exc}", offset=0) from exc
+        if fields.magic == MAGIC_BIG:
+            raise UnsupportedError(f"{NAME}: version 4 in big endian, which was never released")
         if fields.magic != MAGIC:
             raise FormatError(NAME, "no superblock", offset=0)
         if (fields.major, fields.minor) != (4, 0):
@@ -83,5 +89,4 @@ class Superblock:
             raise FormatError(NAME, f"root inode {fields.root:#x}", offset=0x20)
         if not SIZE <= fields.inode_table < fields.directory_table < min(fields.bytes_used, NOTHING):
             raise FormatError(NAME, f"tables at {fields.inode_table:#x} and {fields.directory_table:#x}", offset=0x40)
-        kept = {name: fields[name] for name in cls.__slots__}
-        return cls(**kept)
+        return cls(**{name: fields[name] for name in cls.__slots__ if name in fields})

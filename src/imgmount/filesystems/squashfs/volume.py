@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from struct import Struct
@@ -16,32 +16,52 @@ from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.node import Filesystem
 from imgmount.core.owners import Owners
+from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError
-from imgmount.filesystems.squashfs.codec import codec
+from imgmount.filesystems.squashfs import old
+from imgmount.filesystems.squashfs.codec import BARE_FIRST, LZMA_FIRST, codec, old_codec
 from imgmount.filesystems.squashfs.content import SIZE_MASK, STORED
+from imgmount.filesystems.squashfs.directory import Entry, entries
 from imgmount.filesystems.squashfs.inode import NOTHING, Inode, read_inode
 from imgmount.filesystems.squashfs.metadata import BLOCK, Metadata
 from imgmount.filesystems.squashfs.nodes import SquashDirectory
-from imgmount.filesystems.squashfs.superblock import NAME, Superblock
+from imgmount.filesystems.squashfs.superblock import MAGIC, MAJOR_AT, NAME, Superblock
 from imgmount.filesystems.squashfs.xattrs import Attributes
 
 log = logging.getLogger(__name__)
 
-_FRAGMENT: Final = Struct("<QI4x")  # start, size
+_FRAGMENTS: Final = {  # start, size
+    (wide, order): Struct(("<" if order == "little" else ">") + ("QI4x" if wide else "II"))
+    for wide in (False, True)
+    for order in ("little", "big")
+}
 _ID: Final = 4  # bytes of an owner
+FRAGMENTS_AHEAD: Final = 2
+
+
+def read_superblock(device: BlockDevice) -> Superblock:
+    """The superblock of any version. Raises ``FormatError``, ``UnsupportedError``."""
+    raw = device.read_exactly(0, MAJOR_AT + 2, NAME)
+    if raw[:4] not in old.MAGICS:
+        raise FormatError(NAME, "no superblock", offset=0)
+    major = int.from_bytes(raw[MAJOR_AT:], old.MAGICS[raw[:4]])
+    return old.read_superblock(device) if major < 4 or raw[:4] not in (MAGIC, b"sqsh") else Superblock.read(device)
 
 
 class SquashVolume(Filesystem):
-    """A SquashFS 4.0."""
+    """A SquashFS of any version."""
 
     def __init__(self, device: BlockDevice, context: Context) -> None:
         self.device = device
         self.cache = context.cache
-        self.super = Superblock.read(device)
-        self.codec = codec(self.super.compressor)
-        self.metadata = Metadata(device, self.codec, context.cache)
+        self.super = read_superblock(device)
+        self.is_old = self.super.version < (4, 0)
+        self.codec = old_codec(self.super.block_size) if self.is_old else codec(self.super.compressor)
+        self.metadata = Metadata(device, self.super, self.codec, context.cache)
         self.places = Owners(NAME)
         self._fragments = context.cache.enroll()
+        self._fragment = _FRAGMENTS[self.super.version >= (3, 0), self.super.order]
+        self._fragment_blocks: dict[int, int] = {}  # of metadata, that the table of fragments is in
         if self.super.bytes_used > device.size:
             log.warning("%s: %d bytes, the image has %d", NAME, self.super.bytes_used, device.size)
 
@@ -51,11 +71,19 @@ class SquashVolume(Filesystem):
 
     def inode(self, reference: int) -> Inode:
         """The inode at ``reference``. Raises ``ImageError``."""
-        return read_inode(self.metadata, self.super.inode_table, reference)
+        return (old.read_inode if self.is_old else read_inode)(self.metadata, self.super, reference)
+
+    def entries(self, data: bytes) -> Iterator[Entry]:
+        """The entries in the content of a directory."""
+        return old.entries(data, self.super) if self.is_old else entries(data)
 
     @cached_property
     def owners(self) -> array[int]:
         """Users and groups, by the index that inodes have of them."""
+        if self.is_old:
+            tables = ((self.super.id_table, self.super.ids), (self.super.group_table, self.super.groups))
+            raw = [self.device.read_exactly(start, count * _ID, NAME) for start, count in tables if count]
+            return table(b"".join(raw), _ID, self.super.order)
         size = self.super.ids * _ID
         pointers = self.metadata.pointers(self.super.id_table, -(-size // BLOCK))
         pieces = []
@@ -68,14 +96,24 @@ class SquashVolume(Filesystem):
         """(start, size and the flag STORED) of a fragment block. Raises ``FormatError``."""
         if index >= self.super.fragments:
             raise FormatError(NAME, f"fragment {index} of {self.super.fragments}")
-        start, size = _FRAGMENT.unpack(self.metadata.record(self.super.fragment_table, index, _FRAGMENT.size))
+        record = self._fragment
+        block, inside = divmod(index * record.size, BLOCK)
+        pointer = self._fragment_blocks.get(block)
+        if pointer is None:
+            pointer = self._fragment_blocks[block] = self.metadata.pointer(self.super.fragment_table, block)
+        start, size = record.unpack(self.metadata.read(pointer, inside, record.size))
         if not 0 < size & SIZE_MASK <= self.super.block_size:
             raise FormatError(NAME, f"a fragment block of {size & SIZE_MASK} bytes", offset=start)
         return start, size
 
     def fragment(self, index: int) -> Content:
-        """Fragment block ``index`` decoded: tails of several files."""
-        return self.cache.fetch((self._fragments, index), self._load_fragment)
+        """Fragment block ``index`` decoded: tails of several files. Who reads file after file will want the next ones."""
+        cache, serial = self.cache, self._fragments
+        data = cache.fetch((serial, index), self._load_fragment)
+        if index and (serial, index - 1) in cache:
+            for ahead in range(index + 1, min(index + 1 + FRAGMENTS_AHEAD, self.super.fragments)):
+                cache.read_ahead((serial, ahead), self._load_fragment)
+        return data
 
     def _load_fragment(self, index: int) -> Content:
         start, size = self.fragment_place(index)
@@ -93,12 +131,20 @@ class SquashVolume(Filesystem):
 
     def xattrs(self, index: int) -> Mapping[str, bytes]:
         """Set ``index`` of extended attributes."""
-        return {} if index == NOTHING else dict(self._attributes.read(index))
+        return {} if index == NOTHING else collect(self._attributes.read(index), NAME)
+
+    @property
+    def _compressor(self) -> str:
+        """Its name; before version 4 that of the first block of inodes that is compressed."""
+        if not self.is_old:
+            return self.codec.name
+        first = self.device.pread(self.super.inode_table + (3 if self.super.is_checked else 2), 1)
+        return "lzma" if first in (LZMA_FIRST, BARE_FIRST) else self.codec.name
 
     def info(self) -> Mapping[str, str]:
         facts = {
-            "version": "4.0",
-            "compressor": self.codec.name,
+            "version": f"{self.super.version[0]}.{self.super.version[1]}, {self.super.order} endian",
+            "compressor": self._compressor,
             "blocks": f"{self.super.block_size} bytes",
             "inodes": str(self.super.inodes),
             "fragments": str(self.super.fragments),

@@ -1,0 +1,32 @@
+"""XFS versions 4 and 5. The log is not replayed: a volume that was not unmounted is shown as it is.
+
+Source: the XFS Algorithms and Data Structures guide, 3rd edition. Everything is big endian but the checksums.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Format, Kind, Match
+from imgmount.errors import UnsupportedError
+from imgmount.filesystems.xfs.superblock import read_superblock
+from imgmount.filesystems.xfs.volume import XfsVolume
+
+
+def probe(device: BlockDevice) -> Match:
+    """CERTAIN where the superblock makes sense."""
+    with suppress(UnsupportedError):  # it is XFS all the same
+        read_superblock(device)
+    return Match.CERTAIN
+
+
+FORMAT: Final = Format(
+    name="xfs",
+    title="XFS",
+    kind=Kind.FILESYSTEM,
+    probe=probe,
+    open=XfsVolume,
+    limits="files on a realtime device; the log is not replayed",
+)

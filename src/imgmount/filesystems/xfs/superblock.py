@@ -1,0 +1,142 @@
+"""The superblock, and how numbers of blocks and inodes name places. XFS Algorithms and Data Structures, "Superblocks"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import Final
+
+from imgmount.codecs.crc32c import crc32c
+from imgmount.core.device import BlockDevice
+from imgmount.core.fields import text
+from imgmount.errors import FormatError, UnsupportedError
+
+NAME: Final = "xfs"
+SIZE: Final = 512
+MAGIC: Final = b"XFSB"
+# block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of the log, version,
+# sizes of sector and inode, label, logarithms of block size, inode size, inodes a block and blocks a group, inodes, free ones,
+# free blocks, logarithm of blocks in a block of a directory
+_FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
+_FEATURES_2: Final = Struct(">200xI")
+_INCOMPAT: Final = Struct(">216xI")
+_CRC: Final = Struct("<224xI")
+
+VERSION_MASK: Final = 0x000F
+DIRECTORIES_2: Final = 0x2000  # of version 4
+IGNORES_CASE: Final = 0x4000  # of ASCII letters
+VERSIONS: Final = (4, 5)
+FILE_TYPES_4: Final = 0x200  # in the second word of features
+FILE_TYPES: Final = 0x1  # incompatible features of version 5
+NAMES: Final = ("ftype", "sparse inodes", "meta_uuid", "bigtime", "needs repair", "nrext64", "exchange", "parent")
+NEEDS_REPAIR: Final = 0x10
+UNKNOWN_INCOMPAT: Final = -1 << len(NAMES)
+BLOCK_SIZES: Final = range(512, 65537)
+MAX_DIRECTORY_BLOCK: Final = 65536
+MAX_INODE: Final = 1 << 47
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    """The fields a reader needs, checked. Names that end in ``shift`` are logarithms."""
+
+    raw: bytes
+    version: int
+    block_size: int
+    blocks: int
+    realtime_blocks: int
+    uuid: bytes
+    log_start: int  # 0: on another device
+    log_blocks: int
+    root: int
+    group_blocks: int
+    groups: int
+    sector_size: int
+    inode_size: int
+    inode_shift: int  # inodes a block
+    group_shift: int  # blocks a group, rounded up
+    directory_block: int  # bytes
+    inodes: int
+    free_inodes: int
+    free_blocks: int
+    incompat: int
+    label: str
+    typed_entries: bool
+    ignores_case: bool
+
+    @property
+    def checksum_is_right(self) -> bool:
+        """Whether the checksum over the sector is right; True for version 4, which has none."""
+        if self.version < VERSIONS[-1]:
+            return True
+        (stored,) = _CRC.unpack_from(self.raw)
+        return crc32c(self.raw[:224] + bytes(4) + self.raw[228:]) == int(stored)
+
+    def block(self, number: int) -> int:
+        """The block on the device that a number means, whose upper bits are the group. Raises ``FormatError``."""
+        group, block = divmod(number, 1 << self.group_shift)
+        place = group * self.group_blocks + block
+        if block >= self.group_blocks or not 0 < place < self.blocks:
+            raise FormatError(NAME, f"block {number:#x} of {self.blocks}")
+        return place
+
+    def inode_offset(self, number: int) -> int:
+        """Where an inode is on the device. Raises ``FormatError``."""
+        if not 0 < number < MAX_INODE:
+            raise FormatError(NAME, f"inode {number}")
+        block, index = divmod(number, 1 << self.inode_shift)
+        return self.block(block) * self.block_size + index * self.inode_size
+
+
+def read_superblock(device: BlockDevice) -> Superblock:
+    """The first superblock. Raises ``FormatError``, ``UnsupportedError``."""
+    raw = device.read_exactly(0, SIZE, NAME)
+    if raw[:4] != MAGIC:
+        raise FormatError(NAME, "no superblock", offset=0)
+    fields = _FIELDS.unpack_from(raw)
+    block_size, blocks, realtime, uuid, log, root, group_blocks, groups, log_blocks, flags, *rest = fields
+    sector, inode_size, label, block_log, inode_log, per_block_log, group_log, *counts = rest
+    inodes, free_inodes, free_blocks, directory_log = counts
+    version = flags & VERSION_MASK
+    if version not in VERSIONS or (version == VERSIONS[0] and not flags & DIRECTORIES_2):
+        raise UnsupportedError(f"{NAME}: version {version}" + (" with directories of version 1" if version == 4 else ""))
+    (features,) = _INCOMPAT.unpack_from(raw)
+    incompat = features if version == VERSIONS[-1] else 0
+    if incompat & UNKNOWN_INCOMPAT:
+        raise UnsupportedError(f"{NAME}: incompatible features {incompat & UNKNOWN_INCOMPAT:#x}")
+    if block_size not in BLOCK_SIZES or block_size != 1 << block_log or inode_size != 1 << inode_log:
+        raise FormatError(NAME, f"blocks of {block_size} bytes, inodes of {inode_size}", offset=4)
+    if not 256 <= inode_size <= 2048 or inode_size << per_block_log != block_size:
+        raise FormatError(NAME, f"inodes of {inode_size} bytes, 2**{per_block_log} a block", offset=0x68)
+    if not group_blocks or not groups or not (groups - 1) * group_blocks < blocks <= groups * group_blocks:
+        raise FormatError(NAME, f"{blocks} blocks in {groups} groups of {group_blocks}", offset=8)
+    if not group_blocks <= 1 << group_log <= 1 << 31 or group_log != (group_blocks - 1).bit_length():
+        raise FormatError(NAME, f"groups of {group_blocks} blocks, 2**{group_log}", offset=0x7C)
+    if sector < SIZE or sector > block_size or block_size << min(directory_log, 8) > MAX_DIRECTORY_BLOCK:
+        raise FormatError(NAME, f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks", offset=0x66)
+    (second,) = _FEATURES_2.unpack_from(raw)
+    return Superblock(
+        raw=device.read_exactly(0, sector, NAME),
+        version=version,
+        block_size=block_size,
+        blocks=blocks,
+        realtime_blocks=realtime,
+        uuid=uuid,
+        log_start=log,
+        log_blocks=log_blocks,
+        root=root,
+        group_blocks=group_blocks,
+        groups=groups,
+        sector_size=sector,
+        inode_size=inode_size,
+        inode_shift=per_block_log,
+        group_shift=group_log,
+        directory_block=block_size << directory_log,
+        inodes=inodes,
+        free_inodes=free_inodes,
+        free_blocks=free_blocks,
+        incompat=incompat,
+        label=text(label, "utf-8"),
+        typed_entries=bool(incompat & FILE_TYPES if version == VERSIONS[-1] else second & FILE_TYPES_4),
+        ignores_case=bool(flags & IGNORES_CASE),
+    )

@@ -1,0 +1,161 @@
+"""An XFS volume: its inodes, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from string import ascii_lowercase, ascii_uppercase
+from struct import Struct
+from typing import Final
+from uuid import UUID
+
+from imgmount.codecs.crc32c import crc32c
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Context
+from imgmount.core.owners import Owners
+from imgmount.core.xattrs import collect
+from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
+from imgmount.filesystems.pointers import MappedFile, mapped_file
+from imgmount.filesystems.xfs import superblock as sb
+from imgmount.filesystems.xfs.blocks import fork_map
+from imgmount.filesystems.xfs.directory import block_entries, local_entries
+from imgmount.filesystems.xfs.inode import EXTENTS, LOCAL, REALTIME, Fork, Inode, parse_inode
+from imgmount.filesystems.xfs.log import is_clean
+from imgmount.filesystems.xfs.xattrs import local_attributes, named, tree_attributes
+
+_REMOTE: Final = Struct(">4sII")  # magic, position, length: the beginning of a header of version 5
+_REMOTE_HEADER: Final = 56
+_LINK, _VALUE = b"XSLM", b"XARM"
+_HEADERS: Final = ((1, b"XAGF", 216), (2, b"XAGI", 312))  # of a group: sector, magic, where the checksum is
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+_NOT_REPLAYED: Final = "not replayed: what was written last may be missing"
+MAX_ATTRIBUTE_BLOCKS: Final = 1 << 16
+
+
+class XfsVolume(InodeVolume[Inode]):
+    """An XFS volume."""
+
+    fmt = sb.NAME
+
+    def __init__(self, device: BlockDevice, _: Context) -> None:
+        self.device = device
+        self.super = sb.read_superblock(device)
+        self.label = self.super.label
+        self.uuid = str(UUID(bytes=self.super.uuid))
+        self.root_number = self.super.root
+        self.owners = Owners(sb.NAME)
+        self._tables = TablePages(device, sb.NAME)
+
+    def inode(self, number: int) -> Inode:
+        spb = self.super
+        return parse_inode(self._tables.read(spb.inode_offset(number), spb.inode_size), number, spb)
+
+    def content(self, inode: Inode) -> BlockDevice:
+        if inode.flags & REALTIME and self.super.realtime_blocks:
+            raise UnsupportedError(f"{sb.NAME}: a file on the realtime device (inode {inode.number})")
+        blocks = fork_map(self.device, self.super, inode.data)
+        return mapped_file(self.device, self.super.block_size, inode.stat.size, blocks.find)
+
+    def target(self, inode: Inode) -> bytes:
+        size = inode.stat.size
+        if inode.data.format == LOCAL:
+            return inode.data.raw[:size]
+        return self._remote(inode.data, 0, size, _LINK)
+
+    def _remote(self, fork: Fork, block: int, size: int, magic: bytes) -> bytes:
+        """``size`` bytes from ``block`` of a fork on; in version 5 a header is before each block, of links before each run."""
+        spb, blocks, found = self.super, fork_map(self.device, self.super, fork), b""
+        while len(found) < size:
+            count, start = blocks.find(block)
+            if not start:
+                raise FormatError(sb.NAME, f"a hole in what should be {size} bytes")
+            if magic == _VALUE:
+                count = 1
+            offset, room = start * spb.block_size, count * spb.block_size
+            if spb.version == sb.VERSIONS[-1]:
+                told, at, length = _REMOTE.unpack_from(self.device.read_exactly(offset, _REMOTE.size, sb.NAME))
+                if told == magic and at == len(found) and length <= room - _REMOTE_HEADER:
+                    offset, room = offset + _REMOTE_HEADER, length
+                elif magic in (_VALUE, told):  # mkfs.xfs wrote links of prototype files without a header for years
+                    raise FormatError(sb.NAME, f"{length} bytes at {at} of {size} behind the magic {told!r}", offset=offset)
+            found += self.device.read_exactly(offset, min(room, size - len(found)), sb.NAME)
+            block += count
+            if not room:
+                raise FormatError(sb.NAME, "an empty part of a long link or value", offset=offset)
+        return found
+
+    def entries(self, inode: Inode) -> Iterator[Entry]:
+        spb = self.super
+        if inode.data.format == LOCAL:
+            return local_entries(inode.data.raw[: inode.stat.size], spb)
+        return scan(pieces(self.content(inode), spb.directory_block, sb.NAME, self.device.size), partial(block_entries, spb=spb))
+
+    def ignores_case(self, inode: Inode) -> bool:  # noqa: ARG002  it is the volume's
+        return self.super.ignores_case
+
+    def fold(self, name: str) -> str:
+        return name.translate(_LOWER)
+
+    def attributes(self, inode: Inode) -> Mapping[str, bytes]:
+        fork = inode.attributes
+        if fork is None or (fork.format == EXTENTS and not fork.extents):
+            return {}
+
+        def elsewhere(block: int, size: int) -> bytes:
+            return self._remote(fork, block, size, _VALUE)
+
+        stored = local_attributes(fork.raw) if fork.format == LOCAL else tree_attributes(self._attribute_blocks(fork))
+        return collect((pair for attribute in stored if (pair := named(attribute, elsewhere)) is not None), sb.NAME)
+
+    def _attribute_blocks(self, fork: Fork) -> Callable[[int], bytes]:
+        size = self.super.block_size
+        find = fork_map(self.device, self.super, fork).find
+        content = MappedFile(self.device, size, MAX_ATTRIBUTE_BLOCKS * size, find)
+        return lambda block: content.read_exactly(block * size, size, sb.NAME)
+
+    def info(self) -> Mapping[str, str]:
+        spb = self.super
+        facts = {
+            "version": str(spb.version),
+            "label": self.label,
+            "uuid": self.uuid,
+            "blocks": f"{spb.blocks} of {spb.block_size} bytes, {spb.free_blocks} free",
+            "inodes": f"{spb.inodes}, {spb.free_inodes} free",
+            "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
+        }
+        try:
+            facts["log"] = {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[is_clean(self.device, spb)]
+        except ImageError as exc:
+            facts["log"] = str(exc)
+        return {key: value for key, value in facts.items() if value}
+
+    def verify(self) -> Iterator[str]:
+        spb = self.super
+        try:
+            if is_clean(self.device, spb) is False:
+                yield "the log has not been replayed"
+        except ImageError as exc:
+            yield f"the log: {exc}"
+        if not spb.checksum_is_right:
+            yield "the superblock's checksum is wrong"
+        if spb.incompat & sb.NEEDS_REPAIR:
+            yield "the filesystem is marked as in need of repair"
+        yield from self._verify_groups()
+
+    def _verify_groups(self) -> Iterator[str]:
+        spb = self.super
+        for group in range(spb.groups):
+            for sector, magic, crc_at in _HEADERS:
+                offset = group * spb.group_blocks * spb.block_size + sector * spb.sector_size
+                try:
+                    raw = self.device.read_exactly(offset, spb.sector_size, sb.NAME)
+                except ImageError as exc:
+                    yield f"group {group}: {exc}"
+                    return  # so will be those that follow
+                if raw[:4] != magic:
+                    yield f"group {group}: its header at {offset:#x} is damaged"
+                elif spb.version == sb.VERSIONS[-1]:
+                    stored = int.from_bytes(raw[crc_at : crc_at + 4], "little")
+                    if crc32c(raw[:crc_at] + bytes(4) + raw[crc_at + 4 :]) != stored:
+                        yield f"group {group}: the checksum of its header at {offset:#x} is wrong"
