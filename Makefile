@@ -23,6 +23,7 @@ unit: $(VENV)/.dev $(VENV)/.oracles
 bench: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/coded.py
+	$(BIN)/python benchmarks/nintendo.py
 	$(BIN)/python benchmarks/amiga.py
 
 docs: $(VENV)/.dev

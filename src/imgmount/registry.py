@@ -124,6 +124,7 @@ PARTITIONS: Final = (
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
     _entry("sun", (508, b"\xda\xbe")),
+    _entry("wbfs", (0, b"WBFS")),
     _entry("wii", (0x18, b"\x5d\x1c\x9e\xa3")),
     _entry("wiiu", (0x10000, b"\xcc\x54\x9e\xb9")),
 )

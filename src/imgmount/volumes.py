@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
 MAX_VOLUMES: Final = 1024  # of nested tables
 MAX_NESTED: Final = 16  # tables in partitions of one disk, sound or not
+TABLE: Final = 64  # what one of them costs; that of a disc costs its parts, as a file may have hundreds of discs
 
 
 class Volume:
@@ -124,10 +125,10 @@ def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
         main = _chosen(sessions, context.options.session)
     whole = Volume(Partition(0, "", "", disk if main is None else main), context)
     volumes = [whole] if not parts or (main is not None and _covers(whole.device, context)) else []
-    tables = 0
+    left = MAX_NESTED * TABLE
     around = _around(parts, context)
     for part in parts:
-        tables += _nest(Volume(part, around), (table,), volumes, MAX_NESTED - tables)
+        left -= _nest(Volume(part, around), (table,), volumes, left)
     volumes += [Volume(part, context) for part in more]
     return "+".join([*([table] if table else []), *names]), volumes
 
@@ -175,7 +176,7 @@ def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit:
     """Append ``volume``, and the parts of the table in it: one that is certain, or any where there is no filesystem.
 
     A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could go on for ever.
-    The result is how many tables were opened, ``limit`` at most.
+    The result is what the tables that were opened cost; ``limit`` is what they may.
     """
     volumes.append(volume)
     if len(tables) == MAX_TABLES or volume.context.options.partitions == "none":
@@ -186,17 +187,18 @@ def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit:
             return 0
         if found[0] is not Match.CERTAIN and volume.format is not None:
             return 0
-        if not limit:
+        price = 1 if found[1].of_disc else TABLE
+        if limit < price:
             raise UnsupportedError(f"more than {MAX_NESTED} tables in partitions")
         parts = found[1].open(volume.device, volume.context)
     except ImageError as exc:
         volume.fault = exc.with_traceback(None)
-        return min(limit, 1)
-    opened = 1
+        return min(limit, TABLE)
+    spent = max(1, len(parts)) if found[1].of_disc else TABLE
     if parts and len(volumes) + len(parts) <= MAX_VOLUMES:
         volume.table = found[1].name
         around = _around(parts, volume.context)
         for part in parts:
             inner = Volume(part, around, volume.name)
-            opened += _nest(inner, (*tables, volume.table), volumes, limit - opened)
-    return opened
+            spent += _nest(inner, (*tables, volume.table), volumes, limit - spent)
+    return spent

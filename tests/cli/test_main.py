@@ -109,7 +109,7 @@ def test_a_helper_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         (["ls"], 1, "IMAGE; see 'imgmount ls --help'"),
         (["ls", "--nonsense", WUX], 1, "unrecognized arguments: --nonsense"),
         (["ls", "--cache-size", "many", WUX], 1, "'many' is not a size"),
-        (["info", "--key", "nonsense", WUX], 1, "'nonsense' is not NAME=HEX"),
+        (["info", "--key", "nonsense", WUX], 1, "--key: not NAME=HEX"),
         (["info", "--encoding", "klingon", WUX], 1, "'klingon'"),
         (["info", "--fs", "klingon", WUX], 1, f"{WUX}: no filesystem format is called 'klingon'"),
         (["info", "/nonexistent"], 1, "imgmount: /nonexistent: No such file or directory"),
@@ -299,7 +299,7 @@ print(make_options(parser_for("info").parse_args(["x", "--password-file", "-"]))
         assert main(["info", path, "--keys", str(tmp_path / "bad")]) == 1
         assert main(["info", path, "--keys", str(tmp_path)]) == 1
         assert [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()] == [
-            "line 2 is not NAME=HEX",
+            "line 2 is not NAME=HEX, nor a key in hexadecimal",
             "neither 16 nor 32 bytes, nor these in hexadecimal",
         ]
 

@@ -124,7 +124,30 @@ def test_a_filter_before_lzma2() -> None:
     assert lzma_codec.decode_raw(coded, len(DATA), delta, lzma_codec.lzma2_filter(8)) == DATA
 
 
+@pytest.mark.parametrize("system", [True, False])
+def test_zstd_with_and_without_the_systems_library(monkeypatch: pytest.MonkeyPatch, system: bool) -> None:
+    if not system:
+        monkeypatch.setattr(zstd, "_workspace", lambda: None)
+    elif zstd._workspace() is None:
+        pytest.skip("no libzstd here")
+    library = zstd.library()
+    options = {library.CompressionParameter.checksum_flag: 1, library.CompressionParameter.content_size_flag: 0}
+    for size in (0, 1, 1 << 17, 5 << 20):
+        data = (DATA * (size // len(DATA) + 1))[:size]
+        coded = library.compress(data, options=options)
+        assert zstd.decode(coded, size) == data
+        assert zstd.decode_upto(coded + b"what follows", size + 9) == data
+        damaged = coded[:-1] + bytes([coded[-1] ^ 1])
+        for bad, limit in ((coded, max(0, size - 1)), (coded[:-1], size), (damaged, size), (b"x" + coded, size)):
+            if size or bad != coded:
+                with pytest.raises(FormatError):
+                    zstd.decode_upto(bad, limit)
+    with pytest.raises(FormatError):
+        zstd.decode(library.compress(DATA), len(DATA) + 1)
+
+
 def test_a_library_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zstd, "_workspace", lambda: None)
     for name in ("backports.zstd", "compression.zstd", "backports", "compression"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnsupportedError, match=r"pip install imgmount\[zstd\]"):

@@ -26,7 +26,7 @@ def opened(files: dict[str, bytes], **keys: bytes) -> BlockDevice:
 
 def test_the_key_is_needed_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    with pytest.raises(KeyRequiredError, match=r"htk\.bin beside the image"):
+    with pytest.raises(KeyRequiredError, match=r"looked for htk\.bin or nfs\.key beside the image, code/htk\.bin"):
         opened(FILES)
     with pytest.raises(KeyRequiredError, match="is wrong"):
         opened(FILES, nfs=bytes(16))

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import bz2
 import json
 import lzma
+import random
 import struct
 from hashlib import sha1
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from helpers import FIXTURES, context, image
 from imgmount.codecs import junk, wii
-from imgmount.containers.wia import FORMAT, codec
+from imgmount.codecs.stream import Piece, PieceDecoder
+from imgmount.containers.wia import FORMAT, codec, groups, large
 from imgmount.containers.wia.device import WiaDevice
-from imgmount.containers.wia.header import HEADER_1_SIZE
+from imgmount.containers.wia.header import HEADER_1_SIZE, Range
+from imgmount.core.cache import ReadCache
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
 
@@ -110,6 +115,86 @@ def test_truncated(name: str, place: int) -> None:
         except ImageError:
             continue
         assert sector == expected[offset : offset + 0x8000]
+
+
+WIA = sorted(str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.wia*"))
+
+
+@pytest.mark.parametrize("name", WIA)
+@pytest.mark.parametrize("whole", [0, 1 << 30])
+def test_chunks_are_decoded_forwards_or_whole(monkeypatch: pytest.MonkeyPatch, name: str, whole: int) -> None:
+    data = stored(name)
+    known = opened(data)
+    expected = known.pread(0, known.size)
+    monkeypatch.setitem(groups.MAX_WHOLE, "wia", whole)
+    device = opened(data)
+    assert device._groups.is_large == (not whole)
+    rng = random.Random(5)
+    for offset in (rng.randrange(device.size) for _ in range(20)):
+        assert device.pread(offset, 0x9000) == expected[offset : offset + 0x9000]
+    for place, part in device._parts.items():
+        clear = known._parts[place].pread(0, part.size)
+        for offset in (rng.randrange(part.size) for _ in range(20)):
+            assert part.pread(offset, 0x9000) == clear[offset : offset + 0x9000]
+
+
+def stored_group(compression: str, exceptions: list[tuple[int, bytes]], data: bytes) -> bytes:
+    lists = struct.pack(">H", len(exceptions)) + b"".join(struct.pack(">H20s", *one) for one in exceptions)
+    if compression == "bzip2":
+        return bz2.compress(lists + data)
+    head = lists.ljust(-(-len(lists) // 4) * 4, b"\0")
+    if compression == "none":
+        return head + data
+    body = struct.pack(">II", 8, len(data) - 8) + data[8:]
+    return head + body + sha1(head + body).digest()
+
+
+@pytest.mark.parametrize("compression", ["none", "purge", "bzip2"])
+def test_the_raw_view_of_large_groups(compression: str) -> None:
+    """Six groups, each with exceptions to its hashes: the same clusters, whichever way they are decoded."""
+    count = 6
+    datas = [bytes(8) + bytes([n + 1]) * (size * wii.DATA - 8) for n, size in enumerate([64] * (count - 1) + [10])]
+    file, entries = b"", []
+    for n, data in enumerate(datas):
+        exceptions = [(cluster * wii.HASHES + wii.H1 + n, bytes([0x50 + n]) * 20) for cluster in (5, 6)]
+        one = stored_group(compression, exceptions, data)
+        entries += [len(file) // 4, len(one)]
+        file += one.ljust(-(-len(one) // 4) * 4, b"\0")
+    header = SimpleNamespace(fmt="wia", chunk_size=2 << 20, compression=compression, extra=b"")
+    table = groups.GroupTable(MemoryDevice(file), header, struct.pack(f">{2 * count}I", *entries))  # type: ignore[arg-type]
+    place = Range(sector=0, sectors=64 * (count - 1) + 10, group=0, groups=count)
+    cache = ReadCache()
+    for kind in (groups.PartRange, large.LargePart):
+        part = kind(table, place, 0, cache)
+        for _ in range(2):  # what was decoded is known the second time, the exceptions are not
+            raw = groups.EncryptedPart([part], bytes(16), 2 << 20, cache)
+            for group in (2, 0, 1, 3, 4, 5):
+                clear = wii.decrypt_whole(bytes(16), raw.pread(group * wii.GROUP, wii.GROUP))
+                assert b"".join(clear[at + 0x400 : at + 0x8000] for at in range(0, len(clear), 0x8000)) == datas[group]
+                for cluster in (5, 6):
+                    assert clear[cluster * wii.CLUSTER + wii.H1 + group :][:20] == bytes([0x50 + group]) * 20
+
+
+def test_purged_data_is_checked_before_any_of_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(groups.MAX_WHOLE, "wia", 0)
+    data = bytearray(stored("gamecube/PURGE.wia.xz"))
+    entry = opened(bytes(data))._groups.entry(0)
+    data[entry[0] * 4 + entry[1] - 21] ^= 1
+    with pytest.raises(ChecksumError, match="group 0"):
+        opened(bytes(data)).pread(0x8000, 1)
+
+
+def test_purged_pieces_that_lie() -> None:
+    def read(*pieces: tuple[int, int, bytes]) -> bytes:
+        body = b"".join(struct.pack(">II", place, size) + content for place, size, content in pieces)
+        feeding = iter([body[:7], body[7:]])
+        source = PieceDecoder("wia", [Piece(large._Copy, feeding, has_end=False)], ValueError)
+        return large._Purged("wia", source, len(body), 16).read(16)
+
+    assert read((4, 3, b"abc"), (9, 1, b"z")) == b"\0\0\0\0abc\0\0z".ljust(16, b"\0")
+    for bad in ([(4, 3, b"abc"), (6, 1, b"z")], [(14, 3, b"abc")], [(0, 4, b"abc")], [(0, 0, b""), (20, 0, b"")]):
+        with pytest.raises(FormatError, match="purged segment"):
+            read(*bad)
 
 
 def test_purge() -> None:

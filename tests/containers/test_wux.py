@@ -8,6 +8,7 @@ from conformance import check_device
 from helpers import FIXTURES, context
 from imgmount.containers.wux import FORMAT, HEADER_SIZE
 from imgmount.core.device import BlockDevice
+from imgmount.core.holes import allocated
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
 
@@ -94,3 +95,20 @@ def test_sector_sizes_and_a_last_sector_in_part(sector: int, short: int) -> None
 def test_equal_runs_are_one_extent() -> None:
     device = opened(wux([4, 5, 6, 0, 1], sectors(7)))
     assert [run.length // SECTOR for run in device.extents(0, device.size)] == [3, 2]
+
+
+def test_empty_sectors_are_one_hole() -> None:
+    stored = sectors(2) + bytes(SECTOR) + sectors(1)
+    device = opened(wux([0, 2, 2, 2, 1, 3, 3, 2], stored))
+    expected = b"".join(stored[number * SECTOR :][:SECTOR] for number in (0, 2, 2, 2, 1, 3, 3, 2))
+    check_device(device, expected)
+    runs = [(run.length // SECTOR, run.device is None) for run in device.extents(0, device.size)]
+    assert runs == [(1, False), (3, True), (1, False), (1, False), (1, False), (1, False)]
+    assert allocated(device) == 5 * SECTOR
+
+
+def test_a_repeated_sector_past_the_end_is_no_hole() -> None:
+    device = opened(wux([9, 9, 0], sectors(1)))
+    with pytest.raises(ImageError):
+        device.pread(0, 1)
+    assert device.pread(2 * SECTOR, SECTOR) == sectors(1)

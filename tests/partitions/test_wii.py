@@ -12,7 +12,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, KeyRequiredError
-from imgmount.partitions.wii import FORMAT
+from imgmount.partitions.wii import FORMAT, about
+from imgmount.sources.title_keys import Ticket
 
 COMMON = bytes.fromhex("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
 START, DATA = 0x50000, 0x70000
@@ -48,6 +49,24 @@ def test_without_a_key_the_message_names_it_and_where_it_was_looked_for(image: P
         assert words in str(problem)
 
 
+def test_without_a_key_the_disc_says_who_it_is(image: Path) -> None:
+    with open_image(image) as opened:
+        assert about(opened.disk) == {
+            "game id": "RIMP01", "title": "Made up Wii", "region": "Europe", "maker": "01", "disc": "1", "version": "1.00",
+            "console": "Wii",
+        }  # fmt: skip
+        partition = opened.volumes[0].partition
+        assert (partition.kind, partition.name, dict(partition.info)) == ("DATA", "RIMP", {"title id": "0001000052494d50"})
+        assert opened.disk.pread(0, 6) == b"RIMP01"
+
+
+@pytest.mark.parametrize("name", ["game.key", "game.iso.key", "disc.key", "0001000052494d50.key", "common.key"])
+def test_keys_beside_the_image(image: Path, name: str, disc: bytes) -> None:
+    ticket = Ticket.wii(disc[START : START + 0x2A4])
+    (image.parent / name).write_bytes(COMMON if name == "common.key" else ticket.title_key(COMMON))
+    assert volume(image) is None
+
+
 def test_a_wrong_key_is_recognised(image: Path) -> None:
     assert "'wii-common' is wrong" in str(volume(image, wii_common=bytes(16)))
     assert "has 3 bytes" in str(volume(image, wii_common=b"abc"))
@@ -68,11 +87,8 @@ def test_where_keys_are_found(image: Path, tmp_path: Path) -> None:
 
 
 def test_a_title_key_will_do(disc: bytes) -> None:
-    from imgmount.codecs.aes import decrypt_cbc
-
-    ticket = disc[START : START + 0x2A4]
-    title = decrypt_cbc(COMMON, ticket[0x1BF:0x1CF], ticket[0x1DC:0x1E4] + bytes(8))
-    device = FORMAT.open(MemoryDevice(disc), context(keys={ticket[0x1DC:0x1E4].hex(): title}))[0].device
+    ticket = Ticket.wii(disc[START : START + 0x2A4])
+    device = FORMAT.open(MemoryDevice(disc), context(keys={ticket.title_id.hex(): ticket.title_key(COMMON)}))[0].device
     assert device.pread(0x18, 4) == BOOT
 
 

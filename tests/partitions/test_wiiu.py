@@ -11,7 +11,7 @@ from conformance import check_device
 from helpers import FIXTURES, context
 from imgmount.chain import Image, open_image
 from imgmount.codecs.aes import encrypt_cbc
-from imgmount.codecs.wiiu import DELETED, DIRECTORY, Fst, HashedCluster, RawCluster
+from imgmount.codecs.wiiu import DELETED, DIRECTORY, ContentKey, Fst, HashedCluster, RawCluster
 from imgmount.core.cache import ReadCache
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
@@ -19,7 +19,7 @@ from imgmount.errors import FormatError, KeyRequiredError, UnsupportedError
 from imgmount.partitions.wiiu import FORMAT
 
 DISC_KEY, COMMON, TITLE_KEY = (bytes.fromhex(digit * 32) for digit in "123")
-KEY = bytes(range(16))
+KEY = ContentKey(bytes(range(16)))
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +90,28 @@ def test_hashed_blocks(blocks: int) -> None:
     h1 = b"".join(sha1(table).digest() for table in tables).ljust(320, b"\0")
     stored = b""
     for n in range(blocks):
-        stored += encrypt_cbc(KEY, (tables[n // 16] + h1 + sha1(h1).digest()).ljust(0x400, b"\0"))
-        stored += encrypt_cbc(KEY, data[n * 0xFC00 :][:0xFC00], h0[n][:16])
+        stored += encrypt_cbc(KEY.key, (tables[n // 16] + h1 + sha1(h1).digest()).ljust(0x400, b"\0"))
+        stored += encrypt_cbc(KEY.key, data[n * 0xFC00 :][:0xFC00], h0[n][:16])
     cluster = HashedCluster(MemoryDevice(stored), KEY, ReadCache())
     check_device(cluster, data)
-    assert list(cluster.verify()) == []
+    h3 = sha1(sha1(h1).digest().ljust(320, b"\0")).digest()
+    assert list(cluster.verify(blocks, h3)) == []
+    assert list(cluster.verify(blocks, None)) == []
+    assert list(cluster.verify(1, bytes(20))) == ["block 0 does not match its hash H3"]
     at = (blocks - 1) * 0x10000 + 0x5000
     damaged = HashedCluster(MemoryDevice(stored[:at] + b"\0" + stored[at + 1 :]), KEY, ReadCache())
-    assert list(damaged.verify()) == [f"block {blocks - 1} does not match its hash H0"]
+    assert list(damaged.verify(blocks - 1, h3)) == []
+    assert list(damaged.verify(blocks, h3)) == [f"block {blocks - 1} does not match its hash H0"]
 
 
 @pytest.mark.parametrize("size", [16, 0x10000, 0x10010, 0x28000])
 def test_raw_clusters(size: int) -> None:
     data = bytes(n * 7 & 0xFF for n in range(size))
-    stored = encrypt_cbc(KEY, data, b"\0\5" + bytes(14))
+    stored = encrypt_cbc(KEY.key, data, b"\0\5" + bytes(14))
     check_device(RawCluster(MemoryDevice(stored), KEY, 5, ReadCache()), data)
+    pieces = [data[at : at + 0x10000] for at in range(0, size, 0x10000)]
+    stored = b"".join(encrypt_cbc(KEY.key, piece, number.to_bytes(16, "big")) for number, piece in enumerate(pieces))
+    check_device(RawCluster(MemoryDevice(stored), KEY._replace(restarts=True), 5, ReadCache()), data)
 
 
 def fst(nodes: list[tuple[int, int, int]], clusters: int = 1, names: bytes = b"\0a\0") -> bytes:

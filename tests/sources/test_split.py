@@ -21,6 +21,9 @@ SETS = {
     "part padded": [f"game.wux.part{number:02}" for number in range(12)],
     "Wii U": [f"game_part{number}.wud" for number in range(1, 13)],
     "PART": ["GAME.PART1", "GAME.PART2"],
+    "Dolphin": ["game.part0.iso", "game.part1.iso", "game.part2.iso"],
+    "WBFS": ["game.wbfs", *(f"game.wbf{number}" for number in range(1, 12))],
+    "wbfs in another case": ["GAME.WBFS", "GAME.wbf1", "GAME.WBF2"],
 }
 
 
@@ -97,6 +100,44 @@ def test_a_link_opens_the_set_that_its_target_belongs_to(tmp_path: Path) -> None
     disk = write(folder, SETS["from 1"])
     (tmp_path / "link.img").symlink_to(folder / "disk.002")
     assert read(tmp_path / "link.img") == disk
+
+
+MAGICS = {
+    "iso": bytes(0x18) + b"\x5d\x1c\x9e\xa3", "gcm": bytes(0x1C) + b"\xc2\x33\x9f\x3d", "ciso": b"CISO", "wdf": b"WII\1DISC",
+    "wia": b"WIA\1", "gcz": b"\x01\xc0\x0b\xb1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", MAGICS)
+def test_discs_as_wit_cuts_them(tmp_path: Path, suffix: str) -> None:
+    parts = [MAGICS[suffix].ljust(700, b"a"), b"b" * 700, b"c" * 699]
+    for number, part in enumerate(parts):
+        (tmp_path / f"g.{suffix}{f'.{number}' if number else ''}").write_bytes(part)
+    for name in (f"g.{suffix}", f"g.{suffix}.1", f"g.{suffix}.2"):
+        assert read(tmp_path / name) == b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [MAGICS["iso"].ljust(700, b"b")],  # a second download, or another disc
+        [b"b" * 701],
+        [b"b" * 699, b"c" * 700],
+    ],
+)
+def test_a_second_download_is_no_part(tmp_path: Path, others: list[bytes]) -> None:
+    files = [MAGICS["iso"].ljust(700, b"a"), *others]
+    names = ["g.iso", "g.iso.1", "g.iso.2"][: len(files)]
+    for name, content in zip(names, files, strict=True):
+        (tmp_path / name).write_bytes(content)
+    for name, content in zip(names, files, strict=True):
+        assert read(tmp_path / name) == content
+
+
+def test_a_file_that_is_no_disc_has_no_parts(tmp_path: Path) -> None:
+    write(tmp_path, ["g.iso", "g.iso.1", "h.wbf1", "g.wia.1"])
+    for name in ("g.iso", "g.iso.1", "h.wbf1", "g.wia.1"):
+        assert read(tmp_path / name) == (tmp_path / name).read_bytes()
 
 
 def test_part_of_a_wux_disc(tmp_path: Path) -> None:

@@ -195,6 +195,17 @@ _DESCRIPTION: Final = (
     "fs=joliet."
 )
 _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "KEYS": (
+        ("--keys FILE", "Lines NAME=HEX, lines with 32 digits alone, one key as 16 bytes, or a folder of NAME.key."),
+        ("--key NAME=HEX", "The same, but everybody can see it with ps(1)."),
+        ("beside the image", "game.key, IMAGE.key, disc.key, NAME.key, common.key."),
+        ("~/.config/imgmount/keys/", "NAME.key and IMAGE.key; $XDG_CONFIG_HOME, if set, instead of ~/.config."),
+        ("~/.wiiu/", "common.key, discKeys/IMAGE.key, titleKeys/TITLE.key."),
+        ("wii-common, wii-korean, wii-vwii, wii-debug", "What title keys of Wii discs are encrypted with."),
+        ("wiiu-disc, wiiu-common, wiiu-debug", "A disc of the Wii U, and what its title keys are encrypted with."),
+        ("nfs", "A Wii disc in the files of a Wii U; htk.bin is the same."),
+        ("0005000010112233", "The key of the title of this id, in place of the common one."),
+    ),
     "EXIT STATUS": (
         ("0", "Done."),
         ("1", "The host or the call is at fault."),
@@ -203,6 +214,7 @@ _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("130, 141", "Interrupted; nobody reads the output any more."),
     ),
     "ENVIRONMENT": (
+        ("IMGMOUNT_KEYS", "Keys of images: NAME=HEX, with blanks between them."),
         ("IMGMOUNT_PASSWORD", "The password of the image, where no option gives it."),
         ("IMGMOUNT_DEBUG", "If set, errors that should not happen end in a traceback."),
         ("TZ", "The zone of times that the image stores without one."),

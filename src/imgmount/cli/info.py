@@ -70,6 +70,7 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "session": volume.partition.session or None,
         "offset": _offset(volume.device, image.disk),
         "size": volume.device.size,
+        "info": dict(volume.partition.info),
         "filesystem": filesystem,
         "partition_table": volume.table or None,
         "partition_table_info": _table_info(volume.device, volume.table),
@@ -136,7 +137,8 @@ def _volume_lines(volume: Mapping[str, Any], *, session: bool) -> Iterator[str]:
     of = f"session {volume['session']}" if session and volume["session"] else ""
     about = "".join(f", {text}" for text in (volume["kind"], label, volume["uuid"], of) if text)
     yield printable(f"{volume['name']}: {both_sizes(volume['size'])}{where}{about}")
-    if volume["problem"]:
+    yield from _indented(volume["info"])
+    if volume["problem"] and not volume["partition_table"]:
         yield f"  {printable(volume['problem'])}"
     yield from _indented(volume["partition_table_info"], "    ")
     if volume["filesystem"]:

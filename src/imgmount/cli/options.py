@@ -8,11 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from imgmount.cli.parser import UsageError
-from imgmount.errors import MountError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from imgmount.chain import Image
     from imgmount.core.cache import ReadCache
     from imgmount.core.format import Options
@@ -21,8 +18,6 @@ if TYPE_CHECKING:
 VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
 ON_ERROR: Final = ("fail", "zero")
 XA: Final = ("form2", "raw", "cooked")  # the values of filesystems.iso9660.xa.CHOICES
-KEY_SIZES: Final = (16, 32)  # AES-128 and AES-256; a key of another length is given with --key
-MAX_KEY_FILE: Final = 1 << 20
 DEFAULT_CACHE: Final = "64M"
 _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
 
@@ -48,8 +43,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes")
     group.add_argument("--password-file", metavar="FILE", help="its first line is the password; '-' is standard input")
-    group.add_argument("--key", metavar="NAME=HEX", action="append", default=[], help="a key that the image needs")
-    group.add_argument("--keys", metavar="FILE|DIR", action="append", default=[], help="NAME=HEX lines, or a folder of NAME.key")
+    group.add_argument("--key", metavar="NAME=HEX", action="append", default=[], help="unsafe as --password: see --keys")
+    keys = "lines NAME=HEX, or a folder of NAME.key; also $IMGMOUNT_KEYS"
+    group.add_argument("--keys", metavar="FILE|DIR", action="append", default=[], help=keys)
     group.add_argument("-X", "--extra", metavar="KEY=VALUE", action="append", default=[], help="an option of the format itself")
     group.add_argument("--cache-size", metavar="SIZE", type=byte_count, default=DEFAULT_CACHE, help="64M by default; K, M, G")
 
@@ -72,14 +68,10 @@ def byte_count(text: str) -> int:
 
 def make_options(args: argparse.Namespace) -> Options:
     """What the user asked for. Raises ``MountError``."""
-    from pathlib import Path  # 5 ms that --help does without
-
+    from imgmount.cli.keys import VARIABLE, UserKeys  # these two cost 5 ms that --help does without
     from imgmount.core.format import Options
 
-    keys: dict[str, bytes] = {}
-    for source in args.keys:
-        keys.update(_key_source(Path(source)))
-    keys.update(_key(text) for text in args.key)
+    keys = UserKeys(args.key, args.keys, os.environ.get(VARIABLE, ""))
     return Options(
         container=args.container,
         partitions=args.partitions,
@@ -91,7 +83,8 @@ def make_options(args: argparse.Namespace) -> Options:
         on_error=args.on_error,
         xa=args.xa,
         password=_password(args),
-        keys=keys,
+        keys=keys.named,
+        spare_keys=tuple(keys.spare),
         extra=dict(_pair(text, "--extra", "KEY=VALUE") for text in args.extra),
     )
 
@@ -147,48 +140,3 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     if not (name and equals):
         raise UsageError(f"{option}: {text!r} is not {form}")
     return name.strip(), value
-
-
-def _key(text: str) -> tuple[str, bytes]:
-    name, digits = _pair(text, "--key", "NAME=HEX")
-    try:
-        return name, bytes.fromhex(digits)
-    except ValueError:
-        raise UsageError(f"--key: the value of {name!r} is not hexadecimal") from None
-
-
-def _key_source(path: Path) -> dict[str, bytes]:
-    if path.is_dir():
-        return {file.stem: _key_file(file) for file in sorted(path.glob("*.key")) if file.is_file()}
-    keys = {}
-    for number, line in enumerate(_limited(path).decode("utf-8", "replace").splitlines(), 1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        try:
-            name, digits = _pair(text, "--keys", "NAME=HEX")
-            keys[name] = bytes.fromhex(digits)
-        except (ValueError, UsageError):
-            raise MountError(f"{path}: line {number} is not NAME=HEX") from None
-    return keys
-
-
-def _key_file(path: Path) -> bytes:
-    data = _limited(path)
-    try:
-        decoded = bytes.fromhex(data.decode("ascii"))
-    except ValueError:
-        decoded = b""
-    if len(decoded) in KEY_SIZES:  # first: 32 hexadecimal digits are a key of 16 bytes
-        return decoded
-    if len(data) in KEY_SIZES:
-        return data
-    raise MountError(f"{path}: neither {' nor '.join(map(str, KEY_SIZES))} bytes, nor these in hexadecimal")
-
-
-def _limited(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(MAX_KEY_FILE + 1)
-    if len(data) > MAX_KEY_FILE:
-        raise MountError(f"{path}: too long for a file of keys")
-    return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from imgmount.errors import UnsupportedError
@@ -31,14 +31,49 @@ def encrypt_cbc(key: bytes, data: bytes, iv: bytes = ZERO_IV) -> bytes:
     return coded
 
 
-def decrypt_units(key: bytes, units: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Units of equal size, each given as (its IV, its data) and decrypted on its own, joined.
+def decrypt_parts(key: bytes, data: bytes, parts: Iterable[tuple[int, int, bytes]]) -> bytes:
+    """Parts of ``data``, each (start, end, its own IV), decrypted and joined. They begin and end with whole blocks.
 
-    One decryptor does them all: CBC decrypts with the ciphertext block before, so an IV fed as a block of data has the effect of
-    an IV. That halves the time of 32 KiB units.
+    One pass decrypts all of ``data``: CBC adds the ciphertext block before to each, so only the first block of a part comes out
+    wrong, and by what is known. That takes a third of the time of a decryptor for each 32 KiB.
     """
-    if not units:
-        return b""
-    clear = decrypt_cbc(key, b"".join([part for unit in units for part in unit]))
-    stride = BLOCK + len(units[0][1])
-    return b"".join([clear[at + BLOCK : at + stride] for at in range(0, len(clear), stride)])
+    clear = memoryview(decrypt_cbc(key, data))
+    pieces: list[bytes | memoryview] = []
+    for start, end, iv in parts:
+        before = data[start - BLOCK : start] if start else ZERO_IV
+        pieces += [xor(clear[start : start + BLOCK], before, iv), clear[start + BLOCK : end]]
+    return b"".join(pieces)
+
+
+def xor(*blocks: bytes | memoryview) -> bytes:
+    """Blocks of 16 bytes, XORed."""
+    total = 0
+    for block in blocks:
+        total ^= int.from_bytes(block, "little")
+    return total.to_bytes(BLOCK, "little")
+
+
+class ChainedEncryptor:
+    """Encrypts parts with an IV of their own in one stream: a block whose ciphertext is the IV is put in between.
+
+    That block is known where its decryption is: always for an IV of zeros, and for any ciphertext block of this stream.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._update = _cipher(key, ZERO_IV).encryptor().update
+        self._zero = decrypt_cbc(key, ZERO_IV)
+        self._last = ZERO_IV
+
+    def after_zero(self, data: bytes | bytearray) -> bytes:
+        """``data`` with an IV of zeros."""
+        return self._after(self._zero, data)
+
+    def after(self, block: bytes, before: bytes, data: bytes | memoryview) -> bytes:
+        """``data`` with an IV of this stream: ``block`` was its clear text, ``before`` the ciphertext before it."""
+        return self._after(xor(block, before), data)
+
+    def _after(self, decrypted: bytes, data: bytes | bytearray | memoryview) -> bytes:
+        self._update(xor(decrypted, self._last))
+        coded: bytes = self._update(data)
+        self._last = coded[-BLOCK:]
+        return coded

@@ -89,3 +89,15 @@ def seed(game_id: bytes, disc: int, sector: int) -> bytes:
         words.append(word)
     words[16] ^= words[0] >> 9 ^ words[16] << 23 & 0xFFFF_FFFF
     return b"".join(word.to_bytes(4, "big") for word in words)
+
+
+def stream(game_id: bytes, disc: int, offset: int, size: int) -> bytes:
+    """``size`` bytes of the padding of a disc, or of a Wii partition's data, from ``offset`` of it."""
+    pieces = []
+    end = offset + size
+    while offset < end:
+        sector, skip = divmod(offset, SECTOR)
+        length = min(SECTOR - skip, end - offset)
+        pieces.append(generate(seed(game_id, disc, sector), skip, length))
+        offset += length
+    return b"".join(pieces)

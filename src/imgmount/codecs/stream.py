@@ -27,10 +27,10 @@ class Piece(NamedTuple):
 class PieceDecoder:
     """Reads decoded pieces one after the other, as one run of bytes. Not for two threads at once."""
 
-    def __init__(self, fmt: str, pieces: Iterable[Piece], error: type[Exception]) -> None:
+    def __init__(self, fmt: str, pieces: Iterable[Piece], error: type[Exception] | tuple[type[Exception], ...]) -> None:
         self._fmt = fmt
         self._pieces = iter(pieces)
-        self._error = error
+        self._errors: tuple[type[Exception], ...] = (ValueError, EOFError, *(error if isinstance(error, tuple) else (error,)))
         self._decompressor: Any = None
         self._piece = Piece(object, ())
         self._feed: Iterator[bytes] = iter(())
@@ -59,7 +59,7 @@ class PieceDecoder:
                 continue
             try:
                 decoded: bytes = self._decompressor.decompress(data, min(limit, GRAIN))
-            except (self._error, ValueError, EOFError) as exc:
+            except self._errors as exc:
                 raise FormatError(self._fmt, str(exc)) from exc
             if self._decompressor.eof:
                 self._decompressor = None

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha1
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
-from imgmount.codecs.aes import decrypt_cbc, decrypt_units, encrypt_cbc
+from imgmount.codecs.aes import BLOCK, ZERO_IV, ChainedEncryptor, decrypt_parts
 from imgmount.core.device import BlockDevice
 
 CLUSTER: Final = 0x8000
@@ -56,24 +56,25 @@ class WiiPart(Protocol):
 
 def decrypt(key: bytes, raw: bytes) -> bytes:
     """The data of whole clusters, without hashes."""
-    units = [(raw[at + DATA_IV : at + DATA_IV + 16], raw[at + HASHES : at + CLUSTER]) for at in range(0, len(raw), CLUSTER)]
-    return decrypt_units(key, units)
+    return decrypt_parts(key, raw, [(at + HASHES, at + CLUSTER, _data_iv(raw, at)) for at in range(0, len(raw), CLUSTER)])
 
 
 def decrypt_whole(key: bytes, raw: bytes) -> bytes:
     """Whole clusters, with their hashes."""
-    data = decrypt(key, raw)
-    pieces = []
-    for index, at in enumerate(range(0, len(raw), CLUSTER)):
-        pieces += [decrypt_cbc(key, raw[at : at + HASHES]), data[index * DATA : (index + 1) * DATA]]
-    return b"".join(pieces)
+    parts = []
+    for at in range(0, len(raw), CLUSTER):
+        parts += [(at, at + HASHES, ZERO_IV), (at + HASHES, at + CLUSTER, _data_iv(raw, at))]
+    return decrypt_parts(key, raw, parts)
 
 
-def hash_blocks(data: bytes) -> list[bytearray]:
+def _data_iv(raw: bytes, cluster: int) -> bytes:
+    return raw[cluster + DATA_IV : cluster + DATA_IV + BLOCK]
+
+
+def hash_blocks(data: bytes | memoryview) -> list[bytearray]:
     """The 64 blocks of hashes of a group's data, which is taken to be followed by zeros up to the group's end."""
-    data = data.ljust(GROUP_DATA, b"\0")
+    view = memoryview(data if len(data) == GROUP_DATA else bytes(data).ljust(GROUP_DATA, b"\0"))
     blocks = []
-    view = memoryview(data)
     for start in range(0, GROUP_DATA, DATA):
         block = bytearray(HASHES)
         block[:H0_SIZE] = b"".join([sha1(view[at : at + HASHES]).digest() for at in range(start, start + DATA, HASHES)])  # noqa: S324
@@ -88,15 +89,26 @@ def hash_blocks(data: bytes) -> list[bytearray]:
     return blocks
 
 
-def encrypt(key: bytes, data: bytes, exceptions: Sequence[HashException]) -> bytes:
+def encrypt(key: bytes, data: bytes | memoryview, exceptions: Sequence[HashException]) -> bytes:
     """A group (the last of a partition may be short) as it is on the disc, from its data. ``cluster`` counts in the group."""
     blocks = hash_blocks(data)
     for cluster, offset, digest in exceptions:
         blocks[cluster][offset : offset + DIGEST] = digest
+    return assemble(key, data, blocks)
+
+
+def assemble(key: bytes | None, data: bytes | memoryview, blocks: Sequence[bytearray]) -> bytes:
+    """The clusters of ``data`` with their blocks of hashes, encrypted where there is a key."""
+    view = memoryview(data)
+    parts = [view[start : start + DATA] for start in range(0, len(data), DATA)]
+    whole = zip(blocks, parts, strict=False)  # a short group has hashes for a whole one
+    if key is None:
+        return b"".join([piece for pair in whole for piece in pair])
+    chain = ChainedEncryptor(key)
     pieces = []
-    for index, start in enumerate(range(0, len(data), DATA)):
-        hashes = encrypt_cbc(key, bytes(blocks[index]))
-        pieces += [hashes, encrypt_cbc(key, data[start : start + DATA], hashes[DATA_IV : DATA_IV + 16])]
+    for block, part in whole:
+        hashes = chain.after_zero(block)
+        pieces += [hashes, chain.after(bytes(block[DATA_IV : DATA_IV + BLOCK]), hashes[DATA_IV - BLOCK : DATA_IV], part)]
     return b"".join(pieces)
 
 

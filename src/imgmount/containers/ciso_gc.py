@@ -1,7 +1,7 @@
 """GameCube and Wii discs without their unused blocks (CISO, also WBI). PSP discs in CSO files begin with the same letters.
 
 Layout, little endian: "CISO", the block size, a map of one byte for each block (1: stored), and from 0x8000 the stored blocks in
-order. The size of the disc is not stored: it is taken to end with its last stored block.
+order. The size of the disc is not stored: it is taken to end with its last stored block, unless NKit says behind that where.
 Source: Wiimms ISO Tools, "CISO file format".
 """
 
@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Final
 
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.codecs.nkit import NKit, Sparse
+from imgmount.containers.nkit import restored
+from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.errors import FormatError
 
@@ -40,10 +42,10 @@ def probe(file: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-class CisoDevice(MappedDevice):
+class CisoDevice(Sparse):
     """The disc inside a CISO file."""
 
-    def __init__(self, file: BlockDevice, _: Context) -> None:
+    def __init__(self, file: BlockDevice) -> None:
         self.block_size, self._stored = _map_of(file)
         self._file = file
         self._before = array("I", accumulate(self._stored, initial=0))  # stored blocks before each block
@@ -61,10 +63,24 @@ class CisoDevice(MappedDevice):
             raise FormatError("ciso_gc", f"block {block} is stored past the end of the file", offset=MAP + block)
         return Extent(min(length, self._file.size - start), self._file, start)
 
+    @property
+    def end(self) -> int:
+        """Where the last stored block ends in the file."""
+        return HEADER_SIZE + self._before[-1] * self.block_size
+
+    def is_stored(self, block: int) -> bool:
+        return block < len(self._stored) and bool(self._stored[block])
+
     def info(self) -> Mapping[str, str]:
         return {"blocks": f"{len(self._stored)} of {self.block_size} bytes, {self._before[-1]} stored"}
 
 
+def open_disc(file: BlockDevice, context: Context) -> BlockDevice:
+    """The disc inside a CISO file."""
+    disc = CisoDevice(file)
+    return restored(disc, NKit.read(file, disc.end, disc.block_size, "ciso_gc"), context, "ciso_gc")
+
+
 FORMAT: Final = Format(
-    name="ciso_gc", title="GameCube or Wii disc image without unused blocks", kind=Kind.CONTAINER, probe=probe, open=CisoDevice
+    name="ciso_gc", title="GameCube or Wii disc image without unused blocks", kind=Kind.CONTAINER, probe=probe, open=open_disc
 )

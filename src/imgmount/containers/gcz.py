@@ -29,8 +29,8 @@ _HEADER = Struct(                         # offset
 )
 HEADER_SIZE: Final = 32
 STORED: Final = 1 << 63  # flag of a place: the block is not compressed
-MAX_BLOCK: Final = 64 << 20
-MAX_BLOCKS: Final = 1 << 23  # a dual layer disc in blocks of 2 KiB has half of that
+MAX_BLOCK: Final = 16 << 20  # Dolphin's largest is 2 MiB
+MAX_BLOCKS: Final = 1 << 21  # as many as a dual layer disc in blocks of 4 KiB has
 MIN_CHUNK: Final = 1 << 16  # small blocks are decoded together
 DISC_TYPES: Final = {0: "GameCube", 1: "Wii"}
 

@@ -1,7 +1,7 @@
 """Wii discs as the Wii U keeps them: ``hif_000000.nfs`` and its followers, encrypted block by block.
 
 All is big endian. The header of the first file has ranges of blocks of 32 KiB that are stored, one after the other; the others
-are zero. The key is the file ``htk.bin`` of the title, of 16 bytes. Partitions inside are decrypted, their hashes are kept.
+are zero. The key is the file ``code/htk.bin`` of the title, of 16 bytes. Partitions inside are decrypted, their hashes are kept.
 Sources: nod; Dolphin, ``DiscIO/NFSBlob.cpp``.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from imgmount.codecs.aes import decrypt_units
+from imgmount.codecs.aes import decrypt_parts
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.slices import Concat
-from imgmount.errors import FormatError, KeyRequiredError
-from imgmount.sources.keyring import Keyring, wrong
+from imgmount.errors import FormatError
+from imgmount.sources.keyring import KeySearch
 
 MAGIC: Final = b"EGGS"
 END_MAGIC: Final = b"SGGE"
@@ -65,15 +65,12 @@ class NfsDevice(ChunkedDevice):
         self._key = self._find_key(context)
 
     def _find_key(self, context: Context) -> bytes:
-        ring = Keyring(context)
-        tried = False
-        for key in ring.candidates("nfs", ("htk.bin",)):
-            tried = True
+        search = KeySearch(context, "nfs", beside=("htk.bin",), paths=(context.path.parent.parent / "code" / "htk.bin",))
+        for key in search:
             head = self._blocks(key, 0, 1)
             if any(head[at:].startswith(magic) for at, magic in (WII_MAGIC, GC_MAGIC)):
                 return key
-        error: KeyRequiredError = wrong("nfs") if tried else ring.required("nfs", ("htk.bin",))
-        raise error
+        raise search.failure()
 
     def _place(self, block: int) -> int | None:
         """Where ``block`` of the disc is in the joined files, None where it is zero."""
@@ -84,17 +81,15 @@ class NfsDevice(ChunkedDevice):
         return HEADER_SIZE + (self._before[index] + inside) * BLOCK
 
     def _blocks(self, key: bytes, first: int, end: int) -> bytes:
-        units, zeros = [], []
-        for block in range(first, end):
-            place = self._place(block)
-            zeros.append(place is None)
-            if place is not None:
-                units.append((block.to_bytes(16, "big"), self._file.read_exactly(place, BLOCK, "nfs")))
-        clear = decrypt_units(key, units)
-        if not any(zeros):
+        places = [self._place(block) for block in range(first, end)]
+        raw = b"".join([self._file.read_exactly(place, BLOCK, "nfs") for place in places if place is not None])
+        stored = [block for block, place in enumerate(places, first) if place is not None]
+        ivs = [block.to_bytes(16, "big") for block in stored]
+        clear = decrypt_parts(key, raw, [(at * BLOCK, (at + 1) * BLOCK, iv) for at, iv in enumerate(ivs)])
+        if len(stored) == len(places):
             return clear
         pieces = iter([clear[at : at + BLOCK] for at in range(0, len(clear), BLOCK)])
-        return b"".join([bytes(BLOCK) if zero else next(pieces) for zero in zeros])
+        return b"".join([bytes(BLOCK) if place is None else next(pieces) for place in places])
 
     def _read_chunk(self, index: int) -> bytes:
         first = index * CHUNK_BLOCKS

@@ -32,7 +32,7 @@ _HEADER = Struct(             # offset
 )
 HEADER_SIZE: Final = 0x38
 _CHUNKS: Final = {1: Record(">4xQQQ"), 2: Record(">QQQ")}
-MAX_CHUNKS: Final = 1 << 22
+MAX_CHUNKS: Final = 1 << 18
 MAX_DISC: Final = 1 << 40
 
 

@@ -27,7 +27,7 @@ _HEADER = Struct(                           # offset
 HEADER_SIZE: Final = 32
 MIN_SECTOR: Final = 0x100
 MAX_SECTOR: Final = 0x1000_0000
-MAX_SECTORS: Final = 1 << 24  # an index of 64 MiB; a 25 GB disc has 763,704 sectors of 32 KiB
+MAX_SECTORS: Final = 1 << 21  # a 25 GB disc has 763,704 sectors of 32 KiB
 MAX_RUN: Final = 64  # sectors looked at for one extent: 2 MiB, more than any request
 
 
@@ -46,25 +46,36 @@ class WuxDevice(MappedDevice):
         count = -(-self.size // self.block_size)
         if not 0 < count <= MAX_SECTORS:
             raise FormatError("wux", f"disc of {self.size} bytes", offset=0x10)
+        self._zero = -1  # the stored sector that is found to be all zeros
         self._file = file
         self._index = table(file.read_exactly(HEADER_SIZE, 4 * count, "wux"), 4, "little")
         self._data = -(-(HEADER_SIZE + 4 * count) // self.block_size) * self.block_size
 
     def _map(self, offset: int) -> Extent:
         first, skip = divmod(offset, self.block_size)
-        stored = self._index[first]
-        run = 1
-        for entry in self._index[first + 1 : first + MAX_RUN]:
-            if entry != stored + run:
-                break
+        following = self._index[first : first + MAX_RUN]
+        stored, run = following[0], 1
+        if following[1:2] == following[:1] and self._is_zero(stored):
+            while run < len(following) and following[run] == stored:
+                run += 1
+            return Extent(run * self.block_size - skip)
+        while run < len(following) and following[run] == stored + run:
             run += 1
         start = self._data + stored * self.block_size + skip
         if start >= self._file.size:
             raise FormatError("wux", f"sector {first} is stored past the end of the file", offset=HEADER_SIZE + 4 * first)
         return Extent(run * self.block_size - skip, self._file, start)
 
+    def _is_zero(self, stored: int) -> bool:
+        """Whether ``stored``, which follows itself on the disc, is what all empty sectors are: a hole is one run."""
+        if self._zero < 0:
+            start = self._data + stored * self.block_size
+            if start + self.block_size <= self._file.size and not any(self._file.pread(start, self.block_size)):
+                self._zero = stored
+        return stored == self._zero
+
     def info(self) -> Mapping[str, str]:
-        stored = len(set(self._index))
+        stored = max(0, self._file.size - self._data) // self.block_size
         return {"sectors": f"{len(self._index)} of {self.block_size} bytes, {stored} stored"}
 
 

@@ -68,6 +68,7 @@ class Options:
     xa: str = "form2"  # of sectors of CD-ROM XA: their 2324 bytes, "raw" whole sectors, or "cooked"
     password: str | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
+    spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
     extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"member": "disk2.vmdk"}
 
 
@@ -102,6 +103,7 @@ class Partition:
     ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
     that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
     1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there. ``uuid`` is the part's own.
+    ``info`` has facts for ``imgmount info`` that are known without opening the part.
     """
 
     index: int
@@ -112,6 +114,7 @@ class Partition:
     session: int = 0
     fault: ImageError | None = None
     uuid: str = ""
+    info: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -170,6 +173,7 @@ class Format(Generic[T_co]):
     the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
     ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
     ``companion`` is the filesystem that bridge discs have besides this one, for the same files.
+    ``of_disc`` marks the partition table of an optical disc, which is quick to read: a partition may hold many discs.
     ``about`` has the facts of a partition table that are no partition's, for ``imgmount info``.
     """
 
@@ -182,6 +186,7 @@ class Format(Generic[T_co]):
     guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
     views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
     beside: bool = False
+    of_disc: bool = False
     companion: str = ""
     about: Callable[[BlockDevice], Mapping[str, str]] | None = None
     extra: str = ""  # the optional part of the package that it needs: "crypto"

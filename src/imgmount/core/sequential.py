@@ -49,13 +49,16 @@ class SequentialDevice(ChunkedDevice):
     """A device that decodes forwards from the points ``starts``, of which the first is 0.
 
     The span up to the next point is one chunk, decoded in any thread, if it is no longer than ``whole``; a longer one is cut
-    into chunks of ``step`` bytes, decoded in order by a decoder that lives on.
+    into chunks of ``step`` bytes, decoded in order by a decoder that lives on: up to ``idle`` of them.
     """
 
-    def __init__(self, size: int, starts: Sequence[int], cache: ReadCache, *, whole: int = 0, step: int = STEP) -> None:
+    def __init__(
+        self, size: int, starts: Sequence[int], cache: ReadCache, *, whole: int = 0, step: int = STEP, idle: int = MAX_IDLE
+    ) -> None:
         self._starts = starts
         self._step = step
         self._whole = max(whole, step)
+        self._max_idle = idle
         lengths = [end - start for start, end in pairwise([*starts, size])]
         self._firsts = [0, *accumulate(1 if length <= self._whole else -(-length // step) for length in lengths)]
         largest = max((length if length <= self._whole else step for length in lengths), default=1)
@@ -148,7 +151,7 @@ class SequentialDevice(ChunkedDevice):
             self._busy.remove(run)
             if run.position == run.target < end:
                 self._idle.append(run)
-                del self._idle[:-MAX_IDLE]
+                del self._idle[: -self._max_idle]
             self._state.notify_all()
 
     def close(self) -> None:

@@ -1,31 +1,23 @@
-"""An installed or downloaded Wii U title: ``title.tmd`` with the ``.app`` files beside it, which are the clusters of its files.
+"""An installed or downloaded Wii U title: its metadata with the ``.app`` files beside it, which are the clusters of its files.
 
+``title.tmd`` has the metadata, ``title.tik`` the key; downloaded, they are ``tmd`` and ``cetk``, and contents have no ``.app``.
 Source: WiiUBrew, "Title metadata". All is big endian.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from struct import Struct
+from functools import partial
 from typing import Final
 
-from imgmount.codecs.wiiu import read_fst
+from imgmount.codecs.wiiu import ContentKey, decrypts_fst, read_fst
+from imgmount.codecs.wiiu_title import CONTENTS, ISSUER, ISSUER_ROOT, MAX_TMD, VERSION, Tmd
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.errors import FormatError, MissingPartError
 from imgmount.filesystems.wiiufst.volume import Source, WiiuVolume
-from imgmount.sources.wiiu_keys import MIN_TICKET, TICKET_TITLE, title_key
+from imgmount.sources.title_keys import MAX_TICKET, WIIU_COMMON, Ticket, find_title_key
 
-ISSUER: Final = slice(0x140, 0x147)
-ISSUER_ROOT: Final = b"Root-CA"
-VERSION: Final = 0x180  # 1 on the Wii U, 0 on the Wii
-TITLE_ID: Final = 0x18C
-TITLE_VERSION: Final = 0x1DC
-COUNT: Final = 0x1DE
-CONTENTS: Final = 0xB04
-_CONTENT: Final = Struct(">IHHQ32x")  # id, index, type, size
-ENCRYPTED: Final = 0x0001  # of types
-MAX_TICKET: Final = 1 << 16
+TICKETS: Final = ("title.tik", "cetk")
 
 
 def probe(tmd: BlockDevice) -> Match:
@@ -39,34 +31,41 @@ class TitleSource(Source):
 
     def __init__(self, tmd: BlockDevice, context: Context) -> None:
         self._siblings = context.siblings
-        head = tmd.read_exactly(0, CONTENTS, "nus")
-        count = int.from_bytes(head[COUNT : COUNT + 2], "big")
-        raw = tmd.read_exactly(CONTENTS, count * _CONTENT.size, "nus")
-        self._contents = {index: (number, kind) for number, index, kind, _ in _CONTENT.iter_unpack(raw)}
-        self._title = head[TITLE_ID : TITLE_ID + 8]
-        self._version = int.from_bytes(head[TITLE_VERSION : TITLE_VERSION + 2], "big")
-        self._key: bytes | None = None
-        if any(kind & ENCRYPTED for _, kind in self._contents.values()):
-            self._key = title_key(self._ticket(), context)
-        first, key = self.stored(0)
-        self.fst = read_fst(first, 0, first.size, key, "nus")
+        self.tmd: Tmd = Tmd.parse(tmd.pread(0, MAX_TMD), "nus")
+        self._key: ContentKey | None = None
+        first = self._content(0)
+        if any(content.encrypted for content in self.tmd.contents.values()):
+            self._key = ContentKey(find_title_key(self._ticket(), context, partial(decrypts_fst, first, 0)))
+        self.fst = read_fst(first, 0, first.size, self.stored(0)[1], "nus")
 
-    def _ticket(self) -> bytes:
-        """``title.tik``, or in its place one that only names the title: the user may have the title's own key."""
-        try:
-            ticket = self._siblings.open("title.tik")
-        except MissingPartError:
-            return bytes(TICKET_TITLE) + self._title
-        return ticket.read_exactly(0, min(max(ticket.size, MIN_TICKET), MAX_TICKET), "nus")
+    def _ticket(self) -> Ticket:
+        """The title's ticket, or in its place one that only names the title: the user may have the title's own key."""
+        for name in TICKETS:
+            try:
+                ticket = self._siblings.open(name)
+            except MissingPartError:
+                continue
+            return Ticket.wiiu(ticket.pread(0, MAX_TICKET))
+        return Ticket(self.tmd.title_id, b"", WIIU_COMMON)
 
-    def stored(self, index: int) -> tuple[BlockDevice, bytes | None]:
-        if index not in self._contents:
+    def _content(self, index: int) -> BlockDevice:
+        if index not in self.tmd.contents:
             raise FormatError("nus", f"no content {index}")
-        number, kind = self._contents[index]
-        return self._siblings.open(f"{number:08x}.app"), self._key if kind & ENCRYPTED else None
+        name = f"{self.tmd.contents[index].id:08x}"
+        try:
+            return self._siblings.open(f"{name}.app")
+        except MissingPartError as exc:
+            try:
+                return self._siblings.open(name)
+            except MissingPartError:
+                raise exc from None
 
-    def info(self) -> Mapping[str, str]:
-        return {"title id": self._title.hex(), "title version": str(self._version), "contents": str(len(self._contents))}
+    def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:
+        return self._content(index), self._key if self.tmd.contents[index].encrypted else None
+
+    def h3(self, index: int) -> bytes:
+        device = self._siblings.open(f"{self.tmd.contents[index].id:08x}.h3")
+        return device.pread(0, MAX_TMD)
 
 
 def open_title(tmd: BlockDevice, context: Context) -> WiiuVolume:

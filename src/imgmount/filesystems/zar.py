@@ -6,17 +6,19 @@ then u16 size - 1 of each), the names, the tree. Source: ZArchive by Exzap (MIT-
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from struct import Struct
 from typing import Final
 
 from imgmount.codecs import zstd
+from imgmount.codecs.wiiu_title import MAX_META, META, meta_facts
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind, Match
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
+from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat, as_directory
 from imgmount.core.slices import Slice
-from imgmount.errors import FormatError
+from imgmount.errors import FormatError, ImageError
 
 FOOTER_SIZE: Final = 0x90
 _FOOTER: Final = Struct(">12Q32sQII")  # (offset, size) of six parts, SHA-256, size of all, version, magic
@@ -29,7 +31,9 @@ _NODE: Final = Struct(">IIII")
 IS_FILE: Final = 0x8000_0000
 NO_NAME: Final = 0x7FFF_FFFF
 LONG_NAME: Final = 0x80
-MAX_TABLE: Final = 256 << 20
+MAX_TABLE: Final = 16 << 20  # 400,000 blocks are 25 GB: 1 MiB
+MAX_NODES: Final = 1 << 18
+MAX_TITLES: Final = 64  # looked at for ``info``
 
 
 class _Blocks(ChunkedDevice):
@@ -68,8 +72,8 @@ class ZarVolume(Filesystem):
         self.blocks = _Blocks(device, *data, device.read_exactly(*records, "zar"), context)
         self.count = len(self._tree) // _NODE.size
         self.owners: dict[int, int] = {}  # node -> the directory that was listed with it
-        if not self.count or self.node(0)[0] & IS_FILE:
-            raise FormatError("zar", "no root", offset=tree[0])
+        if not 0 < self.count <= MAX_NODES or self.node(0)[0] & IS_FILE:
+            raise FormatError("zar", f"a tree of {self.count} nodes, or without root", offset=tree[0])
 
     def node(self, index: int) -> tuple[int, int, int, int]:
         """The four numbers of node ``index``."""
@@ -91,7 +95,18 @@ class ZarVolume(Filesystem):
         return _ZarDirectory(self, 0)
 
     def info(self) -> Mapping[str, str]:
-        return {"nodes": str(self.count), "blocks": f"{self.blocks.size // BLOCK} of {BLOCK} bytes"}
+        titles = {f"title {name}": title for name, title in self._titles()}
+        return {**titles, "nodes": str(self.count), "blocks": f"{self.blocks.size // BLOCK} of {BLOCK} bytes"}
+
+    def _titles(self) -> Iterator[tuple[str, str]]:
+        """(id and version, name) of the titles, each in a directory of its own."""
+        try:
+            for name, node in islice(self.root.entries(), MAX_TITLES):
+                meta = _below(node, META)
+                if isinstance(meta, File) and (title := meta_facts(meta.open().pread(0, MAX_META)).get("title")):
+                    yield name, title
+        except ImageError:
+            return
 
     def verify(self) -> Iterator[str]:
         """The SHA-256 of the archive, in which its own place is zero."""
@@ -104,6 +119,15 @@ class ZarVolume(Filesystem):
         digest.update(footer)
         if digest.digest() != self._digest:
             yield "the archive does not match its SHA-256"
+
+
+def _below(node: Node, path: Sequence[bytes]) -> Node | None:
+    try:
+        for name in path:
+            node = as_directory(node, "").lookup(name.decode())
+    except OSError:
+        return None
+    return node
 
 
 class _ZarDirectory(Directory):

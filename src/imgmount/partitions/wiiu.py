@@ -1,4 +1,4 @@
-"""The partitions of Wii U discs. Source: WiiUBrew, "Wii U optical disc"; the behaviour of Cemu and JNUSLib.
+"""The partitions of Wii U discs. Source: WiiUBrew, "Wii U optical disc"; NKit (MIT); the behaviour of Cemu and JNUSLib.
 
 The table of partitions at 0x18000 is encrypted with the disc's own key. The partition SI holds the tickets of the titles in the
 GM partitions; their title keys are encrypted with a common key. All is big endian.
@@ -6,51 +6,49 @@ GM partitions; their title keys are encrypted with a common key. All is big endi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.codecs.aes import decrypt_cbc
-from imgmount.codecs.wiiu import UNIT, Node, content, open_cluster, read_fst
+from imgmount.codecs.wiiu import UNIT, ContentKey, Fst, Node, PartHeader, content, decrypts_fst, open_cluster, read_fst
+from imgmount.codecs.wiiu_title import MAX_TMD, Tmd
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
 from imgmount.core.format import Context, Format, Kind, Partition
 from imgmount.core.slices import Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
-from imgmount.sources.keyring import Keyring, wrong
-from imgmount.sources.wiiu_keys import MIN_TICKET, TICKET_TITLE, title_key
+from imgmount.sources.keyring import KeySearch, disc_names, own_names
+from imgmount.sources.title_keys import MAX_TICKET, Ticket, find_title_key
 
+PRODUCT: Final = 22  # characters at the start of the disc: "WUP-P-..."
 TOC: Final = 0x18000
 TOC_MAGIC: Final = b"\xcc\xa6\xe6\x7b"
 COUNT: Final = 0x1C
 ENTRIES: Final = 0x800
-_ENTRY: Final = Struct(">31sxI92x")  # name, place in units
-MAX_PARTITIONS: Final = (UNIT - ENTRIES) // 0x80
-PART_MAGIC: Final = b"\xcc\x93\xa4\xf5"
-FST_SIZE: Final = 0x14
-FST_PLACE: Final = 0x18
-ENCRYPTION: Final = 0x25
-PLAIN: Final = 0  # values of that byte; 1 is the disc key
+_ENTRY: Final = Struct(">31sB24I")  # name, places that count, places in units
+ENTRY_SIZE: Final = 0x80
+MAX_ENTRIES: Final = (UNIT - ENTRIES) // ENTRY_SIZE
+PLAIN: Final = 0  # how a partition is encrypted; 1 is with the disc key
 TITLE_KEY: Final = 2
-PART_HEADER: Final = 0x40
 DISC: Final = "wiiu-disc"
-MAX_TICKET: Final = 1 << 16
 
 
 class WiiuPart(MappedDevice):
     """A partition as it is on the disc. Its filesystem decrypts it."""
 
-    def __init__(self, disc: BlockDevice, offset: int, size: int, key: bytes | ImageError | None) -> None:
+    def __init__(self, disc: BlockDevice, offset: int, size: int, key: ContentKey | ImageError | None, tmd: Tmd | None) -> None:
         self._part = Slice(disc, offset, size)
         self._key = key
+        self.tmd = tmd
         self.size = size
         self.block_size = UNIT
 
     def _map(self, offset: int) -> Extent:
         return Extent(self.size - offset, self._part, offset)
 
-    def content_key(self) -> bytes | None:
-        """The key of its contents, None where they are not encrypted. Raises ``KeyRequiredError``."""
+    def content_key(self) -> ContentKey | None:
         if isinstance(self._key, ImageError):
             raise self._key
         return self._key
@@ -61,71 +59,77 @@ def _toc(disc: BlockDevice, context: Context) -> tuple[bytes, bytes | None]:
     raw = disc.read_exactly(TOC, UNIT, "wiiu")
     if raw.startswith(TOC_MAGIC):  # development discs
         return raw, None
-    stem = context.path.name.split(".", 1)[0]
-    beside = ("game.key", f"{stem}.key", "disc.key")
-    home = (f"discKeys/{stem}.key",)
-    ring = Keyring(context)
-    tried = False
-    for key in ring.candidates(DISC, beside, home):
-        tried = True
+    name = context.path.name
+    own = own_names(name)
+    search = KeySearch(context, DISC, beside=disc_names(name), folder=own, wiiu=[f"discKeys/{file}" for file in own])
+    for key in search:
         clear = decrypt_cbc(key, raw)
         if clear.startswith(TOC_MAGIC):
             return clear, key
-    raise wrong(DISC) if tried else ring.required(DISC, beside, home)
+    raise search.failure()
 
 
 def _entries(toc: bytes) -> list[tuple[str, int]]:
+    """(name, place) of each partition; one entry of the table may have several places."""
     count = int.from_bytes(toc[COUNT : COUNT + 4], "big")
-    if not 0 < count <= MAX_PARTITIONS:
+    if not 0 < count <= MAX_ENTRIES:
         raise FormatError("wiiu", f"{count} partitions", offset=TOC + COUNT)
-    entries = _ENTRY.iter_unpack(toc[ENTRIES : ENTRIES + count * _ENTRY.size])
-    return [(text(name), place * UNIT) for name, place in entries]
+    found = []
+    for at in range(ENTRIES, ENTRIES + count * ENTRY_SIZE, ENTRY_SIZE):
+        name, places, *units = _ENTRY.unpack_from(toc, at)
+        found += [(text(name), unit * UNIT) for unit in units[: max(1, places)]]
+    return found
 
 
-class _Tickets:
-    """The tickets in the partition SI, by the index of the partition that they open, and by title."""
+class _Title(NamedTuple):
+    ticket: Ticket
+    tmd: Tmd | None
 
-    def __init__(self, disc: BlockDevice, start: int, key: bytes | None, context: Context) -> None:
+
+class _Titles:
+    """The titles that the partition SI describes, by the index of the partition that they are in, and by their ids."""
+
+    def __init__(self, disc: BlockDevice, start: int, key: ContentKey | None, context: Context) -> None:
         self._part = Slice(disc, start, max(0, disc.size - start))
         self._key = key
         self._context = context
-        header = self._part.read_exactly(0, PART_HEADER, "wiiu")
-        place, size = _fst_place(header)
-        self._fst = read_fst(self._part, place, size, key, "wiiu")
-        self._by_index: dict[int, bytes] = {}
+        header = PartHeader.read(self._part, "wiiu")
+        self._fst: Fst = read_fst(self._part, header.fst, header.fst_size, key, "wiiu")
+        self._by_index: dict[int, _Title] = {}
         for folder in self._fst.children(0):
             self._add(folder)
 
     def _add(self, folder: Node) -> None:
-        if not folder.is_directory:
-            return
+        """What ``folder`` has, if its name is the number of a partition in hexadecimal."""
         try:
             index = int(folder.name, 16)
         except ValueError:
             return
-        node = self._fst.find(folder.name, b"title.tik")
-        if node is None or node.cluster >= len(self._fst.clusters) or not MIN_TICKET <= node.size <= MAX_TICKET:
+        raw = self._read(folder.name, b"title.tik", MAX_TICKET)
+        if not raw:
             return
-        place, size, mode = self._fst.clusters[node.cluster]
-        stored = Slice(self._part, place * UNIT, max(0, min(size * UNIT, self._part.size - place * UNIT)))
-        cluster = open_cluster(stored, self._key, node.cluster, mode, self._context.cache)
-        self._by_index[index] = content(cluster, node).pread(0, node.size)
+        tmd = self._read(folder.name, b"title.tmd", MAX_TMD)
+        try:
+            self._by_index[index] = _Title(Ticket.wiiu(raw), Tmd.parse(tmd, "wiiu") if tmd else None)
+        except FormatError:
+            return
 
-    def of(self, index: int, name: str) -> bytes | None:
-        """The ticket of partition ``index``, or of the title that ``name`` ends with."""
+    def _read(self, folder: bytes, name: bytes, limit: int) -> bytes:
+        """A file in SI, empty where it is absent or too large to be what it should be."""
+        node = self._fst.find(folder, name)
+        if node is None or node.is_directory or node.cluster >= len(self._fst.clusters) or node.size > limit:
+            return b""
+        offset, _, hashed = self._fst.clusters[node.cluster]
+        stored = Slice(self._part, offset, max(0, self._part.size - offset))
+        cluster = open_cluster(stored, self._key, node.cluster, self._context.cache, hashed=hashed)
+        return content(cluster, node).pread(0, node.size)
+
+    def of(self, index: int, name: str) -> _Title | None:
+        """The title in partition ``index``, or the one that ``name`` ends with."""
         own = self._by_index.get(index)
         if own is not None:
             return own
-        titles = {ticket[TICKET_TITLE : TICKET_TITLE + 8].hex(): ticket for ticket in self._by_index.values()}
-        return titles.get(name[2:18].lower())
-
-
-def _fst_place(header: bytes) -> tuple[int, int]:
-    """(offset, size) of the table of files."""
-    if not header.startswith(PART_MAGIC):
-        raise FormatError("wiiu", "no partition header")
-    size, unit = (int.from_bytes(header[at : at + 4], "big") for at in (FST_SIZE, FST_PLACE))
-    return unit * UNIT, size
+        return {title.ticket.title_id.hex(): title for title in self._by_index.values()}.get(name[2:18].lower())
 
 
 def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
@@ -135,51 +139,66 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
     except ImageError as exc:
         return [Partition(1, "encrypted", "", Unreadable(max(1, disc.size - TOC), exc))]
     entries = _entries(toc)
+    key = None if disc_key is None else ContentKey(disc_key, restarts=True)
+    titles = _find_titles(disc, entries, key, context)
     ends = sorted({start for _, start in entries} | {disc.size})
-    tickets = _find_tickets(disc, entries, disc_key, context)
     parts = []
     for index, (name, start) in enumerate(entries):
         if start >= disc.size:
             error = FormatError("wiiu", f"partition {name} lies past the end", offset=start)
             parts.append(Partition(index + 1, name[:2], name, Unreadable(1, error)))
             continue
-        key = _key_of(disc, (index, name, start), disc_key, tickets, context)
         size = next(end for end in ends if end > start) - start
-        parts.append(Partition(index + 1, name[:2], name, WiiuPart(disc, start, size, key)))
+        title = titles.of(index, name) if isinstance(titles, _Titles) else titles
+        found = _key_of(Slice(disc, start, size), title, key, name, context)
+        part = WiiuPart(disc, start, size, found, title.tmd if isinstance(title, _Title) else None)
+        parts.append(Partition(index + 1, name[:2], name, part, info=_facts(title)))
     return parts
 
 
-def _find_tickets(
-    disc: BlockDevice, entries: Sequence[tuple[str, int]], key: bytes | None, context: Context
-) -> _Tickets | ImageError:
+def about(disc: BlockDevice) -> Mapping[str, str]:
+    """What the disc says in clear. Raises ``FormatError``."""
+    return {"product code": text(disc.read_exactly(0, PRODUCT, "wiiu")), "console": "Wii U"}
+
+
+def _facts(title: _Title | ImageError | None) -> Mapping[str, str]:
+    if not isinstance(title, _Title):
+        return {}
+    version = {"title version": str(title.tmd.version)} if title.tmd else {}
+    return {"title id": title.ticket.title_id.hex(), **version}
+
+
+def _find_titles(
+    disc: BlockDevice, entries: Sequence[tuple[str, int]], key: ContentKey | None, context: Context
+) -> _Titles | ImageError:
     for name, start in entries:
         if name.startswith("SI"):
             try:
-                return _Tickets(disc, start, key, context)
+                return _Titles(disc, start, key, context)
             except ImageError as exc:
                 return exc
     return FormatError("wiiu", "no partition SI, which has the tickets", offset=TOC)
 
 
 def _key_of(
-    disc: BlockDevice, part: tuple[int, str, int], disc_key: bytes | None, tickets: _Tickets | ImageError, context: Context
-) -> bytes | ImageError | None:
+    part: BlockDevice, title: _Title | ImageError | None, disc_key: ContentKey | None, name: str, context: Context
+) -> ContentKey | ImageError | None:
     """The key of a partition's contents, or why there is none."""
-    index, name, start = part
-    kind = disc.pread(start + ENCRYPTION, 1)
-    if kind == bytes([PLAIN]) or disc_key is None:
-        return None
-    if kind != bytes([TITLE_KEY]):
-        return disc_key
-    if isinstance(tickets, ImageError):
-        return tickets
-    ticket = tickets.of(index, name)
-    if ticket is None:
-        return FormatError("wiiu", f"no ticket for partition {name}", offset=start)
     try:
-        return title_key(ticket, context)
+        header = PartHeader.read(part, "wiiu")
+        if header.encryption == PLAIN or disc_key is None:
+            return None
+        if header.encryption != TITLE_KEY:
+            return disc_key
+        if isinstance(title, ImageError):
+            return title
+        if title is None:
+            return FormatError("wiiu", f"no ticket for partition {name}")
+        return ContentKey(find_title_key(title.ticket, context, partial(decrypts_fst, part, header.fst)))
     except ImageError as exc:
         return exc
 
 
-FORMAT: Final = Format(name="wiiu", title="Wii U disc", kind=Kind.PARTITIONS, open=read_partitions, extra="crypto")
+FORMAT: Final = Format(
+    name="wiiu", title="Wii U disc", kind=Kind.PARTITIONS, open=read_partitions, of_disc=True, about=about, extra="crypto"
+)

@@ -1,12 +1,14 @@
 """Keys that the user has: given by name, beside the image, or in a folder of theirs. None is shipped, none is logged.
 
-Looked for in this order: ``--key NAME=HEX`` and ``--keys``; files beside the image; ``$XDG_CONFIG_HOME/imgmount/keys/NAME.key``
-(``~/.config`` by default); files in ``~/.wiiu/``. A key file has the bytes themselves or hexadecimal digits.
+Looked for in this order: ``--key NAME=HEX``, ``--keys`` and ``$IMGMOUNT_KEYS``; files beside the image;
+``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files in ``~/.wiiu/``. A key file has the bytes themselves or
+hexadecimal digits. Whoever asks proves each key on what it decrypts: see ``KeySearch.failure``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,62 +18,104 @@ from imgmount.errors import ImgMountError, KeyRequiredError
 
 KEY_SIZE: Final = 16  # AES-128
 MAX_KEY_FILE: Final = 4096
-WIIU_FOLDER: Final = ".wiiu"
+_PART = re.compile(r"_part[0-9]+$|\.part[0-9]+$|\.[0-9]{3,}$", re.IGNORECASE)  # of the names of split images
 
 
-class Keyring:
-    """Where the keys of one image are looked for."""
+class KeySearch:
+    """The keys that may be ``name``, the likeliest first; what became of them is remembered for ``failure``.
 
-    def __init__(self, context: Context) -> None:
+    ``beside`` are names of files beside the image, ``paths`` files that are ours to name, ``folder`` names in ``imgmount/keys/``,
+    ``wiiu`` in ``~/.wiiu/``.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        *,
+        beside: Sequence[str] = (),
+        paths: Sequence[Path] = (),
+        folder: Sequence[str] = (),
+        wiiu: Sequence[str] = (),
+    ) -> None:
+        self.name = name
         self._context = context
+        self._beside = tuple(dict.fromkeys((*beside, f"{name}.key")))
         home = Path(os.path.expanduser("~"))  # noqa: PTH111  Path.home() raises where there is none
-        config = os.environ.get("XDG_CONFIG_HOME") or str(home / ".config")
-        self._folder = Path(config) / "imgmount" / "keys"
-        self._wiiu = home / WIIU_FOLDER
+        keys = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "imgmount" / "keys"
+        own = [keys / file for file in dict.fromkeys((f"{name}.key", *folder))]
+        self._paths = [*paths, *own, *(home / ".wiiu" / file for file in wiiu)]
+        self.tried: list[str] = []  # where keys came from that are said to be this one, and do not fit
+        self._malformed: list[str] = []
 
-    def candidates(self, name: str, beside: Sequence[str] = (), home: Sequence[str] = ()) -> Iterator[bytes]:
-        """Every key that may be ``name``, the likeliest first: also files ``beside`` the image and ``home`` in ``~/.wiiu``."""
-        given = self._context.options.keys.get(name)
-        if given is not None:
+    def __iter__(self) -> Iterator[bytes]:
+        options = self._context.options
+        if (given := options.keys.get(self.name)) is not None:
             if len(given) != KEY_SIZE:
-                raise KeyRequiredError(f"the key {name!r} has {len(given)} bytes: {KEY_SIZE} are needed")
+                raise KeyRequiredError(f"the key {self.name!r} has {len(given)} bytes: {KEY_SIZE} are needed")
+            self.tried.append("what was given")
             yield given
-        present = {other.lower(): other for other in self._context.siblings.names()} if beside else {}
-        for file in beside:
+        yield from (key for key in options.spare_keys if len(key) == KEY_SIZE)
+        for origin, data in self._files():
+            key = _parsed(data)
+            if key is None:
+                self._malformed.append(origin)
+                continue
+            self.tried.append(origin)
+            yield key
+
+    def _files(self) -> Iterator[tuple[str, bytes]]:
+        """(where, content) of the key files that there are."""
+        siblings = self._context.siblings
+        present = {other.lower(): other for other in siblings.names()}
+        for file in self._beside:
             if found := present.get(file.lower()):
                 try:
-                    device = self._context.siblings.open(found)
-                    data = device.pread(0, MAX_KEY_FILE)
+                    yield f"{found} beside the image", siblings.open(found).pread(0, MAX_KEY_FILE)
                 except ImgMountError:
                     continue
-                yield from _parsed(data)
-        for path in (self._folder / f"{name}.key", *(self._wiiu / file for file in home)):
+        for path in self._paths:
             try:
                 with path.open("rb") as stream:
-                    yield from _parsed(stream.read(MAX_KEY_FILE))
+                    yield str(path), stream.read(MAX_KEY_FILE)
             except OSError:
                 continue
 
-    def required(self, name: str, beside: Sequence[str] = (), home: Sequence[str] = ()) -> KeyRequiredError:
-        """The error for a key that nobody has, with the places where it was looked for."""
-        places = [f"{file} beside the image" for file in beside]
-        places += [str(self._folder / f"{name}.key"), *(str(self._wiiu / file) for file in home)]
-        return KeyRequiredError(f"the key {name!r} is needed: give --key {name}=HEX; looked for {', '.join(places)}")
+    @property
+    def places(self) -> str:
+        """Everywhere that files are looked for."""
+        return ", ".join([f"{' or '.join(self._beside)} beside the image", *map(str, self._paths)])
+
+    def failure(self, instead: str = "") -> KeyRequiredError:
+        """Why there is no key, after all that there are did not fit. ``instead`` names what would do as well."""
+        notes = [f"{origin} is no key: neither {KEY_SIZE} bytes nor {2 * KEY_SIZE} digits" for origin in self._malformed]
+        if spare := len(self._context.options.spare_keys):
+            notes.append(f"none of the {spare} keys without a name fits")
+        if self.tried:
+            what = f"is wrong: what it decrypts is not what the image should hold; tried {', '.join(self.tried)}"
+        else:
+            what = f"is needed{instead and f' ({instead})'}: give --keys FILE or --key {self.name}=HEX; looked for {self.places}"
+        return KeyRequiredError("; ".join((f"the key {self.name!r} {what}", *notes)))
 
 
-def wrong(name: str) -> KeyRequiredError:
-    """The error for a key that was found and does not fit."""
-    return KeyRequiredError(f"the key {name!r} is wrong: what it decrypts is not what the image should hold")
+def own_names(image: str) -> list[str]:
+    """The names that the key of this image alone may have: ``title.wux.key``, ``title.key``."""
+    name = _PART.sub("", image)
+    stem = _PART.sub("", name.rpartition(".")[0])
+    return list(dict.fromkeys(f"{text}.key" for text in (image, name, stem) if text))
 
 
-def _parsed(data: bytes) -> Iterator[bytes]:
-    """The key in the content of a key file, if there is one."""
+def disc_names(image: str) -> list[str]:
+    """The names that its key may have beside it: also ``game.key`` and ``disc.key``, as programs that copy discs name it."""
+    return list(dict.fromkeys(("game.key", *own_names(image), "disc.key")))
+
+
+def _parsed(data: bytes) -> bytes | None:
+    """The key in the content of a key file, None where it has another shape."""
     if len(data) == KEY_SIZE:
-        yield data
-        return
+        return data
     try:
         key = bytes.fromhex(data.decode("ascii"))
     except ValueError:
-        return
-    if len(key) == KEY_SIZE:
-        yield key
+        return None
+    return key if len(key) == KEY_SIZE else None

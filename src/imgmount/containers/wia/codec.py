@@ -13,12 +13,12 @@ from imgmount.codecs import junk, zstd
 from imgmount.codecs.lzma import lzma1_filter, lzma2_filter
 from imgmount.errors import ChecksumError, FormatError
 
-_SEGMENT: Final = Struct(">II")  # offset, size
+SEGMENT: Final = Struct(">II")  # offset, size
 DIGEST_SIZE: Final = 20
 JUNK: Final = 0x8000_0000  # flag of a size in a pack stream: a seed follows, not data
 _MIN_DICTIONARY: Final = 4096
 
-Decoder = Callable[[bytes, int], bytes]  # (stored, most bytes that may come out)
+Decoder = Callable[[bytes, int], bytes | memoryview]  # (stored, most bytes that may come out); see zstd.view_upto
 
 
 def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
@@ -28,17 +28,22 @@ def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
     if compression == "bzip2":
         return lambda data, limit: _decode(fmt, bz2.BZ2Decompressor(), (OSError, ValueError, EOFError), data, limit)
     if compression == "zstd":
-        library = zstd.library()
-        return lambda data, limit: _decode(fmt, library.ZstdDecompressor(), (library.ZstdError, EOFError), data, limit)
+        return zstd.view_upto
+    lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are sound
+
+    def decode(data: bytes, limit: int) -> bytes:
+        filters = [lzma_filter(fmt, compression, extra, limit)]
+        return _decode(fmt, lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters), (lzma.LZMAError, EOFError), data, limit)
+
+    return decode
+
+
+def lzma_filter(fmt: str, compression: str, extra: bytes, most: int) -> dict[str, Any]:
+    """LZMA's properties for ``most`` bytes: a dictionary beyond them would only be allocated. Raises ``FormatError``."""
     if not extra:
         raise FormatError(fmt, f"{compression} without properties", offset=0x48 + 0xD4)
     found = lzma1_filter(extra) if compression == "lzma" else lzma2_filter(extra[0])
-
-    def decode(data: bytes, limit: int) -> bytes:
-        fitting = {**found, "dict_size": min(found["dict_size"], max(limit, _MIN_DICTIONARY))}
-        return _decode(fmt, lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[fitting]), (lzma.LZMAError, EOFError), data, limit)
-
-    return decode
+    return {**found, "dict_size": min(found["dict_size"], max(most, _MIN_DICTIONARY))}
 
 
 def _decode(fmt: str, stream: Any, errors: tuple[type[Exception], ...], data: bytes, limit: int) -> bytes:
@@ -57,10 +62,10 @@ def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
     out = bytearray(size)
     at = 0
     while at < end:
-        if at + _SEGMENT.size > end:
+        if at + SEGMENT.size > end:
             raise FormatError(fmt, "a purged segment is cut short")
-        start, length = _SEGMENT.unpack_from(data, at)
-        at += _SEGMENT.size
+        start, length = SEGMENT.unpack_from(data, at)
+        at += SEGMENT.size
         if start + length > size or at + length > end:
             raise FormatError(fmt, f"a purged segment of {length} bytes at {start:#x}")
         out[start : start + length] = data[at : at + length]
@@ -68,9 +73,9 @@ def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
     return bytes(out)
 
 
-def unpack(fmt: str, packed: bytes, place: int, size: int) -> bytes:
+def unpack(fmt: str, packed: bytes | memoryview, place: int, size: int) -> bytes:
     """``size`` bytes from an RVZ pack stream; ``place`` is where they begin in the disc or in the partition's data."""
-    pieces = []
+    pieces: list[bytes | memoryview] = []
     at = done = 0
     while done < size:
         head = int.from_bytes(packed[at : at + 4], "big")
@@ -80,7 +85,7 @@ def unpack(fmt: str, packed: bytes, place: int, size: int) -> bytes:
         if not length or done + length > size or at + stored > len(packed):
             raise FormatError(fmt, f"packed data of {len(packed)} bytes does not make {size}")
         if head & JUNK:
-            pieces.append(junk.generate(packed[at : at + stored], (place + done) % junk.SECTOR, length))
+            pieces.append(junk.generate(bytes(packed[at : at + stored]), (place + done) % junk.SECTOR, length))
         else:
             pieces.append(packed[at : at + length])
         at += stored

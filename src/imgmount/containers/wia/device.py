@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from imgmount.containers.wia import codec
 from imgmount.containers.wia.groups import EncryptedPart, GroupTable, PartRange, RawRange
-from imgmount.containers.wia.header import DISC_TYPES, RAW, SECTOR, Header, Range, read_header, read_raws
+from imgmount.containers.wia.header import DISC_TYPES, HASH_GROUP, RAW, SECTOR, Header, Range, read_header, read_raws
+from imgmount.containers.wia.large import LargePart, LargeRaw
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Concat, MemoryDevice
@@ -34,7 +35,8 @@ class WiaDevice(MappedDevice):
         self._parts: dict[int, BlockDevice] = {}
         for key, *ranges in header.parts:
             self._add_part(pieces, key, ranges)
-        pieces += [(entry[0], RawRange(self._groups, entry, context.cache)) for entry in read_raws(raws)]
+        raw = LargeRaw if self._groups.is_large else RawRange
+        pieces += [(entry[0], raw(self._groups, entry, context.cache)) for entry in read_raws(raws)]
         self._disc = _assemble(header, pieces)
 
     def _table(self, decode: codec.Decoder, offset: int, stored: int, size: int) -> bytes:
@@ -47,7 +49,7 @@ class WiaDevice(MappedDevice):
         data = codec.purge(fmt, b"", raw, size) if self.header.compression == "purge" else decode(raw, size)
         if len(data) != size:
             raise FormatError(fmt, f"a table of {len(data)} bytes, {size} expected", offset=offset)
-        return data
+        return bytes(data)
 
     def _add_part(self, pieces: list[tuple[int, BlockDevice]], key: bytes, ranges: list[Range]) -> None:
         used = [one for one in ranges if one.sectors]
@@ -57,9 +59,10 @@ class WiaDevice(MappedDevice):
         if any(one.sector != before.sector + before.sectors for before, one in pairwise(used)):
             raise FormatError(self.header.fmt, "a partition in two places")
         cache = self._context.cache
-        parts = [PartRange(self._groups, one, one.sector - start, cache) for one in used]
+        kind, chunk = (LargePart, HASH_GROUP) if self._groups.is_large else (PartRange, self.header.chunk_size)
+        parts = [kind(self._groups, one, one.sector - start, cache) for one in used]
         self._parts[start * SECTOR] = Concat.of(parts)
-        pieces.append((start * SECTOR, EncryptedPart(parts, key, self.header.chunk_size, cache)))
+        pieces.append((start * SECTOR, EncryptedPart(parts, key, chunk, cache)))
 
     def wii_data(self, offset: int) -> BlockDevice | None:
         return self._parts.get(offset)

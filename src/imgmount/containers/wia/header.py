@@ -52,9 +52,9 @@ OLDEST: Final = {"wia": 0x0008_0000, "rvz": 0x0003_0000}  # before these the lay
 DISC_TYPES: Final = {1: "GameCube", 2: "Wii"}
 SECTOR: Final = 0x8000
 HASH_GROUP: Final = 64 * SECTOR
-MAX_CHUNK: Final = 256 << 20
-MAX_PARTS: Final = 1 << 10
-MAX_RAWS: Final = 1 << 16
+MAX_CHUNK: Final = {"wia": 200 << 20, "rvz": 32 << 20}  # wit's best has 100 MiB, Dolphin's largest 2 MiB
+MAX_PARTS: Final = 128  # a disc has no more in all its tables
+MAX_RAWS: Final = 1 << 12
 MAX_GROUPS: Final = 1 << 21  # the largest disc in chunks of 32 KiB has 259,740
 MAX_DISC: Final = 1 << 36
 
@@ -125,7 +125,7 @@ def read_header(file: BlockDevice) -> Header:
 def _check_sizes(fmt: str, first: Any, second: Any) -> None:
     chunk = second.chunk_size
     small = fmt == "rvz" and SECTOR <= chunk < HASH_GROUP and not chunk & (chunk - 1)
-    if not small and (chunk % HASH_GROUP or not 0 < chunk <= MAX_CHUNK):
+    if not small and (chunk % HASH_GROUP or not 0 < chunk <= MAX_CHUNK[fmt]):
         raise FormatError(fmt, f"chunks of {chunk} bytes", offset=HEADER_1_SIZE + 0x0C)
     if not 0 < first.disc_size <= MAX_DISC:
         raise FormatError(fmt, f"a disc of {first.disc_size} bytes", offset=0x24)

@@ -19,5 +19,10 @@ def probe(device: BlockDevice) -> Match:
 
 
 FORMAT: Final = Format(
-    name="gcfst", title="GameCube disc or Wii partition", kind=Kind.FILESYSTEM, probe=probe, open=GcVolume
+    name="gcfst",
+    title="GameCube disc or Wii partition",
+    kind=Kind.FILESYSTEM,
+    probe=probe,
+    open=GcVolume,
+    limits="discs made smaller by NKit 1 are shown as they are",
 )

@@ -13,6 +13,8 @@ from functools import cached_property
 from itertools import count
 from typing import Final
 
+from imgmount.codecs.banner import MAX_READ, NAME, banner
+from imgmount.codecs.gamedisc import DEFAULT_ENCODING
 from imgmount.codecs.wii import WiiPart
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
@@ -22,15 +24,10 @@ from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError, MountError
 from imgmount.filesystems.gcfst.boot import APPLOADER, BI2, BI2_SIZE, BOOT_SIZE, MAX_FST, NODE, Boot, apploader_size
 
-DEFAULT_ENCODING: Final = "cp932"  # Shift-JIS, which has ASCII in it
 NAME_MASK: Final = 0x00FF_FFFF
 DIRECTORY_KIND: Final = 1
+MAX_NAME: Final = 1 << 10  # bytes: a name without its end would be all that follows
 FST_IDS: Final = 1 << 8  # ids below are those of sys/ and its files
-REGIONS: Final = {
-    "D": "Germany", "E": "USA", "F": "France", "I": "Italy", "J": "Japan", "K": "Korea", "P": "Europe", "R": "Russia",
-    "S": "Spain", "T": "Taiwan", "U": "Australia", "W": "Taiwan", "X": "Europe", "Y": "Europe",
-}  # fmt: skip
-
 
 class GcVolume(Filesystem):
     """A GameCube disc or the data of a Wii partition."""
@@ -41,7 +38,7 @@ class GcVolume(Filesystem):
         if not self.boot.has_root(device):
             raise FormatError("gcfst", "no table of files", offset=self.boot.fst)
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
-        self.label = self.boot.title.decode(self.encoding, "surrogateescape").rstrip()
+        self.label = self.boot.game.label(self.encoding)
 
     @property
     def root(self) -> Directory:
@@ -64,10 +61,10 @@ class GcVolume(Filesystem):
         while index < end:
             word, first, last = numbers[3 * index : 3 * index + 3]
             start = word & NAME_MASK
-            stop = names.find(b"\0", start)
+            stop = names.find(b"\0", start, start + MAX_NAME)
             if start >= len(names):
                 raise FormatError("gcfst", f"node {index} has its name past the end", offset=self.boot.fst + NODE * index)
-            name = names[start : stop if stop >= 0 else len(names)].decode(self.encoding, "surrogateescape")
+            name = names[start : stop if stop >= 0 else start + MAX_NAME].decode(self.encoding, "surrogateescape")
             if word >> 24 == 0:
                 yield name, _GcFile(self, FST_IDS + index, first << shift, last)
                 index += 1
@@ -104,12 +101,16 @@ class GcVolume(Filesystem):
                 yield name, _Beside(FST_IDS - 1 - number, device)
 
     def info(self) -> Mapping[str, str]:
-        boot = self.boot
-        facts = {"game id": boot.id, "title": self.label, "region": REGIONS.get(boot.id[3:4], ""), "maker": boot.id[4:6]}
-        facts |= {"disc": str(boot.disc + 1), "version": f"1.{boot.version:02}", "console": "Wii" if boot.shift else "GameCube"}
-        if boot.nkit:
-            facts["nkit"] = f"{boot.nkit}: the files are whole, the raw view is not the original disc"
-        return {key: value for key, value in facts.items() if value}
+        return {**self.boot.game.facts(self.encoding), **self._banner()}
+
+    def _banner(self) -> Mapping[str, str]:
+        """What the banner says, if there is one that can be read."""
+        try:
+            node = next((node for name, node in self.children(0) if name == NAME and isinstance(node, File)), None)
+            data = node.open().pread(0, MAX_READ) if node else b""
+        except ImageError:
+            return {}
+        return banner(data, japanese=self.boot.game.id[3:4] == "J")
 
     def verify(self) -> Iterator[str]:
         """The partition's hashes, where the device below has them."""

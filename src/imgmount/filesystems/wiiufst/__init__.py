@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
-from imgmount.codecs.wiiu import UNIT, KeyedPart, read_fst
+from imgmount.codecs.wiiu import ContentKey, KeyedPart, PartHeader, read_fst
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, KeyRequiredError
 from imgmount.filesystems.wiiufst.volume import Source, WiiuVolume
 
-HEADER: Final = 0x40
-FST_SIZE: Final = 0x14
-FST_PLACE: Final = 0x18
-
 
 class PartSource(Source):
     """The clusters of a partition: places in it."""
 
     def __init__(self, part: BlockDevice) -> None:
-        self._part = part
-        self.key = _key(part)
-        header = part.read_exactly(0, HEADER, "wiiufst")
-        size, unit = (int.from_bytes(header[at : at + 4], "big") for at in (FST_SIZE, FST_PLACE))
-        self.fst = read_fst(part, unit * UNIT, size, self.key, "wiiufst")
+        if not isinstance(part, KeyedPart):
+            raise KeyRequiredError("wiiufst: the key of a single partition is not known: open the whole disc")
+        self._part: BlockDevice = part
+        self._key = part.content_key()
+        self._header = PartHeader.read(self._part, "wiiufst")
+        self.tmd = part.tmd
+        self.fst = read_fst(self._part, self._header.fst, self._header.fst_size, self._key, "wiiufst")
+        self._places = [cluster.offset or self._header.fst for cluster in self.fst.clusters]  # 0 is the table of files itself
+        self._starts = sorted(set(self._places))
 
-    def stored(self, index: int) -> tuple[BlockDevice, bytes | None]:
-        place, size, _ = self.fst.clusters[index]
-        start = place * UNIT
+    def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:
+        """A cluster reaches to the next: the size in the table leaves the hashes out (NUSPacker, ``Content``)."""
+        start = self._places[index]
         if start >= self._part.size:
             raise FormatError("wiiufst", f"cluster {index} lies past the end", offset=start)
-        return Slice(self._part, start, min(size * UNIT, self._part.size - start)), self.key
+        following = bisect_right(self._starts, start)
+        end = self._starts[following] if following < len(self._starts) else self._part.size
+        return Slice(self._part, start, min(end, self._part.size) - start), self._key
 
-
-def _key(part: BlockDevice) -> bytes | None:
-    if not isinstance(part, KeyedPart):
-        raise KeyRequiredError("wiiufst: the key of a single partition is not known: open the whole disc")
-    return part.content_key()
+    def h3(self, index: int) -> bytes:
+        return self._header.h3(index)
 
 
 def open_volume(part: BlockDevice, context: Context) -> WiiuVolume:

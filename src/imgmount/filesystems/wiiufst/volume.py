@@ -5,32 +5,37 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from hashlib import sha1
 from threading import Lock
 from typing import Final
 
 from imgmount.codecs import wiiu
-from imgmount.codecs.wiiu import Fst
+from imgmount.codecs.aes import BLOCK
+from imgmount.codecs.wiiu import HASHED_BLOCK, ContentKey, Fst, HashedCluster
+from imgmount.codecs.wiiu_title import MAX_META, META, Content, Tmd, meta_facts
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Verifiable
+from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.errors import FormatError, ImageError
 
-MODES: Final = {0: "raw", 1: "raw", wiiu.HASHED: "hashed"}
+MODES: Final = {False: "raw", True: "hashed"}
 FIRST_ID: Final = 1
+PIECE: Final = 1 << 20  # of what is hashed
 
 
 class Source(ABC):
-    """Where the clusters of a table of files are stored, and its key."""
+    """Where the clusters of a table of files are stored, its key, and the metadata of the title that it is, if it is one."""
 
     fst: Fst
+    tmd: Tmd | None
 
     @abstractmethod
-    def stored(self, index: int) -> tuple[BlockDevice, bytes | None]:
+    def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:
         """(cluster ``index`` as it is stored, its key; None where it is not encrypted). Raises ``ImageError``."""
 
-    def info(self) -> Mapping[str, str]:
-        """Facts about the title."""
-        return {}
+    @abstractmethod
+    def h3(self, index: int) -> bytes:
+        """The H3 hashes of cluster ``index``, empty where there are none. Raises ``ImageError``."""
 
 
 class WiiuVolume(Filesystem):
@@ -42,6 +47,8 @@ class WiiuVolume(Filesystem):
         self._context = context
         self._clusters: dict[int, BlockDevice] = {}
         self._lock = Lock()
+        self._meta = self._read_meta()
+        self.label = self._meta.get("title", "")
 
     @property
     def root(self) -> Directory:
@@ -54,24 +61,60 @@ class WiiuVolume(Filesystem):
         with self._lock:  # one device each, so that they share what is decoded
             if index not in self._clusters:
                 stored, key = self.source.stored(index)
-                mode = self.fst.clusters[index][2]
-                self._clusters[index] = wiiu.open_cluster(stored, key, index, mode, self._context.cache)
+                hashed = self.fst.clusters[index].hashed
+                self._clusters[index] = wiiu.open_cluster(stored, key, index, self._context.cache, hashed=hashed)
             return self._clusters[index]
 
+    def _read_meta(self) -> dict[str, str]:
+        """What ``meta/meta.xml`` says, if there is one that can be read."""
+        try:
+            node = self.fst.find(*META)
+            if node is None or node.is_directory:
+                return {}
+            return meta_facts(wiiu.content(self.cluster(node.cluster), node).pread(0, MAX_META))
+        except ImageError:
+            return {}
+
     def info(self) -> Mapping[str, str]:
-        kinds = Counter(MODES.get(mode, str(mode)) for _, _, mode in self.fst.clusters)
-        return {**self.source.info(), "clusters": ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))}
+        kinds = Counter(MODES[cluster.hashed] for cluster in self.fst.clusters)
+        facts = {"clusters": ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))}
+        if (tmd := self.source.tmd) is not None:
+            facts = {"title id": tmd.title_id.hex(), "title version": str(tmd.version), **facts}
+        return self._meta | facts
 
     def verify(self) -> Iterator[str]:
-        """The hashes of hashed clusters."""
+        """The metadata's own hashes, and those of each cluster: H0 to H3 and the metadata's, or its SHA-1."""
+        contents = self.source.tmd.contents if self.source.tmd else {}
+        if self.source.tmd:
+            yield from self.source.tmd.verify()
         for index in range(len(self.fst.clusters)):
             try:
-                device = self.cluster(index)
+                yield from (f"cluster {index}: {problem}" for problem in self._check(index, contents.get(index)))
             except ImageError as exc:
                 yield f"cluster {index}: {exc}"
-                continue
-            if isinstance(device, Verifiable):
-                yield from (f"cluster {index}: {problem}" for problem in device.verify())
+
+    def _check(self, index: int, content: Content | None) -> Iterator[str]:
+        device = self.cluster(index)
+        if isinstance(device, HashedCluster):
+            h3 = self.source.h3(index) if content else None
+            if h3 is not None and content and sha1(h3).digest() != content.digest:  # noqa: S324  the format's own
+                yield "its H3 hashes do not match the TMD"
+            yield from device.verify((content or self.fst.clusters[index]).size // HASHED_BLOCK, h3)
+        elif content and not content.hashed and not _digests(device, content):
+            yield "its data does not match the TMD"
+
+
+def _digests(device: BlockDevice, content: Content) -> bool:
+    """Whether ``device`` has the SHA-1 of ``content``: over its size, which packers round up to whole blocks of AES."""
+    if content.size > device.size:
+        return False
+    digest = sha1()  # noqa: S324
+    for offset in range(0, content.size, PIECE):
+        digest.update(device.pread(offset, min(PIECE, content.size - offset)))
+    if digest.digest() == content.digest:
+        return True
+    digest.update(device.pread(content.size, -content.size % BLOCK))
+    return digest.digest() == content.digest
 
 
 class _WiiuDirectory(Directory):
