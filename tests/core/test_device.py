@@ -4,7 +4,7 @@ import pytest
 
 from conformance import check_device
 from imgmount.core.cache import ReadCache
-from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice, UnevenDevice
+from imgmount.core.device import GROUP_BYTES, BlockDevice, ChunkedDevice, Extent, GroupedDevice, MappedDevice, UnevenDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
 
@@ -20,6 +20,20 @@ class Chunked(ChunkedDevice):
     def _read_chunk(self, index: int) -> bytes:
         self.read.append(index)
         return self.data[index * self.block_size : (index + 1) * self.block_size]
+
+
+class Grouped(GroupedDevice):
+    def __init__(self, data: bytes, unit: int, cache: ReadCache, *, bad: int | None = None) -> None:
+        super().__init__(len(data), unit, cache)
+        self.data = data
+        self.bad = bad
+        self.read: list[tuple[int, int]] = []
+
+    def _read_units(self, first: int, count: int) -> bytes:
+        self.read.append((first, count))
+        if self.bad is not None and first <= self.bad < first + count:
+            raise ImageError(f"unit {self.bad}")
+        return self.data[first * self.unit : (first + count) * self.unit]
 
 
 class Uneven(UnevenDevice):
@@ -52,6 +66,43 @@ def test_chunks(block_size: int) -> None:
     data = DATA[: 300 * block_size]
     check_device(Chunked(data, block_size, ReadCache(1 << 20)), data)
     check_device(Chunked(data, block_size, ReadCache(0)), data)
+
+
+@pytest.mark.parametrize("unit", [7, 2048, 40_000, 1 << 20])
+@pytest.mark.parametrize("capacity", [0, 100_000, 8 << 20])
+def test_groups(unit: int, capacity: int) -> None:
+    data = DATA[: 300 * unit] * (9 if unit > 2000 else 1)
+    check_device(Grouped(data, unit, ReadCache(capacity)), data)
+
+
+def test_who_looks_something_up_costs_a_few_units_and_who_reads_on_costs_long_runs() -> None:
+    data = DATA * 50
+    device = Grouped(data, 2048, ReadCache(8 << 20))
+    few, many = 32 << 10 >> 11, GROUP_BYTES >> 11
+    device.pread(1_000_000, 100)
+    device.pread(1_000_200, 100)
+    assert device.read == [(1_000_000 // 2048 // few * few, few)]
+    device.read.clear()
+    start = 100 * 2048 * few
+    for offset in range(start, start + GROUP_BYTES, 4096):
+        assert device.pread(offset, 4096) == data[offset : offset + 4096]
+    assert [count for _, count in device.read[:2]] == [few, few]
+    assert device.read[2] == (start // GROUP_BYTES * many, many)
+    device.read.clear()
+    assert device.pread(300_000, 200_000) == data[300_000:500_000]
+    assert device.read == [(0, many)]
+
+
+@pytest.mark.parametrize("size", [1, 2048, 100_000, 1_000_000])
+def test_damage_costs_its_unit_alone(size: int) -> None:
+    data = DATA * 20
+    device = Grouped(data, 2048, ReadCache(8 << 20), bad=77)
+    start, end = 77 * 2048, 78 * 2048
+    assert device.pread(end, size) == data[end : end + size]
+    assert device.pread(start - min(size, start), min(size, start)) == data[start - min(size, start) : start]
+    for offset in (start, end - 1):
+        with pytest.raises(ImageError, match="unit 77"):
+            device.pread(offset, size)
 
 
 @pytest.mark.parametrize("starts", [[0], [0, 1], [0, 5, 6, 4096, 50_000], [0, 100, 100, 100, 79_994]])

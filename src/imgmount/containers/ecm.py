@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from imgmount.codecs.cdrom import MODE, SYNC, edc, parity
-from imgmount.core.device import GROUP_BYTES, BlockDevice, ChunkedDevice
+from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.errors import FormatError
 
@@ -24,6 +24,7 @@ END: Final = 0xFFFF_FFFF  # a number of units, which ends the records
 MAX_NUMBER_BYTES: Final = 5
 MAX_RECORDS: Final = 1 << 21  # two for each sector of a mode 2 disc; the largest has 400,000
 WINDOW: Final = 8 << 10  # bytes read at a time by the scan
+CHUNK: Final = 128 << 10  # restored together
 
 _MODE1_PADDING: Final = bytes(8)
 _NO_ADDRESS: Final = bytes(4)  # what parity is computed with in mode 2
@@ -39,7 +40,7 @@ class EcmDevice(ChunkedDevice):
         self._starts = array("Q")  # of each record, in the image
         self._places = array("Q")  # in the file, times 4 plus the type
         size = self._scan()
-        super().__init__(size, GROUP_BYTES, context.cache)
+        super().__init__(size, CHUNK, context.cache)
 
     def _scan(self) -> int:
         """Fill the index and return the size of the image."""

@@ -17,7 +17,8 @@ from imgmount.errors import FormatError, ImageError
 
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
-GROUP_BYTES: Final = 128 << 10  # tiny units are decoded together up to about this
+GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for who reads on,
+FEW_BYTES: Final = 32 << 10  # and up to about this for who looks something up
 
 Piece = bytes | bytearray | memoryview  # bytes that somebody else keeps: to be copied at once and let go
 
@@ -121,7 +122,7 @@ class MappedDevice(BlockDevice):
 class ChunkedDevice(BlockDevice):
     """A device that is decoded in units of ``block_size`` bytes, each kept in the mount's cache.
 
-    A format with tiny blocks decodes several of them as one chunk: 64 KiB and more keep the cost of the bookkeeping out of sight.
+    A format with small blocks decodes several of them as one chunk: see ``GroupedDevice``.
     """
 
     def __init__(self, size: int, block_size: int, cache: ReadCache) -> None:
@@ -145,7 +146,7 @@ class ChunkedDevice(BlockDevice):
     def _pread(self, offset: int, size: int) -> bytes:
         return b"".join(self._pieces(offset, size))
 
-    def pieces(self, offset: int, size: int) -> Iterable[Piece]:
+    def pieces(self, offset: int, size: int) -> Sequence[Piece]:
         size = min(size, self.size - offset)
         return self._pieces(offset, size) if size > 0 else ()
 
@@ -177,13 +178,17 @@ class ChunkedDevice(BlockDevice):
 
 
 class GroupedDevice(ChunkedDevice):
-    """A chunked device whose ``unit`` is tiny: a run of units is one chunk. Damage still costs its unit alone."""
+    """A chunked device whose ``unit`` is small: one chunk is a long run of units, or a short one for who looks something up.
+
+    Long runs keep the cost of the bookkeeping out of sight, short ones that of the data nobody asked for. Damage still costs
+    its unit alone.
+    """
 
     def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
         self.unit = unit
         self.units = -(-size // unit)
-        self._per_chunk = max(1, GROUP_BYTES // unit)
-        super().__init__(size, unit * self._per_chunk, cache)
+        super().__init__(size, _run(unit, min(GROUP_BYTES, cache.capacity // 4)), cache)
+        self._few = _Few(self, cache)
 
     @abstractmethod
     def _read_units(self, first: int, count: int) -> Content:
@@ -194,17 +199,49 @@ class GroupedDevice(ChunkedDevice):
         return min(self.unit, self.size - index * self.unit)
 
     def _read_chunk(self, index: int) -> Content:
-        first = index * self._per_chunk
-        return self._read_units(first, min(self._per_chunk, self.units - first))
+        return self.read_run(index * self.block_size, self.block_size)
+
+    def read_run(self, start: int, size: int) -> Content:
+        """The units that ``size`` bytes from ``start`` on are, as far as the device goes. Both are whole units."""
+        first = start // self.unit
+        return self._read_units(first, min(size // self.unit, self.units - first))
 
     def _pieces(self, offset: int, size: int) -> Sequence[Piece]:
         try:
-            return super()._pieces(offset, size)
+            if size > self._few.block_size or self._is_near(offset // self.block_size) or self._few.is_passed(offset):
+                return super()._pieces(offset, size)
+            return self._few.pieces(offset, size)
         except ImageError:  # perhaps in units that nobody asked for
             first, last = offset // self.unit, (offset + size - 1) // self.unit
             data = b"".join([self._read_units(number, 1) for number in range(first, last + 1)])
             skip = offset - first * self.unit
             return (memoryview(data)[skip : skip + size],)
+
+    def _is_near(self, index: int) -> bool:
+        """Whether chunk ``index`` is here, or due."""
+        return (self._serial, index) in self._cache
+
+
+class _Few(ChunkedDevice):
+    """The same units in short runs. Nothing is read ahead."""
+
+    def __init__(self, whole: GroupedDevice, cache: ReadCache) -> None:
+        super().__init__(whole.size, _run(whole.unit, FEW_BYTES), cache)
+        self._whole = whole
+        self._ahead = 0
+
+    def is_passed(self, offset: int) -> bool:
+        """Whether both runs before ``offset`` are here: somebody reads on."""
+        index = offset // self.block_size
+        return index > 1 and all((self._serial, index - back) in self._cache for back in (1, 2))
+
+    def _read_chunk(self, index: int) -> Content:
+        return self._whole.read_run(index * self.block_size, self.block_size)
+
+
+def _run(unit: int, size: int) -> int:
+    """As many whole units as ``size`` bytes hold, one at least."""
+    return max(1, size // unit) * unit
 
 
 class UnevenDevice(ChunkedDevice):

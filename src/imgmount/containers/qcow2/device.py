@@ -12,7 +12,7 @@ from imgmount.codecs import deflate, zstd
 from imgmount.containers.qcow2.refcounts import check_refcounts
 from imgmount.containers.qcow2.structs import COMPRESSION, CORRUPT, DATA_FILE_RAW, DIRTY, Header, Snapshot, snapshots
 from imgmount.core.cache import Content
-from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.runs import RUN_BYTES, Bits, equal_run, rising_run
@@ -148,11 +148,13 @@ class Qcow2Device(MappedDevice):
         return offset, (sectors + 1) * SECTOR - offset % SECTOR
 
     def decode(self, cluster: int) -> Content:
-        """Compressed cluster ``cluster``, whole. The last one may claim sectors past the end of the file."""
+        """Cluster ``cluster``, whole, or nothing if it is not compressed. The last may claim sectors past the end of the file."""
         first, index = divmod(cluster, self._l2_entries)
         entry = self.l2(first)[0][index] if self.l1[first] & OFFSET_MASK else 0
-        if not entry & COMPRESSED or self._data is not self.file:
-            raise FormatError("qcow2", f"cluster {cluster} is not compressed")
+        if not entry & COMPRESSED:
+            return b""
+        if self._data is not self.file:
+            raise FormatError("qcow2", f"cluster {cluster} is compressed, and the data is in another file")
         offset, size = self.compressed_at(entry)
         data = self.file.pread(offset, size)
         try:
@@ -186,12 +188,15 @@ class Qcow2Device(MappedDevice):
         return check_refcounts(self)
 
 
-class _CompressedClusters(ChunkedDevice):
-    """The compressed clusters, at their places in the disk; nothing else of it can be read here."""
+class _CompressedClusters(GroupedDevice):
+    """The compressed clusters, at their places in the disk; nobody asks for what is between them."""
 
     def __init__(self, disk: Qcow2Device, context: Context) -> None:
         super().__init__(disk.size, disk.block_size, context.cache)
         self._disk = disk
 
-    def _read_chunk(self, index: int) -> Content:
-        return self._disk.decode(index)[: self.size - index * self.block_size]
+    def _read_units(self, first: int, count: int) -> Content:
+        decode, size = self._disk.decode, self.unit
+        clusters = [decode(cluster) or bytes(size) for cluster in range(first, first + count)]
+        end = self.size - first * size
+        return clusters[0][:end] if count == 1 else b"".join(clusters)[:end]
