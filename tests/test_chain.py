@@ -139,6 +139,15 @@ def test_only_so_many_tables_in_partitions_are_read(monkeypatch: pytest.MonkeyPa
         assert {str(volume.problem) for volume in refused} == {"more than 5 tables in partitions"}
 
 
+def test_only_so_many_volumes_are_shown_and_the_rest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = iter(f"table{number}" for number in range(10_000))
+    monkeypatch.setattr(registry, "matches", lambda kind, _: nested([next(names)]) if kind is Kind.PARTITIONS else [])
+    monkeypatch.setattr(volumes, "MAX_VOLUMES", 7)
+    with open_image(WUX) as image:
+        assert len(image.volumes) <= 7 + 2  # those of the table of the disk itself always
+        assert "more than 7 volumes" in {str(volume.problem) for volume in image.volumes}
+
+
 def test_a_table_in_itself_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "matches", lambda kind, _: nested(["one"]) if kind is Kind.PARTITIONS else [])
     with open_image(WUX) as image:

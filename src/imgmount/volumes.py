@@ -191,11 +191,13 @@ def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit:
         if limit < price:
             raise UnsupportedError(f"more than {MAX_NESTED} tables in partitions")
         parts = found[1].open(volume.device, volume.context)
+        if len(volumes) + len(parts) > MAX_VOLUMES:
+            raise UnsupportedError(f"more than {MAX_VOLUMES} volumes")
     except ImageError as exc:
         volume.fault = exc.with_traceback(None)
         return min(limit, TABLE)
     spent = max(1, len(parts)) if found[1].of_disc else TABLE
-    if parts and len(volumes) + len(parts) <= MAX_VOLUMES:
+    if parts:
         volume.table = found[1].name
         around = _around(parts, volume.context)
         for part in parts:

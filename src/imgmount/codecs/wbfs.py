@@ -16,6 +16,7 @@ from construct import Const, ConstructError, Int8ub, Int32ub, Padding, Struct
 from imgmount.codecs.nkit import Sparse
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.fields import table, text
+from imgmount.core.runs import rising_run
 from imgmount.errors import FormatError
 
 _HEADER = Struct(                # offset
@@ -96,13 +97,7 @@ class WbfsDisc(Sparse):
     def _map(self, offset: int) -> Extent:
         first, skip = divmod(offset, self.block_size)
         stored = self._index[first]
-        step = 1 if stored else 0
-        run = 1
-        for entry in self._index[first + 1 : first + MAX_RUN]:
-            if entry != stored + run * step:
-                break
-            run += 1
-        length = run * self.block_size - skip
+        length = rising_run(self._index, first, 1 if stored else 0, MAX_RUN) * self.block_size - skip
         if not stored:
             return Extent(length)
         start = stored * self.block_size + skip

@@ -57,7 +57,7 @@ class _Workspace(threading.local):
     def __init__(self) -> None:
         self._library = _system()
         self._context = self._library.ZSTD_createDCtx()
-        self._place = ctypes.create_string_buffer(WORKSPACE)
+        self._place = ctypes.create_string_buffer(0)  # as large as the largest frame so far
 
     def __del__(self) -> None:
         self._library.ZSTD_freeDCtx(self._context)
@@ -65,7 +65,9 @@ class _Workspace(threading.local):
     def decode(self, data: bytes, limit: int) -> memoryview:
         """The first frame in ``data``, until the next is decoded. Raises ``FormatError``, also beyond ``limit`` bytes."""
         found = self._library
-        place = self._place if limit <= WORKSPACE else ctypes.create_string_buffer(limit)
+        place = self._place if limit <= len(self._place) else ctypes.create_string_buffer(limit)
+        if limit <= WORKSPACE:
+            self._place = place
         frame = found.ZSTD_findFrameCompressedSize(data, len(data))
         if found.ZSTD_isError(frame):
             raise FormatError("zstd", "no whole frame")

@@ -18,6 +18,7 @@ from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
+from imgmount.core.runs import rising_run
 from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartError, UnsupportedError
 
 GEOMETRY_TAG: Final = b"GDDD"
@@ -126,13 +127,7 @@ class StoredHunks(MappedDevice):
     def _map(self, offset: int) -> Extent:
         first, skip = divmod(offset, self.block_size)
         stored = self._index[first]
-        step = 1 if stored else 0
-        run = 1
-        for entry in self._index[first + 1 : first + MAX_RUN]:
-            if entry != stored + step * run:
-                break
-            run += 1
-        length = run * self.block_size - skip
+        length = rising_run(self._index, first, 1 if stored else 0, MAX_RUN) * self.block_size - skip
         if stored:
             return Extent(length, self._file, stored * self.block_size + skip)
         if self._parent is None or offset >= self._parent.size:
