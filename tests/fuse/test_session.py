@@ -60,6 +60,14 @@ def target(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["fusermount3", "-u", "-z", str(tmp_path / "mnt")], check=False)
 
 
+@pytest.fixture(autouse=True)
+def _hangups_count() -> Iterator[None]:
+    """Whoever started the tests under nohup had SIGHUP ignored, and a daemon respects that."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 ENDINGS: dict[str, Callable[[Path], object]] = {
     "umount": lambda target: subprocess.run(["umount", str(target)], check=True),
     "fusermount3": lambda target: subprocess.run(["fusermount3", "-u", str(target)], check=True),
