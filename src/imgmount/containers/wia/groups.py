@@ -12,7 +12,7 @@ from imgmount.codecs.wii import HashException
 from imgmount.containers.wia import codec
 from imgmount.containers.wia.header import HASH_GROUP, MAX_DISC, SECTOR, Header, Range
 from imgmount.core.cache import ReadCache
-from imgmount.core.device import BlockDevice, ChunkedDevice
+from imgmount.core.device import BlockDevice, ChunkedDevice, GroupedDevice
 from imgmount.core.fields import table
 from imgmount.errors import FormatError
 
@@ -116,7 +116,7 @@ def exceptions(fmt: str, data: bytes | memoryview, lists: int) -> tuple[Lists, i
     return found, at
 
 
-class RawRange(ChunkedDevice):
+class RawRange(GroupedDevice):
     """Bytes of the disc outside of partitions: an entry of ``header.read_raws``."""
 
     def __init__(self, groups: GroupTable, entry: tuple[int, int, int, int], cache: ReadCache) -> None:
@@ -125,10 +125,11 @@ class RawRange(ChunkedDevice):
         check_count(groups, size, groups.chunk_size, count)
         self._groups = groups
 
-    def _read_chunk(self, index: int) -> bytes:
-        start = index * self.block_size
-        size = min(self.block_size, self.size - start)
-        return self._groups.load(self._first + index, size, self._offset + start)[0]
+    def _read_units(self, first: int, count: int) -> bytes:
+        return b"".join([self._load(index) for index in range(first, first + count)])
+
+    def _load(self, index: int) -> bytes:
+        return self._groups.load(self._first + index, self.unit_size(index), self._offset + index * self.unit)[0]
 
 
 def check_count(groups: GroupTable, size: int, chunk: int, count: int) -> None:
@@ -137,7 +138,7 @@ def check_count(groups: GroupTable, size: int, chunk: int, count: int) -> None:
         raise FormatError(groups.fmt, f"{size} bytes in {count} groups of {chunk}")
 
 
-class PartRange(ChunkedDevice):
+class PartRange(GroupedDevice):
     """Data of a Wii partition, without hashes. ``cluster`` is its first one in the partition."""
 
     def __init__(self, groups: GroupTable, place: Range, cluster: int, cache: ReadCache) -> None:
@@ -151,16 +152,15 @@ class PartRange(ChunkedDevice):
         self._lists = max(1, groups.chunk_size // HASH_GROUP)
 
     def _load(self, index: int) -> tuple[bytes, Lists]:
-        start = index * self.block_size
-        size = min(self.block_size, self.size - start)
-        return self._groups.load(self._place.group + index, size, self.cluster * wii.DATA + start, self._lists)
+        place = self.cluster * wii.DATA + index * self.unit
+        return self._groups.load(self._place.group + index, self.unit_size(index), place, self._lists)
 
-    def _read_chunk(self, index: int) -> bytes:
-        return self._load(index)[0]
+    def _read_units(self, first: int, count: int) -> bytes:
+        return b"".join([self._load(index)[0] for index in range(first, first + count)])
 
     def clusters_at(self, first: int, end: int) -> Iterator[tuple[int, bytes, list[HashException]]]:
         """(cluster, data from there on, exceptions) of each chunk that has clusters ``first`` to ``end`` of the partition."""
-        per_chunk = self.block_size // wii.DATA
+        per_chunk = self.unit // wii.DATA
         first, end = max(first, self.cluster), min(end, self.cluster + self.clusters)
         if first >= end:
             return
