@@ -10,7 +10,8 @@ from fake_tree import Broken, Fixed, Link, Plain, Torn
 from helpers import FIXTURES
 from imgmount.cli.main import main
 from imgmount.containers.wux import WuxDevice
-from imgmount.core.slices import MemoryDevice, Slice
+from imgmount.core.device import Extent
+from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import FormatError
 from made_up import Maker
 
@@ -48,6 +49,15 @@ def test_a_file_that_is_all_unreadable_ends(make: Maker, capsys: pytest.CaptureF
     path = make({"lie": Plain(2, Slice(MemoryDevice(b"x"), 1, 1 << 60))})
     assert main(["verify", path]) == 2
     assert capsys.readouterr().out.startswith("disk: /lie: unreadable 0x0 to 0x1000000, the rest was not tried: data at 0x")
+
+
+def test_holes_are_not_read(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    hole, data = Extent(1 << 60), Extent(1, MemoryDevice(b"x"))
+    torn = Extent(1, Slice(MemoryDevice(b""), 0, 1))
+    path = make({"sparse": Plain(2, Concat([hole, data, hole])), "torn": Plain(3, Concat([hole, torn]))})
+    assert main(["verify", path]) == 2
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("disk: /torn: unreadable 0x1000000000000000 to 0x1000000000000001: data at 0x")
 
 
 def test_a_filesystem_that_does_not_open(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:

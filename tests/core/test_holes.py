@@ -9,7 +9,7 @@ import pytest
 
 from imgmount.core import holes
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.holes import allocated, next_data, next_hole
+from imgmount.core.holes import allocated, next_data, next_hole, stretches
 from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import ImageError
 from imgmount.sources.file import FileDevice
@@ -27,7 +27,7 @@ def sparse(path: Path, rng: random.Random) -> FileDevice:
     return FileDevice(path)
 
 
-def stretches(device: BlockDevice) -> int:
+def sought(device: BlockDevice) -> int:
     """The bytes that are no holes, one stretch after the other."""
     total = position = 0
     while (start := next_data(device, position)) < device.size:
@@ -47,7 +47,7 @@ def test_what_is_allocated_is_the_sum_of_the_stretches(tmp_path: Path, seed: int
             length = rng.randrange(1, 20 * PAGE)
             runs.append(Extent(length, device, rng.randrange(device.size - length + 1) if device else 0))
         disk = Concat(runs)
-        assert allocated(disk) == stretches(disk)
+        assert allocated(disk) == sought(disk) == sum(size for _, size in stretches(disk, 3 * PAGE))
         assert 0 <= allocated(disk) <= disk.size
 
 
@@ -96,3 +96,18 @@ def test_what_one_file_has_stored_says_nothing_of_another(tmp_path: Path) -> Non
         if next_data(two, 0) == 0:
             pytest.skip("the host keeps no holes")
         assert allocated(Concat([Extent(1 << 20, one), Extent(1 << 20, two), Extent(2 << 20, two)])) == 2 << 20
+
+
+def test_stretches_are_cut_and_holes_cost_nothing() -> None:
+    memory = MemoryDevice(b"m" * 100)
+    disk = Concat([Extent(1 << 60), Extent(100, memory), Extent(1 << 60), Extent(10, memory)])
+    far = 1 << 60
+    assert list(stretches(disk, 40)) == [(far, 40), (far + 40, 40), (far + 80, 20), (2 * far + 100, 10)]
+    assert list(stretches(Torn(), 400)) == [(300, 400), (700, 300)]
+    assert list(stretches(Concat([Extent(100)]), 40)) == []
+
+
+def test_what_cannot_be_mapped_is_found_behind_a_hole_and_has_no_end() -> None:
+    assert next_data(Torn(), 0) == 300
+    assert next_data(Torn(), 600) == 600
+    assert next_hole(Torn(), 300) == next_hole(Torn(), 700) == 1000

@@ -146,11 +146,11 @@ def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
 
 
 def _failures(device: BlockDevice) -> Iterator[tuple[int, int, str]]:
-    """(offset, size, why) of pieces that cannot be read, first in large steps, where that fails in small ones."""
+    """(offset, size, why) of pieces that cannot be read, first in large steps, where that fails in small ones. Holes can be."""
+    from imgmount.core.holes import stretches
     from imgmount.errors import ImageError
 
-    for offset in range(0, device.size, READ_SIZE):
-        size = min(READ_SIZE, device.size - offset)
+    for offset, size in stretches(device, READ_SIZE):
         try:
             device.pread(offset, size)
         except ImageError:

@@ -1,4 +1,7 @@
-"""Where a device has data and where it has holes, down to what the host file has stored: for lseek and st_blocks."""
+"""Where a device has data and where it has holes, down to what the host file has stored: for lseek and st_blocks.
+
+What is mapped to nowhere counts as data: it has yet to fail when it is read.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Sparse(Protocol):
 
 def next_data(device: BlockDevice, offset: int) -> int:
     """The first position at or after ``offset`` that is not in a hole; ``device.size`` if only a hole follows."""
-    for position, run in _runs(device, offset):
+    for position, run in _runs(device, offset, device.size):
         if run.device is None:
             continue
         skip = run.device.next_data(run.offset) - run.offset if isinstance(run.device, Sparse) else 0
@@ -34,28 +37,33 @@ def next_data(device: BlockDevice, offset: int) -> int:
     return device.size
 
 
-def next_hole(device: BlockDevice, offset: int) -> int:
-    """The first position at or after ``offset`` that is in a hole; ``device.size`` if there is none (the end is one)."""
-    for position, run in _runs(device, offset):
+def next_hole(device: BlockDevice, offset: int, end: int | None = None) -> int:
+    """The first position at or after ``offset`` that is in a hole; ``end``, by default the device's, if none is before that."""
+    end = device.size if end is None else end
+    for position, run in _runs(device, offset, end):
         if run.device is None:
             return position
         if isinstance(run.device, Sparse) and (skip := run.device.next_hole(run.offset) - run.offset) < run.length:
             return position + skip
-    return device.size
+    return end
+
+
+def stretches(device: BlockDevice, most: int) -> Iterator[tuple[int, int]]:
+    """(offset, size) of all that is no hole, ``most`` bytes at a time."""
+    offset = 0
+    while (offset := next_data(device, offset)) < device.size:
+        limit = min(offset + most, device.size)
+        end = next_hole(device, offset, limit)
+        if end <= offset:  # the host file has changed since
+            end = limit
+        yield offset, end - offset
+        offset = end
 
 
 def allocated(device: BlockDevice) -> int:
-    """Bytes that are not holes. What is mapped to nowhere counts: it has yet to fail when it is read."""
-    total = end = 0
+    """Bytes that are not holes."""
     stored = _Stored()
-    try:
-        for position, run in _runs(device, 0):
-            end = position + run.length
-            if run.device is not None:
-                total += stored.bytes_in(run)
-    except ImageError:
-        total += device.size - end
-    return total
+    return sum(stored.bytes_in(run) for _, run in _runs(device, 0, device.size) if run.device is not None)
 
 
 class _Stored:
@@ -87,10 +95,13 @@ class _Stored:
         return total
 
 
-def _runs(device: BlockDevice, offset: int) -> Iterator[tuple[int, Extent]]:
-    """(position, extent) from ``offset`` on."""
-    for run in islice(device.extents(offset, device.size - offset), MAX_RUNS):
-        yield offset, run
-        offset += run.length
-    if offset < device.size:
-        yield offset, Extent(device.size - offset, device, offset)
+def _runs(device: BlockDevice, offset: int, end: int) -> Iterator[tuple[int, Extent]]:
+    """(position, extent) from ``offset`` up to ``end``."""
+    try:
+        for run in islice(device.extents(offset, end - offset), MAX_RUNS):
+            yield offset, run
+            offset += run.length
+    except ImageError:
+        pass
+    if offset < end:
+        yield offset, Extent(end - offset, device, offset)
