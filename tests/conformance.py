@@ -86,6 +86,7 @@ def check_tree(root: Directory, expected: dict[str, tuple[int, str] | str]) -> N
         assert "\0" not in name, path
         assert 0 <= node.id < 1 << 48, path
         assert node.stat() == node.stat(), path
+        assert all(attribute.startswith(root.xattr_prefixes) for attribute in node.xattrs()), path
         if isinstance(node, File):
             with node.open() as content:
                 assert content.size == node.stat().size, path

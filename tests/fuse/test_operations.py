@@ -151,6 +151,9 @@ def test_symlinks_and_xattrs(mount: Path) -> None:
     assert os.getxattr(mount / "plain", "user.fake.empty") == b""
     with pytest.raises(OSError, match="No data available"):
         os.getxattr(mount / "plain", "user.absent")
+    for absent in ("security.selinux", "system.posix_acl_access"):  # ls(1) asks no other file if it hears this of one
+        with pytest.raises(OSError, match="not supported"):
+            os.getxattr(mount / "plain", absent)
 
 
 def test_nothing_can_be_written(mount: Path) -> None:

@@ -9,6 +9,7 @@ from imgmount.core.node import Directory, Node, as_file
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
 from imgmount.vfs import vfs as module
+from imgmount.vfs.nodes import StaticDirectory
 from imgmount.vfs.vfs import Vfs
 
 
@@ -93,3 +94,19 @@ def test_names_are_found_in_any_case_where_the_filesystem_says_so() -> None:
 def test_walk_passes_over_damage() -> None:
     vfs = over(Fixed(0, {"torn": Torn(1, {"kept": file(2), "lost": file(3)}), "z": file(4)}))
     assert [path for path, _ in vfs.walk()] == ["/torn", "/torn/kept", "/z"]
+
+
+class Labelled(Fixed):
+    """A directory of a filesystem with extended attributes of every kind."""
+
+    __slots__ = ()
+
+    @property
+    def xattr_prefixes(self) -> tuple[str, ...]:
+        return ("",)
+
+
+def test_a_folder_of_volumes_has_the_attributes_of_each() -> None:
+    folder = StaticDirectory(1, {"fat": Fixed(2, {}), "ext": Labelled(3, {})}, 0)
+    assert set(folder.xattr_prefixes) == {"user.", ""}
+    assert StaticDirectory(1, {"fat": Fixed(2, {})}, 0).xattr_prefixes == ("user.",)

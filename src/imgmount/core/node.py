@@ -52,6 +52,11 @@ class Node(ABC):
         """Extended attributes: what the filesystem knows and POSIX has no field for."""
         return {}
 
+    @property
+    def xattr_prefixes(self) -> tuple[str, ...]:
+        """How the names of extended attributes begin, here and in all that is below: ``""`` stands for any name."""
+        return ("user.",)
+
 
 class File(Node):
     """A regular file."""

@@ -105,6 +105,10 @@ class _InodeNode(Node, Generic[I]):
     def xattrs(self) -> Mapping[str, bytes]:
         return self._volume.attributes(self.inode())
 
+    @property
+    def xattr_prefixes(self) -> tuple[str, ...]:
+        return ("",)
+
 
 class InodeFile(_InodeNode[I], File):
     """A regular file."""

@@ -15,7 +15,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from errno import ENODATA, ENOSYS, ENXIO, ERANGE, EROFS
+from errno import ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -109,6 +109,7 @@ class Operations:
         self._vfs = vfs
         self._owner = owner
         self._mask = ~umask
+        self._xattr_prefixes = vfs.root.xattr_prefixes
         self._ready = ready
         self._numbers = itertools.count(1)
         self._files = _Files(vfs)
@@ -260,7 +261,10 @@ class Operations:
                 replies.append((name.encode("utf-8", "surrogateescape"), stat))
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
-        value = self._xattrs(path).get(name.decode("utf-8", "surrogateescape"))
+        wanted = name.decode("utf-8", "surrogateescape")
+        if not wanted.startswith(self._xattr_prefixes):  # ls(1) asks each file for two such, unless it hears this once
+            raise OSError(EOPNOTSUPP, "No such namespace")
+        value = self._xattrs(path).get(wanted)
         if value is None:
             raise OSError(ENODATA, "No such attribute")
         return _give(value, buffer, size)

@@ -26,6 +26,10 @@ class StaticDirectory(Directory):
     def _scan(self) -> Iterable[tuple[str, Node]]:
         return self._nodes.items()
 
+    @property
+    def xattr_prefixes(self) -> tuple[str, ...]:
+        return tuple({prefix for node in self._nodes.values() for prefix in node.xattr_prefixes})
+
 
 class RawFile(File):
     """A device as a file. It stays open as long as the image."""

@@ -51,6 +51,10 @@ class SquashNode(Node):
     def xattrs(self) -> Mapping[str, bytes]:
         return self._volume.xattrs(self.inode().attributes)
 
+    @property
+    def xattr_prefixes(self) -> tuple[str, ...]:
+        return ("",)
+
 
 class SquashFile(SquashNode, File):
     """A regular file."""
