@@ -167,11 +167,19 @@ class ChunkedDevice(BlockDevice):
     def _look_ahead(self, first: int, last: int) -> None:
         """The chunks of this read are wanted at once, and the next ones by a reader that has just passed the two before it."""
         serial, cache = self._serial, self._cache
-        if not first or ((serial, first - 1) in cache and (first == 1 or (serial, first - 2) in cache)):
+        if self._is_passed(first):
             last = min(last + self._ahead, self._chunk_count() - 1)
         for ahead in range(first + 1, last + 1):
             if not cache.read_ahead((serial, ahead), self._read_chunk):
                 break
+
+    def _holds(self, index: int) -> bool:
+        """Whether chunk ``index`` is here, or due."""
+        return (self._serial, index) in self._cache
+
+    def _is_passed(self, index: int) -> bool:
+        """Whether the two chunks before ``index`` are here, as far as there are two."""
+        return all(self._holds(before) for before in range(max(0, index - 2), index))
 
     def _chunk_count(self) -> int:
         return -(-self.size // self.block_size)
@@ -199,16 +207,16 @@ class GroupedDevice(ChunkedDevice):
         return min(self.unit, self.size - index * self.unit)
 
     def _read_chunk(self, index: int) -> Content:
-        return self.read_run(index * self.block_size, self.block_size)
+        return self.read_run(index, self.block_size)
 
-    def read_run(self, start: int, size: int) -> Content:
-        """The units that ``size`` bytes from ``start`` on are, as far as the device goes. Both are whole units."""
-        first = start // self.unit
-        return self._read_units(first, min(size // self.unit, self.units - first))
+    def read_run(self, index: int, size: int) -> Content:
+        """Run ``index`` of those of ``size`` bytes, which are whole units; the last of the device may be short."""
+        count = size // self.unit
+        return self._read_units(index * count, min(count, self.units - index * count))
 
     def _pieces(self, offset: int, size: int) -> Sequence[Piece]:
         try:
-            if size > self._few.block_size or self._is_near(offset // self.block_size) or self._few.is_passed(offset):
+            if size > self._few.block_size or self._holds(offset // self.block_size) or self._few.is_read_on(offset):
                 return super()._pieces(offset, size)
             return self._few.pieces(offset, size)
         except ImageError:  # perhaps in units that nobody asked for
@@ -216,10 +224,6 @@ class GroupedDevice(ChunkedDevice):
             data = b"".join([self._read_units(number, 1) for number in range(first, last + 1)])
             skip = offset - first * self.unit
             return (memoryview(data)[skip : skip + size],)
-
-    def _is_near(self, index: int) -> bool:
-        """Whether chunk ``index`` is here, or due."""
-        return (self._serial, index) in self._cache
 
 
 class _Few(ChunkedDevice):
@@ -230,13 +234,13 @@ class _Few(ChunkedDevice):
         self._whole = whole
         self._ahead = 0
 
-    def is_passed(self, offset: int) -> bool:
-        """Whether both runs before ``offset`` are here: somebody reads on."""
+    def is_read_on(self, offset: int) -> bool:
+        """Whether who reads at ``offset`` has just passed two runs. The first two of a device are looked up as others are."""
         index = offset // self.block_size
-        return index > 1 and all((self._serial, index - back) in self._cache for back in (1, 2))
+        return index > 1 and self._is_passed(index)
 
     def _read_chunk(self, index: int) -> Content:
-        return self._whole.read_run(index * self.block_size, self.block_size)
+        return self._whole.read_run(index, self.block_size)
 
 
 def _run(unit: int, size: int) -> int:
