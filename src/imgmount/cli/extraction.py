@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 from imgmount.cli.progress import Progress
 from imgmount.cli.text import complain
 from imgmount.core.device import BlockDevice
-from imgmount.core.holes import next_data, next_hole
+from imgmount.core.holes import stretches
 from imgmount.core.node import Directory, File, Node, Stat, Symlink
 from imgmount.errors import ImageError
 from imgmount.vfs.vfs import MAX_DEPTH, Vfs
@@ -194,15 +194,12 @@ class Extraction:
     def _copy(self, content: BlockDevice, fd: int, name: str) -> None:
         """Data is written, holes stay holes."""
         os.ftruncate(fd, content.size)
-        end = 0
-        while (start := next_data(content, end)) < content.size:
-            end = next_hole(content, start)
-            for offset in range(start, end, READ_SIZE):
-                data = memoryview(content.pread(offset, min(READ_SIZE, end - offset)))
-                done = 0
-                while done < len(data):
-                    done += os.pwrite(fd, data[done:], offset + done)
-                self._progress.advance(len(data), name)
+        for offset, size in stretches(content, READ_SIZE):
+            data = memoryview(content.pread(offset, size))
+            done = 0
+            while done < size:
+                done += os.pwrite(fd, data[done:], offset + done)
+            self._progress.advance(size, name)
 
     def _hard_link(self, existing: str, parent: int, name: str) -> None:
         folder, _, stored = existing.rpartition("/")
