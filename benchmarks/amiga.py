@@ -12,12 +12,11 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from run import IMGMOUNT, MIB, ROUNDS, compare, mounted, read_whole, report, seconds
+from run import IMGMOUNT, MIB, ROUNDS, compare, main, mounted, read_whole, report, seconds
 
 SIZE = 100 * MIB
 FILLER = 64 << 9  # bytes of a fragment
@@ -126,11 +125,5 @@ BENCHES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def main() -> None:
-    for name in sys.argv[1:] or BENCHES:
-        with tempfile.TemporaryDirectory(prefix="imgmount-bench-") as scratch:
-            BENCHES[name](Path(scratch))
-
-
 if __name__ == "__main__":
-    main()
+    main(BENCHES)

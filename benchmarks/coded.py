@@ -12,15 +12,13 @@ import random
 import shutil
 import struct
 import subprocess
-import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from run import IMGMOUNT, MIB, ROUNDS, compare, mounted, qemu_export, read_whole, report, seconds
+from run import IMGMOUNT, MIB, ROUNDS, compare, main, mounted, qemu_export, read_whole, report, seconds
 
 SIZE = 192 * MIB
 SECTOR = 2048
@@ -220,14 +218,17 @@ BENCHES: dict[str, Callable[[Path, Path], None]] = {
 }
 
 
-def main() -> None:
-    data = programs(SIZE)
-    for name in sys.argv[1:] or BENCHES:
-        with tempfile.TemporaryDirectory(prefix="imgmount-bench-") as scratch:
-            raw = Path(scratch) / "data.raw"
-            raw.write_bytes(data)
-            BENCHES[name](raw, Path(scratch))
+def with_data(bench: Callable[[Path, Path], None], data: bytes) -> Callable[[Path], None]:
+    """``bench`` on ``data`` in a file in its folder."""
+
+    def run(scratch: Path) -> None:
+        raw = scratch / "data.raw"
+        raw.write_bytes(data)
+        bench(raw, scratch)
+
+    return run
 
 
 if __name__ == "__main__":
-    main()
+    content = programs(SIZE)
+    main({name: with_data(bench, content) for name, bench in BENCHES.items()})

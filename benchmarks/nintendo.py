@@ -16,13 +16,11 @@ import resource
 import statistics
 import struct
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from coded import programs, quietly
-from run import IMGMOUNT, MIB, ROUNDS, compare, forget, mounted, read_whole, seconds
+from run import IMGMOUNT, MIB, ROUNDS, compare, forget, main, mounted, read_whole, seconds
 
 SIZE = 256 * MIB
 SECTOR = 0x8000
@@ -174,11 +172,5 @@ def bench_wux(scratch: Path) -> None:
 BENCHES = {"wii": bench_wii, "rvz": bench_rvz, "wux": bench_wux}
 
 
-def main() -> None:
-    for name in sys.argv[1:] or BENCHES:
-        with tempfile.TemporaryDirectory(prefix="imgmount-bench-") as scratch:
-            BENCHES[name](Path(scratch))
-
-
 if __name__ == "__main__":
-    main()
+    main(BENCHES)
