@@ -9,7 +9,6 @@ from typing import Final
 from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
 
 SUMMARY: Final = "Write files of an image to standard output."
-READ_SIZE: Final = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Stop at the first file that cannot be read: what follows would look like its continuation."""
     from imgmount.cli.paths import resolve
     from imgmount.core.node import as_file
+    from imgmount.core.steps import steps
 
     with open_from(args) as image:
         vfs = vfs_from(args, image)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         for name in args.paths:
             path, node = resolve(vfs, name)
             with as_file(node, path or "/").open() as content:
-                for offset in range(0, content.size, READ_SIZE):
-                    sys.stdout.buffer.write(content.pread(offset, READ_SIZE))
+                for data in steps(content):
+                    sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     return 0

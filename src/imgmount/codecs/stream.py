@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.steps import steps
 from imgmount.errors import FormatError
 
 FEED: Final = 128 << 10  # coded bytes given to a decoder at a time
@@ -77,8 +78,7 @@ class PieceDecoder:
 
 def feed(file: BlockDevice, start: int, end: int) -> Iterator[bytes]:
     """The bytes from ``start`` to ``end`` of ``file``, in portions."""
-    for offset in range(start, end, FEED):
-        yield file.pread(offset, min(FEED, end - offset))
+    return steps(file, start, end, FEED)
 
 
 def measure(decoder: PieceDecoder) -> tuple[int, FormatError | None]:

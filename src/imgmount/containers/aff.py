@@ -5,7 +5,6 @@ A file is a list of named segments; ``page7`` is the eighth page of the disk. So
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.slices import Concat
+from imgmount.core.steps import digests
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 
 MAGIC: Final = b"AFF10\r\n\0"
@@ -36,7 +36,6 @@ ZLIB: Final = 0x00
 LZMA: Final = 0x20
 ZERO: Final = 0x30
 LZMA_HEADER: Final = 13  # properties, size
-READ: Final = 1 << 20
 _PAGE = re.compile(r"(?:page|seg)([0-9]{1,9})")
 _MEMBER = re.compile(r"file_[0-9]{3,6}\.aff", re.IGNORECASE)
 _FACTS: Final = {
@@ -124,18 +123,14 @@ class AffDevice(MappedDevice):
 
     def verify(self) -> Iterator[str]:
         stored = {name: self._values[name].read() for name in _DIGESTS if name in self._values}
-        digests = {name: hashlib.new(name, usedforsecurity=False) for name in stored}
         try:
-            for offset in range(0, self.size, READ):
-                data = self.pread(offset, READ)
-                for digest in digests.values():
-                    digest.update(data)
+            found = digests(self, stored)
         except ImageError as exc:
             yield f"the stored hashes cannot be checked: {exc}"
             return
-        for name, digest in digests.items():
-            if digest.digest() != stored[name]:
-                yield f"{_DIGESTS[name]} is {digest.hexdigest()}, stored is {stored[name].hex()}"
+        for name, digest in found.items():
+            if digest != stored[name]:
+                yield f"{_DIGESTS[name]} is {digest.hex()}, stored is {stored[name].hex()}"
 
 
 _DIGESTS: Final = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}  # segment, which hashlib calls the same

@@ -19,11 +19,11 @@ from imgmount.codecs.wii import CLUSTER, DATA, GROUP_CLUSTERS
 from imgmount.codecs.wii_disc import FLAGS, Layout
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context
+from imgmount.core.steps import digests
 from imgmount.errors import FormatError
 from imgmount.sources.keyring import disc_names
 from imgmount.sources.title_keys import Ticket, find_title_key
 
-PIECE: Final = 1 << 20
 ID_SIZE: Final = 4  # of the game id, that is: the seed of the junk
 
 
@@ -88,10 +88,7 @@ class RestoredDisc(MappedDevice):
 
     def verify(self) -> Iterator[str]:
         """The SHA-1 of the disc."""
-        digest = sha1()  # noqa: S324  the format's own
-        for offset in range(0, self.size if self.nkit.sha1 else 0, PIECE):
-            digest.update(self.pread(offset, PIECE))
-        if self.nkit.sha1 and digest.digest() != self.nkit.sha1:
+        if self.nkit.sha1 and digests(self, ["sha1"])["sha1"] != self.nkit.sha1:
             yield "the disc does not match the SHA-1 that NKit stored"
 
 

@@ -16,6 +16,7 @@ from construct import Const, ConstructError, Int16ul, Int32ul, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind
+from imgmount.core.steps import steps
 from imgmount.errors import FormatError, UnsupportedError
 
 _HEADER = Struct(                     # offset
@@ -36,7 +37,6 @@ FILL_SIZE: Final = 4
 MAX_CHUNKS: Final = 1 << 17
 MAX_BLOCK: Final = 1 << 28
 HOLE: Final = (1 << 64) - 1
-VERIFY_BYTES: Final = 1 << 20
 
 
 class SimgDevice(MappedDevice):
@@ -108,8 +108,8 @@ class SimgDevice(MappedDevice):
         """Compare the checksums of the unpacked image; each yield is one problem."""
         crc = start = 0
         for end, expected in self._checksums:
-            for offset in range(start, end, VERIFY_BYTES):
-                crc = zlib.crc32(self.pread(offset, min(VERIFY_BYTES, end - offset)), crc)
+            for data in steps(self, start, end):
+                crc = zlib.crc32(data, crc)
             start = end
             if crc != expected:
                 yield f"the checksum of the first {end} bytes is {crc:#010x}, {expected:#010x} is stored"

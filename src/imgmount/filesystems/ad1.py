@@ -5,7 +5,6 @@ Source: the descriptions of the format by pcbje/pyad1 and al3ks1s/AD1-tools. Enc
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from imgmount.core.fields import NS, table
 from imgmount.core.format import Context, Format, Kind
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import Concat, MemoryDevice, Slice
+from imgmount.core.steps import digests
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 MAGIC: Final = b"ADSEGMENTEDFILE\0"
@@ -42,7 +42,6 @@ MAX_ITEMS: Final = 1 << 20  # in one folder
 MAX_NAME: Final = 1 << 16
 MAX_META: Final = 256  # about one item
 MAX_VALUE: Final = 4096
-READ: Final = 1 << 20
 
 
 class _Item:
@@ -218,17 +217,12 @@ class Ad1(Filesystem):
             try:
                 if isinstance(node, Directory):
                     todo.extend((f"{path}/{name}", child) for name, child in node.entries())
-                elif isinstance(node, Ad1File) and (stored := node.facts().get(MD5)) and _md5(node.open()) != stored.lower():
-                    yield f"{path}: the MD5 is not the stored one"
+                elif isinstance(node, Ad1File) and (stored := node.facts().get(MD5)):
+                    found = digests(node.open(), ["md5"])["md5"]
+                    if found.hex() != stored.lower():
+                        yield f"{path}: the MD5 is not the stored one"
             except ImageError as exc:
                 yield f"{path or '/'}: {exc}"
-
-
-def _md5(content: BlockDevice) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for offset in range(0, content.size, READ):
-        digest.update(content.pread(offset, READ))
-    return digest.hexdigest()
 
 
 def _segments(device: BlockDevice, context: Context) -> list[BlockDevice]:

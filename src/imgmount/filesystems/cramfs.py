@@ -21,6 +21,7 @@ from imgmount.core.format import Context, Format, Kind
 from imgmount.core.node import Directory, File, Filesystem, Node, Special, Stat, Symlink
 from imgmount.core.owners import Owners
 from imgmount.core.slices import MemoryDevice
+from imgmount.core.steps import steps
 from imgmount.errors import FormatError, UnsupportedError
 
 NAME: Final = "cramfs"
@@ -97,8 +98,8 @@ class Cramfs(Filesystem):
             return
         stored = table(self._header[_CRC_AT : _CRC_AT + 4], 4, self.order)[0]
         crc = zlib.crc32(self._header[:_CRC_AT] + bytes(4) + self._header[_CRC_AT + 4 :])
-        for at in range(self.start + HEADER_SIZE, self.size, 1 << 20):
-            crc = zlib.crc32(self.device.pread(at, min(1 << 20, self.size - at)), crc)
+        for data in steps(self.device, self.start + HEADER_SIZE, self.size):
+            crc = zlib.crc32(data, crc)
         if crc != stored:
             yield "the checksum of the volume is wrong"
 

@@ -5,7 +5,6 @@ Source: libewf, "Ltree section", EWF2 "Serialized file object data". Categories 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -14,11 +13,11 @@ from imgmount.core.fields import NS
 from imgmount.core.format import Cataloged, Context, Format, Kind, Match
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import Concat, MemoryDevice
+from imgmount.core.steps import digests
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 MAX_DEPTH: Final = 1024
 MAX_SIZE: Final = 1 << 62
-READ: Final = 1 << 20
 _DIRECTORY: Final = ("1", "d")  # values of the tag p
 _ESCAPES: Final = str.maketrans({"\1": "\n", "\2": "\r", "\3": "\t"})
 
@@ -206,17 +205,10 @@ class Ltree(Filesystem):
                 todo.extend((f"{path}/{name}", child) for name, child in node.entries())
             elif isinstance(node, LtreeFile) and node.md5:
                 try:
-                    if _md5(node.open()) != node.md5:
+                    if digests(node.open(), ["md5"])["md5"].hex() != node.md5:
                         yield f"{path}: the MD5 is not the stored one"
                 except ImageError as exc:
                     yield f"{path}: {exc}"
-
-
-def _md5(content: BlockDevice) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for offset in range(0, content.size, READ):
-        digest.update(content.pread(offset, READ))
-    return digest.hexdigest()
 
 
 def probe(device: BlockDevice) -> Match:

@@ -18,6 +18,7 @@ from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import Context, Format, Kind, Match
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat, as_directory
 from imgmount.core.slices import Slice
+from imgmount.core.steps import steps
 from imgmount.errors import FormatError, ImageError
 
 FOOTER_SIZE: Final = 0x90
@@ -112,8 +113,8 @@ class ZarVolume(Filesystem):
         """The SHA-256 of the archive, in which its own place is zero."""
         digest = sha256()
         end = self.device.size - FOOTER_SIZE
-        for offset in range(0, end, 1 << 20):
-            digest.update(self.device.pread(offset, min(1 << 20, end - offset)))
+        for data in steps(self.device, 0, end):
+            digest.update(data)
         footer = bytearray(self.device.read_exactly(end, FOOTER_SIZE, "zar"))
         footer[96:128] = bytes(32)
         digest.update(footer)

@@ -15,6 +15,7 @@ from imgmount.containers.aff4.turtle import RDF_TYPE, Graph
 from imgmount.containers.aff4.volume import INFORMATION, Volume
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.steps import digests
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -186,20 +187,17 @@ class Aff4Device(MappedDevice):
 
 
 def _check_content(urn: str, stream: ImageStream, stored: Mapping[str, str]) -> Iterator[str]:
-    digests = {name: hashlib.new(_DIGESTS[name], usedforsecurity=False) for name in stored if name in _DIGESTS}
-    if not digests:
+    algorithms = {name: _DIGESTS[name] for name in stored if name in _DIGESTS}
+    if not algorithms:
         return
     try:
-        for offset in range(0, stream.size, READ):
-            data = stream.pread(offset, READ)
-            for digest in digests.values():
-                digest.update(data)
+        found = digests(stream, algorithms.values())
     except ImageError as exc:
         yield f"the hashes of {urn} cannot be checked: {exc}"
         return
-    for name, digest in digests.items():
-        if digest.hexdigest() != stored[name]:
-            yield f"{name} of {urn} is {digest.hexdigest()}, stored is {stored[name]}"
+    for name, algorithm in algorithms.items():
+        if found[algorithm].hex() != stored[name]:
+            yield f"{name} of {urn} is {found[algorithm].hex()}, stored is {stored[name]}"
 
 
 def probe(file: BlockDevice) -> Match:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevic
 from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.runs import rising_run
+from imgmount.core.steps import digests
 from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartError, UnsupportedError
 
 GEOMETRY_TAG: Final = b"GDDD"
@@ -26,7 +26,6 @@ MAX_PARENTS: Final = 16  # one below the other
 MAX_CANDIDATES: Final = 256  # files looked at for a parent
 MAX_REFERENCES: Final = 64  # from hunk to hunk
 MAX_RUN: Final = 256  # hunks looked at for one extent
-SCAN: Final = 1 << 20  # bytes hashed at a time
 
 
 STORED: Final = int(How.STORED)  # compared for each hunk, and members of an enum are slow to look up
@@ -175,18 +174,17 @@ class Chd:
 
     def verify(self) -> Iterator[str]:
         """Compare the stored digests with the content: one line for each that is wrong."""
-        digest = hashlib.sha1() if self.header.raw_sha1 else hashlib.md5()  # noqa: S324  the format's own digests
+        algorithm = "sha1" if self.header.raw_sha1 else "md5"
         wanted = self.header.raw_sha1 or self.header.digest
         if not wanted:
             return
         try:
-            for offset in range(0, self.stream.size, SCAN):
-                digest.update(self.stream.pread(offset, SCAN))
+            found = digests(self.stream, [algorithm])[algorithm]
         except ImageError as exc:
             yield str(exc)
             return
-        if digest.digest() != wanted:
-            yield f"the content's digest is {digest.hexdigest()}, the header says {wanted.hex()}"
+        if found != wanted:
+            yield f"the content's digest is {found.hex()}, the header says {wanted.hex()}"
         if self.header.version >= 4 and overall_sha1(self.header.raw_sha1, self.metadata) != self.header.digest:
             yield "the metadata do not belong to the header's SHA-1"
 

@@ -16,11 +16,11 @@ from imgmount.codecs.wiiu_title import MAX_META, META, Content, Tmd, meta_facts
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
+from imgmount.core.steps import steps
 from imgmount.errors import FormatError, ImageError
 
 MODES: Final = {False: "raw", True: "hashed"}
 FIRST_ID: Final = 1
-PIECE: Final = 1 << 20  # of what is hashed
 
 
 class Source(ABC):
@@ -109,8 +109,8 @@ def _digests(device: BlockDevice, content: Content) -> bool:
     if content.size > device.size:
         return False
     digest = sha1()  # noqa: S324
-    for offset in range(0, content.size, PIECE):
-        digest.update(device.pread(offset, min(PIECE, content.size - offset)))
+    for data in steps(device, 0, content.size):
+        digest.update(data)
     if digest.digest() == content.digest:
         return True
     digest.update(device.pread(content.size, -content.size % BLOCK))
