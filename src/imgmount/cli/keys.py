@@ -65,16 +65,12 @@ class UserKeys:
 
 def _one_key(path: Path) -> bytes:
     """The only key in a file."""
-    data = _limited(path)
-    try:
-        decoded = bytes.fromhex(data.decode("ascii"))
-    except ValueError:
-        decoded = b""
-    if len(decoded) in KEY_SIZES:  # first: 32 hexadecimal digits are a key of 16 bytes
-        return decoded
-    if len(data) in KEY_SIZES:
-        return data
-    raise MountError(f"{path}: neither {' nor '.join(map(str, KEY_SIZES))} bytes, nor these in hexadecimal")
+    from imgmount.sources.keyring import parse_key
+
+    key = parse_key(_limited(path), KEY_SIZES)
+    if key is None:
+        raise MountError(f"{path}: neither {' nor '.join(map(str, KEY_SIZES))} bytes, nor these in hexadecimal")
+    return key
 
 
 def _limited(path: Path) -> bytes:

@@ -57,7 +57,7 @@ class KeySearch:
             yield given
         yield from (key for key in options.spare_keys if len(key) == KEY_SIZE)
         for origin, data in self._files():
-            key = _parsed(data)
+            key = parse_key(data, (KEY_SIZE,))
             if key is None:
                 self._malformed.append(origin)
                 continue
@@ -110,12 +110,10 @@ def disc_names(image: str) -> list[str]:
     return list(dict.fromkeys(("game.key", *own_names(image), "disc.key")))
 
 
-def _parsed(data: bytes) -> bytes | None:
-    """The key in the content of a key file, None where it has another shape."""
-    if len(data) == KEY_SIZE:
-        return data
+def parse_key(data: bytes, sizes: Sequence[int]) -> bytes | None:
+    """The key, of one of ``sizes``, in the content of a key file, None where it has another shape."""
     try:
-        key = bytes.fromhex(data.decode("ascii"))
+        decoded = bytes.fromhex(data.decode("ascii"))
     except ValueError:
-        return None
-    return key if len(key) == KEY_SIZE else None
+        decoded = b""
+    return next((key for key in (decoded, data) if len(key) in sizes), None)  # 32 digits are a key of 16 bytes, not one of 32
