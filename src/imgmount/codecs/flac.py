@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from imgmount.codecs import flacframes
+from imgmount.core.clib import first_present
 from imgmount.errors import FormatError
 
 log = logging.getLogger(__name__)
@@ -41,20 +42,18 @@ class Decoded(NamedTuple):
 @cache
 def _library() -> Any:
     """libFLAC, or None, which is said once."""
-    for name in LIBRARIES:
-        try:
-            library = ctypes.CDLL(name)
-        except OSError:
-            continue
-        library.FLAC__stream_decoder_new.restype = c_void_p
-        for function in ("delete", "process_single", "process_until_end_of_metadata", "get_state"):
-            getattr(library, f"FLAC__stream_decoder_{function}").argtypes = [c_void_p]
-        library.FLAC__stream_decoder_get_decode_position.argtypes = [c_void_p, POINTER(c_uint64)]
-        library.FLAC__stream_decoder_init_stream.argtypes = [c_void_p, _Read, c_void_p, _Tell, c_void_p, c_void_p,
-                                                             _Write, c_void_p, _Error, c_void_p]  # fmt: skip
-        return library
-    log.warning("flac: libFLAC is not installed, sound is decoded slowly: 'apt install flac' brings it")
-    return None
+    name = first_present(LIBRARIES)
+    if name is None:
+        log.warning("flac: libFLAC is not installed, sound is decoded slowly: 'apt install flac' brings it")
+        return None
+    library = ctypes.CDLL(name)
+    library.FLAC__stream_decoder_new.restype = c_void_p
+    for function in ("delete", "process_single", "process_until_end_of_metadata", "get_state"):
+        getattr(library, f"FLAC__stream_decoder_{function}").argtypes = [c_void_p]
+    library.FLAC__stream_decoder_get_decode_position.argtypes = [c_void_p, POINTER(c_uint64)]
+    library.FLAC__stream_decoder_init_stream.argtypes = [c_void_p, _Read, c_void_p, _Tell, c_void_p, c_void_p,
+                                                         _Write, c_void_p, _Error, c_void_p]  # fmt: skip
+    return library
 
 
 def decode(data: bytes, samples: int, block: int) -> Decoded:

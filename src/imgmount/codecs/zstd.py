@@ -13,6 +13,7 @@ from ctypes import c_char_p, c_size_t, c_void_p
 from functools import cache
 from typing import Any, Final
 
+from imgmount.core.clib import first_present
 from imgmount.errors import FormatError, UnsupportedError
 
 SYSTEM: Final = ("libzstd.so.1", "libzstd.1.dylib")
@@ -35,20 +36,18 @@ def library() -> Any:
 @cache
 def _system() -> Any:
     """libzstd, None where the system has none."""
-    for name in SYSTEM:
-        try:
-            found = ctypes.CDLL(name)
-        except OSError:
-            continue
-        found.ZSTD_createDCtx.restype = c_void_p
-        found.ZSTD_freeDCtx.argtypes = [c_void_p]
-        found.ZSTD_findFrameCompressedSize.argtypes = [c_char_p, c_size_t]
-        found.ZSTD_findFrameCompressedSize.restype = c_size_t
-        found.ZSTD_decompressDCtx.argtypes = [c_void_p, c_void_p, c_size_t, c_char_p, c_size_t]
-        found.ZSTD_decompressDCtx.restype = c_size_t
-        found.ZSTD_isError.argtypes = [c_size_t]
-        return found
-    return None
+    name = first_present(SYSTEM)
+    if name is None:
+        return None
+    found = ctypes.CDLL(name)
+    found.ZSTD_createDCtx.restype = c_void_p
+    found.ZSTD_freeDCtx.argtypes = [c_void_p]
+    found.ZSTD_findFrameCompressedSize.argtypes = [c_char_p, c_size_t]
+    found.ZSTD_findFrameCompressedSize.restype = c_size_t
+    found.ZSTD_decompressDCtx.argtypes = [c_void_p, c_void_p, c_size_t, c_char_p, c_size_t]
+    found.ZSTD_decompressDCtx.restype = c_size_t
+    found.ZSTD_isError.argtypes = [c_size_t]
+    return found
 
 
 class _Workspace(threading.local):

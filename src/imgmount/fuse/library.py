@@ -12,22 +12,19 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from imgmount.core.clib import first_present
 from imgmount.errors import MountError
 
-SONAMES: Final = ("libfuse3.so.4", "libfuse3.so.3")  # newest first; asking ld.so is 20 ms faster than find_library
+SONAMES: Final = ("libfuse3.so.4", "libfuse3.so.3")  # newest first
 
 
 def _choose() -> None:
     if "FUSE_LIBRARY_PATH" in os.environ:
         return
-    for name in SONAMES:
-        try:
-            ctypes.CDLL(name)
-        except OSError:
-            continue
-        os.environ["FUSE_LIBRARY_PATH"] = name
-        return
-    raise MountError("libfuse 3 is not installed: install the package 'fuse3'")
+    name = first_present(SONAMES)
+    if name is None:
+        raise MountError("libfuse 3 is not installed: install the package 'fuse3'")
+    os.environ["FUSE_LIBRARY_PATH"] = name
 
 
 _choose()
