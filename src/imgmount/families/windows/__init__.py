@@ -1,0 +1,1 @@
+"""What Windows formats share: reparse points, security descriptors, FILETIME, and the codecs of WIM and NTFS."""
