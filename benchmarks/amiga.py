@@ -2,8 +2,9 @@
 
     python benchmarks/amiga.py [ffs] [fragments] [ofs] [find] [floppy]
 
-Needs xdftool of amitools, which is the only one of them that reads hard files, unadf and genisoimage. An ISO 9660 image with the
-same file says what a mount costs where there is nothing to look up. Fragments are runs of 32 KiB.
+Needs xdftool of amitools, which is the only one of them that reads hard files, unadf and genisoimage. An ISO
+9660 image with the same file says what a mount costs where there is nothing to look up. Fragments are runs of
+32 KiB.
 """
 
 from __future__ import annotations
@@ -61,11 +62,14 @@ def bench_file(dos_type: str, title: str, *, fragments: bool = False) -> Callabl
         subprocess.run(["genisoimage", "-quiet", "-R", "-o", str(iso), str(big.parent)], check=True)
         with ExitStack() as stack:
             ours, disc = (
-                stack.enter_context(mounted([*IMGMOUNT, str(path)], scratch / path.suffix, BIG)) / BIG for path in (image, iso)
+                stack.enter_context(mounted([*IMGMOUNT, str(path)], scratch / path.suffix, BIG)) / BIG
+                for path in (image, iso)
             )
             assert subprocess.run(["cmp", str(ours), str(big)], check=False).returncode == 0
             actions = {"imgmount": lambda: read_whole(ours), "imgmount of an ISO": lambda: read_whole(disc)}
-            ours_s = compare(title, actions | {"xdftool": lambda: xdftool(image, ["read", str(BIG), str(scratch / "out")])})
+            ours_s = compare(
+                title, actions | {"xdftool": lambda: xdftool(image, ["read", str(BIG), str(scratch / "out")])}
+            )
             print(f"{'':34} {SIZE / 1e6 / ours_s:.0f} MB/s")
 
     return bench
@@ -113,7 +117,10 @@ def bench_floppy(scratch: Path) -> None:
         return action
 
     ours = extract("ours", *IMGMOUNT, "extract", str(image), "-C")
-    compare("FFS, HD floppy, everything", {"imgmount extract": ours, "unadf": extract("unadf", "unadf", str(image), "-d")})
+    compare(
+        "FFS, HD floppy, everything",
+        {"imgmount extract": ours, "unadf": extract("unadf", "unadf", str(image), "-d")},
+    )
 
 
 BENCHES: dict[str, Callable[[Path], None]] = {

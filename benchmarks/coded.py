@@ -2,8 +2,9 @@
 
     python benchmarks/coded.py [NAME ...]
 
-Needs chdman, qemu-img, qemu-storage-daemon, ewfacquire, ewfmount, mksquashfs, squashfuse and genisoimage. The data are the
-libraries of this machine, so they compress as programs do. A ratio above 1 means that imgmount is faster.
+Needs chdman, qemu-img, qemu-storage-daemon, ewfacquire, ewfmount, mksquashfs, squashfuse and genisoimage. The
+data are the libraries of this machine, so they compress as programs do. A ratio above 1 means that imgmount
+is faster.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def programs(size: int) -> bytes:
 
 
 def quietly(*command: str | Path) -> None:
-    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [str(word) for word in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 @contextmanager
@@ -60,7 +63,20 @@ def single_zlib(data: bytes, block: int) -> Callable[[], None]:
 
 
 def make_chd(raw: Path, scratch: Path) -> Path:
-    quietly("chdman", "createraw", "-i", raw, "-o", scratch / "disk.chd", "-hs", str(HUNK), "-us", "512", "-c", "zlib")
+    quietly(
+        "chdman",
+        "createraw",
+        "-i",
+        raw,
+        "-o",
+        scratch / "disk.chd",
+        "-hs",
+        str(HUNK),
+        "-us",
+        "512",
+        "-c",
+        "zlib",
+    )
     return scratch / "disk.chd"
 
 
@@ -116,7 +132,12 @@ def bench_sectors(raw: Path, scratch: Path) -> None:
     name = Path("big.bin")
     with ExitStack() as stack:
         paths = {
-            title: next(path for path in stack.enter_context(mounted([*IMGMOUNT, str(image)], scratch / title, name)).iterdir())
+            title: next(
+                path
+                for path in stack.enter_context(
+                    mounted([*IMGMOUNT, str(image)], scratch / title, name)
+                ).iterdir()
+            )
             for title, image in (("2352", sectors), ("2048", plain))
         }
         compare(
@@ -133,17 +154,37 @@ def bench_disk(driver: str, *options: str) -> Callable[[Path, Path], None]:
         quietly("qemu-img", "convert", "-O", driver, *options, raw, image)
         with raw_view(image, scratch / "ours") as ours, qemu_export(image, scratch / "peer", driver) as peer:
             title = " ".join([driver, *(option for option in options if not option.startswith("-"))])
-            compare(title, {"imgmount": lambda: read_whole(ours), "qemu-storage-daemon": lambda: read_whole(peer)})
+            compare(
+                title, {"imgmount": lambda: read_whole(ours), "qemu-storage-daemon": lambda: read_whole(peer)}
+            )
 
     return bench
 
 
 def bench_ewf(level: str) -> Callable[[Path, Path], None]:
     def bench(raw: Path, scratch: Path) -> None:
-        quietly("ewfacquire", "-u", "-f", "encase6", "-c", f"deflate:{level}", "-S", "8GiB", "-t", scratch / "disk", raw)
+        quietly(
+            "ewfacquire",
+            "-u",
+            "-f",
+            "encase6",
+            "-c",
+            f"deflate:{level}",
+            "-S",
+            "8GiB",
+            "-t",
+            scratch / "disk",
+            raw,
+        )
         image = scratch / "disk.E01"
-        with raw_view(image, scratch / "ours") as ours, mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer:
-            compare(f"E01 {level}", {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")})
+        with (
+            raw_view(image, scratch / "ours") as ours,
+            mounted(["ewfmount", str(image)], scratch / "peer", Path("ewf1")) as peer,
+        ):
+            compare(
+                f"E01 {level}",
+                {"imgmount": lambda: read_whole(ours), "ewfmount": lambda: read_whole(peer / "ewf1")},
+            )
 
     return bench
 
@@ -158,7 +199,8 @@ def bench_squashfs(codec: str) -> Callable[[Path, Path], None]:
             ours = stack.enter_context(mounted([*IMGMOUNT, str(image)], scratch / "ours", name))
             peer = stack.enter_context(mounted(["squashfuse", str(image)], scratch / "peer", name))
             compare(
-                f"SquashFS {codec}", {"imgmount": lambda: read_whole(ours / name), "squashfuse": lambda: read_whole(peer / name)}
+                f"SquashFS {codec}",
+                {"imgmount": lambda: read_whole(ours / name), "squashfuse": lambda: read_whole(peer / name)},
             )
 
     return bench
@@ -178,7 +220,10 @@ def bench_small_files(codec: str) -> Callable[[Path, Path], None]:
         image = scratch / "small.squashfs"
         quietly("mksquashfs", scratch / "small", image, "-comp", codec, "-noappend")
         peers = {"imgmount": [*IMGMOUNT, str(image)], "squashfuse": ["squashfuse", str(image)]}
-        for title, action in (("find", find_small), ("cp -r", lambda folder: copy_small(folder, scratch / "copy"))):
+        for title, action in (
+            ("find", find_small),
+            ("cp -r", lambda folder: copy_small(folder, scratch / "copy")),
+        ):
             times: dict[str, list[float]] = {name: [] for name in peers}
             for _ in range(ROUNDS):
                 for name, command in peers.items():

@@ -2,9 +2,9 @@
 
     python benchmarks/nintendo.py [wii] [rvz] [wux]
 
-Needs wit, wfuse and dolphin-tool. The data are the libraries of this machine. A ratio above 1 means that imgmount is faster; the
-one to dolphin-tool compares the mount with what ``dolphin-tool convert`` to ISO does in a second of processor time, and both in
-a second of processor time, of the mount and its reader.
+Needs wit, wfuse and dolphin-tool. The data are the libraries of this machine. A ratio above 1 means that
+imgmount is faster; the one to dolphin-tool compares the mount with what ``dolphin-tool convert`` to ISO does
+in a second of processor time, and both in a second of processor time, of the mount and its reader.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def wii_disc(scratch: Path, data: bytes) -> tuple[Path, list[str]]:
     struct.pack_into(">I", boot, 0x18, 0x5D1C9EA3)
     program = struct.pack(">I68xI68xI", 0x100, 0x80003100, 0x400).ljust(0x500, b"\0")
     loader = struct.pack(">16sIII4x", b"2026/11/23", 0x81200000, 0x200, 0x100) + bytes(0x300)
-    files = {"sys/boot.bin": bytes(boot), "sys/bi2.bin": bytes(0x2000), "sys/apploader.img": loader, "sys/main.dol": program}
+    files = {
+        "sys/boot.bin": bytes(boot),
+        "sys/bi2.bin": bytes(0x2000),
+        "sys/apploader.img": loader,
+        "sys/main.dol": program,
+    }
     for name, content in (files | {str(BIG): data}).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -76,7 +81,9 @@ def bench_wii(scratch: Path) -> None:
     ):
         theirs = peer / "iso/part/data" / BIG
         title = f"encrypted ISO, file of {SIZE // MIB} MiB"
-        compare(title, {"imgmount": lambda: read_whole(ours / "p1" / BIG), "wfuse": lambda: read_whole(theirs)})
+        compare(
+            title, {"imgmount": lambda: read_whole(ours / "p1" / BIG), "wfuse": lambda: read_whole(theirs)}
+        )
         reads = {"imgmount": at_random(ours / "p1.raw"), "wfuse": at_random(theirs)}
         compare(f"the same, {RANDOM_READS} x 4 KiB at random", reads)
         best = RANDOM_READS / min(seconds(reads["imgmount"]) for _ in range(ROUNDS))
@@ -147,7 +154,10 @@ def make_wux(plain: Path, target: Path) -> None:
                 out.write(sector)
             index.append(stored[digest])
         out.seek(0)
-        out.write(struct.pack("<4sIIIQQ", b"WUX0", 0x1099D02E, SECTOR, 0, count * SECTOR, 0) + struct.pack(f"<{count}I", *index))
+        out.write(
+            struct.pack("<4sIIIQQ", b"WUX0", 0x1099D02E, SECTOR, 0, count * SECTOR, 0)
+            + struct.pack(f"<{count}I", *index)
+        )
 
 
 def bench_wux(scratch: Path) -> None:

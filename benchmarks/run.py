@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [raw] [iso] [start] [memory]
 
-Needs qemu-storage-daemon (its FUSE export), fuseiso, archivemount and genisoimage. Everything is warm: the question is what the
-programs cost, not the disk. A ratio above 1 means that imgmount is faster.
+Needs qemu-storage-daemon (its FUSE export), fuseiso, archivemount and genisoimage. Everything is warm: the
+question is what the programs cost, not the disk. A ratio above 1 means that imgmount is faster.
 """
 
 from __future__ import annotations
@@ -144,11 +144,20 @@ def bench_raw(scratch: Path) -> None:
     read_whole(image)
     sequential(image)
     with ExitStack() as stack:
-        ours = stack.enter_context(mounted([*IMGMOUNT, "--raw", str(image)], scratch / "ours", Path("disk.raw"))) / "disk.raw"
+        ours = (
+            stack.enter_context(mounted([*IMGMOUNT, "--raw", str(image)], scratch / "ours", Path("disk.raw")))
+            / "disk.raw"
+        )
         qemu = stack.enter_context(qemu_export(image, scratch / "qemu.raw"))
-        readings = {"raw, 1 MiB sequential": read_whole, "raw, two readers": read_by_two, "raw, 10,000 x 4 KiB": read_at_random}
+        readings = {
+            "raw, 1 MiB sequential": read_whole,
+            "raw, two readers": read_by_two,
+            "raw, 10,000 x 4 KiB": read_at_random,
+        }
         for title, action in readings.items():
-            compare(title, {"imgmount": lambda a=action: a(ours), "qemu-storage-daemon": lambda a=action: a(qemu)})  # type: ignore[misc]
+            compare(
+                title, {"imgmount": lambda a=action: a(ours), "qemu-storage-daemon": lambda a=action: a(qemu)}
+            )  # type: ignore[misc]
 
 
 def make_iso(scratch: Path) -> Path:
@@ -185,7 +194,10 @@ def bench_iso(scratch: Path) -> None:
             name: stack.enter_context(mounted(mounters[name], scratch / name, Path("big.bin"))) / "big.bin"
             for name in ("imgmount", "fuseiso")
         }
-        compare("ISO, 256 MiB file, 1 MiB", {name: lambda path=path: read_whole(path) for name, path in files.items()})  # type: ignore[misc]
+        compare(
+            "ISO, 256 MiB file, 1 MiB",
+            {name: lambda path=path: read_whole(path) for name, path in files.items()},
+        )  # type: ignore[misc]
 
 
 def bench_start(scratch: Path) -> None:
@@ -219,7 +231,9 @@ def bench_memory(scratch: Path) -> None:
     image = make_iso(scratch)
     with mounted([*IMGMOUNT, "-f", str(image)], scratch / "memory", Path("big.bin")) as folder:
         find_files(folder)
-        found = subprocess.run(["pgrep", "-f", f"imgmount -f {image}"], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            ["pgrep", "-f", f"imgmount -f {image}"], capture_output=True, text=True, check=True
+        )
         status = Path(f"/proc/{found.stdout.split()[0]}/status").read_text()
     peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
     print(f"{'memory while find walks 50,000':34} {int(peak) / 1024:.1f} MiB at most")

@@ -1,4 +1,7 @@
-"""Images that name files they have no business with. Each maker writes one that would show ``name``, were it opened."""
+"""Images that name files they have no business with.
+
+Each maker writes one that would show ``name``, were it opened.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +49,17 @@ def qcow2(path: Path, name: str, fmt: str = "", *, data: bool = False) -> None:
     extensions = b""
     for kind, content in ((0xE2792ACA, fmt.encode()), (0x44415441, name.encode() if data else b"")):
         if content:
-            extensions += struct.pack(">II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8, b"\0")
+            extensions += struct.pack(">II", kind, len(content)) + content.ljust(
+                -(-len(content) // 8) * 8, b"\0"
+            )
     extensions += bytes(8)
     place, length = (0, 0) if data else (104 + len(extensions), len(name.encode()))
     head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 3, place, length, 16, SIZE, 0, 1, 0x10000, 0, 0, 0, 0)
-    head += struct.pack(">QQQII", 4 if data else 0, 0, 2 if data else 0, 4, 104) + extensions + (b"" if data else name.encode())
+    head += (
+        struct.pack(">QQQII", 4 if data else 0, 0, 2 if data else 0, 4, 104)
+        + extensions
+        + (b"" if data else name.encode())
+    )
     l2 = b"".join(struct.pack(">Q", 1 << 63 | at) for at in range(0, SIZE, 0x10000)) if data else b""
     l1 = struct.pack(">Q", 1 << 63 | 0x20000 if data else 0)
     path.write_bytes(head.ljust(0x10000, b"\0") + l1.ljust(0x10000, b"\0") + l2.ljust(0x10000, b"\0"))
@@ -62,16 +71,25 @@ def qcow(path: Path, name: str) -> None:
 
 
 def qed(path: Path, name: str, features: int) -> None:
-    head = struct.pack("<4sIIIQQQQQII", b"QED\0", 65536, 4, 1, features, 0, 0, 65536, SIZE, 64, len(name.encode()))
+    head = struct.pack(
+        "<4sIIIQQQQQII", b"QED\0", 65536, 4, 1, features, 0, 0, 65536, SIZE, 64, len(name.encode())
+    )
     path.write_bytes((head + name.encode()).ljust(5 * 65536, b"\0"))
 
 
 def vmdk(path: Path, *lines: str) -> None:
-    path.write_text("\n".join(["# Disk DescriptorFile", "version=1", "CID=00000001", 'createType="custom"', *lines]) + "\n")
+    path.write_text(
+        "\n".join(["# Disk DescriptorFile", "version=1", "CID=00000001", 'createType="custom"', *lines])
+        + "\n"
+    )
 
 
 def vmdk_extent(path: Path, name: str, kind: str) -> None:
-    vmdk(path, "parentCID=ffffffff", f'RW {SIZE // SECTOR} {kind} "{name.replace(chr(34), "")}"' + " 0" * (kind == "FLAT"))
+    vmdk(
+        path,
+        "parentCID=ffffffff",
+        f'RW {SIZE // SECTOR} {kind} "{name.replace(chr(34), "")}"' + " 0" * (kind == "FLAT"),
+    )
 
 
 def vmdk_parent(path: Path, name: str) -> None:
@@ -88,11 +106,15 @@ def vhd(path: Path, name: str, code: bytes) -> None:
     encoded = name.encode({b"MacX": "utf-8", b"Wi2r": "latin-1", b"Wi2k": "latin-1"}.get(code, "utf-16-le"))
     child[0x228:0x238] = parent[0x44:0x54]
     child[0x240:0x440] = (b"" if code else name.encode("utf-16-be")[:512]).ljust(512, b"\0")
-    child[0x440:0x500] = struct.pack(">4sIIIQ", code or b"\0\0\0\0", 1, len(encoded), 0, VHD_BLOCKS).ljust(192, b"\0")
+    child[0x440:0x500] = struct.pack(">4sIIIQ", code or b"\0\0\0\0", 1, len(encoded), 0, VHD_BLOCKS).ljust(
+        192, b"\0"
+    )
     child[0x600:0x60C] = b"\xff" * 12  # no block is stored: all is the parent's
     child[0x224:0x228] = bytes(4)
     child[0x224:0x228] = struct.pack(">I", ~sum(child[0x200:0x600]) & 0xFFFFFFFF)
-    path.write_bytes(child[:VHD_BLOCKS] + encoded.ljust(-(-len(encoded) // SECTOR) * SECTOR, b"\0") + child[-SECTOR:])
+    path.write_bytes(
+        child[:VHD_BLOCKS] + encoded.ljust(-(-len(encoded) // SECTOR) * SECTOR, b"\0") + child[-SECTOR:]
+    )
 
 
 def vhdx(path: Path, name: str, key: str) -> None:
@@ -108,7 +130,12 @@ def vhdx(path: Path, name: str, key: str) -> None:
             places.append((20 + 24 + len(strings), len(word.encode("utf-16-le"))))
             strings += word.encode("utf-16-le")
         pairs += struct.pack("<IIHH", places[0][0], places[1][0], places[0][1], places[1][1])
-    locator = uuid.UUID("b04aefb7-d19e-4a81-b789-25b8e9445913").bytes_le + struct.pack("<HH", 0, 2) + pairs + strings
+    locator = (
+        uuid.UUID("b04aefb7-d19e-4a81-b789-25b8e9445913").bytes_le
+        + struct.pack("<HH", 0, 2)
+        + pairs
+        + strings
+    )
     child = bytearray(path.read_bytes())
     item = child.index(uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le)
     child[item + 16 : item + 24] = struct.pack("<II", 0x20000, len(locator))
@@ -128,7 +155,9 @@ def parallels(path: Path, name: str) -> None:
 
 
 def cue(path: Path, name: str) -> None:
-    path.write_text(f'FILE "{name.replace(chr(34), "")}" BINARY\n  TRACK 01 MODE1/2048\n    INDEX 01 00:00:00\n')
+    path.write_text(
+        f'FILE "{name.replace(chr(34), "")}" BINARY\n  TRACK 01 MODE1/2048\n    INDEX 01 00:00:00\n'
+    )
 
 
 def toc(path: Path, name: str) -> None:

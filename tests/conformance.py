@@ -1,4 +1,7 @@
-"""What every device and every tree must be. Each format calls these on each of its fixtures; none writes its own read tests."""
+"""What every device and every tree must be.
+
+Each format calls these on each of its fixtures; none writes its own read tests.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from imgmount.core.device import BlockDevice, gather
+from imgmount.core.format import own_check
 from imgmount.core.node import Directory, File, Filesystem, Node, Symlink
 from imgmount.errors import ImageError
 
@@ -25,7 +29,9 @@ def check_device(device: BlockDevice, expected: bytes) -> None:
     assert device.pread(device.size + 4096, 4096) == b""
     assert device.pread(0, device.size + 1) == expected
     with ThreadPoolExecutor(THREADS) as pool:
-        for (offset, size), data, mapped, joined in pool.map(lambda span: _read(device, span), list(_spans(device))):
+        for (offset, size), data, mapped, joined in pool.map(
+            lambda span: _read(device, span), list(_spans(device))
+        ):
             assert data == expected[offset : offset + size], f"{size} bytes at {offset:#x}"
             assert mapped == data, f"extents of {size} bytes at {offset:#x}"
             assert joined == data, f"pieces of {size} bytes at {offset:#x}"
@@ -33,7 +39,7 @@ def check_device(device: BlockDevice, expected: bytes) -> None:
 
 def _read(device: BlockDevice, span: tuple[int, int]) -> tuple[tuple[int, int], bytes, bytes, bytes]:
     mapped = gather(device.extents(*span)) if device.size > span[0] else b""
-    return span, device.pread(*span), mapped, b"".join(device.pieces(*span))
+    return span, device.pread(*span), mapped, b"".join(device.buffers(*span))
 
 
 def _spans(device: BlockDevice) -> Iterator[tuple[int, int]]:
@@ -102,7 +108,9 @@ def check_tree(root: Directory, expected: dict[str, tuple[int, str] | str]) -> N
 def _check_lookups(directory: Directory, path: str) -> None:
     listed = list(directory.entries())
     assert len({name for name, _ in listed}) == len(listed), f"duplicate names in {path!r}"
-    assert list(directory.names()) == [name for name, _ in listed], f"other names alone than with nodes in {path!r}"
+    assert list(directory.names()) == [name for name, _ in listed], (
+        f"other names alone than with nodes in {path!r}"
+    )
     for name, node in listed:
         found = directory.lookup(name)
         assert (type(found), found.id, found.stat()) == (type(node), node.id, node.stat()), f"{path}{name}"
@@ -118,7 +126,7 @@ def survive(open_filesystem: Callable[[], Filesystem], limit: int = 100_000) -> 
     try:
         opened = open_filesystem()
         opened.info()
-        list(opened.verify())
+        list(own_check(opened))
     except ImageError:
         return 0
     nodes = 0

@@ -2,5 +2,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("imgmount", deadline=None, derandomize=True)  # the same examples everywhere, and no wall clock
+settings.register_profile(
+    "imgmount", deadline=None, derandomize=True
+)  # the same examples everywhere, and no wall clock
 settings.load_profile("imgmount")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from imgmount.chain import Image, Layer
+from imgmount.chain.open import Image, Layer
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent
 from imgmount.core.format import Context
@@ -135,7 +135,9 @@ def tree(host: FileDevice, cache: ReadCache) -> Directory:
     shuffled = [Extent(4096, host, number * 4096) for number in reversed(range(200))]
     memory = Extent(1000, MemoryDevice(PATTERN[:1000]))
     holey = Concat([Extent(HOLE), Extent(65536, host, 4096), Extent(HOLE), memory, Extent(HOLE)])
-    many = {f"file {number:04}": Plain(1000 + number, MemoryDevice(b"x" * (number % 9))) for number in range(MANY)}
+    many = {
+        f"file {number:04}": Plain(1000 + number, MemoryDevice(b"x" * (number % 9))) for number in range(MANY)
+    }
     return Fixed(
         0,
         {
@@ -148,10 +150,14 @@ def tree(host: FileDevice, cache: ReadCache) -> Directory:
             "empty": Plain(7, MemoryDevice(b""), nlink=2),
             "many": Fixed(8, many),
             "blurred": Fixed(901, {"lost": Blurred(902), "kept": Plain(903, MemoryDevice(b"kept"))}),
-            "torn": Torn(9, {"kept": Plain(10, MemoryDevice(b"kept")), "lost": Plain(11, MemoryDevice(b"lost"))}),
+            "torn": Torn(
+                9, {"kept": Plain(10, MemoryDevice(b"kept")), "lost": Plain(11, MemoryDevice(b"lost"))}
+            ),
             "link": Link(12, "many/../plain"),
             "null": Null(13),
-            "odd \udcff\n name": Plain(14, MemoryDevice(b"odd"), uid=1234, gid=5678, atime_ns=0, ctime_ns=YEAR_2001 + 1),
+            "odd \udcff\n name": Plain(
+                14, MemoryDevice(b"odd"), uid=1234, gid=5678, atime_ns=0, ctime_ns=YEAR_2001 + 1
+            ),
             "cut": Plain(16, Slice(host, len(PATTERN) - 8192, 16384)),
             "file": Fixed(15, {}),
         },
@@ -166,7 +172,9 @@ def main(target: Path, host_file: Path) -> int:
     cache = ReadCache(1 << 20)
     host = FileDevice(host_file)
     siblings = FolderSiblings(host_file)
-    image = Image(host_file, (Layer("file", "file", host),), "", (), Context(host_file, siblings, cache), siblings)
+    image = Image(
+        host_file, (Layer("file", "file", host),), "", (), Context(host_file, siblings, cache), siblings
+    )
     vfs = Vfs(tree(host, cache), {}, [], 123 << 20)
     return Session(image, host_file, vfs, target, MountOptions(), created=False).background()
 

@@ -42,7 +42,9 @@ def long_name(name: str, short: bytes, checksum: int | None = None) -> bytes:
     total = 0
     for byte in short:
         total = ((total & 1) << 7) + (total >> 1) + byte & 0xFF
-    units = (name + "\0").encode("utf-16-le") if len(name.encode("utf-16-le")) % 26 else name.encode("utf-16-le")
+    units = (
+        (name + "\0").encode("utf-16-le") if len(name.encode("utf-16-le")) % 26 else name.encode("utf-16-le")
+    )
     units += b"\xff" * (-len(units) % 26)
     pieces = []
     for number in range(len(units) // 26, 0, -1):
@@ -54,16 +56,38 @@ def long_name(name: str, short: bytes, checksum: int | None = None) -> bytes:
 
 
 def small(
-    root: bytes, links: dict[int, int] | None = None, clusters: dict[int, bytes] | None = None, *, bits: int = 16
+    root: bytes,
+    links: dict[int, int] | None = None,
+    clusters: dict[int, bytes] | None = None,
+    *,
+    bits: int = 16,
 ) -> bytearray:
     """A volume of 512-byte clusters laid out by the specification: 1 reserved sector, 2 FATs, a fixed root of 64 records."""
     count = 100 if bits == 12 else 5000
     fat_sectors = -(-(count + 2) * bits // 8 // 512)
     total = 1 + 2 * fat_sectors + 4 + count
-    boot = struct.pack("<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"TESTMADE", 512, 1, 1, 2, 64, total, 0xF8, fat_sectors, 1, 1, 0, 0)
+    boot = struct.pack(
+        "<3s8sHBHBHHBHHHII",
+        b"\xeb\x3c\x90",
+        b"TESTMADE",
+        512,
+        1,
+        1,
+        2,
+        64,
+        total,
+        0xF8,
+        fat_sectors,
+        1,
+        1,
+        0,
+        0,
+    )
     disk = bytearray(boot.ljust(510, b"\0") + b"\x55\xaa" + bytes((total - 1) * 512))
     entries = {0: 0xFF8 if bits == 12 else 0xFFF8, 1: (1 << bits) - 1} | (links or {})
-    packed = sum(value << cluster * bits for cluster, value in entries.items()).to_bytes(fat_sectors * 512, "little")
+    packed = sum(value << cluster * bits for cluster, value in entries.items()).to_bytes(
+        fat_sectors * 512, "little"
+    )
     disk[512 : 512 + len(packed)] = packed
     disk[512 + len(packed) : 512 + 2 * len(packed)] = packed
     data = 512 + 2 * len(packed)

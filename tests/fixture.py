@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import FIXTURES
-from imgmount.chain import Image, open_image
+from imgmount.chain.open import Image, open_image
 from imgmount.core.format import Options
 
 
@@ -73,7 +73,8 @@ def unpack(packed: Path, target: Path) -> None:
 
 def all_fixtures() -> list[Fixture]:
     return [
-        Fixture(path.parts[-4], path.parts[-3], path.parts[-2], path) for path in sorted(FIXTURES.glob("*/*/*/expected*.json"))
+        Fixture(path.parts[-4], path.parts[-3], path.parts[-2], path)
+        for path in sorted(FIXTURES.glob("*/*/*/expected*.json"))
     ]
 
 

@@ -18,7 +18,9 @@ from imgmount.errors import MissingPartError
 
 SRC = str(Path(__file__).parent.parent / "src")
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-IMAGES = Path(__file__).parent.parent.parent / "shared" / "images"  # images made by others; absent outside our workplace
+IMAGES = (
+    Path(__file__).parent.parent.parent / "shared" / "images"
+)  # images made by others; absent outside our workplace
 
 
 class NoSiblings:
@@ -47,7 +49,9 @@ def context(files: dict[str, bytes] | None = None, **options: object) -> Context
 
 def tool(name: str) -> str:
     """The path of an oracle; the test skips where it is not installed."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])  # some come with pip
+    path = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )  # some come with pip
     return shutil.which(name, path=path) or pytest.skip(f"{name} is not installed")
 
 

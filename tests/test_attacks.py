@@ -39,7 +39,10 @@ NAMES = {
     "passwd": "/etc/passwd",
 }
 FOLLOWED = ("absolute", "file url", "link")  # by --refs any
-OPENED = re.compile(r'^(?:\d+ +)?(?:open|openat|openat2|creat)\((?:AT_FDCWD, |\d+, )?"((?:[^"\\]|\\.)*)".*\) = \d+', re.MULTILINE)
+OPENED = re.compile(
+    r'^(?:\d+ +)?(?:open|openat|openat2|creat)\((?:AT_FDCWD, |\d+, )?"((?:[^"\\]|\\.)*)".*\) = \d+',
+    re.MULTILINE,
+)
 CALLS = re.compile(r"^(?:\d+ +)?(socket|connect|socketpair|bind|sendto|execve|mount)\(", re.MULTILINE)
 DRIVER = """
 import io, os, sys
@@ -75,12 +78,16 @@ class Trace(NamedTuple):
 
 def traced(commands: list[list[str]], scratch: Path) -> Trace:
     """Run the commands in one process under strace; skips where nobody may trace."""
-    if subprocess.run([tool("strace"), "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        [tool("strace"), "-o", "/dev/null", "true"], capture_output=True, check=False
+    ).returncode:
         pytest.skip("this system allows no ptrace")
     answers = scratch / "answers"
     answers.mkdir()
     (scratch / "driver.py").write_text(DRIVER)
-    (scratch / "commands").write_text("".join("\t".join([str(n), *words]) + "\n" for n, words in enumerate(commands)))
+    (scratch / "commands").write_text(
+        "".join("\t".join([str(n), *words]) + "\n" for n, words in enumerate(commands))
+    )
     trace = scratch / "trace"
     subprocess.run(
         ["strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file,%network,%process", "-o", trace,
@@ -88,7 +95,10 @@ def traced(commands: list[list[str]], scratch: Path) -> Trace:
         check=True, env=os.environ | {"PYTHONPATH": SRC}, timeout=110,
     )  # fmt: skip
     text = trace.read_text(errors="replace")
-    found = [Answer((answers / f"{n}.out").read_bytes(), (answers / f"{n}.err").read_text()) for n in range(len(commands))]
+    found = [
+        Answer((answers / f"{n}.out").read_bytes(), (answers / f"{n}.err").read_text())
+        for n in range(len(commands))
+    ]
     return Trace(OPENED.findall(text), CALLS.findall(text)[1:], found)  # the first execve is strace's own
 
 
@@ -119,7 +129,11 @@ def leaks(trace: Trace, place: Path) -> list[str]:
     """The files outside ``inside/`` that were opened, as far as an image could have meant them."""
     suspects = []
     for path in map(Path, trace.opened):
-        inside = path.is_relative_to(place / "inside") and not path.is_symlink() and (path.is_file() or path.is_dir())
+        inside = (
+            path.is_relative_to(place / "inside")
+            and not path.is_symlink()
+            and (path.is_file() or path.is_dir())
+        )
         ours = path.is_relative_to(place / "scratch")
         meant = path.is_relative_to(place) or path.name in ("passwd", "zero", "node", "fifo")
         if meant and not inside and not ours:
@@ -140,13 +154,15 @@ def test_no_name_leads_anywhere(place: Path) -> None:
         assert str(path) in answer.err, where
         if kind in ("absolute", "dots", "file", "file url", "passwd"):
             assert "--refs DIR" in answer.err, where
-            assert ("secret." in answer.err or "passwd" in answer.err), where
+            assert "secret." in answer.err or "passwd" in answer.err, where
 
 
 def test_the_same_names_are_followed_when_the_user_says_so(place: Path) -> None:
     made = [("any", attack, path) for attack, kind, path in images(place) if kind in FOLLOWED]
     made += [(str(place / "outside"), attack, path) for _, attack, path in made if "link" not in path.name]
-    trace = traced([["cat", "--raw", "--refs", refs, str(path), "disk.raw"] for refs, _, path in made], place / "scratch")
+    trace = traced(
+        [["cat", "--raw", "--refs", refs, str(path), "disk.raw"] for refs, _, path in made], place / "scratch"
+    )
     assert trace.calls == []
     for (refs, attack, path), answer in zip(made, trace.answers, strict=True):
         assert SECRET in answer.out, f"{attack} {path.name} --refs {refs}: {answer.err}"
@@ -154,7 +170,9 @@ def test_the_same_names_are_followed_when_the_user_says_so(place: Path) -> None:
 
 def test_any_follows_no_url_device_fifo_or_dots(place: Path) -> None:
     made = [(attack, kind, path) for attack, kind, path in images(place) if kind not in (*FOLLOWED, "passwd")]
-    trace = traced([["cat", "--raw", "--refs", "any", str(path), "disk.raw"] for *_, path in made], place / "scratch")
+    trace = traced(
+        [["cat", "--raw", "--refs", "any", str(path), "disk.raw"] for *_, path in made], place / "scratch"
+    )
     assert trace.calls == []
     assert leaks(trace, place) == []
     for (attack, kind, _), answer in zip(made, trace.answers, strict=True):

@@ -102,7 +102,9 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 FORMATS = {"iso9660", "fat", "wux"}
-CUT = [fixture for fixture in all_fixtures() if fixture.expected.stem == "expected" and fixture.format in FORMATS]
+CUT = [
+    fixture for fixture in all_fixtures() if fixture.expected.stem == "expected" and fixture.format in FORMATS
+]
 
 
 @pytest.mark.parametrize("fixture", CUT, ids=str)
@@ -118,7 +120,7 @@ def test_an_image_cut_short_at_twenty_places(fixture: Fixture, tmp_path: Path) -
 
 def test_every_fixture_survives_being_cut_and_flipped_in_one_process(tmp_path: Path) -> None:
     """Many more places than a process each would allow: only ``ImageError`` and ``OSError`` may come out."""
-    from imgmount.chain import open_image
+    from imgmount.chain.open import open_image
     from imgmount.core.node import File
     from imgmount.errors import ImgMountError
     from imgmount.vfs.tree import View, build_vfs

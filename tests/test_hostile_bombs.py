@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from limited import Case, complaint, opened
+from bounded_process import Case, complaint, opened
 from partitions.test_lvm2 import area, group, label, volume
 from partitions.test_lvm2 import run as segment
 from test_hostile_headers import seal_vhdx, unpacked
@@ -102,7 +102,9 @@ def vhdx_metadata(path: Path) -> None:
     """2047 times the same item of a megabyte."""
     data = bytearray(unpacked("vhdx/dynamic/disk.vhdx"))
     start = data.index(b"metadata")
-    item = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le + struct.pack("<IIII", 0x10000, MIB, 6, 0)
+    item = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le + struct.pack(
+        "<IIII", 0x10000, MIB, 6, 0
+    )
     data[start + 10 : start + 12] = struct.pack("<H", 2047)
     data[start + 32 : start + 32 + 2047 * 32] = item * 2047
     path.write_bytes(data + bytes(MIB))
@@ -116,7 +118,11 @@ def vmdk_tables(path: Path) -> None:
     """16,000 extents with tables of 16 MiB each."""
     count = 1 << 22
     fields = (b"KDMV", 1, 3, count * 512 * 8, 8, 0, 0, 512, 0, 1, 128, 0, b"\n \r\n", 0)
-    sparse(path.with_name("ext.vmdk"), struct.pack("<4sIIQQQQIQQQB4sH", *fields).ljust(512, b"\0"), 1024 + 4 * count)
+    sparse(
+        path.with_name("ext.vmdk"),
+        struct.pack("<4sIIQQQQIQQQB4sH", *fields).ljust(512, b"\0"),
+        1024 + 4 * count,
+    )
     vmdk('createType="twoGbMaxExtentSparse"\n' + 'RW 8 SPARSE "ext.vmdk"\n' * 16_000)(path)
 
 
@@ -154,11 +160,15 @@ def tar_header(name: bytes, size: bytes, kind: bytes) -> bytes:
 
 def ova_records(path: Path) -> None:
     record = (b"5 a=\n" * 13_000).ljust(-(-65_000 // 512) * 512, b"\0")
-    path.write_bytes(tar_header(b"x.ovf", b"0", b"0") + (tar_header(b"p", b"%011o" % 65_000, b"x") + record) * 1000)
+    path.write_bytes(
+        tar_header(b"x.ovf", b"0", b"0") + (tar_header(b"p", b"%011o" % 65_000, b"x") + record) * 1000
+    )
 
 
 def ova_backwards(path: Path) -> None:
-    path.write_bytes(tar_header(b"x.ovf", b"0", b"0") + tar_header(b"a.img", b"-0000000777", b"0") + bytes(1024))
+    path.write_bytes(
+        tar_header(b"x.ovf", b"0", b"0") + tar_header(b"a.img", b"-0000000777", b"0") + bytes(1024)
+    )
 
 
 def ova_digits(path: Path) -> None:
@@ -183,11 +193,18 @@ def ewf_sections(path: Path) -> None:
 def aff_segments(path: Path) -> None:
     def one(name: bytes, data: bytes, flag: int) -> bytes:
         size = 16 + len(name) + len(data) + 8
-        return struct.pack(">4sIII", b"AFF\0", len(name), len(data), flag) + name + data + struct.pack(">4sI", b"ATT\0", size)
+        return (
+            struct.pack(">4sIII", b"AFF\0", len(name), len(data), flag)
+            + name
+            + data
+            + struct.pack(">4sI", b"ATT\0", size)
+        )
 
     count = 130_000
     head = one(b"pagesize", b"", 512) + one(b"imagesize", struct.pack(">II", 512 * count, 0), 0)
-    path.write_bytes(b"AFF10\r\n\0" + head + b"".join(one(b"page%d" % number, b"", 0x31) for number in range(count)))
+    path.write_bytes(
+        b"AFF10\r\n\0" + head + b"".join(one(b"page%d" % number, b"", 0x31) for number in range(count))
+    )
 
 
 def aff4(turtle: str, runs: bytes | None = None) -> Callable[[Path], None]:
@@ -247,9 +264,16 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "aff4 map": aff4_map(1),
     "aff4 map backwards": aff4_map(-1),
     "lvm2 values": lvm2(b"vg { " + b"".join(b"a%d=1 " % number for number in range(49_000)) + b"} "),
-    "lvm2 volumes": lvm2(group(*(volume(f"l{number}", segment(0, 1, ("pv0", number))) for number in range(3000)))),
+    "lvm2 volumes": lvm2(
+        group(*(volume(f"l{number}", segment(0, 1, ("pv0", number))) for number in range(3000)))
+    ),
     "lvm2 stripes": lvm2(
-        group(*(volume(f"l{n}", segment(0, 128, *[("pv0", number) for number in range(128)], size=8)) for n in range(150)))
+        group(
+            *(
+                volume(f"l{n}", segment(0, 128, *[("pv0", number) for number in range(128)], size=8))
+                for n in range(150)
+            )
+        )
     ),
     "lvm2 escapes": lvm2(b'vg { a = "' + b"\\\\" * (MIB // 2 - 100) + b'" }'),
     "lvm2 blanks": lvm2(b"vg {" + b" " * (MIB - 100) + b"}"),
@@ -269,4 +293,3 @@ def test_small_images_cost_little(bombs: dict[str, Callable[[Path], None]], tmp_
     for name, outcome in zip(bombs, opened(cases, tmp_path), strict=True):
         assert not complaint(outcome), f"{name}: {complaint(outcome)}, {outcome}"
         assert outcome.code == 2 or bombs is BOMBS, name
-

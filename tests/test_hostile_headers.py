@@ -1,6 +1,7 @@
 """Headers of disks and evidence that lie: one line, less than a second, less than 200 MB, in real processes.
 
-Every number in the headers of every format is set to what breaks readers, and its checksums are made right again.
+Every number in the headers of every format is set to what breaks readers, and its checksums are made right
+again.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
+from bounded_process import Case, complaint, opened
 from helpers import FIXTURES
 from imgmount.codecs.crc32c import crc32c
-from limited import Case, complaint, opened
 
 LARGE = {2: (0xFFFF,), 4: (0x7FFFFFFF, 0xFFFFFFFF), 8: (1 << 60, (1 << 64) - 1)}
 BLOCK = 64
@@ -61,7 +62,11 @@ def ewf_sections(data: bytes | bytearray) -> dict[str, int]:
 
 def unpacked(name: str) -> bytes:
     path = FIXTURES / ("" if name.startswith(("filesystems/", "partitions/")) else "containers") / name
-    return path.read_bytes() if path.exists() else lzma.decompress(path.with_name(path.name + ".xz").read_bytes())
+    return (
+        path.read_bytes()
+        if path.exists()
+        else lzma.decompress(path.with_name(path.name + ".xz").read_bytes())
+    )
 
 
 EWF = unpacked("ewf/encase6/disk.E01")
@@ -173,7 +178,9 @@ def test_no_number_in_a_header_does_harm(name: str, tmp_path: Path) -> None:
     path.write_bytes(sound)
     changes = list(lies(target, sound))
     refused = 0
-    for (what, _), outcome in zip(changes, opened([Case(str(path), patches) for _, patches in changes], tmp_path), strict=True):
+    for (what, _), outcome in zip(
+        changes, opened([Case(str(path), patches) for _, patches in changes], tmp_path), strict=True
+    ):
         assert not complaint(outcome), f"{what}: {complaint(outcome)}, {outcome}"
         refused += outcome.code == 2
     # a tar that is no appliance any more is a raw file, and so is a file whose filesystem cannot be opened

@@ -24,7 +24,7 @@ import pytest
 import test_hostile
 from fixture import Fixture, all_fixtures
 from helpers import SRC
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.info import describe
 from imgmount.core.format import Options
 from imgmount.core.node import File, Node
@@ -53,7 +53,9 @@ def put(file: IO[bytes], *pieces: tuple[int, bytes], size: int = 0) -> None:
     file.truncate(max(size, file.seek(0, 2)))
 
 
-def gamecube(fst: bytes, fst_size: int = 0, places: tuple[int, int] = (0, 0x3000)) -> tuple[tuple[int, bytes], ...]:
+def gamecube(
+    fst: bytes, fst_size: int = 0, places: tuple[int, int] = (0, 0x3000)
+) -> tuple[tuple[int, bytes], ...]:
     header = b"GBAD01".ljust(0x1C, b"\0") + be(0xC2339F3D)
     return (0, header), (0x420, be(*places, fst_size or len(fst))), (places[1], fst)
 
@@ -103,7 +105,12 @@ def gcm_with_paths_for_names(file: IO[bytes]) -> None:
 
 
 def gcm_whose_files_overlap(file: IO[bytes]) -> None:
-    put(file, *gamecube(node(1, 0, 0, 4) + b"".join(node(0, 0, 0, size) for size in (9, 0x3010, 0xFFFF_FFFF)) + b"a\0"))
+    put(
+        file,
+        *gamecube(
+            node(1, 0, 0, 4) + b"".join(node(0, 0, 0, size) for size in (9, 0x3010, 0xFFFF_FFFF)) + b"a\0"
+        ),
+    )
 
 
 def wii_of_many_partitions(file: IO[bytes]) -> None:
@@ -119,7 +126,12 @@ def wii_of_partitions_past_the_end(file: IO[bytes]) -> None:
 
 
 def gcz(block: int, blocks: int, places: bytes, data: bytes) -> bytes:
-    return b"\x01\xc0\x0b\xb1" + struct.pack("<IQQII", 1, len(data), block * blocks, block, blocks) + places + data
+    return (
+        b"\x01\xc0\x0b\xb1"
+        + struct.pack("<IQQII", 1, len(data), block * blocks, block, blocks)
+        + places
+        + data
+    )
 
 
 def gcz_bomb(file: IO[bytes]) -> None:
@@ -169,7 +181,9 @@ def ciso_past_the_end(file: IO[bytes]) -> None:
     put(file, (0, b"CISO" + le(1 << 30) + b"\1" * 0x7FF8), size=0x9000)
 
 
-def wia(fmt: bytes, compression: int, chunk: int, groups: int, *, extra: bytes = b"", stored: bytes = b"") -> bytes:
+def wia(
+    fmt: bytes, compression: int, chunk: int, groups: int, *, extra: bytes = b"", stored: bytes = b""
+) -> bytes:
     """A disc of 8 GiB in one raw range, all groups of it the same ``stored``."""
     raws = struct.pack(">QQII", 0x80, 8 << 30, 0, groups)
     width = 12 if fmt == b"RVZ\1" else 8
@@ -182,10 +196,15 @@ def wia(fmt: bytes, compression: int, chunk: int, groups: int, *, extra: bytes =
         ">IIiI128sIIQ20sIQIIQIB7s", 1, compression, 5, chunk, b"GBAD01".ljust(128, b"\0"), 0, 0x30, 0, b"",
         1, tables, len(raws), groups, tables + len(raws), width * groups, len(extra), extra,
     )  # fmt: skip
-    first = struct.pack(">4sIII20sQQ", fmt, 0x0100_0000, 0x0100_0000, len(second), sha1(second).digest(), 8 << 30, place)
-    return (first + sha1(first).digest() + second).ljust(tables, b"\0") + raws + (entry * groups).ljust(
-        place - tables - len(raws), b"\0"
-    ) + stored
+    first = struct.pack(
+        ">4sIII20sQQ", fmt, 0x0100_0000, 0x0100_0000, len(second), sha1(second).digest(), 8 << 30, place
+    )
+    return (
+        (first + sha1(first).digest() + second).ljust(tables, b"\0")
+        + raws
+        + (entry * groups).ljust(place - tables - len(raws), b"\0")
+        + stored
+    )
 
 
 def wia_of_the_largest_chunks(file: IO[bytes]) -> None:
@@ -206,7 +225,9 @@ def wia_bomb(file: IO[bytes]) -> None:
 
 
 def rvz_bomb(file: IO[bytes]) -> None:
-    packed = lzma.compress(bytes(32 << 20), lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}])
+    packed = lzma.compress(
+        bytes(32 << 20), lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]
+    )
     put(file, (0, wia(b"RVZ\1", 4, 32 << 20, 256, extra=b"\x28", stored=packed)))
 
 
@@ -243,7 +264,9 @@ def nfs_of_wild_ranges(file: IO[bytes]) -> None:
 
 def tgc_of_a_large_table(file: IO[bytes]) -> None:
     fst = be(1 << 24, 0, (16 << 20) // 12)
-    head = b"\xae\x0f\x38\xa2" + be(0, 0x8000, 0, 0x10000, 16 << 20, 16 << 20, 0x9000, 0x100, 0x20000, 0, 0, 0, 0)
+    head = b"\xae\x0f\x38\xa2" + be(
+        0, 0x8000, 0, 0x10000, 16 << 20, 16 << 20, 0x9000, 0x100, 0x20000, 0, 0, 0, 0
+    )
     put(file, (0, head), (0x10000, fst), size=18 << 20)
 
 
@@ -289,7 +312,7 @@ READ: list[Maker] = [
 def test_reading_a_disc_that_lies(lie: Path) -> None:
     """The first bytes of its raw view, and some in the middle."""
     code = f"""
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.errors import ImageError
 try:
     with open_image({str(lie)!r}) as image:
@@ -309,7 +332,22 @@ except ImageError as exc:
     assert not done.returncode
 
 
-FORMATS = {"wux", "wia", "gcz", "ciso_gc", "wbfs", "wdf", "tgc", "nfs", "wii", "wiiu", "gcfst", "wiiufst", "nus", "zar"}
+FORMATS = {
+    "wux",
+    "wia",
+    "gcz",
+    "ciso_gc",
+    "wbfs",
+    "wdf",
+    "tgc",
+    "nfs",
+    "wii",
+    "wiiu",
+    "gcfst",
+    "wiiufst",
+    "nus",
+    "zar",
+}
 FIXTURES_OF_DISCS = [fixture for fixture in all_fixtures() if fixture.format in FORMATS]
 FLIPS = 12
 
@@ -354,7 +392,7 @@ def look(path: Path, options: Options) -> None:
             describe(image)
             for volume in image.volumes:
                 if volume.filesystem is not None:
-                    list(islice(volume.filesystem.verify(), 20))
+                    list(islice(volume.check(), 20))
             for _, node in islice(build_vfs(image, View.ALL).walk(), 1000):
                 read_some(node)
     except (ImgMountError, OSError) as exc:

@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "imgmount"
 ROOMS = ["errors", "core", "codecs", "sources", "families", "containers", "partitions", "filesystems"]
-ROOMS += ["registry", "parents", "volumes", "chain", "", "vfs", "fuse", "cli"]
+ROOMS += ["format_options", "registry", "chain", "", "vfs", "jobs", "fuse", "cli"]
 SIBLINGS = {"containers", "partitions", "filesystems"}  # none of these may know another
 
 
@@ -36,4 +36,6 @@ def test_a_module_imports_only_from_rooms_above_its_own(path: Path) -> None:
         assert ROOMS.index(there) <= ROOMS.index(here), f"{path.relative_to(SRC)} imports {module}"
         assert there == here or not {there, here} <= SIBLINGS, f"{path.relative_to(SRC)} imports {module}"
         if here == there == "families":
-            assert module.split(".")[2] == path.relative_to(SRC).parts[1], f"{path.relative_to(SRC)} imports {module}"
+            assert module.split(".")[2] == path.relative_to(SRC).parts[1], (
+                f"{path.relative_to(SRC)} imports {module}"
+            )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.node import File
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.tree import View, build_vfs
@@ -20,8 +20,13 @@ MOST = 1 << 20
 
 def make_ext4(disk: Path, content: Path) -> None:
     lazy = "lazy_itable_init=1,lazy_journal_init=1"
-    subprocess.run([tool("mke2fs"), "-q", "-F", "-t", "ext4", "-E", lazy, str(disk)], check=True, capture_output=True)
-    commands = [f"write {content} file{number}" for number in range(FILES)] + ["mkdir folder", f"write {content} folder/inner"]
+    subprocess.run(
+        [tool("mke2fs"), "-q", "-F", "-t", "ext4", "-E", lazy, str(disk)], check=True, capture_output=True
+    )
+    commands = [f"write {content} file{number}" for number in range(FILES)] + [
+        "mkdir folder",
+        f"write {content} folder/inner",
+    ]
     command = [tool("debugfs"), "-w", "-f", "-", str(disk)]
     subprocess.run(command, input="\n".join(commands), text=True, check=True, capture_output=True)
 
@@ -31,7 +36,11 @@ def make_ntfs(disk: Path, content: Path) -> None:
     if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("no sparse terabyte here")
     for number in range(FILES):
-        subprocess.run([tool("ntfscp"), "-q", "-f", str(disk), str(content), f"file{number}"], check=True, capture_output=True)
+        subprocess.run(
+            [tool("ntfscp"), "-q", "-f", str(disk), str(content), f"file{number}"],
+            check=True,
+            capture_output=True,
+        )
 
 
 @pytest.mark.parametrize("make", [make_ext4, make_ntfs])

@@ -76,7 +76,20 @@ def test_one_corrupt_chunk_costs_its_own_32_kib(tmp_path: Path, variant: str) ->
 
 def test_a_missing_segment_is_named_when_it_is_mounted(tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(content := random.Random(1).randbytes(3 << 20))
-    acquire = [tool("ewfacquire"), "-q", "-u", "-f", "encase6", "-S", "1MiB", "-c", "none", "-t", "disk", "source"]
+    acquire = [
+        tool("ewfacquire"),
+        "-q",
+        "-u",
+        "-f",
+        "encase6",
+        "-S",
+        "1MiB",
+        "-c",
+        "none",
+        "-t",
+        "disk",
+        "source",
+    ]
     subprocess.run(acquire, cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / "disk.E02").unlink()
     with mounted(tmp_path / "disk.E01") as (target, said):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from fixture import Fixture, all_fixtures
 from imgmount import registry
-from imgmount.core.format import Kind, Match
+from imgmount.core.format import ContainerFormat, FilesystemFormat, Later, Match, PartitionsFormat
+from imgmount.format_options import all_options
 
 SRC = Path(registry.__file__).parent
-TABLES = {
-    Kind.CONTAINER: ("containers", registry.CONTAINERS),
-    Kind.PARTITIONS: ("partitions", registry.PARTITIONS),
-    Kind.FILESYSTEM: ("filesystems", registry.FILESYSTEMS),
+Kind = type[ContainerFormat | PartitionsFormat | FilesystemFormat]
+KINDS: dict[Kind, str] = {
+    ContainerFormat: "containers",
+    PartitionsFormat: "partitions",
+    FilesystemFormat: "filesystems",
 }
-FORMATS = [(kind, entry) for kind, (_, table) in TABLES.items() for entry in table]
+FORMATS = [(kind, entry) for kind, (_, table) in registry.TABLES.items() for entry in table]
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_table_is_sorted_and_names_every_module(kind: Kind) -> None:
-    folder, table = TABLES[kind]
-    names = [entry.module for entry in table]
+    folder = KINDS[kind]
+    names = [entry.module for entry in registry.TABLES[kind][1]]
     assert names == sorted(names)
     defining = {path for path in (SRC / folder).rglob("*.py") if "FORMAT: Final" in path.read_text()}
     assert {module_name(path.relative_to(SRC / folder)) for path in defining} == set(names)
@@ -36,25 +39,42 @@ def module_name(path: Path) -> str:
 @pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
 def test_a_format_says_what_it_is_and_has_fixtures(kind: Kind, entry: registry.Entry) -> None:
     fmt = registry.load(kind, entry.module)
-    assert fmt.kind is kind
+    assert isinstance(fmt, kind)
     assert fmt.title
-    place = (TABLES[kind][0], entry.module.rpartition(".")[2])
+    place = (KINDS[kind], fmt.name)
     fixtures = [fixture for fixture in all_fixtures() if (fixture.kind, fixture.format) == place]
     assert fixtures, f"fixtures/{'/'.join(place)} is missing"
+
+
+@pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
+def test_what_a_format_imports_later_is_there_and_its_own(kind: Kind, entry: registry.Entry) -> None:
+    fmt = registry.load(kind, entry.module)
+    room = registry.load.__module__.partition(".")[0] + f".{KINDS[kind]}.{entry.module}"
+    later = [value for field in fields(fmt) if isinstance(value := getattr(fmt, field.name), Later)]
+    assert all(callable(one.resolve()) and one.reference.startswith(room) for one in later)
+
+
+def test_options_are_declared_once_and_read_by_a_format() -> None:
+    read = {option for kind, entry in FORMATS for option in registry.load(kind, entry.module).options}
+    assert read == set(all_options().values())
+    assert all(option.help and (option.values or option.metavar) for option in read)
 
 
 @pytest.mark.parametrize("fixture", all_fixtures(), ids=str)
 def test_a_fixture_is_recognised_as_its_format_and_no_other(fixture: Fixture, tmp_path: Path) -> None:
     if fixture.facts.keys() & {"options", "refused"}:
         return  # opened by name, or not at all
-    kind = next(kind for kind, (folder, _) in TABLES.items() if folder == fixture.kind)
-    module = next(entry.module for entry in TABLES[kind][1] if entry.module.rpartition(".")[2] == fixture.format)
-    fmt = registry.load(kind, module)
-    name = fmt.name
+    kind = next(kind for kind, folder in KINDS.items() if folder == fixture.kind)
+    fmt = registry.named(kind, fixture.format)
+    name, beside = fmt.name, getattr(fmt, "beside", False)
     with fixture.open(tmp_path) as image:
         devices = [layer.device for layer in image.layers] + [volume.device for volume in image.volumes]
         claims = [  # partitions beside a table are no rivals of the table
-            [(match, rival) for match, rival in registry.matches(kind, device) if rival.beside == fmt.beside]
+            [
+                (match, rival)
+                for match, rival in registry.matches(kind, device)
+                if getattr(rival, "beside", False) == beside
+            ]
             for device in devices
         ]
     own = [found for found in claims if name in {fmt.name for _, fmt in found}]

@@ -56,7 +56,9 @@ def large_disc(folders: int, files: int) -> Any:
         disc.write(first + 1, content)
         for name in range(files):
             disc.entry(first + 50 + name, 5, 0)
-    root = disc.names([(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2)
+    root = disc.names(
+        [(f"{folder:04}", 100 + folder * span, MAKER.DIRECTORY) for folder in range(folders)], 1, block=2
+    )
     disc.write(2, root)
     disc.entry(1, 4, len(root), MAKER.short_ad(len(root), 2))
     disc.file_set(0, 1)
@@ -72,7 +74,9 @@ def finish(disc: Any) -> UdfFilesystem:
 def retag(data: bytearray, offset: int) -> None:
     """Make the tag at ``offset`` right for what follows it."""
     ident, version, _, _, serial, _, length, location = struct.unpack_from("<HHBBHHHI", data, offset)
-    data[offset : offset + 16 + length] = MAKER.tag(ident, location, bytes(data[offset + 16 : offset + 16 + length]), version)
+    data[offset : offset + 16 + length] = MAKER.tag(
+        ident, location, bytes(data[offset + 16 : offset + 16 + length]), version
+    )
     assert serial == 1
 
 

@@ -1,4 +1,7 @@
-"""Virtual disks made on the spot by qemu: fragmented, with holes, of odd sizes. ``qemu-img convert`` is the oracle."""
+"""Virtual disks made on the spot by qemu: fragmented, with holes, of odd sizes.
+
+``qemu-img convert`` is the oracle.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from conformance import check_device
 from helpers import tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.format import Options
 
 WRITES = 60
@@ -20,7 +23,9 @@ def run(*command: object) -> None:
 
 def create(image: Path, fmt: str, size: int, options: str = "", *more: object) -> Path:
     """An empty image."""
-    run(tool("qemu-img"), "create", "-q", "-f", fmt, *(("-o", options) if options else ()), *more, image, size)
+    run(
+        tool("qemu-img"), "create", "-q", "-f", fmt, *(("-o", options) if options else ()), *more, image, size
+    )
     return image
 
 
@@ -34,7 +39,10 @@ def scribble(image: Path, fmt: str, size: int, *, seed: int = 1, writes: int = W
         length = min(size, 512 * int(2 ** rng.uniform(0, 11)))
         offset = min(512 * rng.randrange(size // 512), size - length) // 512 * 512
         kind = rng.choice(("data", "data", "data", "zero"))
-        commands += ["-c", f"write -z {offset} {length}" if kind == "zero" else f"write -s {pattern} {offset} {length}"]
+        commands += [
+            "-c",
+            f"write -z {offset} {length}" if kind == "zero" else f"write -s {pattern} {offset} {length}",
+        ]
     run(tool("qemu-io"), "-f", fmt, *commands, image)
     pattern.unlink()
     return image

@@ -1,9 +1,12 @@
-"""Open any disk image: ``open_image(path)`` gives an ``Image`` with its layers and volumes. Nothing else is promised."""
+"""Open any disk image: ``open_image(path)`` gives an ``Image`` with its layers and volumes.
+
+Nothing else is promised.
+"""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgmount.chain import Image, open_image
+    from imgmount.chain.open import Image, open_image
     from imgmount.errors import ImgMountError
 
 __version__ = "0.1.0"
@@ -13,9 +16,9 @@ __all__ = ["Image", "ImgMountError", "__version__", "open_image"]
 def __getattr__(name: str) -> object:
     """The public names, imported when they are asked for: ``imgmount --help`` needs none of them."""
     if name in ("Image", "open_image"):
-        from imgmount import chain
+        from imgmount.chain import open as opening
 
-        return getattr(chain, name)
+        return getattr(opening, name)
     if name == "ImgMountError":
         from imgmount.errors import ImgMountError
 

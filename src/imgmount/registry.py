@@ -1,19 +1,22 @@
 """Every format, one line each, sorted: the module's name and the magics that make it worth importing.
 
-A format without magics is imported and asked every time. Adding a format is one module, one line here, one fixture folder.
+A format without magics is imported and asked every time. Adding a format is one module, one line here, one
+fixture folder.
 """
 
 from __future__ import annotations
 
 import logging
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Magic, Match, PartitionsFormat
+from imgmount.core.format import ContainerFormat, FilesystemFormat, Format, Magic, Match, PartitionsFormat
 from imgmount.errors import ImageError, MountError
 
 log = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Format)
 
 
 class Entry(NamedTuple):
@@ -30,7 +33,8 @@ def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 ISO_9660: Final = b"\x01CD001"
 EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
-# 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data starts
+# 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data
+# starts
 RAW_DESCRIPTORS: Final = (
     *(16 * size + skip for size in (2352, 2448, 2368) for skip in (16, 24)),
     *(16 * size + 8 for size in (2336, 2432, 2352, 2332, 2428, 2348, 2056, 2152, 2072)),
@@ -45,46 +49,50 @@ UFS_MAGICS: Final = tuple(
 )
 
 CONTAINERS: Final = (
-    _entry("aff", (0, b"AFF10\r\n\0")),
-    _entry("aff4", (0, b"PK\x03\x04")),
-    _entry("bochs", (0, b"Bochs Virtual HD Image")),
-    _entry("bzip2", (0, b"BZh")),
-    _entry("ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
-    _entry("cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
-    _entry("chd", (0, b"MComprHD")),
-    _entry("ciso_gc", (0, b"CISO")),
-    _entry("cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
-    _entry("cso", (0, b"CISO")),
-    _entry("cue"),
-    _entry("daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
-    _entry("dax", (0, b"DAX\0")),
-    _entry("dms", (0, b"DMS!")),
-    _entry("ecm", (0, b"ECM\0")),
+    _entry("amiga.dms", (0, b"DMS!")),
+    _entry("amiga.uae_adf", (0, b"UAE-1ADF")),
+    _entry("compressed.bzip2", (0, b"BZh")),
+    _entry("compressed.cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
+    _entry("compressed.gzip", (0, b"\x1f\x8b\x08")),
+    _entry("compressed.lzma", (0, b"\x5d\0\0")),
+    _entry("compressed.xz", (0, b"\xfd7zXZ\0")),
     _entry(
-        "ewf",
+        "compressed.zstd",
+        (0, b"\x28\xb5\x2f\xfd"),
+        *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60)),
+    ),
+    _entry("evidence.aff", (0, b"AFF10\r\n\0")),
+    _entry("evidence.aff4", (0, b"PK\x03\x04")),
+    _entry(
+        "evidence.ewf",
         *((0, b"%cVF\t\r\n\xff\0" % letter) for letter in b"EL"),
         *((0, magic) for magic in (b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0", b"ADCRYPT\0")),
     ),
-    _entry("gcz", (0, b"\x01\xc0\x0b\xb1")),
-    _entry("gdi"),
-    _entry("gzip", (0, b"\x1f\x8b\x08")),
-    _entry("isz", (0, b"IsZ!")),
-    _entry("lzma", (0, b"\x5d\0\0")),
-    _entry("mds", (0, b"MEDIA DESCRIPTOR")),
-    _entry("nfs", (0, b"EGGS")),
-    _entry("nrg", (-8, b"NERO"), (-12, b"NER5")),
-    _entry("ova", (257, b"ustar")),
-    _entry("parallels", (0, b"WithoutFreeSpace"), (0, b"WithouFreSpacExt"), (0, b"<?xml"), (0, b"<Parallels_disk_image")),
-    _entry("qcow", (0, b"QFI\xfb\0\0\0\1")),
-    _entry("qcow2", (0, b"QFI\xfb")),
-    _entry("qed", (0, b"QED\0")),
-    _entry("rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
-    _entry("simg", (0, b"\x3a\xff\x26\xed")),
-    _entry("tgc", (0, b"\xae\x0f\x38\xa2")),
-    _entry("toc"),
-    _entry("uae_adf", (0, b"UAE-1ADF")),
+    _entry("nintendo.ciso_gc", (0, b"CISO")),
+    _entry("nintendo.gcz", (0, b"\x01\xc0\x0b\xb1")),
+    _entry("nintendo.nfs", (0, b"EGGS")),
+    _entry("nintendo.tgc", (0, b"\xae\x0f\x38\xa2")),
+    _entry("nintendo.wbfs", (0, b"WBFS")),
+    _entry("nintendo.wdf", (0, b"WII\1DISC")),
+    _entry("nintendo.wia", (0, b"WIA\1"), (0, b"RVZ\1")),
+    _entry("nintendo.wux", (0, b"WUX0\x2e\xd0\x99\x10")),
+    _entry("optical.ccd", (0, b"[CloneCD]"), (3, b"[CloneCD]")),
+    _entry("optical.cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
+    _entry("optical.chd", (0, b"MComprHD")),
+    _entry("optical.cso", (0, b"CISO")),
+    _entry("optical.cue"),
+    _entry("optical.daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
+    _entry("optical.dax", (0, b"DAX\0")),
+    _entry("optical.ecm", (0, b"ECM\0")),
+    _entry("optical.gdi"),
+    _entry("optical.isz", (0, b"IsZ!")),
+    _entry("optical.mds", (0, b"MEDIA DESCRIPTOR")),
+    _entry("optical.nrg", (-8, b"NERO"), (-12, b"NER5")),
+    _entry("optical.rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
+    _entry("optical.toc"),
+    _entry("optical.zso", (0, b"ZISO")),
     _entry(
-        "unread",
+        "recognised",
         (0, b"BWT5 STREAM SIGN"),
         (0, b"Adaptec CeQuadrat VirtualCD File"),
         (0, b"Roxio Image File Format 3.0"),
@@ -99,17 +107,30 @@ CONTAINERS: Final = (
         (0, b"HXCPICFE"),
         (0, b"UAE--ADF"),
     ),
-    _entry("vdi", (0x40, b"\x7f\x10\xda\xbe")),
-    _entry("vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
-    _entry("vhdx", (0, b"vhdxfile")),
-    _entry("vmdk", (0, b"KDMV"), (0, b"COWD"), (0, b"\xbe\xba\xfe\xca\0\0\0\0"), (0, b"# Disk Desc"), (0, b"# disk desc")),
-    _entry("wbfs", (0, b"WBFS")),
-    _entry("wdf", (0, b"WII\1DISC")),
-    _entry("wia", (0, b"WIA\1"), (0, b"RVZ\1")),
-    _entry("wux", (0, b"WUX0\x2e\xd0\x99\x10")),
-    _entry("xz", (0, b"\xfd7zXZ\0")),
-    _entry("zso", (0, b"ZISO")),
-    _entry("zstd", (0, b"\x28\xb5\x2f\xfd"), *((0, bytes((low, 0x2A, 0x4D, 0x18))) for low in range(0x50, 0x60))),
+    _entry("vdisk.bochs", (0, b"Bochs Virtual HD Image")),
+    _entry("vdisk.ova", (257, b"ustar")),
+    _entry(
+        "vdisk.parallels",
+        (0, b"WithoutFreeSpace"),
+        (0, b"WithouFreSpacExt"),
+        (0, b"<?xml"),
+        (0, b"<Parallels_disk_image"),
+    ),
+    _entry("vdisk.qcow", (0, b"QFI\xfb\0\0\0\1")),
+    _entry("vdisk.qcow2", (0, b"QFI\xfb")),
+    _entry("vdisk.qed", (0, b"QED\0")),
+    _entry("vdisk.simg", (0, b"\x3a\xff\x26\xed")),
+    _entry("vdisk.vdi", (0x40, b"\x7f\x10\xda\xbe")),
+    _entry("vdisk.vhd", (0, b"conectix"), (-512, b"conectix"), (-511, b"conectix")),
+    _entry("vdisk.vhdx", (0, b"vhdxfile")),
+    _entry(
+        "vdisk.vmdk",
+        (0, b"KDMV"),
+        (0, b"COWD"),
+        (0, b"\xbe\xba\xfe\xca\0\0\0\0"),
+        (0, b"# Disk Desc"),
+        (0, b"# disk desc"),
+    ),
 )
 
 PARTITIONS: Final = (
@@ -120,7 +141,13 @@ PARTITIONS: Final = (
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("lvm2", *((512 * sector, b"LABELONE") for sector in range(4))),
     _entry("mbr", (510, b"\x55\xaa")),
-    _entry("rdb", *((place, b"RDSK") for place in sorted({size * n for size in (512, 1024, 2048, 4096) for n in range(16)}))),
+    _entry(
+        "rdb",
+        *(
+            (place, b"RDSK")
+            for place in sorted({size * n for size in (512, 1024, 2048, 4096) for n in range(16)})
+        ),
+    ),
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
     _entry("sun", (508, b"\xda\xbe")),
@@ -134,51 +161,66 @@ FILESYSTEMS: Final = (
     _entry("amigados"),
     _entry("cramfs", *((start + 16, b"Compressed ROMFS") for start in (0, 512))),
     # the boot sector, and its backup for sectors of 512 to 4096 bytes
-    _entry("exfat", *((start + 3, b"EXFAT   ") for start in (0, *(12 * sector for sector in (512, 1024, 2048, 4096))))),
+    _entry(
+        "exfat",
+        *((start + 3, b"EXFAT   ") for start in (0, *(12 * sector for sector in (512, 1024, 2048, 4096)))),
+    ),
     # besides the superblock's own: those of its first backup, for blocks of 1, 2 and 4 KiB
-    _entry("ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))),
+    _entry(
+        "ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))
+    ),
     _entry("fat"),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
-    _entry("ltree"),
+    _entry("logical_evidence"),
     _entry(
         "minix",
-        *((1040, magic.to_bytes(2, order)) for magic in (0x137F, 0x138F, 0x2468, 0x2478) for order in ("little", "big")),
+        *(
+            (1040, magic.to_bytes(2, order))
+            for magic in (0x137F, 0x138F, 0x2468, 0x2478)
+            for order in ("little", "big")
+        ),
         *((1048, magic) for magic in (b"\x5a\x4d", b"\x4d\x5a")),
     ),
     _entry("ntfs", (3, b"NTFS    ")),
     _entry("nus", (0, b"\0\1\0\4")),
-    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a larger block apart
+    _entry("recognised"),
     _entry("romfs", (0, b"-rom1fs-")),
     _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
+    # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a
+    # larger block apart
     _entry(
         "udf",
-        *((0x8001 + 0x800 * step, data) for step in (*range(1, 9), 10, 12, 14, 16, 32) for data in (b"NSR02", b"NSR03")),
+        *(
+            (0x8001 + 0x800 * step, data)
+            for step in (*range(1, 9), 10, 12, 14, 16, 32)
+            for data in (b"NSR02", b"NSR03")
+        ),
     ),
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
-    _entry("unread"),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
     _entry("xfs", (0, b"XFSB")),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 
-_TABLES: Final[dict[Kind, tuple[str, tuple[Entry, ...]]]] = {
-    Kind.CONTAINER: ("imgmount.containers", CONTAINERS),
-    Kind.PARTITIONS: ("imgmount.partitions", PARTITIONS),
-    Kind.FILESYSTEM: ("imgmount.filesystems", FILESYSTEMS),
+# Where each kind of format lives, and its lines.
+TABLES: Final[dict[type[Format], tuple[str, tuple[Entry, ...]]]] = {
+    ContainerFormat: ("imgmount.containers", CONTAINERS),
+    PartitionsFormat: ("imgmount.partitions", PARTITIONS),
+    FilesystemFormat: ("imgmount.filesystems", FILESYSTEMS),
 }
 
 
-def load(kind: Kind, module: str) -> Format[Any]:
+def load(kind: type[F], module: str) -> F:
     """The format that ``module`` defines."""
-    package, _ = _TABLES[kind]
-    fmt: Format[Any] = import_module(f"{package}.{module}").FORMAT
+    package, _ = TABLES[kind]
+    fmt: F = import_module(f"{package}.{module}").FORMAT
     return fmt
 
 
-def all_formats(kind: Kind) -> list[Format[Any]]:
-    """Every format of a kind, in order of module name."""
-    return [load(kind, entry.module) for entry in _TABLES[kind][1]]
+def all_formats(kind: type[F]) -> list[F]:
+    """Every format of a kind, in order of name."""
+    return sorted((load(kind, entry.module) for entry in TABLES[kind][1]), key=lambda fmt: fmt.name)
 
 
 def _has(device: BlockDevice, magic: Magic) -> bool:
@@ -186,10 +228,10 @@ def _has(device: BlockDevice, magic: Magic) -> bool:
     return offset >= 0 and device.pread(offset, len(magic.data)) == magic.data
 
 
-def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[Any]]]:
+def matches(kind: type[F], device: BlockDevice) -> list[tuple[Match, F]]:
     """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing."""
     found = []
-    for entry in _TABLES[kind][1]:
+    for entry in TABLES[kind][1]:
         try:
             if entry.magics and not any(_has(device, magic) for magic in entry.magics):
                 continue
@@ -203,8 +245,10 @@ def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[Any]]]:
     return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
 
 
-def best_match(kind: Kind, device: BlockDevice, wanted: str | None = None) -> tuple[Match, Format[Any]] | None:
-    """The format that ``device`` is in and how sure that is, or None. ``wanted`` settles a tie, and is believed without proof.
+def best_match(kind: type[F], device: BlockDevice, wanted: str | None = None) -> tuple[Match, F] | None:
+    """The format that ``device`` is in and how sure that is, or None.
+
+    ``wanted`` settles a tie, and is believed without proof.
 
     Two formats that are both certain are reported: which one is right is the user's to say.
     """
@@ -212,24 +256,28 @@ def best_match(kind: Kind, device: BlockDevice, wanted: str | None = None) -> tu
     if wanted is not None:
         claims = [pair for pair in found if pair[1].answers_to(wanted)]
         return claims[0] if claims else (Match.NO, named(kind, wanted))
-    found = [pair for pair in found if not pair[1].beside]
+    found = [pair for pair in found if not (isinstance(pair[1], PartitionsFormat) and pair[1].beside)]
     if len(found) > 1 and found[1][0] is Match.CERTAIN:
         names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
-        raise ImageError(f"the image is {names} at once: choose with --{_OPTION[kind]}")
+        raise ImageError(f"the image is {names} at once: choose with --{_CHOICES[kind]}")
     return found[0] if found else None
 
 
 def beside(device: BlockDevice) -> list[PartitionsFormat]:
     """The formats of partitions that ``device`` holds beside its table, if it has one."""
-    return [fmt for _, fmt in matches(Kind.PARTITIONS, device) if fmt.beside]
+    return [fmt for _, fmt in matches(PartitionsFormat, device) if fmt.beside]
 
 
-def named(kind: Kind, name: str) -> Format[Any]:
+def named(kind: type[F], name: str) -> F:
     """The format that is called ``name``. Raises ``MountError``."""
     for fmt in all_formats(kind):
         if fmt.answers_to(name):
             return fmt
-    raise MountError(f"no {kind.value} format is called {name!r}; see 'imgmount formats'")
+    raise MountError(f"no {kind.kind} format is called {name!r}; see 'imgmount formats'")
 
 
-_OPTION: Final = {Kind.CONTAINER: "container", Kind.PARTITIONS: "partitions", Kind.FILESYSTEM: "fs"}
+_CHOICES: Final[dict[type[Format], str]] = {
+    ContainerFormat: "container",
+    PartitionsFormat: "partitions",
+    FilesystemFormat: "fs",
+}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from made_up import Maker
+from toy_formats import Maker
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from imgmount.core.device import Extent
 from imgmount.core.node import Directory, Node, Stat
 from imgmount.core.slices import Concat, MemoryDevice
 from imgmount.errors import FormatError
-from made_up import Maker
+from toy_formats import Maker
 
 HOLE = 8 << 20
 
@@ -48,7 +48,9 @@ def names(folder: Path) -> list[str]:
 def everything() -> dict[str, Node]:
     return {
         "big": file(2, PATTERN * 2 + b"odd"),
-        "dir": Fixed(3, {"inner": file(4, b"inner", mode=stat.S_IFREG | 0o4777), "odd\n\udcff": file(5, b"x")}),
+        "dir": Fixed(
+            3, {"inner": file(4, b"inner", mode=stat.S_IFREG | 0o4777), "odd\n\udcff": file(5, b"x")}
+        ),
         "link": Link(6, "/etc/passwd"),
         "holey": Plain(7, Concat([Extent(HOLE), Extent(65536, MemoryDevice(PATTERN)), Extent(HOLE)])),
         "same": file(8, b"same", nlink=2),
@@ -114,7 +116,12 @@ def test_chosen_paths_keep_their_place(make: Maker, out: Path) -> None:
     deep = Fixed(2, {"mid": Fixed(3, {"a": file(4, b"a"), "b": file(5, b"b")}), "other": file(6)})
     path = make({"top": deep, "way": Link(7, "top/mid")})
     assert extract(path, out, "way/a", "/top/mid/a", "top/mid/b") == 0
-    assert sorted(str(found.relative_to(out)) for found in out.rglob("*")) == ["top", "top/mid", "top/mid/a", "top/mid/b"]
+    assert sorted(str(found.relative_to(out)) for found in out.rglob("*")) == [
+        "top",
+        "top/mid",
+        "top/mid/a",
+        "top/mid/b",
+    ]
     assert extract(path, out / "two", "top/mid", "top/mid/a", "way") == 0
     assert names(out / "two") == ["top", "way"]
 
@@ -125,16 +132,24 @@ def test_the_raw_view(make: Maker, out: Path) -> None:
     assert (out / "disk.raw").read_bytes() == Path(path).read_bytes()
 
 
-def test_what_is_there_stays_unless_forced(make: Maker, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_there_stays_unless_forced(
+    make: Maker, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = make(
-        {"dir": Fixed(2, {"a": file(3, b"new"), "b": file(4, b"new")}), "c": file(5, b"new"), "d": Fixed(6, {"e": file(7)})}
+        {
+            "dir": Fixed(2, {"a": file(3, b"new"), "b": file(4, b"new")}),
+            "c": file(5, b"new"),
+            "d": Fixed(6, {"e": file(7)}),
+        }
     )
     (out / "dir").mkdir(parents=True)
     (out / "dir/a").write_text("old")
     (out / "d").write_text("a file where a folder goes")
     (out / "c").mkdir()
     assert extract(path, out) == 1
-    assert sorted(capsys.readouterr().err.splitlines()) == [f"imgmount: {name}: File exists" for name in ("/c", "/d", "/dir/a")]
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"imgmount: {name}: File exists" for name in ("/c", "/d", "/dir/a")
+    ]
     assert (out / "dir/a").read_text() == "old"
     assert (out / "dir/b").read_text() == "new"
     assert extract(path, out, "--force") == 1
@@ -145,17 +160,26 @@ def test_what_is_there_stays_unless_forced(make: Maker, out: Path, capsys: pytes
 
 class TestNothingLeavesTheFolder:
     def test_names_that_climb(self, make: Maker, out: Path, tmp_path: Path) -> None:
-        path = make({"..": Fixed(2, {"../evil": file(3)}), "../../evil": file(4), "/tmp/evil": file(5), ".": file(6)})
+        path = make(
+            {"..": Fixed(2, {"../evil": file(3)}), "../../evil": file(4), "/tmp/evil": file(5), ".": file(6)}
+        )
         assert extract(path, out) == 0
         assert len(list(out.rglob("*"))) == 5
         assert names(tmp_path) == ["made up.img", "new"]
 
     @pytest.mark.parametrize("force", [[], ["--force"]])
-    def test_a_link_and_a_folder_of_one_name(self, make: Maker, out: Path, tmp_path: Path, force: list[str]) -> None:
+    def test_a_link_and_a_folder_of_one_name(
+        self, make: Maker, out: Path, tmp_path: Path, force: list[str]
+    ) -> None:
         """entries() would rename the second; a directory that hides the clash from it must not get through either."""
         outside = tmp_path / "outside"
         outside.mkdir()
-        path = make({"one": Fixed(2, {"x": Link(3, str(outside))}), "two": Fixed(4, {"x": Fixed(5, {"evil": file(6)})})})
+        path = make(
+            {
+                "one": Fixed(2, {"x": Link(3, str(outside))}),
+                "two": Fixed(4, {"x": Fixed(5, {"evil": file(6)})}),
+            }
+        )
         assert extract(path, out, "/one") == 0
         (out / "one").rename(out / "two")  # the link is now where /two/x wants its folder
         assert extract(path, out, "/two", *force) == (0 if force else 1)
@@ -163,7 +187,9 @@ class TestNothingLeavesTheFolder:
         assert (out / "two/x").is_symlink() is not bool(force)
 
     @pytest.mark.parametrize("force", [[], ["--force"]])
-    def test_links_that_were_there_before(self, make: Maker, out: Path, tmp_path: Path, force: list[str]) -> None:
+    def test_links_that_were_there_before(
+        self, make: Maker, out: Path, tmp_path: Path, force: list[str]
+    ) -> None:
         outside = tmp_path / "outside"
         outside.mkdir()
         (outside / "victim").write_text("precious")
@@ -171,7 +197,13 @@ class TestNothingLeavesTheFolder:
         (out / "file").symlink_to(outside / "victim")
         (out / "fresh").symlink_to(outside / "new")
         (out / "dir").symlink_to(outside)
-        path = make({"file": file(2, b"evil"), "fresh": file(3, b"evil"), "dir": Fixed(4, {"victim": file(5, b"evil")})})
+        path = make(
+            {
+                "file": file(2, b"evil"),
+                "fresh": file(3, b"evil"),
+                "dir": Fixed(4, {"victim": file(5, b"evil")}),
+            }
+        )
         assert extract(path, out, *force) == (0 if force else 1)
         assert extract(path, out, "/dir/victim", *force) == (0 if force else 1)
         assert (outside / "victim").read_text() == "precious"
@@ -218,7 +250,9 @@ class TestDamage:
         assert len(capsys.readouterr().err.splitlines()) == 1
         assert (out / "after").exists()
 
-    def test_numbers_that_no_host_can_store(self, make: Maker, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_numbers_that_no_host_can_store(
+        self, make: Maker, out: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert extract(make({"late": file(2, mtime_ns=1 << 100), "after": file(3)}), out) == 2
         assert names(out) == ["after"]
         assert len(capsys.readouterr().err.splitlines()) == 1

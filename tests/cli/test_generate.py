@@ -22,7 +22,9 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 def test_the_file_is_current(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print", kind]) == 0
-    assert capsys.readouterr().out == (TOP / FILES[kind]).read_text(), f"run: imgmount --print {kind} > {FILES[kind]}"
+    assert capsys.readouterr().out == (TOP / FILES[kind]).read_text(), (
+        f"run: imgmount --print {kind} > {FILES[kind]}"
+    )
 
 
 def test_anything_else_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +39,9 @@ def test_the_shell_can_read_it(shell: str) -> None:
 
 
 def test_the_manual_page_has_no_warnings() -> None:
-    done = subprocess.run([tool("groff"), "-ww", "-man", "-Tutf8", str(TOP / FILES["man"])], capture_output=True, check=False)
+    done = subprocess.run(
+        [tool("groff"), "-ww", "-man", "-Tutf8", str(TOP / FILES["man"])], capture_output=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -18,7 +18,7 @@ from imgmount.cli.main import main
 from imgmount.core.node import Directory, Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.fuse import mountpoint
-from made_up import Maker
+from toy_formats import Maker
 
 WUX = str(FIXTURES / "containers/wux/plain/game.wux")
 
@@ -52,7 +52,9 @@ def test_names(path: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert capfdbinary.readouterr().out == b"inner\n.hidden\ndeep\n"
 
 
-def test_a_terminal_gets_no_escapes(path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_no_escapes(
+    path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert main(["ls", path]) == 0
     assert lines(capsys)[1] == r"odd\n\x1b\xff"
@@ -77,7 +79,9 @@ def test_several(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines(capsys) == ["/a.txt", "", "/dir:", "inner", "deep", "", "/dir/deep:", "end"]
 
 
-@pytest.mark.parametrize("name", ["dir/deep/end", "/link/end", "link/../deep/end", "./dir//deep/./end", "../../dir/deep/end"])
+@pytest.mark.parametrize(
+    "name", ["dir/deep/end", "/link/end", "link/../deep/end", "./dir//deep/./end", "../../dir/deep/end"]
+)
 def test_paths_as_in_a_shell(path: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", path, name]) == 0
     assert lines(capsys) == ["/dir/deep/end"]
@@ -163,7 +167,9 @@ def test_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["formats"]) == 0
     assert any(re.match("wux +container +Wii U", line) for line in lines(capsys))
     assert main(["formats", "--json"]) == 0
-    assert {"name", "kind", "title", "limits", "extra"} == set(json.loads(capsys.readouterr().out)[0])
+    assert {"name", "kind", "title", "limits", "options", "extra"} == set(
+        json.loads(capsys.readouterr().out)[0]
+    )
 
 
 def test_the_page_of_formats_is_current(capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +178,9 @@ def test_the_page_of_formats_is_current(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == page.read_text(), "run: imgmount formats --markdown > docs/formats.md"
 
 
-def test_live_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_live_mounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = tmp_path / "mountinfo"
     table.write_bytes(
         b"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
@@ -193,7 +201,14 @@ def test_live_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 @pytest.mark.parametrize(
     ("size", "said"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 40, "1.0 TiB"), (1 << 75, "32768.0 EiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1 << 40, "1.0 TiB"),
+        (1 << 75, "32768.0 EiB"),
+    ],
 )
 def test_sizes(size: int, said: str) -> None:
     assert text.human(size) == said

@@ -15,12 +15,10 @@ import imgmount
 from fake_tree import Broken, Crash, Plain
 from helpers import FIXTURES
 from imgmount.cli.main import COMMANDS, main, main_helper, parser_for
-from imgmount.cli.options import XA
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, KeyRequiredError, MountError
-from imgmount.filesystems.iso9660 import xa
-from made_up import Maker
+from toy_formats import Maker
 
 WUX = str(FIXTURES / "containers/wux/plain/game.wux")
 SRC = Path(imgmount.__file__).parent.parent
@@ -29,7 +27,9 @@ SRC = Path(imgmount.__file__).parent.parent
 def start(*argv: str, code: str = "", **more: str) -> subprocess.CompletedProcess[str]:
     program = ["-c", code] if code else ["-m", "imgmount"]
     environment = {**os.environ, "PYTHONPATH": str(SRC), **more}
-    return subprocess.run([sys.executable, *program, *argv], capture_output=True, text=True, env=environment, check=False)
+    return subprocess.run(
+        [sys.executable, *program, *argv], capture_output=True, text=True, env=environment, check=False
+    )
 
 
 class Spy(ModuleType):
@@ -80,7 +80,9 @@ def test_long_options_may_stand_in_o(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"help", "version"} & mount.args.long_options
 
 
-def test_the_mount_helper_speaks_as_mount_expects(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_mount_helper_speaks_as_mount_expects(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     mount = spy(monkeypatch, "mount")
     assert main_helper(["disk", "/mnt", "-sn", "-v", "-o", "rw,noauto", "-t", "fuse.imgmount"]) == 0
     assert (mount.args.image, mount.args.mount_options) == (["disk", "/mnt"], ["rw,noauto"])
@@ -122,7 +124,9 @@ def test_a_helper_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         (["cat", "--raw", WUX, "/disk.raw/x"], 1, "Not a directory"),
     ],
 )
-def test_an_error_is_one_line_and_an_exit_code(argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line_and_an_exit_code(
+    argv: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(argv) == code
     out, err = capsys.readouterr()
     assert out == ""
@@ -151,7 +155,9 @@ def test_an_empty_image_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == f"imgmount: {tmp_path}/empty: the file is empty\n"
 
 
-def test_a_bug_is_one_line_too(make: Maker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_one_line_too(
+    make: Maker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make({"crash": Plain(2, Crash())})
     assert main(["cat", path, "crash"]) == 1
     assert capsys.readouterr().err.splitlines() == [
@@ -169,7 +175,9 @@ def test_interrupted_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("command", [["cat", "--raw", WUX, "disk.raw"], ["info", WUX], ["formats"], ["ls", "-l", "--raw", WUX]])
+@pytest.mark.parametrize(
+    "command", [["cat", "--raw", WUX, "disk.raw"], ["info", WUX], ["formats"], ["ls", "-l", "--raw", WUX]]
+)
 def test_nobody_reads_on(command: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -190,12 +198,24 @@ def test_the_real_program(tmp_path: Path) -> None:
     failed = start("info", str(tmp_path / "absent"))
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr == f"imgmount: {tmp_path}/absent: No such file or directory\n"
-    assert start("ls", "--raw", WUX, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0").stdout == "disk.raw\n"
+    assert (
+        start("ls", "--raw", WUX, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0").stdout == "disk.raw\n"
+    )
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
 def test_help_imports_nothing_heavy(argv: list[str]) -> None:
-    heavy = {"construct", "mfusepy", "dataclasses", "inspect", "logging", "pathlib", "shutil", "imgmount.chain", "imgmount.core"}
+    heavy = {
+        "construct",
+        "mfusepy",
+        "dataclasses",
+        "inspect",
+        "logging",
+        "pathlib",
+        "shutil",
+        "imgmount.chain.open",
+        "imgmount.core.format",
+    }
     code = f"import sys; from imgmount.cli.main import main; assert main() == 0; print(sorted({heavy} & set(sys.modules)))"
     done = start(*argv, code=code)
     assert done.returncode == 0, done.stderr
@@ -214,7 +234,9 @@ def test_public_names_are_lazy_and_there() -> None:
         imgmount.nonsense  # noqa: B018
 
 
-def test_warnings_are_lines_of_ours_and_go_to_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_are_lines_of_ours_and_go_to_a_file_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "log"
     assert main(["ls", WUX, "--log-file", str(log)]) == 0
     assert capsys.readouterr().err == f"imgmount: {WUX}: no known filesystem: raw view\n"
@@ -238,23 +260,39 @@ class TestOptions:
             "--xa",
             "cooked",
             "-X",
-            "b=",
+            "member=",
             "--extra",
-            "a=b=c",
+            "image=b=c",
             "--key",
             "disc=00ff",
         ]
         options = self.options(make, *argv, "--cache-size", "3K", "--partitions", "none")
-        assert (options.fs, options.encoding, options.session, options.partitions) == ("made-up", "cp437", 2, "none")
-        assert (options.xa, options.extra) == ("cooked", {"b": "", "a": "b=c"})
+        assert (options.fs, options.encoding, options.partitions) == ("made-up", "cp437", "none")
+        assert options.extra == {"session": "2", "xa": "cooked", "member": "", "image": "b=c"}
         assert options.keys == {"disc": b"\0\xff"}
         assert make.context is not None
         assert make.context.cache.capacity == 3 << 10
 
-    def test_sectors_of_another_kind_are_a_usage_error(self, make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_sectors_of_another_kind_are_a_usage_error(
+        self, make: Maker, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main(["info", make({}), "--xa", "boiled"]) == 1
         assert "choose from 'form2', 'raw', 'cooked'" in capsys.readouterr().err
-        assert XA == xa.CHOICES
+
+    @pytest.mark.parametrize(
+        ("words", "complaint"),
+        [
+            (("-X", "foo=bar"), "no format has an option 'foo'; there are"),
+            (("-X", "xa=boiled"), "xa is form2 or raw or cooked, not 'boiled'"),
+            (("-X", "member"), "-X: 'member' is not KEY=VALUE"),
+            (("--session", "two"), "session is a number, not 'two'"),
+        ],
+    )
+    def test_options_of_formats_are_checked(
+        self, make: Maker, capsys: pytest.CaptureFixture[str], words: tuple[str, str], complaint: str
+    ) -> None:
+        assert main(["info", make({}), *words]) == 1
+        assert complaint in capsys.readouterr().err
 
     def test_where_a_password_comes_from(
         self, make: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -290,9 +328,16 @@ print(make_options(parser_for("info").parse_args(["x", "--password-file", "-"]))
         (folder / "other.txt").write_text("not a key")
         (tmp_path / "list").write_text("# comment\n\ncommon = 0a0b  # tail\n")
         keys = self.options(make, "--keys", str(folder), "--keys", str(tmp_path / "list")).keys
-        assert keys == {"binary": bytes(range(16)), "hex": b"\x0f" * 16, "long": b"\x0e" * 32, "common": b"\x0a\x0b"}
+        assert keys == {
+            "binary": bytes(range(16)),
+            "hex": b"\x0f" * 16,
+            "long": b"\x0e" * 32,
+            "common": b"\x0a\x0b",
+        }
 
-    def test_keys_that_are_none(self, make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_keys_that_are_none(
+        self, make: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         path = make({})
         (tmp_path / "bad").write_text("common=0a\nnonsense\n")
         (tmp_path / "short.key").write_bytes(b"\x80")

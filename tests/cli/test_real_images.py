@@ -18,7 +18,9 @@ WITH_TREE = [fixture for fixture in all_fixtures() if "disk" in fixture.facts.ge
 def words(fixture: Fixture) -> list[str]:
     options = fixture.facts.get("options", {})
     extra = [word for name, value in options.get("extra", {}).items() for word in ("-X", f"{name}={value}")]
-    return extra + [word for name, value in options.items() if isinstance(value, str) for word in (f"--{name}", value)]
+    return extra + [
+        word for name, value in options.items() if isinstance(value, str) for word in (f"--{name}", value)
+    ]
 
 
 def found(folder: Path) -> dict[str, tuple[int, str] | str]:
@@ -41,7 +43,9 @@ def test_extract_gives_what_the_oracles_gave(fixture: Fixture, tmp_path: Path) -
     (tmp_path / "image").mkdir()
     image = str(fixture.image_path(tmp_path / "image"))
     assert main(["extract", image, "-C", str(tmp_path / "out"), *words(fixture)]) == 0
-    expected = {path: fact for path, fact in fixture_trees(fixture.facts)["disk"].items() if fact != "special"}
+    expected = {
+        path: fact for path, fact in fixture_trees(fixture.facts)["disk"].items() if fact != "special"
+    }
     for path, fact in expected.items():
         if isinstance(fact, str) and fact.startswith("-> "):
             expected[path] = f"-> {Path(fact[3:])}"  # pathlib drops a '.' in the middle, on both sides
@@ -49,8 +53,12 @@ def test_extract_gives_what_the_oracles_gave(fixture: Fixture, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fixture", WITH_TREE, ids=str)
-def test_ls_names_what_the_oracles_named(fixture: Fixture, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ls_names_what_the_oracles_named(
+    fixture: Fixture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     image = str(fixture.image_path(tmp_path))
     assert main(["ls", "-R", "-a", "--json", image, *words(fixture)]) == 0
-    assert {entry["path"][1:] for entry in json.loads(capsys.readouterr().out)} == set(fixture_trees(fixture.facts)["disk"])
+    assert {entry["path"][1:] for entry in json.loads(capsys.readouterr().out)} == set(
+        fixture_trees(fixture.facts)["disk"]
+    )
     assert main(["verify", image, *words(fixture)]) == (2 if "damaged" in fixture.facts else 0)

@@ -9,11 +9,11 @@ import pytest
 from fake_tree import Broken, Fixed, Link, Plain, Torn
 from helpers import FIXTURES
 from imgmount.cli.main import main
-from imgmount.containers.wux import WuxDevice
+from imgmount.containers.nintendo.wux import WuxDevice
 from imgmount.core.device import Extent
 from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import FormatError
-from made_up import Maker
+from toy_formats import Maker
 
 WUX = FIXTURES / "containers/wux/plain/game.wux"
 
@@ -28,7 +28,9 @@ def test_ok(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
 def test_problems(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     nodes = {
         "broken": Plain(2, Broken()),
-        "dir": Fixed(3, {"torn": Torn(4, {"kept": Plain(5, MemoryDevice(b"")), "lost": Plain(6, MemoryDevice(b""))})}),
+        "dir": Fixed(
+            3, {"torn": Torn(4, {"kept": Plain(5, MemoryDevice(b"")), "lost": Plain(6, MemoryDevice(b""))})}
+        ),
         "short": Plain(7, MemoryDevice(b"abc"), size=4),
     }
     path = make(nodes, problems=["the second table differs"], opinions=["they see /x"])
@@ -48,7 +50,9 @@ def test_problems(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_that_is_all_unreadable_ends(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     path = make({"lie": Plain(2, Slice(MemoryDevice(b"x"), 1, 1 << 60))})
     assert main(["verify", path]) == 2
-    assert capsys.readouterr().out.startswith("disk: /lie: unreadable 0x0 to 0x1000000, the rest was not tried: data at 0x")
+    assert capsys.readouterr().out.startswith(
+        "disk: /lie: unreadable 0x0 to 0x1000000, the rest was not tried: data at 0x"
+    )
 
 
 def test_holes_are_not_read(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,13 +69,17 @@ def test_a_filesystem_that_does_not_open(make: Maker, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == "disk: made-up: torn\n"
 
 
-def test_a_layer_that_can_check_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_layer_that_can_check_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(WuxDevice, "verify", lambda _: iter(["bad sum"]), raising=False)
     assert main(["verify", str(WUX)]) == 2
     assert capsys.readouterr().out == "wux: bad sum\n"
 
 
-def test_the_unreadable_end_of_a_truncated_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_unreadable_end_of_a_truncated_container(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     short = tmp_path / "short.wux"
     short.write_bytes(WUX.read_bytes()[:-32768])
     assert main(["verify", str(short)]) == 2

@@ -101,7 +101,9 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(name: str, data: st.DataOb
         assert decode(bytes(coded), len(DATA)) == DATA
 
 
-@pytest.mark.parametrize(("prop", "size"), [(0, 4096), (1, 6144), (8, 1 << 16), (39, 3 << 30), (40, 0xFFFF_FFFF)])
+@pytest.mark.parametrize(
+    ("prop", "size"), [(0, 4096), (1, 6144), (8, 1 << 16), (39, 3 << 30), (40, 0xFFFF_FFFF)]
+)
 def test_lzma2_dictionaries(prop: int, size: int) -> None:
     assert lzma_codec.lzma2_filter(prop)["dict_size"] == size
     coded = lzma.compress(DATA, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 4096}])
@@ -131,14 +133,22 @@ def test_zstd_with_and_without_the_systems_library(monkeypatch: pytest.MonkeyPat
     elif zstd._workspace() is None:
         pytest.skip("no libzstd here")
     library = zstd.library()
-    options = {library.CompressionParameter.checksum_flag: 1, library.CompressionParameter.content_size_flag: 0}
+    options = {
+        library.CompressionParameter.checksum_flag: 1,
+        library.CompressionParameter.content_size_flag: 0,
+    }
     for size in (0, 1, 1 << 17, 5 << 20):
         data = (DATA * (size // len(DATA) + 1))[:size]
         coded = library.compress(data, options=options)
         assert zstd.decode(coded, size) == data
         assert zstd.decode_upto(coded + b"what follows", size + 9) == data
         damaged = coded[:-1] + bytes([coded[-1] ^ 1])
-        for bad, limit in ((coded, max(0, size - 1)), (coded[:-1], size), (damaged, size), (b"x" + coded, size)):
+        for bad, limit in (
+            (coded, max(0, size - 1)),
+            (coded[:-1], size),
+            (damaged, size),
+            (b"x" + coded, size),
+        ):
             if size or bad != coded:
                 with pytest.raises(FormatError):
                     zstd.decode_upto(bad, limit)

@@ -13,13 +13,23 @@ from imgmount.errors import FormatError
 
 RNG = random.Random(1951)
 WORDS = [RNG.randbytes(RNG.randrange(3, 9)) for _ in range(300)]
-DATA = b"".join(RNG.choices(WORDS, k=12000)) + RNG.randbytes(40000) + bytes(20000) + b"".join(RNG.choices(WORDS, k=3000))
+DATA = (
+    b"".join(RNG.choices(WORDS, k=12000))
+    + RNG.randbytes(40000)
+    + bytes(20000)
+    + b"".join(RNG.choices(WORDS, k=3000))
+)
 AS_USUAL = bytes((0, 1, 2))
 
 
 def deflated(level: int, memory: int, strategy: int) -> bytes:
     packer = zlib.compressobj(level, zlib.DEFLATED, -15, memory, strategy)
-    return packer.compress(DATA[:70000]) + packer.flush(zlib.Z_SYNC_FLUSH) + packer.compress(DATA[70000:]) + packer.flush()
+    return (
+        packer.compress(DATA[:70000])
+        + packer.flush(zlib.Z_SYNC_FLUSH)
+        + packer.compress(DATA[70000:])
+        + packer.flush()
+    )
 
 
 @pytest.mark.parametrize("strategy", [zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE])
@@ -30,13 +40,17 @@ def test_streams_of_many_blocks(strategy: int, memory: int) -> None:
 
 
 @pytest.mark.parametrize("span", [1, 3, 50])
-def test_blocks_that_are_larger_than_what_is_looked_at_first(span: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_that_are_larger_than_what_is_looked_at_first(
+    span: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(deflateblocks, "SPAN", span)
     short = b"".join(RNG.choices(WORDS, k=200))
     for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED):
         for cut in range(0, len(short), 7):
             packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy)
-            coded = packer.compress(short[:cut]) + packer.flush(zlib.Z_PARTIAL_FLUSH if cut % 2 else zlib.Z_BLOCK)
+            coded = packer.compress(short[:cut]) + packer.flush(
+                zlib.Z_PARTIAL_FLUSH if cut % 2 else zlib.Z_BLOCK
+            )
             coded += packer.compress(short[cut:]) + packer.flush()
             assert inflate_exchanged(coded, len(short), AS_USUAL) == short
 

@@ -38,19 +38,52 @@ SOUNDS: dict[str, Channels] = {
     "alike": lambda: ((one := tone(20, 9)), [sample + 3 for sample in one]),
     "noise": lambda: (noise(), noise()),
     "silence": lambda: ([0] * SAMPLES, [-7] * SAMPLES),
-    "wasted bits": lambda: ([sample & ~15 for sample in tone(20, 200)], [sample & ~63 for sample in tone(44, 200)]),
+    "wasted bits": lambda: (
+        [sample & ~15 for sample in tone(20, 200)],
+        [sample & ~63 for sample in tone(44, 200)],
+    ),
     "clicks": lambda: (clicks(), tone(5, 1)),
 }
-OPTIONS = ("-0", "-1", "-2", "-5", "-8pe", "-l 0", "-l 12 -b 4608", "-l 32 --lax -b 512", "-M -5 -b 192", "-r 0,0 -5", "-b 1000")
+OPTIONS = (
+    "-0",
+    "-1",
+    "-2",
+    "-5",
+    "-8pe",
+    "-l 0",
+    "-l 12 -b 4608",
+    "-l 32 --lax -b 512",
+    "-M -5 -b 192",
+    "-r 0,0 -5",
+    "-b 1000",
+)
 
 
 def encoded(sound: str, options: str, folder: Path) -> tuple[bytes, bytes]:
     """(samples, frames of the reference encoder without their stream)."""
     left, right = SOUNDS[sound]()
-    raw = struct.pack(f"={2 * SAMPLES}h", *(sample for pair in zip(left, right, strict=True) for sample in pair))
+    raw = struct.pack(
+        f"={2 * SAMPLES}h", *(sample for pair in zip(left, right, strict=True) for sample in pair)
+    )
     (folder / "raw").write_bytes(raw)
-    form = ["--endian=little", "--sign=signed", "--channels=2", "--bps=16", "--sample-rate=44100", "--force-raw-format"]
-    command = [tool("flac"), "-s", "-f", *form, *options.split(), "-o", str(folder / "out"), str(folder / "raw")]
+    form = [
+        "--endian=little",
+        "--sign=signed",
+        "--channels=2",
+        "--bps=16",
+        "--sample-rate=44100",
+        "--force-raw-format",
+    ]
+    command = [
+        tool("flac"),
+        "-s",
+        "-f",
+        *form,
+        *options.split(),
+        "-o",
+        str(folder / "out"),
+        str(folder / "raw"),
+    ]
     subprocess.run(command, check=True)
     data, at, last = (folder / "out").read_bytes(), 4, 0
     while not last:
@@ -82,9 +115,13 @@ def test_damage_is_an_error_or_other_sound(tmp_path: Path) -> None:
 
 
 def test_a_predictor_that_runs_away_is_stopped() -> None:
-    bits = "11111111111110" + "00" + "0111" + "0000" + "0001" + "1000" + "0" * 8 + "1" * 16 + "0" * 8  # 65536 samples
+    bits = (
+        "11111111111110" + "00" + "0111" + "0000" + "0001" + "1000" + "0" * 8 + "1" * 16 + "0" * 8
+    )  # 65536 samples
     order, precision = 32, "1110"
-    subframe = "0" + "111111" + "0" + ("0" + "1" * 15) * order + precision + "00000" + ("0" + "1" * 14) * order
+    subframe = (
+        "0" + "111111" + "0" + ("0" + "1" * 15) * order + precision + "00000" + ("0" + "1" * 14) * order
+    )
     residual = "00" + "0000" + "0000" + "1" * (65536 - order)
     text = bits + subframe + residual
     data = int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")

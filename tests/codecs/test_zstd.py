@@ -18,7 +18,10 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 def frame(*, sized: bool) -> bytes:
     library = zstd.library()
-    options = {library.CompressionParameter.checksum_flag: 1, library.CompressionParameter.content_size_flag: int(sized)}
+    options = {
+        library.CompressionParameter.checksum_flag: 1,
+        library.CompressionParameter.content_size_flag: int(sized),
+    }
     compressor = library.ZstdCompressor(options=options)
     packed: bytes = compressor.compress(DATA) + compressor.flush()
     return packed
@@ -44,6 +47,12 @@ def test_what_is_kept_is_not_overwritten(sized: bool) -> None:
 def test_frames_that_are_not_what_they_should_be(sized: bool) -> None:
     packed = frame(sized=sized)
     flipped = packed[:-1] + bytes([packed[-1] ^ 1])  # of the checksum
-    for bad, size in ((packed, len(DATA) - 1), (packed, len(DATA) + 1), (packed[:-9], len(DATA)), (flipped, len(DATA)), (b"", 9)):
+    for bad, size in (
+        (packed, len(DATA) - 1),
+        (packed, len(DATA) + 1),
+        (packed[:-9], len(DATA)),
+        (flipped, len(DATA)),
+        (b"", 9),
+    ):
         with pytest.raises(FormatError):
             zstd.decode(bad, size)

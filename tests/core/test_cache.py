@@ -95,7 +95,9 @@ def test_many_threads_never_hold_more_than_the_capacity_nor_mix_chunks() -> None
         return most
 
     with ThreadPoolExecutor(THREADS) as pool:
-        assert max(pool.map(reader, range(THREADS))) <= 1000 + 90  # the newest, for the moment in which the oldest leaves
+        assert (
+            max(pool.map(reader, range(THREADS))) <= 1000 + 90
+        )  # the newest, for the moment in which the oldest leaves
     assert len(cache) <= 1000
 
 

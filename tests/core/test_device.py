@@ -4,7 +4,15 @@ import pytest
 
 from conformance import check_device
 from imgmount.core.cache import ReadCache
-from imgmount.core.device import GROUP_BYTES, BlockDevice, ChunkedDevice, Extent, GroupedDevice, MappedDevice, UnevenDevice
+from imgmount.core.device import (
+    GROUP_BYTES,
+    BlockDevice,
+    ChunkedDevice,
+    Extent,
+    GroupedDevice,
+    MappedDevice,
+    UnevenDevice,
+)
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
 
@@ -116,7 +124,9 @@ def test_mapped(block_size: int) -> None:
     device = Shuffled(MemoryDevice(data), block_size)
     count = device.size // block_size
     blocks = [data[index * block_size : (index + 1) * block_size] for index in reversed(range(count))]
-    check_device(device, b"".join(bytes(block_size) if index % 3 == 0 else block for index, block in enumerate(blocks)))
+    check_device(
+        device, b"".join(bytes(block_size) if index % 3 == 0 else block for index, block in enumerate(blocks))
+    )
 
 
 def test_a_read_is_clipped_and_never_negative() -> None:
@@ -129,7 +139,9 @@ def test_a_read_is_clipped_and_never_negative() -> None:
             device.pread(offset, size)
 
 
-@pytest.mark.parametrize("extent", [Extent(0), Extent(5, MemoryDevice(b"abc"), 0), Extent(2, MemoryDevice(b"abc"), -1)])
+@pytest.mark.parametrize(
+    "extent", [Extent(0), Extent(5, MemoryDevice(b"abc"), 0), Extent(2, MemoryDevice(b"abc"), -1)]
+)
 def test_a_map_that_leaves_its_device_is_an_error(extent: Extent) -> None:
     class Wrong(MappedDevice):
         size = 5
@@ -183,7 +195,9 @@ def test_a_sequential_reader_is_read_ahead_of_and_a_random_one_is_not() -> None:
     cache.close()
 
 
-@pytest.mark.parametrize(("capacity", "chunks"), [(20_000, 3), (6_000, 2), (4_000, 1), (2_000, 0), (1_000, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("capacity", "chunks"), [(20_000, 3), (6_000, 2), (4_000, 1), (2_000, 0), (1_000, 0), (0, 0)]
+)
 def test_reading_ahead_never_pushes_out_what_is_being_read(capacity: int, chunks: int) -> None:
     device = Chunked(DATA, 2_000, ReadCache(capacity))
     assert min(device._ahead, 3) == chunks

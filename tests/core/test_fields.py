@@ -10,18 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgmount.core import fields
-from imgmount.core.fields import (
-    NS,
-    amiga_time_ns,
-    dos_time_ns,
-    filetime_ns,
-    hfs_time_ns,
-    iso_long_time_ns,
-    iso_time_ns,
-    table,
-    text,
-)
+from imgmount.core.fields import NS, table, text
+from imgmount.families.apple.times import hfs_time_ns
+from imgmount.families.fat import times as fat_times
+from imgmount.families.fat.times import dos_time_ns
+from imgmount.families.optical.times import iso_long_time_ns, iso_time_ns
+from imgmount.families.windows.times import filetime_ns
+from imgmount.filesystems.amigados.times import amiga_time_ns
 
 
 def utc(year: int, *rest: int) -> int:
@@ -33,14 +28,19 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     """Seconds east of UTC in January, in the zone of whoever looks."""
     monkeypatch.setenv("TZ", request.param)
     time.tzset()
-    fields._dos_hour_ns.cache_clear()
+    fat_times._dos_hour_ns.cache_clear()
     yield {"UTC": 0, "Asia/Kolkata": 19800, "America/New_York": -18000}[request.param]
     monkeypatch.undo()
     time.tzset()
-    fields._dos_hour_ns.cache_clear()
+    fat_times._dos_hour_ns.cache_clear()
 
 
-@given(st.lists(st.integers(0, 2**16 - 1)), st.sampled_from([2, 4, 8]), st.sampled_from(["little", "big"]), st.integers(0, 1))
+@given(
+    st.lists(st.integers(0, 2**16 - 1)),
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from(["little", "big"]),
+    st.integers(0, 1),
+)
 def test_a_table_is_what_struct_says(
     values: list[int], width: Literal[2, 4, 8], order: Literal["little", "big"], extra: int
 ) -> None:
@@ -79,7 +79,9 @@ def test_text(raw: bytes, encoding: str, expected: str) -> None:
         (0x5022, 0xC000, 0, 0),  # 24 o'clock
     ],
 )
-def test_dos_time_is_the_clock_that_was_stored(date: int, clock: int, centis: int, expected: int | None, zone: int) -> None:
+def test_dos_time_is_the_clock_that_was_stored(
+    date: int, clock: int, centis: int, expected: int | None, zone: int
+) -> None:
     found = dos_time_ns(date, clock, centis)
     if expected is None:
         assert time.localtime(found // NS)[:6] == (2107, 12, 31, 23, 59, 58)

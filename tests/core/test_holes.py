@@ -95,7 +95,9 @@ def test_what_one_file_has_stored_says_nothing_of_another(tmp_path: Path) -> Non
     with FileDevice(tmp_path / "one") as one, FileDevice(tmp_path / "two") as two:
         if next_data(two, 0) == 0:
             pytest.skip("the host keeps no holes")
-        assert allocated(Concat([Extent(1 << 20, one), Extent(1 << 20, two), Extent(2 << 20, two)])) == 2 << 20
+        assert (
+            allocated(Concat([Extent(1 << 20, one), Extent(1 << 20, two), Extent(2 << 20, two)])) == 2 << 20
+        )
 
 
 def test_stretches_are_cut_and_holes_cost_nothing() -> None:

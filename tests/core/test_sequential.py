@@ -53,14 +53,23 @@ class Tapes(SequentialDevice):
         return Tape(self, self.starts[span], len(DATA))
 
 
-STARTS = [[0], [0, 1], [0, 999, 1000, 1001, 4500, 4500, 20_000], [0, 15_000], [0, len(DATA)], list(range(0, len(DATA), 777))]
+STARTS = [
+    [0],
+    [0, 1],
+    [0, 999, 1000, 1001, 4500, 4500, 20_000],
+    [0, 15_000],
+    [0, len(DATA)],
+    list(range(0, len(DATA), 777)),
+]
 
 
 @pytest.mark.parametrize("starts", STARTS, ids=str)
 @pytest.mark.parametrize("whole", [0, 5000, 1 << 20])
 @pytest.mark.parametrize("capacity", [0, 3000, 1 << 20])
 @pytest.mark.parametrize("workers", [0, 3])
-def test_the_bytes_are_the_same_from_any_points(starts: list[int], whole: int, capacity: int, workers: int) -> None:
+def test_the_bytes_are_the_same_from_any_points(
+    starts: list[int], whole: int, capacity: int, workers: int
+) -> None:
     cache = ReadCache(capacity)
     if workers:
         cache.start(workers)

@@ -58,7 +58,9 @@ def strided(inner: st.SearchStrategy[Model]) -> st.SearchStrategy[Model]:
     return strategy()
 
 
-DEVICES = st.recursive(memory(), lambda inner: st.one_of(slices(inner), concats(inner), strided(inner)), max_leaves=6)
+DEVICES = st.recursive(
+    memory(), lambda inner: st.one_of(slices(inner), concats(inner), strided(inner)), max_leaves=6
+)
 
 
 @given(DEVICES, st.integers(0, 300), st.integers(0, 300))
@@ -98,7 +100,9 @@ def test_a_slice_is_not_negative(offset: int, size: int) -> None:
 
 
 def test_holes_are_holes() -> None:
-    device = Concat([Extent(5), Extent(0, MemoryDevice(b"")), Extent(3, MemoryDevice(b"abcdef"), 2), Extent(4)])
+    device = Concat(
+        [Extent(5), Extent(0, MemoryDevice(b"")), Extent(3, MemoryDevice(b"abcdef"), 2), Extent(4)]
+    )
     check_device(device, bytes(5) + b"cde" + bytes(4))
     assert [run.device is None for run in device.extents(0, 12)] == [True, False, True]
     check_device(ZeroDevice(10_000), bytes(10_000))
@@ -107,8 +111,13 @@ def test_holes_are_holes() -> None:
 
 
 def test_sectors_without_their_headers() -> None:
-    sectors = b"".join(bytes([number]) * 16 + bytes([100 + number]) * 2048 + bytes(288) for number in range(20))
-    check_device(Strided(MemoryDevice(sectors), 2352, 16, 2048), b"".join(bytes([100 + number]) * 2048 for number in range(20)))
+    sectors = b"".join(
+        bytes([number]) * 16 + bytes([100 + number]) * 2048 + bytes(288) for number in range(20)
+    )
+    check_device(
+        Strided(MemoryDevice(sectors), 2352, 16, 2048),
+        b"".join(bytes([100 + number]) * 2048 for number in range(20)),
+    )
     cut = Strided(MemoryDevice(sectors[: 2352 + 16 + 2047]), 2352, 16, 2048)
     assert cut.size == 2048
 

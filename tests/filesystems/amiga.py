@@ -38,7 +38,9 @@ class Disk:
 
     def put(self, block: int, offset: int, *longs: int) -> None:
         """Change longs of a block, and its checksum with them."""
-        pack_into(f">{len(longs)}I", self.data, block * BLOCK + offset, *[value & 0xFFFF_FFFF for value in longs])
+        pack_into(
+            f">{len(longs)}I", self.data, block * BLOCK + offset, *[value & 0xFFFF_FFFF for value in longs]
+        )
         self.seal(block)
 
     def write(self, block: int, offset: int, content: bytes) -> None:

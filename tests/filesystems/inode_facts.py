@@ -26,7 +26,15 @@ def facts_of(root: Directory) -> Facts:
     found: Facts = {}
     for name, node in tree(root):
         facts = node.stat()
-        found[name] = (facts.mode, facts.size, facts.uid, facts.gid, facts.nlink, facts.mtime_ns // 10**9, facts.rdev)
+        found[name] = (
+            facts.mode,
+            facts.size,
+            facts.uid,
+            facts.gid,
+            facts.nlink,
+            facts.mtime_ns // 10**9,
+            facts.rdev,
+        )
     return found
 
 

@@ -1,4 +1,7 @@
-"""ISO 9660 images written record by record, for what no tool would write. ECMA-119, SUSP and RRIP field by field."""
+"""ISO 9660 images written record by record, for what no tool would write.
+
+ECMA-119, SUSP and RRIP field by field.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,34 @@ def both32(value: int) -> bytes:
 
 
 def record(
-    name: bytes, block: int = 0, size: int = 0, flags: int = 0, su: bytes = b"", *, xar: int = 0, unit: int = 0, gap: int = 0
+    name: bytes,
+    block: int = 0,
+    size: int = 0,
+    flags: int = 0,
+    su: bytes = b"",
+    *,
+    xar: int = 0,
+    unit: int = 0,
+    gap: int = 0,
 ) -> bytes:
     raw = (
-        bytes((0, xar)) + both32(block) + both32(size) + DATE + bytes((flags, unit, gap)) + both16(1) + bytes((len(name),)) + name
+        bytes((0, xar))
+        + both32(block)
+        + both32(size)
+        + DATE
+        + bytes((flags, unit, gap))
+        + both16(1)
+        + bytes((len(name),))
+        + name
     )
     raw += bytes(len(raw) % 2) + su
     raw += bytes(len(raw) % 2)
     return bytes((len(raw),)) + raw[1:]
 
 
-def directory(block: int, records: list[bytes], *, parent: int = ROOT, su: bytes = b"", size: int = SECTOR) -> bytes:
+def directory(
+    block: int, records: list[bytes], *, parent: int = ROOT, su: bytes = b"", size: int = SECTOR
+) -> bytes:
     raw = record(b"\0", block, size, 2, su) + record(b"\1", parent, size, 2)
     for entry in records:
         if len(raw) % SECTOR + len(entry) > SECTOR:
@@ -54,7 +74,15 @@ def descriptor(
     escapes: bytes = b"",
     label: bytes = b"TEST",
 ) -> bytes:
-    raw = bytes((kind,)) + b"CD001\1\0" + bytes(32) + label.ljust(32) + bytes(8) + both32(blocks) + escapes.ljust(32, b"\0")
+    raw = (
+        bytes((kind,))
+        + b"CD001\1\0"
+        + bytes(32)
+        + label.ljust(32)
+        + bytes(8)
+        + both32(blocks)
+        + escapes.ljust(32, b"\0")
+    )
     raw += both16(1) + both16(1) + both16(block_size) + both32(10)
     scale = SECTOR // block_size
     raw += struct.pack("<II", 18 * scale, 0) + struct.pack(">II", 19 * scale, 0) + root
@@ -63,7 +91,12 @@ def descriptor(
 
 
 def build(
-    records: list[bytes], blocks: dict[int, bytes] | None = None, *, su: bytes = b"", pvd: bytes | None = None, sectors: int = 64
+    records: list[bytes],
+    blocks: dict[int, bytes] | None = None,
+    *,
+    su: bytes = b"",
+    pvd: bytes | None = None,
+    sectors: int = 64,
 ) -> bytearray:
     """An image of 2048-byte blocks: its root directory holds ``records``; ``blocks`` are further bytes by block number."""
     image = bytearray(sectors * SECTOR)
@@ -102,7 +135,9 @@ def ce(block: int, offset: int, length: int) -> bytes:
 
 
 def sl(*components: tuple[int, bytes], flags: int = 0) -> bytes:
-    return field(b"SL", bytes((flags,)) + b"".join(bytes((kind, len(text))) + text for kind, text in components))
+    return field(
+        b"SL", bytes((flags,)) + b"".join(bytes((kind, len(text))) + text for kind, text in components)
+    )
 
 
 def sp(skip: int = 0) -> bytes:

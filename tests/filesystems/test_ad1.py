@@ -9,7 +9,7 @@ import pytest
 
 from conformance import manifest, tree
 from helpers import FIXTURES, context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.node import File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
@@ -110,7 +110,8 @@ def test_metadata_that_loops() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "value"), [(0x18, 0), (0x18, 2), (0x1C, 0), (0x1C, 2**32 - 1), (512 + 24, 0), (512 + 24, 2**31)]
+    ("offset", "value"),
+    [(0x18, 0), (0x18, 2), (0x1C, 0), (0x1C, 2**32 - 1), (512 + 24, 0), (512 + 24, 2**31)],
 )
 def test_hostile_headers_are_refused(offset: int, value: int) -> None:
     with pytest.raises(FormatError):

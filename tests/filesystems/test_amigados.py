@@ -29,15 +29,17 @@ from filesystems.amiga import (
     fixture,
 )  # fmt: skip
 from helpers import IMAGES, context, image, tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.main import main
 from imgmount.core.device import gather
-from imgmount.core.format import Kind, Match
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.core.node import Directory, File, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import ImageError, UnsupportedError
 from imgmount.filesystems.amigados import FORMAT, probe
 from imgmount.filesystems.amigados.blocks import HEAD, checksum, checksums, name_hash
+from imgmount.filesystems.amigados.check import check
+from imgmount.filesystems.amigados.deleted import deleted
 from imgmount.registry import best_match
 from imgmount.vfs.tree import View, build_vfs
 
@@ -76,7 +78,7 @@ def test_it_is_certain_and_sound(variant: str) -> None:
     device = MemoryDevice(fixture(variant))
     assert probe(device) is Match.CERTAIN
     volume = Disk(variant).open()
-    assert list(volume.verify()) == []
+    assert list(check(volume)) == []
     assert volume.label == "V\xf6lume"
     assert volume.info()["type"].startswith(f"DOS\\{variant[3]}, {variant[5:8].upper()}")
     assert volume.root.stat().mtime_ns > 0
@@ -88,7 +90,9 @@ def test_every_fact_is_what_xdftool_lists(variant: str, tmp_path: Path) -> None:
     path.write_bytes(fixture(variant))
     opened = ["open", "bs=1024", "+"] if variant == "hardfile-1024" else []
     run = [tool("xdftool"), str(path), *opened, "list"]
-    told = subprocess.run(run, check=True, capture_output=True, text=True, env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}).stdout
+    told = subprocess.run(
+        run, check=True, capture_output=True, text=True, env={"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    ).stdout
     folders: list[Directory] = [Disk(variant).open().root]
     assert f"{datetime.fromtimestamp(folders[0].stat().mtime_ns // 1_000_000_000):%d.%m.%Y %H:%M:%S}" in told  # noqa: DTZ006
     lines = [line for line in map(LISTED.fullmatch, told.splitlines()) if line]
@@ -132,7 +136,7 @@ def test_every_block_size(dos_type: str, block_size: int, tmp_path: Path) -> Non
         for name in ("one", "two"):
             with filesystem.root.lookup(name).open() as device:  # type: ignore[attr-defined]
                 check_device(device, content)
-        assert list(filesystem.verify()) == []
+        assert list(opened.volumes[0].check()) == []
 
 
 def test_free_blocks_are_those_that_xdftool_counts(tmp_path: Path) -> None:
@@ -164,8 +168,12 @@ def test_a_disk_that_only_boots_is_refused_with_the_reason() -> None:
     assert probe(MemoryDevice(bytes(disk.data))) is Match.NO
 
 
-@pytest.mark.parametrize(("boot", "kind"), [(b"NDOS", "an NDOS disk"), (b"KICK", "a Kickstart disk"), (b"DOS\0", "own loader")])
-def test_disks_without_a_filesystem_are_shown_raw_with_the_reason(boot: bytes, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("boot", "kind"), [(b"NDOS", "an NDOS disk"), (b"KICK", "a Kickstart disk"), (b"DOS\0", "own loader")]
+)
+def test_disks_without_a_filesystem_are_shown_raw_with_the_reason(
+    boot: bytes, kind: str, tmp_path: Path
+) -> None:
     path = tmp_path / "x.adf"
     path.write_bytes(boot + b"track loader" * 75093)
     with open_image(path) as opened:
@@ -175,7 +183,9 @@ def test_disks_without_a_filesystem_are_shown_raw_with_the_reason(boot: bytes, k
         assert kind in vfs.notes[0]
 
 
-@pytest.mark.parametrize(("boot", "kind"), [(b"KICK", "Kickstart"), (b"DOS\0", "DOS, not bootable"), (b"ABCD", "not DOS")])
+@pytest.mark.parametrize(
+    ("boot", "kind"), [(b"KICK", "Kickstart"), (b"DOS\0", "DOS, not bootable"), (b"ABCD", "not DOS")]
+)
 def test_bootblocks(boot: bytes, kind: str) -> None:
     disk = Disk("dos0-ofs")
     disk.data[:12] = boot + bytes(8)
@@ -187,7 +197,9 @@ def test_tracks_that_the_filesystem_does_not_know() -> None:
     assert probe(MemoryDevice(longer)) is Match.CERTAIN
     shorter = Slice(MemoryDevice(fixture("dos0-ofs")), 0, 1700 * BLOCK)  # torn off
     assert probe(shorter) is Match.CERTAIN
-    found = best_match(Kind.FILESYSTEM, MemoryDevice(fixture("hardfile-dos3") + bytes(20 * BLOCK)))  # no whole cylinder
+    found = best_match(
+        FilesystemFormat, MemoryDevice(fixture("hardfile-dos3") + bytes(20 * BLOCK))
+    )  # no whole cylinder
     assert found is not None
     assert found[1].name == "amigados"
 
@@ -200,14 +212,19 @@ def test_names_are_found_in_any_case_that_the_filesystem_knows() -> None:
             root.lookup("size514")
         with pytest.raises(FileNotFoundError):
             root.lookup("\u4e2d")
-    assert intl.lookup("FRAN\xc7AIS \xe9T\xc9 \xf7\xff").id == intl.lookup("fran\xe7ais \xc9t\xe9 \xf7\xff").id
+    assert (
+        intl.lookup("FRAN\xc7AIS \xe9T\xc9 \xf7\xff").id == intl.lookup("fran\xe7ais \xc9t\xe9 \xf7\xff").id
+    )
     assert plain.lookup("FRAN\xe7AIS \xc9T\xe9 \xf7\xff")
     with pytest.raises(FileNotFoundError):
         plain.lookup("FRAN\xc7AIS \xc9T\xc9 \xf7\xff")
 
 
 def test_the_encoding_can_be_chosen() -> None:
-    assert "fran\u0437ais \u0419t\u0439 \u0447\u044f" in Disk("dos3-ffs-intl").open(encoding="cp1251").root.listing().nodes
+    assert (
+        "fran\u0437ais \u0419t\u0439 \u0447\u044f"
+        in Disk("dos3-ffs-intl").open(encoding="cp1251").root.listing().nodes
+    )
 
 
 @pytest.mark.parametrize("block_size", [512, 1024, 2048, 8192])
@@ -246,11 +263,13 @@ def test_a_comment_in_a_block_of_its_own() -> None:
     disk.put(key, BLOCK - 72, place)
     disk.put(place, 0, 64, place, key)
     disk.write(place, HEAD, b"\x1e" + b"thirty characters of a comment")
-    assert disk.open().root.lookup("size488").xattrs()["user.amiga.comment"] == b"thirty characters of a comment"
-    assert [line for line in disk.open().verify() if "comment" in line] == []
+    assert (
+        disk.open().root.lookup("size488").xattrs()["user.amiga.comment"] == b"thirty characters of a comment"
+    )
+    assert [line for line in check(disk.open()) if "comment" in line] == []
     disk.put(place, 0, 65)
     assert "user.amiga.comment" not in disk.open().root.lookup("size488").xattrs()
-    assert any(line.startswith("/size488: its comment: ") for line in disk.open().verify())
+    assert any(line.startswith("/size488: its comment: ") for line in check(disk.open()))
 
 
 def test_short_names_under_the_dos_type_of_long_ones() -> None:
@@ -272,7 +291,7 @@ def test_hard_links_are_the_same_file() -> None:
     assert {root.lookup(name).id for name in ("hard", "harder", "size513")} == {target}
     assert root.lookup("hard").stat() == root.lookup("size513").stat()
     assert root.lookup("size513").stat().nlink == 3
-    assert all("free in the bitmap" in line for line in disk.open().verify())
+    assert all("free in the bitmap" in line for line in check(disk.open()))
 
 
 def test_a_hard_link_to_a_directory_is_a_symlink_to_it() -> None:
@@ -281,7 +300,11 @@ def test_a_hard_link_to_a_directory_is_a_symlink_to_it() -> None:
     disk.link(b"short cut", name_hash(b"short cut", 72, intl=True), deep, 4)
     disk.link(b"here", name_hash(b"here", 72, intl=True), ROOT, 4)
     root = disk.open().root
-    links = {name: node.readlink() for name in ("short cut", "here") if isinstance(node := root.lookup(name), Symlink)}
+    links = {
+        name: node.readlink()
+        for name in ("short cut", "here")
+        if isinstance(node := root.lookup(name), Symlink)
+    }
     assert links == {"short cut": "level1/level2/level3", "here": "."}
 
 
@@ -311,11 +334,13 @@ def test_deleted_files_are_found_and_whole(variant: str, tmp_path: Path) -> None
     before = manifest(Disk(variant).open().root)
     victims = ["second", "level1/level2/level3/level4/level5/level6/level7/level8/level9/file", "size489"]
     steps = [word for name in victims for word in ("+", "delete", name)][1:]
-    subprocess.run([tool("xdftool"), path, "protect", "size489", "rwed", "+", *steps], check=True, capture_output=True)
+    subprocess.run(
+        [tool("xdftool"), path, "protect", "size489", "rwed", "+", *steps], check=True, capture_output=True
+    )
     disk = Disk(variant)
     disk.data = bytearray(path.read_bytes())
     volume = disk.open()
-    found = dict(volume.deleted())
+    found = dict(deleted(volume))
     for name in victims:
         node = found[name]
         assert isinstance(node, File)
@@ -324,12 +349,14 @@ def test_deleted_files_are_found_and_whole(variant: str, tmp_path: Path) -> None
     assert not set(found) & set(manifest(volume.root))
 
 
-def test_the_command_line_lists_and_reads_deleted_files(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_the_command_line_lists_and_reads_deleted_files(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     path = tmp_path / "x.adf"
     path.write_bytes(fixture("dos3-ffs-intl"))
     assert main(["ls", "--deleted", str(path)]) == 0
     names = capfdbinary.readouterr().out.split()
-    assert names == [name.encode() for name, _ in Disk("dos3-ffs-intl").open().deleted()]
+    assert names == [name.encode() for name, _ in deleted(Disk("dos3-ffs-intl").open())]
     assert main(["cat", "--deleted", str(path), names[-1].decode()]) == 0
     assert capfdbinary.readouterr().out == b"f" * 300
 
@@ -337,14 +364,16 @@ def test_the_command_line_lists_and_reads_deleted_files(tmp_path: Path, capfdbin
 def test_a_deleted_file_whose_blocks_are_used_again_cannot_be_read() -> None:
     disk = Disk("dos3-ffs-intl")
     volume = disk.open()
-    name, node = next((name, node) for name, node in volume.deleted() if isinstance(node, File) and node.stat().size)
+    name, node = next(
+        (name, node) for name, node in deleted(volume) if isinstance(node, File) and node.stat().size
+    )
     assert name.startswith("fill")
     block = disk.long(node.id, BLOCK - 204)
     pages = volume.bitmap.pages[0]
     at, bit = divmod(block - 2, 32)
     pack_into(">I", disk.data, pages * BLOCK + 4 + 4 * at, disk.long(pages, 4 + 4 * at) & ~(1 << bit))
     pack_into(">I", disk.data, pages * BLOCK, disk.long(pages, 0) + (1 << bit) & 0xFFFF_FFFF)
-    again = dict(disk.open().deleted())[name]
+    again = dict(deleted(disk.open()))[name]
     assert isinstance(again, File)
     with again.open() as content, pytest.raises(ImageError, match="used again"):
         content.pread(0, content.size)
@@ -352,11 +381,11 @@ def test_a_deleted_file_whose_blocks_are_used_again_cannot_be_read() -> None:
 
 def test_of_two_deleted_files_with_the_same_block_neither_is_believed() -> None:
     disk = Disk("dos3-ffs-intl")
-    names = [name for name, node in disk.open().deleted() if isinstance(node, File) and node.stat().size]
-    keys = {name: node.id for name, node in disk.open().deleted()}
+    names = [name for name, node in deleted(disk.open()) if isinstance(node, File) and node.stat().size]
+    keys = {name: node.id for name, node in deleted(disk.open())}
     one, two, three = names[:3]
     disk.put(keys[two], FIRST_DATA, disk.long(keys[one], FIRST_DATA))
-    found = dict(disk.open().deleted())
+    found = dict(deleted(disk.open()))
     for name in (one, two):
         with found[name].open() as content, pytest.raises(ImageError, match="used again"):  # type: ignore[attr-defined]
             content.pread(0, content.size)
@@ -366,9 +395,11 @@ def test_of_two_deleted_files_with_the_same_block_neither_is_believed() -> None:
 
 def test_a_deleted_file_whose_block_is_now_a_header() -> None:
     disk = Disk("dos3-ffs-intl")
-    one, two = [(name, node.id) for name, node in disk.open().deleted() if isinstance(node, File) and node.stat().size][:2]
+    one, two = [
+        (name, node.id) for name, node in deleted(disk.open()) if isinstance(node, File) and node.stat().size
+    ][:2]
     disk.put(one[1], FIRST_DATA, two[1])
-    found = dict(disk.open().deleted())
+    found = dict(deleted(disk.open()))
     with found[one[0]].open() as content, pytest.raises(ImageError, match="used again"):  # type: ignore[attr-defined]
         content.pread(0, 1)
     with found[two[0]].open() as content:  # type: ignore[attr-defined]
@@ -382,7 +413,7 @@ def test_a_block_that_was_used_again_costs_itself() -> None:
         assert len(list(content.extents(0, 10 * BLOCK))) == 1
     header = disk.unlink("36864")
     disk.put(disk.key("size1"), FIRST_DATA, disk.long(header, FIRST_DATA - 4 * 5))
-    with dict(disk.open().deleted())["36864"].open() as content:  # type: ignore[attr-defined]
+    with dict(deleted(disk.open()))["36864"].open() as content:  # type: ignore[attr-defined]
         assert content.pread(0, 5 * BLOCK) == whole[: 5 * BLOCK]
         assert content.pread(6 * BLOCK, 36864) == whole[6 * BLOCK :]
         for offset in (0, 5 * BLOCK):
@@ -392,9 +423,9 @@ def test_a_block_that_was_used_again_costs_itself() -> None:
 
 def test_what_a_damaged_chain_has_lost_is_found_with_the_deleted() -> None:
     disk = Disk("dos3-ffs-intl")
-    before, deleted = manifest(disk.open().root), set(dict(disk.open().deleted()))
+    before, known = manifest(disk.open().root), set(dict(deleted(disk.open())))
     disk.put(disk.long(ROOT, SLOT_59), HASH_CHAIN, 0)
-    lost = {name: node for name, node in disk.open().deleted() if name not in deleted}
+    lost = {name: node for name, node in deleted(disk.open()) if name not in known}
     assert len(lost) == 6
     assert not set(lost) & set(manifest(disk.open().root))
     for name, node in lost.items():
@@ -408,9 +439,9 @@ def test_directory_caches_are_compared_and_not_believed() -> None:
     name = disk.data[cache * BLOCK + HEAD + 24 : cache * BLOCK + HEAD + 26]
     disk.write(cache, HEAD + 24, bytes([name[0] ^ 1]))
     assert set(disk.open().root.listing().nodes) == set(Disk("dos5-ffs-dirc").open().root.listing().nodes)
-    assert any("in the directory cache" in line for line in disk.open().verify())
+    assert any("in the directory cache" in line for line in check(disk.open()))
     disk.put(cache, 12, 1)
-    assert any("in the hash table alone" in line for line in disk.open().verify())
+    assert any("in the hash table alone" in line for line in check(disk.open()))
 
 
 def test_each_fact_in_a_directory_cache_is_compared() -> None:
@@ -421,9 +452,9 @@ def test_each_fact_in_a_directory_cache_is_compared() -> None:
     for offset, fact in ((PROTECTION, "protection"), (SIZE, "size"), (DATE + 4, "date")):
         changed = Disk("dos5-ffs-dirc")
         changed.put(header, offset, changed.long(header, offset) ^ 16)
-        assert any(line.startswith(f"/{name}: {fact} ") for line in changed.open().verify())
+        assert any(line.startswith(f"/{name}: {fact} ") for line in check(changed.open()))
     folder = Disk("dos5-ffs-dirc")
     folder.put(folder.key("level1"), DATE, 1)
-    assert list(folder.open().verify()) == []  # of a directory, the cache keeps the date of its creation
+    assert list(check(folder.open())) == []  # of a directory, the cache keeps the date of its creation
     disk.write(header, COMMENT, b"\3abc")
-    assert list(disk.open().verify()) == [f"/{name}: comment b'' in the directory cache, b'abc' in the header"]
+    assert list(check(disk.open())) == [f"/{name}: comment b'' in the directory cache, b'abc' in the header"]

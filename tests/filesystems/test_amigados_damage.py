@@ -1,4 +1,7 @@
-"""AmigaDOS: damaged and hostile volumes. What can be read is listed, what cannot fails, and everything ends."""
+"""AmigaDOS: damaged and hostile volumes.
+
+What can be read is listed, what cannot fails, and everything ends.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,14 @@ from filesystems.amiga import (
     fixture,
 )  # fmt: skip
 from helpers import context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.main import main
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, ImageError
 from imgmount.filesystems.amigados import FORMAT, probe
 from imgmount.filesystems.amigados.blocks import name_hash
+from imgmount.filesystems.amigados.check import check
 
 FIELDS = (FIRST_DATA, SIZE, NEXT_LINK, REAL_ENTRY, HASH_CHAIN, PARENT, EXTENSION)
 
@@ -58,7 +62,7 @@ def test_a_bad_header_checksum_shows_the_name_and_refuses_the_content() -> None:
     with pytest.raises(ChecksumError, match="header"):
         content(root.lookup("size489"))
     assert len(content(root.lookup("size488"))) == 488
-    assert any("/size489: bad checksum" in line for line in disk.open().verify())
+    assert any("/size489: bad checksum" in line for line in check(disk.open()))
 
 
 def test_a_directory_with_a_bad_checksum_is_listed_with_a_warning() -> None:
@@ -86,7 +90,7 @@ def test_a_hash_chain_that_loops_ends() -> None:
     assert damage is not None
     assert "twice" in str(damage)
     assert len(names_of("dos3-ffs-intl") - found) == 5
-    assert any("twice" in line for line in disk.open().verify())
+    assert any("twice" in line for line in check(disk.open()))
 
 
 @pytest.mark.parametrize("key", [1, 0, 5000, 0xFFFF_FFFF, ROOT, 881])
@@ -142,7 +146,7 @@ def test_links_to_nothing() -> None:
         root.lookup("file").stat()
     with pytest.raises(ImageError):
         root.lookup("folder").readlink()  # type: ignore[attr-defined]
-    assert sum("a link to nothing" in line for line in disk.open().verify()) == 2
+    assert sum("a link to nothing" in line for line in check(disk.open())) == 2
 
 
 @pytest.mark.parametrize("variant", ["dos2-ofs-intl", "dos3-ffs-intl"])
@@ -153,7 +157,9 @@ def test_extension_chains_that_loop_or_are_anothers(variant: str) -> None:
         disk = Disk(variant)
         header = disk.key("fragmented")
         extension = disk.long(header, EXTENSION)
-        other = {"itself": extension, "second": disk.long(disk.key("second"), EXTENSION), "nowhere": 9999}[target]
+        other = {"itself": extension, "second": disk.long(disk.key("second"), EXTENSION), "nowhere": 9999}[
+            target
+        ]
         disk.put(extension, EXTENSION, other)
         node = disk.open().root.lookup("fragmented")
         assert isinstance(node, File)
@@ -191,7 +197,7 @@ def test_a_run_past_the_end_of_the_volume_is_read_up_to_there() -> None:
         assert device.pread(BLOCK, BLOCK) == disk.data[1759 * BLOCK : 1760 * BLOCK]
         with pytest.raises(ImageError):
             device.pread(BLOCK, BLOCK + 1)
-    assert any("/36864: block 1760 of 1760" in line for line in disk.open().verify())
+    assert any("/36864: block 1760 of 1760" in line for line in check(disk.open()))
 
 
 @pytest.mark.parametrize(("offset", "value"), [(0, 2), (4, 5), (8, 77), (12, 3), (24, 0)])
@@ -239,10 +245,10 @@ def test_a_block_that_a_file_names_twice_is_told() -> None:
     header = disk.key("36864")
     first = disk.long(header, FIRST_DATA)
     disk.put(header, FIRST_DATA - 4 * 5, first)
-    assert any(f"/36864: block {first} is another's too" in line for line in disk.open().verify())
+    assert any(f"/36864: block {first} is another's too" in line for line in check(disk.open()))
     disk = Disk("dos3-ffs-intl")
     disk.put(disk.key("36864"), FIRST_DATA - 4 * 5, disk.long(disk.key("second"), FIRST_DATA))
-    assert any("is another's too" in line for line in disk.open().verify())
+    assert any("is another's too" in line for line in check(disk.open()))
 
 
 def test_a_file_that_claims_to_be_huge() -> None:
@@ -261,7 +267,7 @@ def test_a_wrong_parent_and_a_wrong_slot_are_told() -> None:
     key = disk.key("size488")
     disk.put(key, PARENT, disk.key("empty"))
     assert "size488" not in listed(disk)[0]
-    assert any("belongs to" in line for line in disk.open().verify())
+    assert any("belongs to" in line for line in check(disk.open()))
     disk = Disk("dos3-ffs-intl")
     slot = next(slot for slot in range(72) if disk.long(ROOT, 24 + 4 * slot) == 0)
     moved = disk.long(ROOT, SLOT_59)
@@ -269,20 +275,20 @@ def test_a_wrong_parent_and_a_wrong_slot_are_told() -> None:
     disk.put(ROOT, 24 + 4 * slot, moved)
     disk.put(moved, HASH_CHAIN, 0)
     assert listed(disk)[0] == names_of("dos3-ffs-intl")
-    assert any("AmigaDOS does not find it" in line for line in disk.open().verify())
+    assert any("AmigaDOS does not find it" in line for line in check(disk.open()))
 
 
 def test_the_bitmap_is_compared_with_what_is_used() -> None:
     disk = Disk("dos3-ffs-intl")
     disk.put(ROOT, SLOT_59, 0)
-    assert any("in use by nobody" in line for line in disk.open().verify())
+    assert any("in use by nobody" in line for line in check(disk.open()))
     disk = Disk("dos3-ffs-intl")
     disk.data[disk.long(ROOT, BLOCK - 196) * BLOCK + 40] ^= 1
-    assert any("the bitmap: amigados: bad checksum" in line for line in disk.open().verify())
+    assert any("the bitmap: amigados: bad checksum" in line for line in check(disk.open()))
     assert "unknown" in disk.open().info()["free"]
     disk = Disk("dos3-ffs-intl")
     disk.put(ROOT, BLOCK - 200, 0)
-    assert any("marked invalid" in line for line in disk.open().verify())
+    assert any("marked invalid" in line for line in check(disk.open()))
 
 
 def test_links_between_deep_directories_end() -> None:
@@ -299,8 +305,9 @@ def exhaust(data: bytes) -> None:
     try:
         volume = FORMAT.open(MemoryDevice(data), context())
         volume.info()
-        list(volume.verify())
-        nodes = list(volume.deleted())  # type: ignore[attr-defined]
+        list(FORMAT.check(volume))
+        assert FORMAT.deleted is not None
+        nodes = list(FORMAT.deleted(volume))
     except ImageError:
         return
     pending: list[Node] = [volume.root, *(node for _, node in nodes)]
@@ -330,7 +337,13 @@ def test_random_corruption_never_surprises(variant: str) -> None:
         for _ in range(rng.choice((1, 3, 20))):
             key = rng.choice(used)
             offset = rng.choice((0, 4, 8, 12, 16, 24, 60, 508, *FIELDS))
-            disk.put(key, offset, rng.choice((0, 1, rng.choice(used), rng.randrange(1 << 11), rng.getrandbits(32), 0xFFFF_FFFF)))
+            disk.put(
+                key,
+                offset,
+                rng.choice(
+                    (0, 1, rng.choice(used), rng.randrange(1 << 11), rng.getrandbits(32), 0xFFFF_FFFF)
+                ),
+            )
         exhaust(bytes(disk.data))
 
 
@@ -352,6 +365,6 @@ def test_a_volume_of_terabytes_is_opened_and_not_counted(tmp_path: Path) -> None
     with open_image(path) as image:
         filesystem = image.volumes[0].filesystem
         assert filesystem.info()["free"].startswith("unknown")
-        assert any("too many" in line for line in filesystem.verify())
-        assert not list(filesystem.deleted())  # type: ignore[attr-defined]
+        assert any("too many" in line for line in image.volumes[0].check())
+        assert list(image.volumes[0].deleted() or ["nothing can be told"]) == []
         assert filesystem.root.listing().damage is not None

@@ -1,4 +1,7 @@
-"""exFAT: images made by others, names and times, damage and hostile structures. The fixtures test reading itself."""
+"""exFAT: images made by others, names and times, damage and hostile structures.
+
+The fixtures test reading itself.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.fo
 
 
 def volume(device: BlockDevice | bytes | bytearray) -> ExfatVolume:
-    opened = FORMAT.open(device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context())
+    opened = FORMAT.open(
+        device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context()
+    )
     assert isinstance(opened, ExfatVolume)
     return opened
 
@@ -51,8 +56,15 @@ def unpacked(name: str) -> bytes:
 
 
 def test_a_chain_that_loops_ends() -> None:
-    lines = image("manifests/exfat__exfatprogs__exfatprogs__loop_chain.exfat.img.tar.xz.tsk.sha256").read_text().splitlines()
-    expected = {path: (int(size), digest) for digest, size, path in (line.split("  ") for line in lines if line[0] != "#")}
+    lines = (
+        image("manifests/exfat__exfatprogs__exfatprogs__loop_chain.exfat.img.tar.xz.tsk.sha256")
+        .read_text()
+        .splitlines()
+    )
+    expected = {
+        path: (int(size), digest)
+        for digest, size, path in (line.split("  ") for line in lines if line[0] != "#")
+    }
     opened = volume(unpacked("loop_chain"))
     assert survive(lambda: opened) < 100
     listed = _good(opened.root)
@@ -90,7 +102,9 @@ def test_two_terabytes_open(tmp_path: Path) -> None:
 def test_names_are_found_in_any_case_by_the_volumes_own_table(images: dict[str, bytes]) -> None:
     opened = volume(images["clusters4k"])
     assert opened.root.lookup("README.TXT").id == opened.root.lookup("readme.txt").id
-    assert opened.root.lookup("\u00dcN\u00cfC\u00d6D\u00c9 \u4e2d\u6587 \U0001f4be").stat().size == len(b"unicode\n")
+    assert opened.root.lookup("\u00dcN\u00cfC\u00d6D\u00c9 \u4e2d\u6587 \U0001f4be").stat().size == len(
+        b"unicode\n"
+    )
     with pytest.raises(FileNotFoundError):
         opened.root.lookup("ready.txt")
     assert opened.label == "My exFAT"
@@ -133,7 +147,9 @@ def test_the_backup_is_used_and_named(images: dict[str, bytes]) -> None:
     assert volume(images["clusters4k"]).info()["state"] == "clean"
 
 
-@pytest.mark.parametrize(("offset", "value"), [(0x6C, 13), (0x6D, 30), (0x6E, 3), (0x60, 1), (0x5C, 0), (0x50, 1), (0x48, 1)])
+@pytest.mark.parametrize(
+    ("offset", "value"), [(0x6C, 13), (0x6D, 30), (0x6E, 3), (0x60, 1), (0x5C, 0), (0x50, 1), (0x48, 1)]
+)
 def test_a_boot_sector_that_cannot_be_is_refused(offset: int, value: int, images: dict[str, bytes]) -> None:
     data = bytearray(images["clusters4k"])
     width = 1 if offset >= 0x6C else 4

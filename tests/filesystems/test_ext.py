@@ -1,4 +1,7 @@
-"""ext2, ext3, ext4: images made by others, attributes, damage and hostile structures. The fixtures test reading itself."""
+"""ext2, ext3, ext4: images made by others, attributes, damage and hostile structures.
+
+The fixtures test reading itself.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ SUPER = 1024
 
 
 def volume(device: BlockDevice | bytes | bytearray) -> ExtVolume:
-    opened = FORMAT.open(device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context())
+    opened = FORMAT.open(
+        device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context()
+    )
     assert isinstance(opened, ExtVolume)
     return opened
 
@@ -53,7 +58,8 @@ def read_everything(device: BlockDevice) -> int:
     return survive(lambda: volume(device))
 
 
-# --- images made by others ---------------------------------------------------------------------------------------------------
+# --- images made by others
+# ---------------------------------------------------------------------------------------------------
 
 THIRD_PARTY = {
     "henrikstengaard__hst-imager__ext2.img": ("ext2", "", 1),
@@ -89,7 +95,8 @@ def test_a_journal_that_was_not_replayed_is_named(tmp_path: Path) -> None:
         assert "the journal has not been replayed" in list(opened.verify())
 
 
-# --- facts that trees do not have ---------------------------------------------------------------------------------------------
+# --- facts that trees do not have
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -100,7 +107,20 @@ def made(tmp_path: Path) -> Path:
     (folder / "plain").write_bytes(b"x" * 5000)
     (folder / "dir").mkdir()
     path = tmp_path / "disk.img"
-    options = ["-q", "-F", "-t", "ext4", "-b", "1024", "-I", "256", "-O", "ea_inode,metadata_csum", "-d", str(folder)]
+    options = [
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-b",
+        "1024",
+        "-I",
+        "256",
+        "-O",
+        "ea_inode,metadata_csum",
+        "-d",
+        str(folder),
+    ]
     subprocess.run([tool("mke2fs"), *options, str(path), "4M"], check=True, capture_output=True)
     (tmp_path / "large").write_bytes(b"v" * 1024)
     (tmp_path / "block").write_bytes(b"b" * 700)
@@ -111,7 +131,9 @@ def made(tmp_path: Path) -> Path:
         f"ea_set -f {tmp_path}/large plain user.large", "mknod null c 1 3", "mknod pipe p", "symlink link plain",
     ]  # fmt: skip
     (tmp_path / "commands").write_text("\n".join(commands))
-    subprocess.run([tool("debugfs"), "-w", "-f", str(tmp_path / "commands"), str(path)], check=True, capture_output=True)
+    subprocess.run(
+        [tool("debugfs"), "-w", "-f", str(tmp_path / "commands"), str(path)], check=True, capture_output=True
+    )
     return path
 
 
@@ -146,7 +168,8 @@ def test_device_numbers_of_both_kinds(images: dict[str, bytes]) -> None:
 def test_access_control_lists_are_given_as_linux_gives_them(made: Path, tmp_path: Path) -> None:
     entries = [(1, 6, None), (2, 4, 1000), (4, 4, None), (16, 6, None), (32, 0, None)]
     stored = b"\x01\0\0\0" + b"".join(
-        struct.pack("<HH", *entry[:2]) if entry[2] is None else struct.pack("<HHI", *entry) for entry in entries
+        struct.pack("<HH", *entry[:2]) if entry[2] is None else struct.pack("<HHI", *entry)
+        for entry in entries
     )
     full = [(tag, bits, 0xFFFFFFFF if who is None else who) for tag, bits, who in entries]
     shown = b"\x02\0\0\0" + b"".join(struct.pack("<HHI", *entry) for entry in full)
@@ -159,7 +182,9 @@ def test_access_control_lists_are_given_as_linux_gives_them(made: Path, tmp_path
 
 
 def test_extents_that_are_not_written_yet_are_holes(made: Path) -> None:
-    subprocess.run([tool("debugfs"), "-w", "-R", "fallocate dir 0 0", str(made)], check=False, capture_output=True)
+    subprocess.run(
+        [tool("debugfs"), "-w", "-R", "fallocate dir 0 0", str(made)], check=False, capture_output=True
+    )
     for command in ("write /dev/null later", "fallocate later 0 9", "sif later size 10000"):
         subprocess.run([tool("debugfs"), "-w", "-R", command, str(made)], check=True, capture_output=True)
     with FileDevice(made) as device:
@@ -178,7 +203,11 @@ def test_names_of_a_folding_directory_are_found_in_any_case(tmp_path: Path) -> N
     path = tmp_path / "disk.img"
     options = ["-q", "-F", "-t", "ext4", "-O", "casefold", "-E", "encoding=utf8", "-d", str(folder)]
     subprocess.run([tool("mke2fs"), *options, str(path), "4M"], check=True, capture_output=True)
-    subprocess.run([tool("debugfs"), "-w", "-R", "sif folds flags 0x40080000", str(path)], check=True, capture_output=True)
+    subprocess.run(
+        [tool("debugfs"), "-w", "-R", "sif folds flags 0x40080000", str(path)],
+        check=True,
+        capture_output=True,
+    )
     with FileDevice(path) as device:
         root = volume(device).root
         folds, plain = root.lookup("folds"), root.lookup("plain")
@@ -192,7 +221,8 @@ def test_names_of_a_folding_directory_are_found_in_any_case(tmp_path: Path) -> N
             plain.lookup("name")
 
 
-# --- damage -------------------------------------------------------------------------------------------------------------------
+# --- damage
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_backup_is_used_and_named(images: dict[str, bytes]) -> None:
@@ -217,7 +247,9 @@ def test_features_that_are_not_known_are_refused_by_name(images: dict[str, bytes
             volume(put(images["ext2"], SUPER + 0x60, incompat | bit))
 
 
-@pytest.mark.parametrize(("offset", "value"), [(0x18, 7), (0x20, 0), (0x28, 0), (0x58, 100), (0x04, 0), (0x00, 0), (0x14, 5)])
+@pytest.mark.parametrize(
+    ("offset", "value"), [(0x18, 7), (0x20, 0), (0x28, 0), (0x58, 100), (0x04, 0), (0x00, 0), (0x14, 5)]
+)
 def test_a_superblock_that_cannot_be_is_refused(offset: int, value: int, images: dict[str, bytes]) -> None:
     with pytest.raises(FormatError):
         volume(put(images["ext2"], SUPER + offset, value, 2 if offset == 0x58 else 4))

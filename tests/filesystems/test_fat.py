@@ -1,4 +1,7 @@
-"""FAT: other people's images, oracles, names, times, laziness. Reading itself is tested by the fixtures, damage next door."""
+"""FAT: other people's images, oracles, names, times, laziness.
+
+Reading itself is tested by the fixtures, damage next door.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,9 @@ from imgmount.core.node import File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, MountError
 from imgmount.filesystems.fat import FORMAT
+from imgmount.filesystems.fat.check import check
 from imgmount.filesystems.fat.records import scan
-from imgmount.filesystems.fat.strict import compare
+from imgmount.filesystems.fat.second_opinion import compare
 from imgmount.filesystems.fat.volume import FatVolume
 from imgmount.sources.file import FileDevice
 
@@ -34,7 +38,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return fixture_images(tmp_path_factory.mktemp("fat"))
 
 
-# --- images made by others ---------------------------------------------------------------------------------------------------
+# --- images made by others
+# ---------------------------------------------------------------------------------------------------
 
 
 THIRD_PARTY = {
@@ -67,7 +72,8 @@ def test_images_made_by_others(name: str, tmp_path: Path) -> None:
             assert {path: fact for path, fact in found.items() if fact != "/"} == expected
 
 
-# --- oracles -----------------------------------------------------------------------------------------------------------------
+# --- oracles
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -78,7 +84,7 @@ def test_pyfatfs_agrees(variant: str, images: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_fixture_is_consistent(variant: str, images: dict[str, bytes]) -> None:
-    assert list(volume(images[variant]).verify()) == []
+    assert list(check(volume(images[variant]))) == []
 
 
 def test_pyfatfs_disagrees_with_a_wrong_tree(images: dict[str, bytes]) -> None:
@@ -100,18 +106,23 @@ def test_scattered_files_made_on_the_spot(bits: int, tmp_path: Path) -> None:
     env = os.environ | {"MTOOLS_SKIP_CHECK": "1"}
     for number in range(30):
         (tmp_path / f"file number {number}").write_bytes(rng.randbytes(rng.randrange(20000)))
-        subprocess.run([tool("mcopy"), "-i", disk, tmp_path / f"file number {number}", "::"], check=True, env=env)
+        subprocess.run(
+            [tool("mcopy"), "-i", disk, tmp_path / f"file number {number}", "::"], check=True, env=env
+        )
         if number % 3 == 2:
             gone = f"::file number {number - rng.randrange(3)}"
             subprocess.run([tool("mdel"), "-i", disk, gone], check=True, env=env)
     out = tmp_path / "out"
     out.mkdir()
     subprocess.run([tool("mcopy"), "-s", "-i", disk, "::*", out], check=True, env=env)
-    expected = {path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in out.iterdir()}
+    expected = {
+        path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in out.iterdir()
+    }
     with FileDevice(disk) as device:
         opened = FORMAT.open(device, context())
         assert manifest(opened.root) == expected
-        assert list(opened.verify()) == []
+        assert list(FORMAT.check(opened)) == []
         files = [node.open() for _, node in tree(opened.root) if isinstance(node, File)]
         runs = max(len(list(content.extents(0, 1 << 20))) for content in files)
         assert bits == 32 or runs > 1  # on FAT32 mtools goes on from the last cluster it gave away
@@ -120,7 +131,9 @@ def test_scattered_files_made_on_the_spot(bits: int, tmp_path: Path) -> None:
 def test_seven_zip_agrees(images: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(images["fat16"])
     out = tmp_path / "out"
-    subprocess.run([tool("7z"), "x", "-tfat", f"-o{out}", tmp_path / "disk.img"], check=True, capture_output=True)
+    subprocess.run(
+        [tool("7z"), "x", "-tfat", f"-o{out}", tmp_path / "disk.img"], check=True, capture_output=True
+    )
     shutil.rmtree(out / "[SYSTEM]", ignore_errors=True)
     files = [path for path in out.rglob("*") if path.is_file()]
     expected = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -128,7 +141,8 @@ def test_seven_zip_agrees(images: dict[str, bytes], tmp_path: Path) -> None:
     assert found == expected
 
 
-# --- names, times, attributes ------------------------------------------------------------------------------------------------
+# --- names, times, attributes
+# ------------------------------------------------------------------------------------------------
 
 
 def names(root: bytes, encoding: str | None = None) -> list[str]:
@@ -140,7 +154,15 @@ def test_short_names() -> None:
     root += record(b"SUFFIX  DAT", case=0x10) + record(b"\x05BC        ") + record(b"NOSUFFIX   ")
     root += record(b"\xe5ELETED    ") + record(b"LABEL      ", 0x08) + record(b".          ", 0x10)
     root += record(b"\x80\x81      \x9a  ")
-    assert names(root) == ["README.TXT", "lower.txt", "stem.DAT", "SUFFIX.dat", "\u03c3BC", "NOSUFFIX", "\u00c7\u00fc.\u00dc"]
+    assert names(root) == [
+        "README.TXT",
+        "lower.txt",
+        "stem.DAT",
+        "SUFFIX.dat",
+        "\u03c3BC",
+        "NOSUFFIX",
+        "\u00c7\u00fc.\u00dc",
+    ]
     assert names(record(b"\x8f\x80      \x80  "), encoding="cp866") == ["\u041f\u0410.\u0410"]
     assert names(record(b"\xff\xfe         "), encoding="utf-8") == ["\udcff\udcfe"]
 
@@ -152,7 +174,15 @@ def test_an_unknown_charset_is_the_callers_mistake() -> None:
 
 def test_long_names() -> None:
     short = b"LONG~1  TXT"
-    for name in ("a", "thirteen-char", "exactly twenty-six letters", "\U0001f600 emoji.txt", "x" * 255, "\u4e2d" * 80, ".hidden"):
+    for name in (
+        "a",
+        "thirteen-char",
+        "exactly twenty-six letters",
+        "\U0001f600 emoji.txt",
+        "x" * 255,
+        "\u4e2d" * 80,
+        ".hidden",
+    ):
         assert names(long_name(name, short) + record(short)) == [name]
     assert names(long_name("wrong.txt", short, checksum=0) + record(short)) == ["LONG~1.TXT"]
     assert names(long_name("orphan, deleted.txt", short) + record(b"\xe5" + short[1:])) == []
@@ -186,7 +216,9 @@ def test_times_and_attributes() -> None:
     assert facts.ctime_ns - facts.atime_ns == -day + 12 * 3600 * 10**9 + 1_990_000_000
     assert facts.mtime_ns - facts.atime_ns == day + (23 * 3600 + 59 * 60 + 58) * 10**9
     assert node.xattrs() == {"user.dos.attributes": b"0x27"}
-    _, void = next(volume(small(RECORD.pack(b"VOID       ", 0, 0, 0, 0, 0, 0xFFFF, 0, 0, 0xFFFF, 0, 0))).root.entries())
+    _, void = next(
+        volume(small(RECORD.pack(b"VOID       ", 0, 0, 0, 0, 0, 0xFFFF, 0, 0, 0xFFFF, 0, 0))).root.entries()
+    )
     assert void.stat()[2:5] == (0, None, None)
 
 
@@ -217,7 +249,9 @@ def test_the_label_of_the_root_directory_comes_before_that_of_the_boot_sector() 
     assert volume(disk).label == ""
 
 
-@pytest.mark.parametrize(("variant", "place"), [("fat16", "boot"), ("fat32", "boot"), ("fat16", "fat"), ("fat32", "fat")])
+@pytest.mark.parametrize(
+    ("variant", "place"), [("fat16", "boot"), ("fat32", "boot"), ("fat16", "fat"), ("fat32", "fat")]
+)
 def test_dirty_volumes_say_so(variant: str, place: str, images: dict[str, bytes]) -> None:
     data, bpb = bytearray(images[variant]), volume(images[variant]).bpb
     if place == "boot":
@@ -227,10 +261,11 @@ def test_dirty_volumes_say_so(variant: str, place: str, images: dict[str, bytes]
     opened = volume(data)
     assert FORMAT.probe(opened.device) is Match.CERTAIN
     assert opened.info()["state"] == "dirty"
-    assert "the volume was not unmounted properly" in list(opened.verify())
+    assert "the volume was not unmounted properly" in list(check(opened))
 
 
-# --- what is and what is not FAT ---------------------------------------------------------------------------------------------
+# --- what is and what is not FAT
+# ---------------------------------------------------------------------------------------------
 
 
 def test_probe(images: dict[str, bytes]) -> None:
@@ -255,7 +290,8 @@ def test_impossible_parameters_are_refused(offset: int, value: bytes) -> None:
         FORMAT.probe(MemoryDevice(bytes(data)))
 
 
-# --- lazy --------------------------------------------------------------------------------------------------------------------
+# --- lazy
+# --------------------------------------------------------------------------------------------------------------------
 
 
 class Counting(MemoryDevice):
@@ -309,7 +345,9 @@ def test_contiguous_files_are_one_extent_of_the_device(images: dict[str, bytes])
 def test_importing_the_format_imports_neither_construct_nor_its_reader() -> None:
     code = "import sys, imgmount.filesystems.fat as fat\n"
     code += "print([name in sys.modules for name in ('construct', fat.__name__ + '.volume')])"
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=_with_path()).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=_with_path()
+    ).stdout
     assert out == "[False, False]\n"
 
 
@@ -322,4 +360,3 @@ def test_scan_of_a_torn_directory(cut: int) -> None:
     data = (long_name("a long name", b"ALONG~1    ") + record(b"ALONG~1    ") + record(b"B          "))[:cut]
     found: list[Any] = list(scan(data, "cp437"))
     assert len(found) <= 1
-

@@ -12,7 +12,8 @@ from fatvolumes import VARIANTS, fixture_images, record, small, volume, walk
 from imgmount.core.device import gather
 from imgmount.core.node import Directory, File
 from imgmount.errors import FormatError, ImageError
-from imgmount.filesystems.fat.strict import compare
+from imgmount.filesystems.fat.check import check
+from imgmount.filesystems.fat.second_opinion import compare
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,11 @@ def test_the_parameter_block_at_its_extremes_never_crashes(images: dict[str, byt
 def test_truncation(variant: str, images: dict[str, bytes]) -> None:
     """Every prefix opens or is refused in one line, and shows no wrong byte."""
     whole = images[variant]
-    complete = {path: node.open().pread(0, 1 << 20) for path, node in tree(volume(whole).root) if isinstance(node, File)}
+    complete = {
+        path: node.open().pread(0, 1 << 20)
+        for path, node in tree(volume(whole).root)
+        if isinstance(node, File)
+    }
     for step in range(20):
         data = whole[: len(whole) * step // 20 + step * 7]
         try:
@@ -52,13 +57,15 @@ def test_truncation(variant: str, images: dict[str, bytes]) -> None:
                 except ImageError:
                     continue
                 assert content == complete[name]
-        list(opened.verify())
+        list(check(opened))
 
 
 def test_a_chain_that_loops_costs_only_its_file() -> None:
     """2 -> 3 -> 4 -> 3: the three clusters can be read, what would follow cannot."""
     root = record(b"LOOP       ", 0, 2, 5000) + record(b"GOOD       ", 0, 9, 5)
-    opened = volume(small(root, {2: 3, 3: 4, 4: 3, 9: 0xFFFF}, {2: b"a" * 512, 3: b"b" * 512, 4: b"c" * 512, 9: b"fine!"}))
+    opened = volume(
+        small(root, {2: 3, 3: 4, 4: 3, 9: 0xFFFF}, {2: b"a" * 512, 3: b"b" * 512, 4: b"c" * 512, 9: b"fine!"})
+    )
     loop, good = (node.open() for _, node in opened.root.entries() if isinstance(node, File))
     assert good.pread(0, 5) == b"fine!"
     assert loop.pread(0, 1536) == b"a" * 512 + b"b" * 512 + b"c" * 512
@@ -66,19 +73,22 @@ def test_a_chain_that_loops_costs_only_its_file() -> None:
         loop.pread(1536, 1)
     with pytest.raises(FormatError, match="loops"):
         gather(loop.extents(0, 5000))
-    assert any("loops" in line for line in opened.verify())
+    assert any("loops" in line for line in check(opened))
 
 
 @pytest.mark.parametrize(
-    ("link", "reason"), [(0, "free"), (1, "cluster 1 of"), (0xFFF7, "bad"), (0xFFF0, "cluster 65520"), (0xFFFF, "ends")]
+    ("link", "reason"),
+    [(0, "free"), (1, "cluster 1 of"), (0xFFF7, "bad"), (0xFFF0, "cluster 65520"), (0xFFFF, "ends")],
 )
 def test_a_broken_chain_can_be_read_up_to_the_break(link: int, reason: str) -> None:
-    opened = volume(small(record(b"BROKEN     ", 0, 2, 2000), {2: 3, 3: link}, {2: b"x" * 512, 3: b"y" * 512}))
+    opened = volume(
+        small(record(b"BROKEN     ", 0, 2, 2000), {2: 3, 3: link}, {2: b"x" * 512, 3: b"y" * 512})
+    )
     content = next(node.open() for _, node in opened.root.entries() if isinstance(node, File))
     assert content.pread(0, 1024) == b"x" * 512 + b"y" * 512
     with pytest.raises(FormatError, match=reason):
         content.pread(1000, 100)
-    assert list(opened.verify())
+    assert list(check(opened))
 
 
 @pytest.mark.parametrize("first", [0, 1, 5002, 0xFFFF])
@@ -98,7 +108,9 @@ def test_the_last_cluster_linked_past_the_end() -> None:
 
 
 @pytest.mark.parametrize("bits", [12, 16])
-def test_an_impossible_link_is_looked_up_in_the_other_fat(bits: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_impossible_link_is_looked_up_in_the_other_fat(
+    bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
     end = (1 << bits) - 1
     clusters = {2: b"x" * 512, 5: b"y" * 512, 9: b"z" * 512}
     disk = small(record(b"FILE       ", 0, 2, 1500), {2: 5, 5: 9, 9: end}, clusters, bits=bits)
@@ -108,11 +120,13 @@ def test_an_impossible_link_is_looked_up_in_the_other_fat(bits: int, caplog: pyt
     content = next(node.open() for _, node in opened.root.entries() if isinstance(node, File))
     assert content.pread(0, 1500) == b"x" * 512 + b"y" * 512 + b"z" * 476
     assert "using FAT 1" in caplog.text
-    assert any("FAT 0 and FAT 1 differ, first about cluster " in line for line in opened.verify())
+    assert any("FAT 0 and FAT 1 differ, first about cluster " in line for line in check(opened))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_destroyed_first_fat(variant: str, images: dict[str, bytes], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_destroyed_first_fat(
+    variant: str, images: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     bpb = volume(images[variant]).bpb
     data = bytearray(images[variant])
     data[bpb.fat_offset : bpb.fat_offset + bpb.fat_size] = bytes(bpb.fat_size)
@@ -124,7 +138,9 @@ def test_directories_that_contain_each_other() -> None:
     inner = record(b".          ", 0x10, 2) + record(b"..         ", 0x10, 0)
     inner += record(b"AGAIN      ", 0x10, 2) + record(b"DOWN       ", 0x10, 3)
     deeper = record(b"UP         ", 0x10, 2) + record(b"FILE       ", 0, 4, 3)
-    disk = small(record(b"TOP        ", 0x10, 2), {2: 0xFFFF, 3: 0xFFFF, 4: 0xFFFF}, {2: inner, 3: deeper, 4: b"abc"})
+    disk = small(
+        record(b"TOP        ", 0x10, 2), {2: 0xFFFF, 3: 0xFFFF, 4: 0xFFFF}, {2: inner, 3: deeper, 4: b"abc"}
+    )
     opened = volume(disk)
     assert walk(opened) == (5, 3)
     again = opened.root.lookup("TOP")
@@ -133,7 +149,7 @@ def test_directories_that_contain_each_other() -> None:
     assert isinstance(loop, Directory)
     with pytest.raises(FormatError, match="belongs to another"):
         list(loop.entries())
-    assert any("begins in cluster 2 of another file" in line for line in opened.verify())
+    assert any("begins in cluster 2 of another file" in line for line in check(opened))
 
 
 def test_a_tree_that_shares_directories_does_not_explode() -> None:
@@ -141,7 +157,9 @@ def test_a_tree_that_shares_directories_does_not_explode() -> None:
     links = dict.fromkeys(range(2, 33), 0xFFFF)
     clusters = {}
     for cluster in range(2, 32):
-        clusters[cluster] = record(b"A          ", 0x10, cluster + 1) + record(b"B          ", 0x10, cluster + 1)
+        clusters[cluster] = record(b"A          ", 0x10, cluster + 1) + record(
+            b"B          ", 0x10, cluster + 1
+        )
     nodes, _ = walk(volume(small(record(b"TOP        ", 0x10, 2), links, clusters)))
     assert nodes == 1 + 2 * 30
 
@@ -167,9 +185,13 @@ def test_a_directory_that_goes_on_for_ever_is_damaged() -> None:
 
 
 def test_verify_finds_shared_and_lost_clusters_and_wrong_sizes() -> None:
-    root = record(b"ONE        ", 0, 2, 1024) + record(b"TWO        ", 0, 8, 1024) + record(b"LONG       ", 0, 20, 10)
+    root = (
+        record(b"ONE        ", 0, 2, 1024)
+        + record(b"TWO        ", 0, 8, 1024)
+        + record(b"LONG       ", 0, 20, 10)
+    )
     disk = small(root, {2: 3, 3: 0xFFFF, 8: 3, 20: 21, 21: 0xFFFF, 30: 31, 31: 0xFFFF})
-    assert list(volume(disk).verify()) == [
+    assert list(check(volume(disk))) == [
         "/TWO: shares clusters with another file",
         "/LONG: 10 bytes need 1 clusters, the chain has 2",
         "2 clusters are in use by no file, the first is 30",
@@ -189,7 +211,7 @@ def test_random_damage_never_escapes_as_another_error(images: dict[str, bytes]) 
             except ImageError:
                 continue
             walk(opened)
-            list(opened.verify())
+            list(check(opened))
             _ = opened.label, opened.info()
 
 

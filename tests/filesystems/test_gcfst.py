@@ -7,7 +7,7 @@ import pytest
 
 from conformance import tree
 from helpers import context, image
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.node import File, Filesystem
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
@@ -41,7 +41,14 @@ def test_names_from_japan_and_names_that_are_none() -> None:
     names = b"\0" + "\u30c6\u30b9\u30c8.txt".encode("cp932") + b"\0../../etc\0..\0a\x81\0"
     starts = [0, 1, names.index(b"../.."), names.index(b"..\0a"), names.index(b"a\x81"), 1]
     volume = opened([(1, 0, 0, 7), *((0, start, 0x100, 1) for start in starts)], names)
-    expected = ["_", "\u30c6\u30b9\u30c8.txt", "..\u2215..\u2215etc", "__", "a\udc81", "\u30c6\u30b9\u30c8 (1).txt"]
+    expected = [
+        "_",
+        "\u30c6\u30b9\u30c8.txt",
+        "..\u2215..\u2215etc",
+        "__",
+        "a\udc81",
+        "\u30c6\u30b9\u30c8 (1).txt",
+    ]
     assert paths(volume) == [f"files/{name}" for name in expected]
     assert volume.label == "\u30c6\u30b9"
 
@@ -63,8 +70,14 @@ def test_loops_and_lies_end_the_listing(nodes: list[Node]) -> None:
 
 
 def test_overlapping_files_and_files_past_the_end() -> None:
-    volume = opened([(1, 0, 0, 5), (0, 0, 0, 0), (0, 2, 0, 64), (0, 4, 32, 64), (0, 6, 0x7FF0, 0x20)], b"a\0b\0c\0d\0")
-    files = {path[6:]: node for path, node in tree(volume.root) if isinstance(node, File) and path.startswith("files/")}
+    volume = opened(
+        [(1, 0, 0, 5), (0, 0, 0, 0), (0, 2, 0, 64), (0, 4, 32, 64), (0, 6, 0x7FF0, 0x20)], b"a\0b\0c\0d\0"
+    )
+    files = {
+        path[6:]: node
+        for path, node in tree(volume.root)
+        if isinstance(node, File) and path.startswith("files/")
+    }
     assert files["a"].open().size == 0
     assert files["b"].open().pread(32, 32) == files["c"].open().pread(0, 32)
     with pytest.raises(ImageError):

@@ -31,15 +31,17 @@ from filesystems.iso_writer import (
     volume,
 )
 from helpers import context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.format import Match
 from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MountError, UnsupportedError
 from imgmount.filesystems.iso9660 import FORMAT
+from imgmount.filesystems.iso9660.check import problems
 from imgmount.filesystems.iso9660.volume import Iso9660
 
-# What stat says -----------------------------------------------------------------------------------------------------------
+# What stat says
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_rock_ridge_attributes() -> None:
@@ -84,7 +86,8 @@ def test_compressed_files_say_how_much_they_take() -> None:
     assert root.lookup("magic1").stat().allocated is None
 
 
-# Choice of tree -----------------------------------------------------------------------------------------------------------
+# Choice of tree
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_each_tree_can_be_asked_for() -> None:
@@ -117,7 +120,8 @@ def test_joliet_levels_and_names_that_are_no_utf_16(escapes: bytes) -> None:
     listed = ["naïve;1".encode("utf-16-be"), "😀.txt".encode("utf-16-be"), b"\xd8\x00\0A", b"\0x\0y\0"]
     joliet = directory(24, [record(raw, 30, 1) for raw in listed], parent=24)
     data = build(
-        [record(b"A.;1")], {17: descriptor(record(b"\0", 24, SECTOR, 2), kind=2, escapes=escapes), 18: b"\xffCD001", 24: joliet}
+        [record(b"A.;1")],
+        {17: descriptor(record(b"\0", 24, SECTOR, 2), kind=2, escapes=escapes), 18: b"\xffCD001", 24: joliet},
     )
     found = names(volume(data).root)
     assert found[:2] == ["naïve", "😀.txt"]
@@ -132,7 +136,8 @@ def test_a_bridge_disc_is_left_to_udf() -> None:
     assert FORMAT.probe(MemoryDevice(bytes(data))) is Match.LIKELY
 
 
-# Names --------------------------------------------------------------------------------------------------------------------
+# Names
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def test_names_are_made_fit_for_a_path() -> None:
@@ -164,7 +169,8 @@ def test_associated_and_hidden_files_are_shown() -> None:
     assert exhaust(volume(build(listed, blocks)).root) == {"._A": b"resources", "A": b"datas", "H": b"datas"}
 
 
-# Extents ------------------------------------------------------------------------------------------------------------------
+# Extents
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_several_extents_are_one_file() -> None:
@@ -218,7 +224,9 @@ def test_interleaved_files() -> None:
 
 def test_extended_attribute_records_come_before_the_data() -> None:
     sub = directory(41, [record(b"IN.;1", 30, 1)])
-    root = volume(build([record(b"A.;1", 30, 100, xar=2), record(b"D", 40, SECTOR, 2, xar=1)], {**BLOCKS, 41: sub})).root
+    root = volume(
+        build([record(b"A.;1", 30, 100, xar=2), record(b"D", 40, SECTOR, 2, xar=1)], {**BLOCKS, 41: sub})
+    ).root
     assert content(root, "A") == DATA[2 * SECTOR : 2 * SECTOR + 100]
     assert content(root, "D/IN") == DATA[:1]
 
@@ -246,7 +254,9 @@ def test_extents_outside_the_image_cost_their_file_only() -> None:
 
 def test_blocks_before_a_session_are_an_error() -> None:
     shifted = build(
-        [record(b"OLD.;1", 7, 5), record(b"A.;1", 130, 5)], BLOCKS, pvd=descriptor(record(b"\0", 100 + ROOT, SECTOR, 2))
+        [record(b"OLD.;1", 7, 5), record(b"A.;1", 130, 5)],
+        BLOCKS,
+        pvd=descriptor(record(b"\0", 100 + ROOT, SECTOR, 2)),
     )
     found = exhaust(Iso9660(MemoryDevice(bytes(shifted)), context(), session_base=100).root)
     assert found["A"] == DATA[:5]
@@ -261,7 +271,8 @@ def test_small_blocks(size: int) -> None:
     assert content(root, "A") == DATA[size : size + 600]
 
 
-# Damaged descriptors and directories --------------------------------------------------------------------------------------
+# Damaged descriptors and directories
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("broken", [record(b"\0", 5000, SECTOR, 2), record(b"\0", 30, SECTOR, 2), bytes(34)])
@@ -291,7 +302,7 @@ def test_the_little_endian_half_counts_and_verify_names_the_other() -> None:
     data[16 * SECTOR + 84 : 16 * SECTOR + 88] = bytes(4)
     data[19 * SECTOR + 2] = 9
     assert content(volume(data).root, "A") == DATA[:5]
-    lines = list(volume(data).verify())
+    lines = list(problems(volume(data)))
     assert len(lines) == 3
     assert "space size" in lines[0]
     assert "extent" in lines[1]
@@ -299,11 +310,11 @@ def test_the_little_endian_half_counts_and_verify_names_the_other() -> None:
 
 
 def test_verify_is_bounded_and_names_what_lies_outside() -> None:
-    lines = list(volume(build([record(b"F%d" % number, 9999, 5) for number in range(40)])).verify())
+    lines = list(problems(volume(build([record(b"F%d" % number, 9999, 5) for number in range(40)]))))
     assert sum("outside the image" in line for line in lines) == 40
     many = [directory(40 + n, [record(b"F%d" % i, 9999, 5) for i in range(40)]) for n in range(5)]
     parts = {40 + n: raw for n, raw in enumerate(many)}
-    lines = list(volume(build([record(b"D%d" % n, 40 + n, SECTOR, 2) for n in range(5)], parts)).verify())
+    lines = list(problems(volume(build([record(b"D%d" % n, 40 + n, SECTOR, 2) for n in range(5)], parts))))
     assert len(lines) == 100
 
 
@@ -319,7 +330,9 @@ def test_a_short_record_ends_its_sector_only() -> None:
 
 def test_a_directory_that_the_image_ends_in_is_listed_as_far_as_it_goes() -> None:
     listed = [record(b"F%03d" % number) for number in range(80)]
-    data = build([record(b"D", 62, 2 * SECTOR, 2)], {62: directory(62, listed, size=2 * SECTOR)})[: 63 * SECTOR]
+    data = build([record(b"D", 62, 2 * SECTOR, 2)], {62: directory(62, listed, size=2 * SECTOR)})[
+        : 63 * SECTOR
+    ]
     folder = volume(data).root.lookup("D")
     assert isinstance(folder, Directory)
     listing = folder.listing()
@@ -329,7 +342,9 @@ def test_a_directory_that_the_image_ends_in_is_listed_as_far_as_it_goes() -> Non
 
 
 def test_directories_that_hold_themselves_end() -> None:
-    inner = directory(40, [record(b"UP", ROOT, SECTOR, 2), record(b"SELF", 40, SECTOR, 2), record(b"F.;1", 30, 1)])
+    inner = directory(
+        40, [record(b"UP", ROOT, SECTOR, 2), record(b"SELF", 40, SECTOR, 2), record(b"F.;1", 30, 1)]
+    )
     found = exhaust(volume(build([record(b"D", 40, SECTOR, 2)], {**BLOCKS, 40: inner})).root)
     assert found["D/F"] == DATA[:1]
     assert isinstance(found["D/UP/"], FormatError)
@@ -381,6 +396,6 @@ def test_random_damage_never_escapes() -> None:
         try:
             opened = volume(hurt, fs=rng.choice(("rockridge", "joliet", "iso")))
             exhaust(opened.root)
-            list(opened.verify())
+            list(problems(opened))
         except (ImageError, MountError):
             pass

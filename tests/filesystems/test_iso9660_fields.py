@@ -36,14 +36,17 @@ from imgmount.core.node import Directory, File
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.iso9660.nodes import IsoFile
 
-# System use fields --------------------------------------------------------------------------------------------------------
+# System use fields
+# --------------------------------------------------------------------------------------------------------
 
 
 def ridge(*areas: bytes, blocks: dict[int, bytes] | None = None, su: bytes = RR) -> Directory:
     """A tree with a file A0, A1... for each system use area."""
     opened = volume(
         build(
-            [record(b"A%d.;1" % number, 30, 5, su=area) for number, area in enumerate(areas)], {**BLOCKS, **(blocks or {})}, su=su
+            [record(b"A%d.;1" % number, 30, 5, su=area) for number, area in enumerate(areas)],
+            {**BLOCKS, **(blocks or {})},
+            su=su,
         )
     )
     assert opened.view == "rockridge"
@@ -64,7 +67,12 @@ def test_bytes_ahead_of_the_fields_are_skipped() -> None:
 
 def test_names_in_pieces_and_names_that_say_nothing() -> None:
     pieces = nm(b"one ", 1) + px(FILE, serial=7) + nm(b"two")
-    assert names(ridge(pieces, px(FILE) + nm(b"", 2), px(FILE) + nm(b"name", 4), px(FILE))) == ["one two", "A1", "name", "A3"]
+    assert names(ridge(pieces, px(FILE) + nm(b"", 2), px(FILE) + nm(b"name", 4), px(FILE))) == [
+        "one two",
+        "A1",
+        "name",
+        "A3",
+    ]
 
 
 def test_fields_in_the_usual_order_have_flags_as_well() -> None:
@@ -90,12 +98,18 @@ def test_continuation_areas() -> None:
     text = b"n" * 100
     across = {33: bytes(2000) + nm(text, 1) + px(0o100600) + nm(b"end")}
     blocks = {**across, 35: px(0o100640) + ce(36, 10, 36), 36: bytes(10) + sl((0, b"unused"))}
-    root = ridge(ce(33, 2000, 105 + 36 + 8), nm(b"first") + ce(35, 0, 28 + 36) + field(b"ZZ", b"unknown"), blocks=blocks)
+    root = ridge(
+        ce(33, 2000, 105 + 36 + 8),
+        nm(b"first") + ce(35, 0, 28 + 36) + field(b"ZZ", b"unknown"),
+        blocks=blocks,
+    )
     assert names(root) == [(text + b"end").decode(), "first"]
     assert [node.stat().mode & 0o777 for _, node in root.entries()] == [0o600, 0o640]
 
 
-@pytest.mark.parametrize("link", [ce(33, 0, 28), ce(0xFFFF_FFFF, 0, 28), ce(63, 2000, 500), ce(33, 0, 0xFFFF_FFFF)])
+@pytest.mark.parametrize(
+    "link", [ce(33, 0, 28), ce(0xFFFF_FFFF, 0, 28), ce(63, 2000, 500), ce(33, 0, 0xFFFF_FFFF)]
+)
 def test_broken_continuations_cost_their_file_only(link: bytes) -> None:
     found = exhaust(ridge(px(FILE) + nm(b"bad") + link, px(FILE) + nm(b"good"), blocks={33: ce(33, 0, 28)}))
     assert isinstance(found["bad"], FormatError)
@@ -104,7 +118,10 @@ def test_broken_continuations_cost_their_file_only(link: bytes) -> None:
 
 def test_padding_and_short_fields_end_an_area() -> None:
     root = ridge(
-        nm(b"x") + b"QQ\x01\x01" + nm(b"y"), nm(b"x2") + field(b"ST") + nm(b"z"), px(FILE) + b"NM\xff\x01\0abc", px(FILE) + b"NM"
+        nm(b"x") + b"QQ\x01\x01" + nm(b"y"),
+        nm(b"x2") + field(b"ST") + nm(b"z"),
+        px(FILE) + b"NM\xff\x01\0abc",
+        px(FILE) + b"NM",
     )
     assert names(root) == ["x", "x2", "A2", "A3"]
 
@@ -138,7 +155,10 @@ def test_times_in_both_forms() -> None:
     long_form = field(b"TF", b"\x82" + b"2000010200000050\0")
     shorts = field(b"TF", b"\x0f" + moment(1) + moment(2) + moment(3) + moment(4))
     cut = field(b"TF", b"\x0e" + moment(2))
-    facts = [node.stat() for _, node in ridge(*(px(FILE) + nm(b"f") + tf for tf in (long_form, shorts, cut))).entries()]
+    facts = [
+        node.stat()
+        for _, node in ridge(*(px(FILE) + nm(b"f") + tf for tf in (long_form, shorts, cut))).entries()
+    ]
     second = 946771200 * 10**9
     assert (facts[0].mtime_ns, facts[0].atime_ns) == (second + 500_000_000, None)
     assert (facts[1].mtime_ns, facts[1].atime_ns, facts[1].ctime_ns) == (
@@ -153,7 +173,9 @@ def test_device_numbers_in_both_forms() -> None:
     def pn(high: int, low: int) -> bytes:
         return px(0o020600) + nm(b"d") + field(b"PN", both32(high) + both32(low))
 
-    found = [node.stat().rdev for _, node in ridge(pn(4, 65), pn(0, 0x441), px(0o020600) + nm(b"d")).entries()]
+    found = [
+        node.stat().rdev for _, node in ridge(pn(4, 65), pn(0, 0x441), px(0o020600) + nm(b"d")).entries()
+    ]
     assert found == [os.makedev(4, 65), os.makedev(4, 0x41), 0]
 
 
@@ -168,7 +190,9 @@ def test_sparse_files_are_refused_by_name() -> None:
 def test_the_room_of_relocated_directories_is_shown_when_it_holds_more() -> None:
     def moved(records: list[bytes]) -> Directory:
         room = directory(40, records)
-        return volume(build([record(b"RR_MOVED", 40, SECTOR, 2, su=px(0o40755) + nm(b"rr_moved"))], {40: room}, su=RR)).root
+        return volume(
+            build([record(b"RR_MOVED", 40, SECTOR, 2, su=px(0o40755) + nm(b"rr_moved"))], {40: room}, su=RR)
+        ).root
 
     relocated = record(b"X", 41, SECTOR, 2, su=px(0o40755) + nm(b"x") + field(b"RE"))
     assert names(moved([])) == []
@@ -182,7 +206,8 @@ def test_a_child_link_to_nowhere_is_a_damaged_directory() -> None:
     assert isinstance(exhaust(root)["d/"], FormatError)
 
 
-# zisofs -------------------------------------------------------------------------------------------------------------------
+# zisofs
+# -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", ["magic", "size", "pointer", "data"])
@@ -193,7 +218,12 @@ def test_damaged_compressed_files_are_errors(version: int, change: str) -> None:
     assert isinstance(node, IsoFile)
     start = node.start * SECTOR
     table = start + (16 if version == 1 else 24)
-    at = {"magic": start, "size": start + (8 if version == 1 else 12), "pointer": table + 2, "data": table + 500}[change]
+    at = {
+        "magic": start,
+        "size": start + (8 if version == 1 else 12),
+        "pointer": table + 2,
+        "data": table + 500,
+    }[change]
     data[at] ^= 0x5A
     found = exhaust(volume(data).root)
     assert isinstance(found["packed/text"], ImageError)

@@ -13,12 +13,14 @@ from conformance import check_tree, manifest
 from filesystems.iso_reader import exhaust, facts_of
 from filesystems.iso_writer import SECTOR, volume
 from helpers import IMAGES, context, image, tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import ImageError
+from imgmount.filesystems.iso9660.check import problems
 from imgmount.filesystems.iso9660.volume import Iso9660
 
-# Other people's images ----------------------------------------------------------------------------------------------------
+# Other people's images
+# ----------------------------------------------------------------------------------------------------
 
 MANIFESTS = sorted((IMAGES / "manifests").glob("iso9660__*.sha256"))
 
@@ -51,7 +53,7 @@ def test_malformed_images_end_in_an_error_or_a_part_of_the_tree(name: str) -> No
     except ImageError:
         return
     exhaust(opened.root)
-    assert list(opened.verify())
+    assert list(problems(opened))
 
 
 def test_each_session_of_a_disc_has_its_own_volume() -> None:
@@ -64,7 +66,8 @@ def test_each_session_of_a_disc_has_its_own_volume() -> None:
     assert manifest(last.root) == manifest(Iso9660(disc, context(), session_start=348).root)
 
 
-# Oracles on the spot ------------------------------------------------------------------------------------------------------
+# Oracles on the spot
+# ------------------------------------------------------------------------------------------------------
 
 
 def make_source(folder: Path) -> None:
@@ -83,21 +86,34 @@ def test_7zip_and_xorriso_extract_the_same(view: str, tmp_path: Path) -> None:
     source, path, out = tmp_path / "source", tmp_path / "x.iso", tmp_path / "out"
     make_source(source)
     flags = {"rockridge": ["-R"], "joliet": ["-J", "-joliet-long"], "iso": ["-iso-level", "2"]}[view]
-    subprocess.run([tool("genisoimage"), "-quiet", "-input-charset", "utf-8", *flags, "-o", path, source], check=True)
+    subprocess.run(
+        [tool("genisoimage"), "-quiet", "-input-charset", "utf-8", *flags, "-o", path, source], check=True
+    )
     with open_image(path) as opened:
         assert opened.whole
         assert opened.whole.filesystem
         found = exhaust(opened.whole.filesystem.root)
         assert isinstance(opened.whole.filesystem, Iso9660)
         assert opened.whole.filesystem.view == view
-        assert list(opened.whole.filesystem.verify()) == []
+        assert list(opened.whole.check()) == []
     if view != "iso":
         assert found == facts_of(source)
     subprocess.run([tool("7z"), "x", f"-o{out}", path], check=True, stdout=subprocess.DEVNULL)
     assert found == facts_of(out)
     if view != "joliet":
-        extract = [tool("xorriso"), "-osirrox", "on", "-indev", str(path), "-extract", "/", str(tmp_path / "x")]
+        extract = [
+            tool("xorriso"),
+            "-osirrox",
+            "on",
+            "-indev",
+            str(path),
+            "-extract",
+            "/",
+            str(tmp_path / "x"),
+        ]
         subprocess.run(extract, check=True, capture_output=True)
         extracted = facts_of(tmp_path / "x")  # with plain names in lower case, if there are no others
-        assert {name.upper(): fact for name, fact in found.items()} == {name.upper(): fact for name, fact in extracted.items()}
+        assert {name.upper(): fact for name, fact in found.items()} == {
+            name.upper(): fact for name, fact in extracted.items()
+        }
         subprocess.run(["chmod", "-R", "u+w", tmp_path / "x"], check=True)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from containers.discs import unpacked
-from imgmount.chain import open_image
+from discs import unpacked
+from imgmount.chain.open import open_image
 from imgmount.core.format import Options
 from imgmount.core.node import Directory, File
 from imgmount.errors import ImageError, MountError
 
 
 def listed(path: Path, choice: str) -> dict[str, bytes]:
-    with open_image(path, Options(xa=choice)) as image:
+    with open_image(path, Options(extra={"xa": choice})) as image:
         assert image.whole is not None
         return contents(image.whole.filesystem.root)
 
@@ -30,23 +30,33 @@ def contents(root: Directory) -> dict[str, bytes]:
 
 
 def test_raw_files_are_whole_sectors_behind_a_riff_header(tmp_path: Path) -> None:
-    sheet = unpacked("cue/xa", tmp_path)
+    block = unpacked("cue/xa", tmp_path)
     stored = (tmp_path / "v.bin").read_bytes()
-    files, form2 = listed(sheet, "raw"), listed(sheet, "form2")
+    files, form2 = listed(block, "raw"), listed(block, "form2")
     for name, sectors in (("B.DAT", 3), ("C.STR", 2)):
         head, body = files[name][:44], files[name][44:]
-        assert (head[:4], int.from_bytes(head[4:8], "little"), head[8:16]) == (b"RIFF", len(files[name]) - 8, b"CDXAfmt ")
+        assert (head[:4], int.from_bytes(head[4:8], "little"), head[8:16]) == (
+            b"RIFF",
+            len(files[name]) - 8,
+            b"CDXAfmt ",
+        )
         assert (head[26:28], head[36:40], int.from_bytes(head[40:], "little")) == (b"XA", b"data", len(body))
         assert len(body) == sectors * 2352
         assert body in stored
     assert files["A.TXT"] == form2["A.TXT"]
-    assert b"".join(files["B.DAT"][44:][at + 24 : at + 2348] for at in range(0, 3 * 2352, 2352)) == form2["B.DAT"]
-    assert b"".join(files["C.STR"][44:][at + 16 : at + 2352] for at in range(0, 2 * 2352, 2352)) == form2["C.STR"]
+    assert (
+        b"".join(files["B.DAT"][44:][at + 24 : at + 2348] for at in range(0, 3 * 2352, 2352))
+        == form2["B.DAT"]
+    )
+    assert (
+        b"".join(files["C.STR"][44:][at + 16 : at + 2352] for at in range(0, 2 * 2352, 2352))
+        == form2["C.STR"]
+    )
 
 
 def test_cooked_files_are_what_a_kernel_sees(tmp_path: Path) -> None:
-    sheet = unpacked("cue/xa", tmp_path)
-    files, form2 = listed(sheet, "cooked"), listed(sheet, "form2")
+    block = unpacked("cue/xa", tmp_path)
+    files, form2 = listed(block, "cooked"), listed(block, "form2")
     assert files["B.DAT"] == b"".join(form2["B.DAT"][at : at + 2048] for at in range(0, 3 * 2324, 2324))
     assert [len(files[name]) for name in ("A.TXT", "B.DAT", "C.STR")] == [2700, 3 * 2048, 2 * 2048]
 
@@ -64,12 +74,14 @@ def test_sectors_without_their_headers_show_what_they_have(tmp_path: Path) -> No
 
 
 def test_a_record_of_an_audio_track_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    sheet = unpacked("cue/cdda", tmp_path)
+    block = unpacked("cue/cdda", tmp_path)
     stored = bytearray((tmp_path / "c.bin").read_bytes())
     record = stored.index(b"ONE.DA;1") - 33
-    stored[record + 2 : record + 6] = (6 + 2).to_bytes(4, "little")  # the second track's, which has 4 sectors, not 6
+    stored[record + 2 : record + 6] = (6 + 2).to_bytes(
+        4, "little"
+    )  # the second track's, which has 4 sectors, not 6
     (tmp_path / "c.bin").write_bytes(stored)
-    with open_image(sheet) as image:
+    with open_image(block) as image:
         assert image.whole is not None
         node = image.whole.filesystem.root.lookup("ONE.DA")
         assert isinstance(node, File)
@@ -81,7 +93,7 @@ def test_a_record_of_an_audio_track_that_is_not_there_is_an_error(tmp_path: Path
 
 
 def test_cooked_audio_is_an_error_not_zeros(tmp_path: Path) -> None:
-    with open_image(unpacked("cue/cdda", tmp_path), Options(xa="cooked")) as image:
+    with open_image(unpacked("cue/cdda", tmp_path), Options(extra={"xa": "cooked"})) as image:
         assert image.whole is not None
         node = image.whole.filesystem.root.lookup("TWO.DA")
         assert isinstance(node, File)

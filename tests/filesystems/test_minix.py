@@ -23,7 +23,9 @@ SUPER = 1024
 
 
 def volume(device: BlockDevice | bytes | bytearray) -> MinixVolume:
-    opened = FORMAT.open(device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context())
+    opened = FORMAT.open(
+        device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context()
+    )
     assert isinstance(opened, MinixVolume)
     return opened
 
@@ -50,7 +52,9 @@ def inode_at(opened: MinixVolume, number: int) -> int:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_facts_are_those_that_linux_tells(variant: str, images: dict[str, bytes]) -> None:
-    assert facts_of(volume(images[variant]).root) == linux_facts(VARIANTS[variant].expected.parent / "stat.txt")
+    assert facts_of(volume(images[variant]).root) == linux_facts(
+        VARIANTS[variant].expected.parent / "stat.txt"
+    )
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,10 @@ def test_bytes_stay_in_the_image(images: dict[str, bytes]) -> None:
 
 def test_what_is_not_clean_is_said(images: dict[str, bytes]) -> None:
     opened = volume(images["v1-big"])
-    lines = {state: list(volume(put(opened, images["v1-big"], SUPER + 18, state, 2)).verify()) for state in (0, 1, 2, 3)}
+    lines = {
+        state: list(volume(put(opened, images["v1-big"], SUPER + 18, state, 2)).verify())
+        for state in (0, 1, 2, 3)
+    }
     assert [len(lines[state]) for state in (0, 1, 2, 3)] == [1, 0, 2, 1]
     assert any("the image" in line for line in volume(images["v1-big"][:-1024]).verify())
 
@@ -154,7 +161,11 @@ def test_a_directory_has_one_place(images: dict[str, bytes]) -> None:
     data[at : at + 2] = b"\1\0"
     opened = volume(data)
     assert survive(lambda: opened) < 1000
-    assert any("two places" in str(node.listing().damage) for node in listed(opened.root) if isinstance(node, Directory))
+    assert any(
+        "two places" in str(node.listing().damage)
+        for node in listed(opened.root)
+        if isinstance(node, Directory)
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

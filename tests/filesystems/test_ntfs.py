@@ -14,7 +14,7 @@ import pytest
 from conformance import manifest, sha256, tree
 from fixture import unpack
 from helpers import FIXTURES, context, image, tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.node import Directory, File, Symlink
@@ -166,15 +166,23 @@ def with_reparse(data: bytes, name: str, tag: int, attributes: int = 0) -> bytes
     point = attribute_at(data, record, records.REPARSE_POINT)
     changed[point + 24 : point + 28] = struct.pack("<I", tag)
     flags = attribute_at(data, record, 0x10) + 24 + 32
-    changed[flags : flags + 4] = struct.pack("<I", int.from_bytes(changed[flags : flags + 4], "little") | attributes)
+    changed[flags : flags + 4] = struct.pack(
+        "<I", int.from_bytes(changed[flags : flags + 4], "little") | attributes
+    )
     return bytes(changed)
 
 
 @pytest.mark.parametrize(
     ("tag", "attributes", "words"),
-    [(0x80000013, 0, "a deduplicated file"), (0xC0000004, 0, "a migrated file"), (0x9000101A, 0x1000, "a cloud file")],
+    [
+        (0x80000013, 0, "a deduplicated file"),
+        (0xC0000004, 0, "a migrated file"),
+        (0x9000101A, 0x1000, "a cloud file"),
+    ],
 )
-def test_content_that_is_elsewhere_is_refused_by_name(features: bytes, tag: int, attributes: int, words: str) -> None:
+def test_content_that_is_elsewhere_is_refused_by_name(
+    features: bytes, tag: int, attributes: int, words: str
+) -> None:
     with pytest.raises(UnsupportedError, match=words):
         file(volume(with_reparse(features, "relative.lnk", tag, attributes)), "relative.lnk").open()
 
@@ -191,7 +199,9 @@ def test_linux_special_files_are_special(features: bytes, tag: int) -> None:
     assert manifest(volume(with_reparse(features, "relative.lnk", tag)).root)["relative.lnk"] == "special"
 
 
-def test_a_missing_library_is_named_with_the_pip_line(plain: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_library_is_named_with_the_pip_line(
+    plain: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "pyfsntfs", None)
     with pytest.raises(UnsupportedError, match=r"pip install imgmount\[ntfs\]"):
         volume(plain)
@@ -205,13 +215,16 @@ def test_a_volume_that_was_not_unmounted_is_named(plain: bytes, tmp_path: Path) 
     assert list(volume(plain).verify()) == []
     disk = tmp_path / "disk"
     disk.write_bytes(plain)
-    subprocess.run([tool("ntfsfix"), str(disk)], check=True, capture_output=True)  # it asks Windows for a check
+    subprocess.run(
+        [tool("ntfsfix"), str(disk)], check=True, capture_output=True
+    )  # it asks Windows for a check
     dirty = disk.read_bytes()
     assert volume(dirty).info()["state"].startswith("not unmounted")
     assert list(volume(dirty).verify()) == ["the volume was not unmounted properly"]
 
 
-# --- damage ------------------------------------------------------------------------------------------------------------------
+# --- damage
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def survey(data: bytes, **options: Any) -> None:
@@ -260,7 +273,16 @@ def test_truncation(plain: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("at", "value"),
-    [(11, b"\0\0"), (11, b"\1\2"), (13, b"\0"), (13, b"\3"), (13, b"\xe0"), (0x28, bytes(8)), (0x40, b"\0"), (0x44, b"\x80")],
+    [
+        (11, b"\0\0"),
+        (11, b"\1\2"),
+        (13, b"\0"),
+        (13, b"\3"),
+        (13, b"\xe0"),
+        (0x28, bytes(8)),
+        (0x40, b"\0"),
+        (0x44, b"\x80"),
+    ],
 )
 def test_a_boot_sector_that_makes_no_sense_is_refused(plain: bytes, at: int, value: bytes) -> None:
     data = plain[:at] + value + plain[at + len(value) :]
@@ -276,7 +298,8 @@ def test_a_directory_inside_itself_is_refused(features: bytes) -> None:
         opened.library.claim(70, 71)
 
 
-# --- images of others --------------------------------------------------------------------------------------------------------
+# --- images of others
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_the_volume_of_util_linux() -> None:
@@ -292,7 +315,9 @@ def test_the_windows_volume_of_dfvfs(tmp_path: Path) -> None:
     source = image("qcow2/log2timeline__dfvfs__windows_volume.qcow2")
     subprocess.run([tool("qemu-img"), "convert", "-O", "raw", source, disk], check=True)
     with open_image(disk, Options(fs="ntfs")) as opened:
-        found = {path: node for path, node in tree(opened.volumes[0].filesystem.root) if isinstance(node, File)}
+        found = {
+            path: node for path, node in tree(opened.volumes[0].filesystem.root) if isinstance(node, File)
+        }
         for line in facts.splitlines():
             digest, _, path = line.partition("  ")
             name = path.removeprefix("./")

@@ -13,14 +13,14 @@ import pytest
 from conformance import manifest
 from fixture import fixture_trees
 from helpers import FIXTURES, context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.codecs.aes import decrypt_cbc, encrypt_cbc
-from imgmount.codecs.wiiu import ContentKey, Fst
-from imgmount.codecs.wiiu_title import Tmd
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Options
+from imgmount.core.format import Options, own_check
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import KeyRequiredError, MissingPartError
+from imgmount.families.nintendo.wiiu import ContentKey, Fst
+from imgmount.families.nintendo.wiiu_title import Tmd
 from imgmount.filesystems.wiiufst.volume import Source, WiiuVolume
 from imgmount.partitions.wiiu import FORMAT as WIIU
 
@@ -42,7 +42,7 @@ def problems(path: Path, **keys: bytes) -> list[str]:
     with open_image(path, Options(keys=keys)) as image:
         filesystem = image.volumes[0].filesystem
         assert filesystem is not None, image.volumes[0].problem
-        return list(filesystem.verify())
+        return list(own_check(filesystem))
 
 
 def flip(path: Path, at: int) -> None:
@@ -139,7 +139,9 @@ def test_an_encrypted_disc_in_parts(tmp_path: Path, kind: str) -> None:
     facts = json.loads(next(stored.parent.glob("expected-*.json")).read_text())
     for path in (first, tmp_path / name(3)):
         with open_image(path) as image:
-            trees = {volume.name: manifest(volume.filesystem.root) for volume in image.volumes if volume.filesystem}
+            trees = {
+                volume.name: manifest(volume.filesystem.root) for volume in image.volumes if volume.filesystem
+            }
             assert trees == fixture_trees(facts)
 
 
@@ -154,7 +156,10 @@ def test_one_entry_of_the_table_may_have_several_places() -> None:
     disc[0x18000:0x20000] = encrypt_cbc(DISC_KEY, bytes(toc[:0x8000]))
     found = WIIU.open(MemoryDevice(bytes(disc)), context(keys={"wiiu-disc": DISC_KEY, "wiiu-common": COMMON}))
     assert [(partition.index, partition.kind) for partition in found] == [(1, "SI"), (2, "SI")]
-    assert [partition.device.size for partition in found] == [(units[1] - units[0]) * 0x8000, len(disc) - units[1] * 0x8000]
+    assert [partition.device.size for partition in found] == [
+        (units[1] - units[0]) * 0x8000,
+        len(disc) - units[1] * 0x8000,
+    ]
 
 
 @pytest.mark.parametrize(("at", "expected"), [(0x50, "its H3 hashes do not match the TMD"), (None, None)])
@@ -167,7 +172,7 @@ def test_the_h3_hashes_of_a_disc(at: int | None, expected: str | None) -> None:
     if at is not None:
         disc[start + at] ^= 1
     given = context(keys={"wiiu-disc": DISC_KEY, "wiiu-common": COMMON})
-    found = list(WIIUFST.open(WIIU.open(MemoryDevice(bytes(disc)), given)[1].device, given).verify())
+    found = list(own_check(WIIUFST.open(WIIU.open(MemoryDevice(bytes(disc)), given)[1].device, given)))
     blocks = [f"cluster 2: block {block} does not match its hash H3" for block in (0, 1)]
     assert found == ([] if expected is None else [f"cluster 2: {expected}", *blocks])
 

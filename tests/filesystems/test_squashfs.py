@@ -1,4 +1,7 @@
-"""SquashFS: images made by others, attributes, codecs, damage and hostile structures. The fixtures test reading itself."""
+"""SquashFS: images made by others, attributes, codecs, damage and hostile structures.
+
+The fixtures test reading itself.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.fo
 
 
 def volume(device: BlockDevice | bytes | bytearray) -> SquashVolume:
-    opened = FORMAT.open(device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context())
+    opened = FORMAT.open(
+        device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context()
+    )
     assert isinstance(opened, SquashVolume)
     return opened
 
@@ -52,7 +57,10 @@ def file(opened: SquashVolume, name: str) -> BlockDevice:
 def test_images_made_by_others(codec: str) -> None:
     name = f"mxmlnkn__ratarmount__folder-symlink.{codec}.squashfs"
     lines = image(f"manifests/squashfs__{name}.sha256").read_text().splitlines()
-    expected = {path: (int(size), digest) for digest, size, path in (line.split("  ") for line in lines if line[0] != "#")}
+    expected = {
+        path: (int(size), digest)
+        for digest, size, path in (line.split("  ") for line in lines if line[0] != "#")
+    }
     with FileDevice(image(f"squashfs/{name}")) as device:
         found = manifest(volume(device).root)
     assert {path: fact for path, fact in found.items() if isinstance(fact, tuple)} == expected
@@ -89,7 +97,15 @@ def test_holes_take_no_space(tmp_path: Path) -> None:
     with (tmp_path / "tree" / "large").open("wb") as out:
         out.seek((40 << 20) - 3)
         out.write(b"end")
-    command = [tool("mksquashfs"), str(tmp_path / "tree"), str(tmp_path / "out"), "-b", "1M", "-quiet", "-no-progress"]
+    command = [
+        tool("mksquashfs"),
+        str(tmp_path / "tree"),
+        str(tmp_path / "out"),
+        "-b",
+        "1M",
+        "-quiet",
+        "-no-progress",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     with FileDevice(tmp_path / "out") as device:
         content = file(volume(device), "large")
@@ -102,7 +118,9 @@ def test_holes_take_no_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["lzo", "lz4"])
-def test_the_pure_decoders_refuse_damage(name: str, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pure_decoders_refuse_damage(
+    name: str, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lz4, "_library", None)
     expected = manifest(volume(images["gzip"]).root)
     assert manifest(volume(images[name]).root) == expected
@@ -128,7 +146,8 @@ def test_other_versions_are_refused_by_name(images: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "value"), [(0x0C, 5000), (0x16, 30), (0x1A, 0), (0x40, 1 << 60), (0x48, 3), (0x14, 9), (0x28, 10), (0x26, 1)]
+    ("offset", "value"),
+    [(0x0C, 5000), (0x16, 30), (0x1A, 0), (0x40, 1 << 60), (0x48, 3), (0x14, 9), (0x28, 10), (0x26, 1)],
 )
 def test_a_superblock_that_cannot_be_is_refused(offset: int, value: int, images: dict[str, bytes]) -> None:
     data = bytearray(images["gzip"])

@@ -20,7 +20,11 @@ from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.squashfs import FORMAT
 from imgmount.filesystems.squashfs.volume import SquashVolume
 
-VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "squashfs" and fixture.variant[0] == "v"}
+VARIANTS = {
+    fixture.variant: fixture
+    for fixture in all_fixtures()
+    if fixture.format == "squashfs" and fixture.variant[0] == "v"
+}
 KINDS = [(version, order) for version in ("1.0", "2.0", "3.1") for order in ("little", "big")]
 NAMES = [f"{version} {order}" for version, order in KINDS]
 
@@ -49,7 +53,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     found = {}
     for version, order in KINDS:
         image = folder / f"{version} {order}"
-        command = [sys.executable, str(FIXTURES / "filesystems/squashfs/old.py"), str(folder / "tree"), str(image)]
+        command = [
+            sys.executable,
+            str(FIXTURES / "filesystems/squashfs/old.py"),
+            str(folder / "tree"),
+            str(image),
+        ]
         subprocess.run([*command, version, order, "gzip", "stored"], check=True)
         found[image.name] = image.read_bytes()
     return found
@@ -75,11 +84,15 @@ def test_facts_are_those_of_the_folder(variant: str, tmp_path: Path) -> None:
     assert opened.info()["compressor"] == ("lzma" if "lzma" in variant else "gzip")
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if "lzma" not in name])  # which unsquashfs does not know there
+@pytest.mark.parametrize(
+    "variant", [name for name in VARIANTS if "lzma" not in name]
+)  # which unsquashfs does not know there
 def test_owners_and_modes_are_those_that_unsquashfs_tells(variant: str, tmp_path: Path) -> None:
     image = VARIANTS[variant].image_path(tmp_path)
     command = [tool("unsquashfs"), "-lln", "-d", "", str(image)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, env={"TZ": "UTC", "LC_ALL": "C.UTF-8"}).stdout
+    told = subprocess.run(
+        command, check=True, capture_output=True, text=True, env={"TZ": "UTC", "LC_ALL": "C.UTF-8"}
+    ).stdout
     expected = {}
     for line in told.splitlines():
         words = line.split(None, 5)
@@ -89,7 +102,9 @@ def test_owners_and_modes_are_those_that_unsquashfs_tells(variant: str, tmp_path
     found = {}
     for name, node in root.lookup("many").entries():  # type: ignore[attr-defined]
         facts = node.stat()
-        mode = "-" + "".join(letter if facts.mode >> 8 - bit & 1 else "-" for bit, letter in enumerate("rwxrwxrwx"))
+        mode = "-" + "".join(
+            letter if facts.mode >> 8 - bit & 1 else "-" for bit, letter in enumerate("rwxrwxrwx")
+        )
         found[f"many/{name}"] = (mode, f"{facts.uid}/{facts.gid}", facts.size)
     assert len(found) == 700
     assert {path: fact for path, fact in expected.items() if path.startswith("many/")} == found

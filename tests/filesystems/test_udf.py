@@ -1,4 +1,7 @@
-"""UDF: volumes of many makers, compared with what udfinfo, 7-Zip and pycdlib say. Fixtures are checked by test_fixtures."""
+"""UDF: volumes of many makers, compared with what udfinfo, 7-Zip and pycdlib say.
+
+Fixtures are checked by test_fixtures.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,22 @@ from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
 from imgmount.filesystems.udf import probe
+from imgmount.filesystems.udf.check import check
 from imgmount.filesystems.udf.volume import open_udf
 from imgmount.sources.file import FileDevice
-from udf_discs import BLOCK, MAKER, START, Counting, fixture_bytes, in_memory, large_disc, opened, retag, small_disc, udfclient
+from udf_discs import (
+    BLOCK,
+    MAKER,
+    START,
+    Counting,
+    fixture_bytes,
+    in_memory,
+    large_disc,
+    opened,
+    retag,
+    small_disc,
+    udfclient,
+)
 
 UTIL_LINUX = {  # what udfinfo says of each: label, revision, block size
     "udf-cd-mkudfiso-20100208": ("Volume Label", "1.02", "2048"),
@@ -56,8 +72,15 @@ MEDIA = {  # which of the revisions mkudffs allows
 }
 MKUDFFS = [(media, revision, 2048, "") for media, revisions in MEDIA.items() for revision in revisions]
 MKUDFFS += [("hd", "2.01", size, "") for size in (512, 1024, 4096, 8192, 16384, 32768)]
-MKUDFFS += [("hd", "1.50", 2048, option) for option in ("--strategy=4096", "--ad=short", "--ad=long", "--space=freedtable")]
-MKUDFFS += [("cdr", "2.01", 2048, "--closed"), ("hd", "2.01", 4096, "--noefe"), ("hd", "2.01", 512, "--spartable=4")]
+MKUDFFS += [
+    ("hd", "1.50", 2048, option)
+    for option in ("--strategy=4096", "--ad=short", "--ad=long", "--space=freedtable")
+]
+MKUDFFS += [
+    ("cdr", "2.01", 2048, "--closed"),
+    ("hd", "2.01", 4096, "--noefe"),
+    ("hd", "2.01", 512, "--spartable=4"),
+]
 
 
 @pytest.mark.parametrize("name", UTIL_LINUX)
@@ -75,10 +98,12 @@ def test_trees_of_libcdio(name: str) -> None:
 
 
 @pytest.mark.parametrize("maker", ["320-640-mkudffs", "417-834-genisoimage"])
-@pytest.mark.parametrize(("session", "label"), [(1, "first session"), (2, "second session"), (3, "third session")])
+@pytest.mark.parametrize(
+    ("session", "label"), [(1, "first session"), (2, "second session"), (3, "third session")]
+)
 def test_each_session_is_there(maker: str, session: int, label: str, tmp_path: Path) -> None:
     unpack(image(f"udf/util-linux__util-linux__udf-multi-0-{maker}.img.xz"), tmp_path / "image")
-    assert opened(tmp_path / "image", session=session).label == label
+    assert opened(tmp_path / "image", extra={"session": str(session)}).label == label
     base = int(("0", *maker.split("-"))[session - 1])
     with FileDevice(tmp_path / "image") as device:
         assert not base or open_udf(device, context(), base).label == label
@@ -88,7 +113,7 @@ def test_a_session_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     unpack(image("udf/util-linux__util-linux__udf-multi-0-320-640-mkudffs.img.xz"), tmp_path / "image")
     for session in (0, 4):
         with pytest.raises(ImageError, match=f"session {session} of 3"):
-            opened(tmp_path / "image", session=session)
+            opened(tmp_path / "image", extra={"session": str(session)})
 
 
 def test_an_older_session_is_not_taken_silently(tmp_path: Path) -> None:
@@ -99,15 +124,30 @@ def test_an_older_session_is_not_taken_silently(tmp_path: Path) -> None:
     volume = in_memory(data)
     assert volume.label == "first session"
     assert "no logical volume descriptor" in volume.info()["passed over"]
-    assert any("not taken" in line for line in volume.verify())
+    assert any("not taken" in line for line in check(volume))
 
 
 @pytest.mark.parametrize(("media", "revision", "block_size", "option"), MKUDFFS)
-def test_mkudffs_volumes_are_what_udfinfo_says(media: str, revision: str, block_size: int, option: str, tmp_path: Path) -> None:
+def test_mkudffs_volumes_are_what_udfinfo_says(
+    media: str, revision: str, block_size: int, option: str, tmp_path: Path
+) -> None:
     path = tmp_path / "image"
-    command = [tool("mkudffs"), "--utf8", "--new-file", f"--media-type={media}", f"--udfrev={revision}", "--label=Größe ж"]
-    subprocess.run([*command, f"--blocksize={block_size}", *option.split(), path, "12000"], check=True, capture_output=True)
-    report = subprocess.run([tool("udfinfo"), "--utf8", path], check=True, capture_output=True, text=True).stdout
+    command = [
+        tool("mkudffs"),
+        "--utf8",
+        "--new-file",
+        f"--media-type={media}",
+        f"--udfrev={revision}",
+        "--label=Größe ж",
+    ]
+    subprocess.run(
+        [*command, f"--blocksize={block_size}", *option.split(), path, "12000"],
+        check=True,
+        capture_output=True,
+    )
+    report = subprocess.run(
+        [tool("udfinfo"), "--utf8", path], check=True, capture_output=True, text=True
+    ).stdout
     said = dict(line.split("=", 1) for line in report.splitlines() if not line.startswith("start="))
     spaces = re.findall(r"start=(\d+), blocks=(\d+), type=PSPACE", report)
     with FileDevice(path) as device:
@@ -117,14 +157,18 @@ def test_mkudffs_volumes_are_what_udfinfo_says(media: str, revision: str, block_
         assert volume.label == said["label"] == "Größe ж"
         assert facts["revision"] in (said["udfrev"], said["udfwriterev"])
         assert facts["block size"] == said["blocksize"] == str(block_size)
-        places = {tuple(re.findall(r"\d+", fact))[::-1] for key, fact in facts.items() if key.startswith("partition")}
+        places = {
+            tuple(re.findall(r"\d+", fact))[::-1]
+            for key, fact in facts.items()
+            if key.startswith("partition")
+        }
         assert places == set(spaces)
         assert facts["integrity"] == said["integrity"] == "closed"
         found = manifest(volume.root)
         assert set(found) <= {"lost+found", "Non-Allocatable Space"}
         found.pop("Non-Allocatable Space", None)  # a file in the root, in 1.50
         assert int(said["numdirs"]) == 1 + len(found)
-        assert list(volume.verify()) == []
+        assert list(check(volume)) == []
 
 
 def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
@@ -146,7 +190,7 @@ def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
     for name, node in tree(volume.root):
         if isinstance(node, File):
             assert node.open().pread(0, 10_000) == (out / name).read_bytes() == (top / name).read_bytes()
-    assert list(volume.verify()) == []
+    assert list(check(volume)) == []
 
 
 @pytest.mark.parametrize(
@@ -156,21 +200,41 @@ def test_a_random_tree_by_genisoimage(tmp_path: Path) -> None:
 def test_a_tree_by_udfclient(media: str, revision: str, block_size: int, tmp_path: Path) -> None:
     top, path = tmp_path / "top", tmp_path / "image"
     (top / "sub" / "deep").mkdir(parents=True)
-    for name, size in (("a.bin", 9000), ("empty", 0), ("sub/b.bin", 70001), ("sub/deep/c", block_size), ("tiny", 5)):
+    for name, size in (
+        ("a.bin", 9000),
+        ("empty", 0),
+        ("sub/b.bin", 70001),
+        ("sub/deep/c", block_size),
+        ("tiny", 5),
+    ):
         (top / name).write_bytes(os.urandom(size))
     for number in range(20):
         (top / f"one of many {number:02}").write_bytes(os.urandom(number * 41))
-    command = [tool("mkudffs"), "--new-file", f"--media-type={media}", f"--udfrev={revision}", "--label=POPULATED"]
-    subprocess.run([*command, f"--blocksize={block_size}", str(path), "600000"], check=True, capture_output=True)
+    command = [
+        tool("mkudffs"),
+        "--new-file",
+        f"--media-type={media}",
+        f"--udfrev={revision}",
+        "--label=POPULATED",
+    ]
+    subprocess.run(
+        [*command, f"--blocksize={block_size}", str(path), "600000"], check=True, capture_output=True
+    )
 
     printed = udfclient(path, "ls", block_size=block_size)
-    found = next(line.split()[-1] for line in printed.splitlines() if line.startswith("d") and "POPULATED" in line)
+    found = next(
+        line.split()[-1] for line in printed.splitlines() if line.startswith("d") and "POPULATED" in line
+    )
     udfclient(path, f'cd "/{found}"\nput top\nsync', "-W", block_size=block_size)
     volume = opened(path)
-    files = {name: node.open().pread(0, 1 << 20) for name, node in tree(volume.root) if isinstance(node, File)}
+    files = {
+        name: node.open().pread(0, 1 << 20) for name, node in tree(volume.root) if isinstance(node, File)
+    }
     files.pop("Non-Allocatable Space", None)
-    assert files == {f"top/{file.relative_to(top)}": file.read_bytes() for file in top.rglob("*") if file.is_file()}
-    assert list(volume.verify()) == []
+    assert files == {
+        f"top/{file.relative_to(top)}": file.read_bytes() for file in top.rglob("*") if file.is_file()
+    }
+    assert list(check(volume)) == []
 
 
 def test_a_tree_by_pycdlib() -> None:
@@ -195,18 +259,30 @@ def test_a_tree_by_pycdlib() -> None:
 def test_udfclient_reads_the_hand_made_discs_alike(variant: str, tmp_path: Path) -> None:
     data = fixture_bytes(variant, tmp_path)
     if variant == "sparable":
-        data[90 * BLOCK : 91 * BLOCK] = data[100 * BLOCK : 101 * BLOCK]  # udfclient takes the first table, newer ones or not
+        data[90 * BLOCK : 91 * BLOCK] = data[
+            100 * BLOCK : 101 * BLOCK
+        ]  # udfclient takes the first table, newer ones or not
         struct.pack_into("<I", data, 90 * BLOCK + 12, 90)
         retag(data, 90 * BLOCK)
     disc, out = tmp_path / "disc", tmp_path / "out"
     disc.write_bytes(data)
     command = [tool("udfclient"), "-b", str(BLOCK), str(disc)]
-    sets = subprocess.run(command, input="ls\nquit\n", check=True, capture_output=True, text=True, cwd=tmp_path).stdout
-    name = next(line.split()[-1] for line in sets.splitlines() if line.endswith("FIXTURE") and "SUPERSEDED" not in line)
-    subprocess.run(command, input=f'get "/{name}" out\nquit\n', check=True, capture_output=True, text=True, cwd=tmp_path)
+    sets = subprocess.run(
+        command, input="ls\nquit\n", check=True, capture_output=True, text=True, cwd=tmp_path
+    ).stdout
+    name = next(
+        line.split()[-1]
+        for line in sets.splitlines()
+        if line.endswith("FIXTURE") and "SUPERSEDED" not in line
+    )
+    subprocess.run(
+        command, input=f'get "/{name}" out\nquit\n', check=True, capture_output=True, text=True, cwd=tmp_path
+    )
     found = {path: node.open() for path, node in tree(in_memory(data).root) if isinstance(node, File)}
     theirs = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    compared = {path: content for path, content in found.items() if path.isascii()}  # it has names of its own for the rest
+    compared = {
+        path: content for path, content in found.items() if path.isascii()
+    }  # it has names of its own for the rest
     assert {path: content.pread(0, content.size) for path, content in compared.items()} == {
         path: content for path, content in theirs.items() if path in compared
     }
@@ -218,9 +294,16 @@ def test_what_stands_in_a_file_entry(tmp_path: Path) -> None:
     facts = {path: node.stat() for path, node in tree(root)}
     plain = facts["empty"]
     assert (plain.mode, plain.uid, plain.gid, plain.nlink) == (stat.S_IFREG | 0o644, 1000, 100, 1)
-    assert plain.mtime_ns == plain.atime_ns == plain.ctime_ns == 1078053255_123456000  # 2004-02-29 11:14:15 UTC
+    assert (
+        plain.mtime_ns == plain.atime_ns == plain.ctime_ns == 1078053255_123456000
+    )  # 2004-02-29 11:14:15 UTC
     linked = facts["linked"]
-    assert (linked.mode, linked.uid, linked.gid, linked.nlink) == (stat.S_IFREG | stat.S_ISUID | 0o600, None, None, 2)
+    assert (linked.mode, linked.uid, linked.gid, linked.nlink) == (
+        stat.S_IFREG | stat.S_ISUID | 0o600,
+        None,
+        None,
+        2,
+    )
     assert root.lookup("linked").id == dict(tree(root))["folder/linked too"].id
     assert (facts["sparse"].size, facts["sparse"].allocated) == (17 * BLOCK + 100, 2 * BLOCK)
     assert facts["link"].size == len("./../linked/Ωmega".encode())
@@ -246,7 +329,11 @@ def test_content_is_runs_of_the_image(tmp_path: Path) -> None:
     assert isinstance(file, File)
     content = file.open()
     runs = list(content.extents(0, content.size))
-    assert [(run.offset // BLOCK - START, run.length) for run in runs] == [(140, BLOCK), (120, 3 * BLOCK), (100, BLOCK + 77)]
+    assert [(run.offset // BLOCK - START, run.length) for run in runs] == [
+        (140, BLOCK),
+        (120, 3 * BLOCK),
+        (100, BLOCK + 77),
+    ]
     assert gather(runs) == content.pread(0, content.size)
 
 

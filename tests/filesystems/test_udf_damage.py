@@ -13,7 +13,7 @@ import pytest
 from conformance import manifest
 from fixture import all_fixtures
 from helpers import context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.verify import problems
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
@@ -21,10 +21,13 @@ from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.udf import probe
+from imgmount.filesystems.udf.check import check
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
 from udf_discs import BLOCK, MAKER, START, finish, fixture_bytes, in_memory, retag, small_disc
 
-VARIANTS = sorted({fixture.variant for fixture in all_fixtures() if fixture.format == "udf"} - {"udfclient"})  # 20 MB of holes
+VARIANTS = sorted(
+    {fixture.variant for fixture in all_fixtures() if fixture.format == "udf"} - {"udfclient"}
+)  # 20 MB of holes
 MAX_WALK = 2000  # entries: no fixture has more, and no damage may make more
 
 
@@ -75,7 +78,7 @@ def test_a_bad_file_entry_costs_one_file(tmp_path: Path) -> None:
     good, errors = survivors(volume)
     assert everything - good == {"empty"}
     assert [str(error) for error in errors] == ["udf: bad CRC of descriptor 261, at 0x5800"]
-    assert list(volume.verify()) == ["/empty: udf: bad CRC of descriptor 261, at 0x5800"]
+    assert list(check(volume)) == ["/empty: udf: bad CRC of descriptor 261, at 0x5800"]
 
 
 def test_a_bad_name_costs_one_entry(tmp_path: Path) -> None:
@@ -86,7 +89,7 @@ def test_a_bad_name_costs_one_entry(tmp_path: Path) -> None:
     listing = volume.root.listing()
     assert set(listing.nodes) == {"long", "embedded é Ω", "folder"}
     assert "directory is damaged" in str(listing.damage)
-    assert any("directory is damaged" in line for line in volume.verify())
+    assert any("directory is damaged" in line for line in check(volume))
 
 
 def test_half_a_directory_is_listed() -> None:
@@ -96,7 +99,9 @@ def test_half_a_directory_is_listed() -> None:
     content = disc.names(names, 1, block=100)
     assert len(content) > BLOCK
     disc.write(100, content[:BLOCK])
-    disc.entry(10, 4, len(content), MAKER.short_ad(BLOCK, 100) + MAKER.short_ad(len(content) - BLOCK, 4000))  # past the end
+    disc.entry(
+        10, 4, len(content), MAKER.short_ad(BLOCK, 100) + MAKER.short_ad(len(content) - BLOCK, 4000)
+    )  # past the end
     for _, icb in names:
         disc.entry(icb, 5, 0)
     good, errors = survivors(finish(disc))
@@ -134,7 +139,7 @@ def test_reserve_descriptors_and_other_anchors(tmp_path: Path) -> None:
     data[35 * BLOCK + 190] ^= 1  # the partition descriptor
     volume = in_memory(data)
     assert volume.label == "Features ✓"
-    assert len([line for line in volume.verify() if line.startswith("main volume")]) == 2
+    assert len([line for line in check(volume) if line.startswith("main volume")]) == 2
 
 
 def test_anchor_tags_are_checked(tmp_path: Path) -> None:
@@ -159,7 +164,7 @@ class TestMetadataPartition:
         whole = self.facts(data)
         data[at(block) : at(block + 1)] = bytes(b ^ 0x55 for b in data[at(block) : at(block + 1)])
         assert self.facts(data) == whole
-        assert any(("differ" if block else "metadata file") in line for line in in_memory(data).verify())
+        assert any(("differ" if block else "metadata file") in line for line in check(in_memory(data)))
 
     def test_both_gone_is_an_error(self, tmp_path: Path) -> None:
         data = fixture_bytes("metadata", tmp_path)
@@ -171,8 +176,11 @@ class TestMetadataPartition:
 
 def test_sparing_needs_one_good_table(tmp_path: Path) -> None:
     data = fixture_bytes("sparable", tmp_path)
-    lines = list(in_memory(data).verify())
-    assert [line.split(":")[0] for line in lines] == ["sparing table at block 80", "sparing table at block 110"]
+    lines = list(check(in_memory(data)))
+    assert [line.split(":")[0] for line in lines] == [
+        "sparing table at block 80",
+        "sparing table at block 110",
+    ]
     for block in (90, 100):
         data[block * BLOCK + 60] ^= 1
     with pytest.raises(FormatError):
@@ -199,7 +207,9 @@ def test_a_directory_that_contains_itself_ends() -> None:
     disc.entry(11, 4, len(content), content, MAKER.EMBEDDED)
     good, errors = survivors(finish(disc))
     assert good == {"a", "a/b", "a/b/a", "root again"}
-    assert {error.reason for error in errors if isinstance(error, FormatError)} == {"directory contains itself"}
+    assert {error.reason for error in errors if isinstance(error, FormatError)} == {
+        "directory contains itself"
+    }
 
 
 def test_chains_that_loop_end() -> None:
@@ -288,7 +298,9 @@ def test_any_word_may_be_wrong(variant: str, tmp_path: Path) -> None:
         data = bytearray(original)
         for offset in rng.sample(tagged, min(3, len(tagged))):
             length = struct.unpack_from("<H", data, offset + 10)[0]
-            struct.pack_into("<I", data, offset + rng.randrange(16, 12 + max(5, min(length, size - 16))), rng.choice(words))
+            struct.pack_into(
+                "<I", data, offset + rng.randrange(16, 12 + max(5, min(length, size - 16))), rng.choice(words)
+            )
             retag(data, offset)
         _survive(MemoryDevice(bytes(data)))
 
@@ -296,7 +308,9 @@ def test_any_word_may_be_wrong(variant: str, tmp_path: Path) -> None:
 def _is_tagged(data: bytearray, offset: int) -> bool:
     ident, version, checksum, _, serial, _, length, _ = struct.unpack_from("<HHBBHHHI", data, offset)
     covered = sum(data[offset : offset + 16]) - checksum & 0xFF
-    return bool(0 < ident < 300 and version in (2, 3) and serial == 1 and covered == checksum and 16 < length < BLOCK)
+    return bool(
+        0 < ident < 300 and version in (2, 3) and serial == 1 and covered == checksum and 16 < length < BLOCK
+    )
 
 
 def _survive(image: BlockDevice) -> None:
@@ -304,13 +318,15 @@ def _survive(image: BlockDevice) -> None:
         volume = open_udf(image, context())
         volume.info()
         survivors(volume)
-        list(volume.verify())
+        list(check(volume))
     except ImageError:
         return
 
 
 @pytest.mark.parametrize("ident", [6, 256])  # of every logical volume descriptor, or of the file set
-def test_on_a_bridge_disc_iso_9660_stands_in(ident: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_on_a_bridge_disc_iso_9660_stands_in(
+    ident: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = fixture_bytes("bridge", tmp_path)
     with open_image(write(tmp_path, data)) as sound:
         assert sound.whole is not None
@@ -325,7 +341,9 @@ def test_on_a_bridge_disc_iso_9660_stands_in(ident: int, tmp_path: Path, caplog:
         (line,) = (record.getMessage() for record in caplog.records)
         assert line.startswith("udf: ")
         assert line.endswith(": the files are shown as iso9660 has them")
-        assert [one for one in problems(image, strict=False, read=False) if one.startswith("disk: udf: ")] != []
+        assert [
+            one for one in problems(image, strict=False, read=False) if one.startswith("disk: udf: ")
+        ] != []
     with open_image(tmp_path / "image", Options(fs="udf")) as image:
         assert image.whole is not None
         assert isinstance(image.whole.problem, FormatError)

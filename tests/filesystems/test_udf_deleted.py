@@ -13,6 +13,7 @@ from conformance import manifest
 from helpers import tool
 from imgmount.core.node import Directory, File, Node
 from imgmount.errors import FormatError
+from imgmount.filesystems.udf.deleted import deleted
 from imgmount.filesystems.udf.volume import UdfFilesystem
 from udf_discs import BLOCK, MAKER, START, fixture_bytes, in_memory, opened, retag, udfclient
 
@@ -24,11 +25,15 @@ GONE, FOLDER = MAKER.DELETED, MAKER.DIRECTORY
 def disc(free: set[int] | None = None, *, unique: int | None = None) -> bytearray:
     """Deleted: ``one`` at 10 with blocks 20 and 21, ``erased`` without an address, ``folder/embedded`` at 11, ``cut`` at 12."""
     made = MAKER.Disc(700, end=700)
-    root = made.names([("one", 10, GONE), ("erased", 0, GONE), ("folder", 2, FOLDER), ("cut", 12, GONE), ("alive", 13)], 1)
+    root = made.names(
+        [("one", 10, GONE), ("erased", 0, GONE), ("folder", 2, FOLDER), ("cut", 12, GONE), ("alive", 13)], 1
+    )
     made.entry(1, 4, len(root), root, MAKER.EMBEDDED)
     inner = made.names([("embedded ж", 11, GONE)], 1)
     made.entry(2, 4, len(inner), inner, MAKER.EMBEDDED)
-    made.unique = 9 if unique is None else unique  # ``names`` says that the number of a file is the block of its entry
+    made.unique = (
+        9 if unique is None else unique
+    )  # ``names`` says that the number of a file is the block of its entry
     made.entry(10, 5, len(CONTENT), MAKER.short_ad(len(CONTENT), 20))
     made.entry(11, 5, 3, b"abc", MAKER.EMBEDDED, extended=True)
     made.entry(12, 5, 0, links=0)
@@ -51,7 +56,7 @@ def disc(free: set[int] | None = None, *, unique: int | None = None) -> bytearra
 
 
 def found(data: bytes | bytearray) -> dict[str, Node]:
-    return dict(in_memory(data).deleted())
+    return dict(deleted(in_memory(data)))
 
 
 def read(node: Node) -> bytes:
@@ -68,7 +73,9 @@ def test_what_is_deleted_is_not_in_the_tree_and_can_be_asked_for() -> None:
     assert read(nodes["folder/embedded ж"]) == b"abc"
 
 
-@pytest.mark.parametrize(("name", "reason"), [("erased", "its place was erased"), ("cut", "its blocks were given up")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("erased", "its place was erased"), ("cut", "its blocks were given up")]
+)
 def test_a_name_alone_says_why_there_is_no_more(name: str, reason: str) -> None:
     node = found(disc())[name]
     with pytest.raises(FormatError, match=reason):
@@ -117,17 +124,30 @@ def test_what_was_deleted_from_a_write_once_disc_is_there_for_ever(tmp_path: Pat
 
 def test_udfclient_deletes_and_the_names_are_left(tmp_path: Path) -> None:
     path = tmp_path / "image"
-    command = [tool("mkudffs"), "--new-file", "--media-type=hd", "--udfrev=2.01", "--label=DEL", "-b", "2048", str(path), "60000"]
+    command = [
+        tool("mkudffs"),
+        "--new-file",
+        "--media-type=hd",
+        "--udfrev=2.01",
+        "--label=DEL",
+        "-b",
+        "2048",
+        str(path),
+        "60000",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     (tmp_path / "a.bin").write_bytes(CONTENT)
     (tmp_path / "b.bin").write_bytes(CONTENT[:700])
-    name = next(line.split()[-1] for line in udfclient(path, "ls").splitlines() if ":DEL:" in line and line.startswith("d"))
+    name = next(
+        line.split()[-1]
+        for line in udfclient(path, "ls").splitlines()
+        if ":DEL:" in line and line.startswith("d")
+    )
     udfclient(path, f"cd /{name}\nput a.bin\nput b.bin\nrm a.bin\nsync", "-W")
     volume: UdfFilesystem = opened(path)
     files: dict[str, Any] = dict(manifest(volume.root))
     assert {name for name in files if name.endswith(".bin")} == {"b.bin"}
-    nodes = dict(volume.deleted())
+    nodes = dict(deleted(volume))
     assert set(nodes) == {"a.bin"}
     with pytest.raises(FormatError, match="its place was erased"):
         nodes["a.bin"].stat()
-

@@ -1,4 +1,7 @@
-"""UFS: facts as Linux sees them, images made on the spot, backups, attributes, damage. The fixtures test reading itself."""
+"""UFS: facts as Linux sees them, images made on the spot, backups, attributes, damage.
+
+The fixtures test reading itself.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from conformance import manifest, survive, tree
-from counted import Counted
+from counting_device import CountingDevice
 from filesystems.inode_facts import facts_of, linux_facts, listed, visit
 from fixture import all_fixtures
 from helpers import context, tool
@@ -28,11 +31,20 @@ from imgmount.filesystems.ufs.volume import UfsVolume
 from imgmount.sources.file import FileDevice
 
 VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "ufs"}
-PLACES = {"ufs1-little": 8192, "ufs1-big": 8192, "ufs2-little": 65536, "ufs2-big": 65536, "solaris-sparc": 8192, "old": 8192}
+PLACES = {
+    "ufs1-little": 8192,
+    "ufs1-big": 8192,
+    "ufs2-little": 65536,
+    "ufs2-big": 65536,
+    "solaris-sparc": 8192,
+    "old": 8192,
+}
 
 
 def volume(device: BlockDevice | bytes | bytearray) -> UfsVolume:
-    opened = FORMAT.open(device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context())
+    opened = FORMAT.open(
+        device if isinstance(device, BlockDevice) else MemoryDevice(bytes(device)), context()
+    )
     assert isinstance(opened, UfsVolume)
     return opened
 
@@ -59,7 +71,8 @@ def inode_at(opened: UfsVolume, number: int) -> int:
     return (spb.group(group) + spb.inodes_at) * spb.fragment_size + index * spb.inode_size
 
 
-# --- facts ------------------------------------------------------------------------------------------------------------
+# --- facts
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"ufs2-first"}))
@@ -79,7 +92,9 @@ def test_facts_are_those_that_linux_tells(variant: str, images: dict[str, bytes]
         ("old", 28, 123456, 0), ("ufs1-little", 28, 0xFFFFFFFF, 999999999),
     ],
 )  # fmt: skip
-def test_fractions_of_seconds(variant: str, at: int, stored: int, fraction: int, images: dict[str, bytes]) -> None:
+def test_fractions_of_seconds(
+    variant: str, at: int, stored: int, fraction: int, images: dict[str, bytes]
+) -> None:
     """makefs stores none: nanoseconds in 4.4BSD, microseconds in Solaris, nothing before."""
     opened = volume(images[variant])
     place = inode_at(opened, opened.root.lookup("odd").id) + at
@@ -141,7 +156,9 @@ def test_bytes_of_plain_files_stay_in_the_image(images: dict[str, bytes]) -> Non
         assert (len(runs) == 1) == (name == "odd")
 
 
-# --- made on the spot -------------------------------------------------------------------------------------------------
+# --- made on the spot
+# -------------------------------------------------------------------------------------------------
+
 
 def makefs(folder: Path, *options: str) -> None:
     """Make ``folder/disk`` of ``folder/tree``."""
@@ -155,7 +172,9 @@ GEOMETRIES = [(4096, 512), (4096, 4096), (8192, 1024), (16384, 2048), (32768, 32
 @pytest.mark.parametrize(("order", "version", "sizes"), list(product(("le", "be"), (1, 2), GEOMETRIES)))
 def test_every_geometry(order: str, version: int, sizes: tuple[int, int], tmp_path: Path) -> None:
     rng = random.Random(sizes[0] + version)
-    expected: dict[str, bytes] = {f"{size} bytes": rng.randbytes(size) for size in (0, 1, 511, 4096, 12 * sizes[0], 700_001)}
+    expected: dict[str, bytes] = {
+        f"{size} bytes": rng.randbytes(size) for size in (0, 1, 511, 4096, 12 * sizes[0], 700_001)
+    }
     (tmp_path / "tree" / "folder").mkdir(parents=True)
     for name, data in expected.items():
         (tmp_path / "tree" / name).write_bytes(data)
@@ -177,12 +196,13 @@ def test_the_first_listing_reads_little(tmp_path: Path) -> None:
     (tmp_path / "tree" / "folder").mkdir(parents=True)
     makefs(tmp_path, "-s", "1g")
     with FileDevice(tmp_path / "disk") as device:
-        counted = Counted(device)
+        counted = CountingDevice(device)
         assert [name for name, _ in volume(counted).root.entries()] == ["folder"]
         assert counted.bytes < 64 << 10
 
 
-# --- attributes -------------------------------------------------------------------------------------------------------
+# --- attributes
+# -------------------------------------------------------------------------------------------------------
 
 
 def attribute(prefix: str, namespace: int, name: bytes, value: bytes) -> bytes:
@@ -197,13 +217,19 @@ def attribute(prefix: str, namespace: int, name: bytes, value: bytes) -> bytes:
 def test_extended_attributes(variant: str, images: dict[str, bytes]) -> None:
     opened = volume(images[variant])
     prefix = "<" if opened.super.order == "little" else ">"
-    wanted = {"user.note": b"hello", "user.empty": b"", "system.posix1e.acl_access": b"\x01\x02\x03\x04\x05\x06\x07\x08"}
+    wanted = {
+        "user.note": b"hello",
+        "user.empty": b"",
+        "system.posix1e.acl_access": b"\x01\x02\x03\x04\x05\x06\x07\x08",
+    }
     spaces = {"user": 1, "system": 2}
     parts = [(name.partition("."), value) for name, value in wanted.items()]
     area = b"".join(attribute(prefix, spaces[name[0]], name[2].encode(), value) for name, value in parts)
     at = inode_at(opened, opened.root.lookup("odd").id)
     data = bytearray(images[variant])
-    block = struct.unpack_from(prefix + "q", data, inode_at(opened, opened.root.lookup("fragments").id) + 112)[0]
+    block = struct.unpack_from(
+        prefix + "q", data, inode_at(opened, opened.root.lookup("fragments").id) + 112
+    )[0]
     start = block * opened.super.fragment_size
     data[start : start + len(area)] = area
     struct.pack_into(prefix + "I", data, at + 92, len(area))
@@ -241,7 +267,8 @@ def test_whiteouts_are_no_entries(images: dict[str, bytes]) -> None:
     assert "fragments" not in manifest(volume(data).root)
 
 
-# --- damage -----------------------------------------------------------------------------------------------------------
+# --- damage
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", PLACES)
@@ -297,7 +324,11 @@ def test_a_damaged_group_is_named(images: dict[str, bytes]) -> None:
     opened = volume(images["ufs1-little"])
     spb = opened.super
     at = (spb.group(1) + spb.header_at) * spb.fragment_size
-    assert [line for line in volume(put(opened, images["ufs1-little"], at + 12, 7)).verify() if line.startswith("group 1:")]
+    assert [
+        line
+        for line in volume(put(opened, images["ufs1-little"], at + 12, 7)).verify()
+        if line.startswith("group 1:")
+    ]
 
 
 @pytest.mark.parametrize("variant", PLACES)
@@ -365,11 +396,17 @@ def test_a_directory_has_one_place(images: dict[str, bytes]) -> None:
         found = inner.lookup(name)
         assert isinstance(found, Directory)
         inner = found  # type: ignore[assignment]
-    at = data.index(struct.pack("<I", inner.lookup("file").id) + struct.pack("<HBB", 512 - 24, 8, 4) + b"file")
+    at = data.index(
+        struct.pack("<I", inner.lookup("file").id) + struct.pack("<HBB", 512 - 24, 8, 4) + b"file"
+    )
     struct.pack_into("<IHBB", data, at, 2, 512 - 24, 4, 4)
     opened = volume(data)
     assert survive(lambda: opened) < 1000
-    assert any("two places" in str(node.listing().damage) for node in listed(opened.root) if isinstance(node, Directory))
+    assert any(
+        "two places" in str(node.listing().damage)
+        for node in listed(opened.root)
+        if isinstance(node, Directory)
+    )
 
 
 @pytest.mark.parametrize("variant", PLACES)

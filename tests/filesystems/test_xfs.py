@@ -20,7 +20,7 @@ from conformance import manifest, tree
 from filesystems.inode_facts import listed, visit
 from fixture import all_fixtures, unpack
 from helpers import FIXTURES, context, image, tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Symlink
 from imgmount.core.slices import MemoryDevice
@@ -83,7 +83,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_facts_and_attributes_are_those_that_linux_tells(variant: str, filled: dict[str, bytes]) -> None:
-    lines = [json.loads(line) for line in (VARIANTS[variant].expected.parent / "told.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (VARIANTS[variant].expected.parent / "told.jsonl").read_text().splitlines()
+    ]
     expected = {}
     for name, mode, size, uid, gid, links, time, major, minor, attributes in lines:
         attributes.pop("trusted.SGI_ACL_FILE", None)  # Linux shows an access control list twice
@@ -110,7 +113,9 @@ def test_what_linux_left_is_sound(variant: str, filled: dict[str, bytes]) -> Non
 @pytest.mark.parametrize("variant", ALL)
 def test_a_log_that_was_not_replayed_is_named(variant: str, tmp_path: Path) -> None:
     path = ALL[variant].image_path(tmp_path)
-    told = subprocess.run([tool("xfs_logprint"), "-t", str(path)], check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(
+        [tool("xfs_logprint"), "-t", str(path)], check=True, capture_output=True, text=True
+    ).stdout
     dirty = "state: <DIRTY>" in told
     assert dirty == (variant == "dirty")
     assert dirty != ("state: <CLEAN>" in told)
@@ -120,7 +125,9 @@ def test_a_log_that_was_not_replayed_is_named(variant: str, tmp_path: Path) -> N
         assert ("the log has not been replayed" in list(opened.verify())) == dirty
 
 
-@pytest.mark.parametrize(("place", "value"), [(48, bytes(8)), (96, bytes(4)), (48, b"\xff" * 8), (96, b"\xff" * 4)])
+@pytest.mark.parametrize(
+    ("place", "value"), [(48, bytes(8)), (96, bytes(4)), (48, b"\xff" * 8), (96, b"\xff" * 4)]
+)
 def test_a_log_that_is_elsewhere_or_nowhere(place: int, value: bytes, data: bytes) -> None:
     opened = volume(Patched(data, patch(place, value)))
     assert opened.info()["log"] not in ("clean", "")
@@ -162,7 +169,10 @@ def test_files_are_extents_and_holes(data: bytes) -> None:
 
 
 def test_extended_attributes(data: bytes) -> None:
-    assert volume(data).root.lookup("README").xattrs() == {"user.note": b"v" * 10, "trusted.large": b"v" * 3000}
+    assert volume(data).root.lookup("README").xattrs() == {
+        "user.note": b"v" * 10,
+        "trusted.large": b"v" * 3000,
+    }
 
 
 def test_facts(data: bytes) -> None:
@@ -198,7 +208,9 @@ def test_a_realtime_file_is_refused_by_name(data: bytes) -> None:
         (8, bytes(8), FormatError, "0 blocks"),
     ],
 )
-def test_a_superblock_that_makes_no_sense(data: bytes, at: int, value: bytes, error: type[ImageError], words: str) -> None:
+def test_a_superblock_that_makes_no_sense(
+    data: bytes, at: int, value: bytes, error: type[ImageError], words: str
+) -> None:
     with pytest.raises(error, match=words):
         volume(Patched(data, patch(at, value)))
 
@@ -248,7 +260,9 @@ def test_a_directory_of_thousands(tmp_path: Path) -> None:
     proto, disk, source = tmp_path / "proto", tmp_path / "disk", tmp_path / "source"
     source.write_bytes(b"x")
     names = [f"file_{number:05}_{'y' * (number % 60)}" for number in range(3000)]
-    proto.write_text("\n".join(["-", "0 0", "d--755 0 0", *(f"{name} ---644 0 0 {source}" for name in names), "$"]) + "\n")
+    proto.write_text(
+        "\n".join(["-", "0 0", "d--755 0 0", *(f"{name} ---644 0 0 {source}" for name in names), "$"]) + "\n"
+    )
     command = [tool("mkfs.xfs"), "-q", "-f", "-d", f"name={disk},file=1,size=300m", "-p", str(proto)]
     subprocess.run(command, check=True, capture_output=True)
     with open_image(disk) as opened:
@@ -339,11 +353,17 @@ def test_a_checksum_that_is_wrong_is_reported(filled: dict[str, bytes]) -> None:
     lines = list(volume(Patched(data, patch(group + spb.sector_size + 60, b"\xff\xff"))).verify())
     assert [line[:8] for line in lines] == ["group 1:"]
     assert "checksum" in lines[0]
-    assert "damaged" in "".join(volume(Patched(data, patch(group + 2 * spb.sector_size, b"\xff\xff"))).verify())
-    assert any("repair" in line for line in volume(Patched(data, patch(219, bytes([data[219] | 0x10])))).verify())
+    assert "damaged" in "".join(
+        volume(Patched(data, patch(group + 2 * spb.sector_size, b"\xff\xff"))).verify()
+    )
+    assert any(
+        "repair" in line for line in volume(Patched(data, patch(219, bytes([data[219] | 0x10])))).verify()
+    )
 
 
-def test_a_long_link_without_its_header_is_read_and_with_a_wrong_one_is_refused(filled: dict[str, bytes]) -> None:
+def test_a_long_link_without_its_header_is_read_and_with_a_wrong_one_is_refused(
+    filled: dict[str, bytes],
+) -> None:
     data = filled["linux-v5"]
     at = data.index(b"XSLM")
     for changes in (patch(at + 4, b"\0\0\0\1"), patch(at + 8, b"\0\xff\xff\xff"), patch(at + 8, bytes(4))):

@@ -6,6 +6,7 @@ import pytest
 
 from conformance import tree
 from helpers import FIXTURES, context
+from imgmount.core.format import own_check
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
 from imgmount.filesystems.zar import FOOTER_SIZE, FORMAT, IS_FILE, ZarVolume, probe
@@ -14,13 +15,20 @@ FIXTURE = FIXTURES / "filesystems/zar/wua/game.wua"
 
 
 def archive(nodes: list[tuple[int, int, int, int]], names: bytes = b"\1a\1b") -> ZarVolume:
-    parts = [b"", struct.pack(">Q16H", 0, *[0] * 16), names, b"".join(struct.pack(">4I", *node) for node in nodes), b"", b""]
+    parts = [
+        b"",
+        struct.pack(">Q16H", 0, *[0] * 16),
+        names,
+        b"".join(struct.pack(">4I", *node) for node in nodes),
+        b"",
+        b"",
+    ]
     places, at = [], 0
     for part in parts:
         places += [at, len(part)]
         at += len(part)
     footer = struct.pack(">12Q32sQII", *places, bytes(32), at + FOOTER_SIZE, 0x61BF3A01, 0x169F52D6)
-    return FORMAT.open(MemoryDevice(b"".join(parts) + footer), context())
+    return ZarVolume(MemoryDevice(b"".join(parts) + footer), context())
 
 
 ROOT = 0x7FFF_FFFF
@@ -48,9 +56,11 @@ def test_an_empty_directory() -> None:
 
 def test_verify_reads_the_whole_archive() -> None:
     data = FIXTURE.read_bytes()
-    assert list(FORMAT.open(MemoryDevice(data), context()).verify()) == []
+    assert list(own_check(FORMAT.open(MemoryDevice(data), context()))) == []
     bad = data[:100] + bytes([data[100] ^ 1]) + data[101:]
-    assert list(FORMAT.open(MemoryDevice(bad), context()).verify()) == ["the archive does not match its SHA-256"]
+    assert list(own_check(FORMAT.open(MemoryDevice(bad), context()))) == [
+        "the archive does not match its SHA-256"
+    ]
 
 
 def test_a_truncated_archive_is_none() -> None:

@@ -17,7 +17,11 @@ def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
 
 def test_what_cannot_be_a_mount_point_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for target, reason in ((tmp_path / "file", "is not a directory"), (tmp_path, "is not empty"), (tmp_path / "a/b", "created")):
+    for target, reason in (
+        (tmp_path / "file", "is not a directory"),
+        (tmp_path, "is not empty"),
+        (tmp_path / "a/b", "created"),
+    ):
         with pytest.raises(MountError, match=f"{target}.*{reason}"):
             mountpoint.prepare(target)
 
@@ -29,7 +33,9 @@ def test_the_default_is_the_image_without_its_suffix_and_never_something_that_ex
     assert mountpoint.default_target(tmp_path / "disk") == tmp_path / "disk files"
 
 
-def test_the_mount_table_is_read_as_the_kernel_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mount_table_is_read_as_the_kernel_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = tmp_path / "mountinfo"
     table.write_text(
         "22 1 0:20 / /proc rw,nosuid shared:5 - proc proc rw\n"

@@ -23,7 +23,9 @@ UNDECODABLE = b"\xff\xfe\x80 bytes"
 
 def imgmount(*words: str | bytes | Path) -> bytes:
     call = [sys.executable, "-m", "imgmount", *words]
-    return subprocess.run(call, check=True, capture_output=True, timeout=60, env=os.environ | {"PYTHONPATH": SRC}).stdout
+    return subprocess.run(
+        call, check=True, capture_output=True, timeout=60, env=os.environ | {"PYTHONPATH": SRC}
+    ).stdout
 
 
 @pytest.fixture

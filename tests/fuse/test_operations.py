@@ -24,7 +24,12 @@ def mount(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     host, target = folder / "host file, with comma", folder / "mnt"
     host.write_bytes(fake.PATTERN)
     target.mkdir()
-    subprocess.run([sys.executable, fake.__file__, target, host], check=True, timeout=20, env=os.environ | {"PYTHONPATH": SRC})
+    subprocess.run(
+        [sys.executable, fake.__file__, target, host],
+        check=True,
+        timeout=20,
+        env=os.environ | {"PYTHONPATH": SRC},
+    )
     yield target
     subprocess.run(["fusermount3", "-u", str(target)], check=True, timeout=20)
 
@@ -51,7 +56,9 @@ def test_bytes_arrive_whole_and_at_random_from_eight_threads(mount: Path, name: 
     fd = os.open(mount / name, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     with ThreadPoolExecutor(8) as pool:
-        for (offset, size), data in pool.map(lambda span: (span, os.pread(fd, span[1], span[0])), spans(len(content))):
+        for (offset, size), data in pool.map(
+            lambda span: (span, os.pread(fd, span[1], span[0])), spans(len(content))
+        ):
             assert data == content[offset : offset + size]
     assert os.pread(fd, 10, len(content)) == b""
     os.close(fd)
@@ -135,7 +142,12 @@ def test_an_entry_without_a_readable_inode_is_listed_with_the_others(mount: Path
 
 @pytest.mark.parametrize(
     ("path", "code"),
-    [("nothing", errno.ENOENT), ("plain/below", errno.ENOTDIR), ("many/nothing", errno.ENOENT), ("many/a/b", errno.ENOENT)],
+    [
+        ("nothing", errno.ENOENT),
+        ("plain/below", errno.ENOTDIR),
+        ("many/nothing", errno.ENOENT),
+        ("many/a/b", errno.ENOENT),
+    ],
 )
 def test_questions_about_paths(mount: Path, path: str, code: int) -> None:
     with pytest.raises(OSError, match=r"No such|Not a") as failed:
@@ -151,13 +163,21 @@ def test_symlinks_and_xattrs(mount: Path) -> None:
     assert os.getxattr(mount / "plain", "user.fake.empty") == b""
     with pytest.raises(OSError, match="No data available"):
         os.getxattr(mount / "plain", "user.absent")
-    for absent in ("security.selinux", "system.posix_acl_access"):  # ls(1) asks no other file if it hears this of one
+    for absent in (
+        "security.selinux",
+        "system.posix_acl_access",
+    ):  # ls(1) asks no other file if it hears this of one
         with pytest.raises(OSError, match="not supported"):
             os.getxattr(mount / "plain", absent)
 
 
 def test_nothing_can_be_written(mount: Path) -> None:
-    for attempt in (lambda: (mount / "plain").open("ab"), (mount / "new").touch, (mount / "plain").unlink, (mount / "d").mkdir):
+    for attempt in (
+        lambda: (mount / "plain").open("ab"),
+        (mount / "new").touch,
+        (mount / "plain").unlink,
+        (mount / "d").mkdir,
+    ):
         with pytest.raises(OSError, match="Read-only file system"):
             attempt()
 

@@ -11,12 +11,18 @@ KNOWN = frozenset({"fs", "cache-size", "view"})
 
 
 def test_what_mount_and_fstab_say_about_a_mount_is_ignored() -> None:
-    options = parse(["rw,noauto,user,nofail,_netdev,x-systemd.automount,x-gvfs-name=a,comment=hi,defaults"], KNOWN)
+    options = parse(
+        ["rw,noauto,user,nofail,_netdev,x-systemd.automount,x-gvfs-name=a,comment=hi,defaults"], KNOWN
+    )
     assert (options.passed, options.ours) == ([], [])
 
 
 def test_options_for_libfuse_pass() -> None:
-    assert parse(["allow_other,noexec", "max_read=65536"], KNOWN).passed == ["allow_other", "noexec", "max_read=65536"]
+    assert parse(["allow_other,noexec", "max_read=65536"], KNOWN).passed == [
+        "allow_other",
+        "noexec",
+        "max_read=65536",
+    ]
 
 
 def test_owner_and_umask_are_numbers() -> None:
@@ -31,7 +37,11 @@ def test_numbers_that_are_none_are_named(option: str) -> None:
 
 
 def test_our_own_long_options_may_stand_there() -> None:
-    assert parse(["fs=joliet,cache_size=8M,view=all"], KNOWN).ours == ["--fs=joliet", "--cache-size=8M", "--view=all"]
+    assert parse(["fs=joliet,cache_size=8M,view=all"], KNOWN).ours == [
+        "--fs=joliet",
+        "--cache-size=8M",
+        "--view=all",
+    ]
 
 
 @pytest.mark.parametrize("option", ["frobnicate", "max_read=all", "allow_other=1", "uid"])

@@ -25,7 +25,9 @@ NOBODY = 65534
 SITE = str(Path(mfusepy.__file__).parent)
 
 
-def imgmount(*words: str | Path, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def imgmount(
+    *words: str | Path, check: bool = True, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "imgmount", *map(str, words)],
         check=check, capture_output=True, text=True, timeout=30, cwd=cwd, env=os.environ | {"PYTHONPATH": SRC},
@@ -34,7 +36,9 @@ def imgmount(*words: str | Path, check: bool = True, cwd: Path | None = None) ->
 
 def daemon(target: Path) -> int:
     """The process that serves ``target``."""
-    found = subprocess.run(["pgrep", "-f", f"imgmount .*{target}$"], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["pgrep", "-f", f"imgmount .*{target}$"], capture_output=True, text=True, check=True
+    )
     (pid,) = found.stdout.split()
     return int(pid)
 
@@ -155,7 +159,14 @@ def test_two_mounts_of_one_image_and_sixteen_readers(tmp_path: Path) -> None:
 def test_the_image_is_named_by_its_full_path_and_options_arrive(tmp_path: Path) -> None:
     image, target = tmp_path / "a, b.wux", tmp_path / "mnt"
     image.write_bytes(WUX.read_bytes())
-    imgmount("--raw", "-o", "noauto,uid=12,gid=34,umask=0444,noexec,x-gvfs-show", image.name, target.name, cwd=tmp_path)
+    imgmount(
+        "--raw",
+        "-o",
+        "noauto,uid=12,gid=34,umask=0444,noexec,x-gvfs-show",
+        image.name,
+        target.name,
+        cwd=tmp_path,
+    )
     facts = (target / "disk.raw").stat()
     assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (12, 34, 0)
     (line,) = (line for line in Path("/proc/mounts").read_text().splitlines() if str(target) in line)
@@ -195,7 +206,8 @@ def as_nobody(*words: str | Path, check: bool = True) -> subprocess.CompletedPro
     )  # fmt: skip
 
 
-# some machines keep /dev/fuse for root: here is one for everybody, which only this process and its children see
+# some machines keep /dev/fuse for root: here is one for everybody, which only this process and its children
+# see
 IN_NAMESPACE = """
 mknod -m 666 "$3/fuse" c 10 229
 mount --bind "$3/fuse" /dev/fuse
@@ -227,6 +239,11 @@ def test_an_ordinary_user_can_mount() -> None:
 def _allowed(python: str) -> bool:
     """Whether an ordinary user may run ``python``, and whether it is new enough."""
     try:
-        return as_nobody(python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))", check=False).returncode == 0
+        return (
+            as_nobody(
+                python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))", check=False
+            ).returncode
+            == 0
+        )
     except OSError:
         return False

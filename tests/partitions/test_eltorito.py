@@ -54,7 +54,9 @@ def section(platform: int, count: int, *, last: bool = True) -> bytes:
 
 
 def bpb(small: int, large: int = 0) -> bytes:
-    head = struct.pack("<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"mkfs.fat", 512, 1, 1, 2, 16, small, 0xF8, 1, 1, 1, 0, large)
+    head = struct.pack(
+        "<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"mkfs.fat", 512, 1, 1, 2, 16, small, 0xF8, 1, 1, 1, 0, large
+    )
     return head.ljust(512, b"\0")
 
 
@@ -98,7 +100,14 @@ def test_an_image_ends_where_the_next_begins() -> None:
 
 def test_sections_and_extensions() -> None:
     extension = b"\x44" + bytes(31)
-    records = entry(30, indicator=0) + section(1, 2, last=False) + entry(31) + extension + extension + entry(32, medium=9)
+    records = (
+        entry(30, indicator=0)
+        + section(1, 2, last=False)
+        + entry(31)
+        + extension
+        + extension
+        + entry(32, medium=9)
+    )
     parts = Disc(records + section(0x33, 1) + entry(33) + entry(34)).parts()
     assert [part.kind for part in parts] == [
         "El Torito x86, no emulation, not bootable",

@@ -14,8 +14,8 @@ import pytest
 from conformance import manifest
 from fixture import all_fixtures
 from helpers import context, image
-from imgmount.chain import open_image
-from imgmount.core.format import Kind, Match
+from imgmount.chain.open import open_image
+from imgmount.core.format import Match, PartitionsFormat
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.partitions.gpt import FORMAT
@@ -36,12 +36,21 @@ def disks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def rows(data: bytes | bytearray) -> list[tuple[int, str, str, int]]:
-    return [(part.index, part.kind, part.name, part.device.size) for part in FORMAT.open(MemoryDevice(bytes(data)), context())]
+    return [
+        (part.index, part.kind, part.name, part.device.size)
+        for part in FORMAT.open(MemoryDevice(bytes(data)), context())
+    ]
 
 
 def signed(header: bytes, **fields: int) -> bytes:
     """``header`` with other values and a CRC that is right for them."""
-    places = {"size": (0x0C, "<I"), "my": (0x18, "<Q"), "entries": (0x48, "<Q"), "count": (0x50, "<I"), "width": (0x54, "<I")}
+    places = {
+        "size": (0x0C, "<I"),
+        "my": (0x18, "<Q"),
+        "entries": (0x48, "<Q"),
+        "count": (0x50, "<I"),
+        "width": (0x54, "<I"),
+    }
     raw = bytearray(header[:92])
     for name, value in fields.items():
         place, code = places[name]
@@ -65,7 +74,7 @@ def test_slots_names_and_kinds(variant: str, disks: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gpt_wins_over_its_mbr(variant: str, disks: dict[str, bytes]) -> None:
-    _, surest = matches(Kind.PARTITIONS, MemoryDevice(disks[variant]))[0]
+    _, surest = matches(PartitionsFormat, MemoryDevice(disks[variant]))[0]
     assert surest is FORMAT
 
 
@@ -77,7 +86,11 @@ def test_gpt_wins_over_its_mbr(variant: str, disks: dict[str, bytes]) -> None:
      ({"entries": 2**63}, "needed"), ({"entries": 9}, "CRC of the entries")],
 )  # fmt: skip
 def test_an_attack_on_the_primary_uses_the_backup_and_one_on_both_is_refused(
-    variant: str, fields: dict[str, int], reason: str, disks: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    variant: str,
+    fields: dict[str, int],
+    reason: str,
+    disks: dict[str, bytes],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     sector = PRIMARY[variant]
     data = bytearray(disks[variant])
@@ -91,7 +104,9 @@ def test_an_attack_on_the_primary_uses_the_backup_and_one_on_both_is_refused(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 << 20
-    assert FORMAT.probe(MemoryDevice(bytes(data))) is Match.CERTAIN  # it says so itself; opening it says what is wrong
+    assert (
+        FORMAT.probe(MemoryDevice(bytes(data))) is Match.CERTAIN
+    )  # it says so itself; opening it says what is wrong
 
 
 @pytest.mark.parametrize("variant", PRIMARY)
@@ -120,7 +135,7 @@ def test_the_backup_is_found_without_any_trace_of_the_primary(variant: str, disk
     device = MemoryDevice(bytes(data))
     assert rows(data) == rows(disks[variant])
     assert FORMAT.probe(device) is Match.FALLBACK
-    assert [fmt.name for _, fmt in matches(Kind.PARTITIONS, device)] == ["gpt"]
+    assert [fmt.name for _, fmt in matches(PartitionsFormat, device)] == ["gpt"]
 
 
 def test_the_backup_is_found_where_a_damaged_primary_points(disks: dict[str, bytes]) -> None:
@@ -139,7 +154,7 @@ def test_an_old_backup_behind_a_new_mbr_is_not_believed(disks: dict[str, bytes])
     data[:20000] = bytes(20000)
     data[446:462] = struct.pack("<B3xB3xII", 0, 0x83, 100, 1000)
     data[510:512] = b"\x55\xaa"
-    assert [fmt.name for _, fmt in matches(Kind.PARTITIONS, MemoryDevice(bytes(data)))] == ["mbr"]
+    assert [fmt.name for _, fmt in matches(PartitionsFormat, MemoryDevice(bytes(data)))] == ["mbr"]
 
 
 @pytest.mark.parametrize(("first", "last"), [(500, 400), (0, 2**64 - 1), (10**9, 10**9 + 5)])
@@ -178,11 +193,23 @@ def test_disks_made_by_others(tmp_path: Path) -> None:
     with open_image(path) as opened:
         assert opened.table == "gpt"
         found = [(part.index, part.partition.name) for part in opened.volumes]
-        assert found == [(1, "ThisIsName"), (2, "ThisIsOtherName"), (3, "primary"), (4, "primary"), (5, "primary")]
-    path.write_bytes(gzip.decompress(image("raw-mbr-gpt/balena-io__etcher__etcher-gpt-test.img.gz").read_bytes()))
+        assert found == [
+            (1, "ThisIsName"),
+            (2, "ThisIsOtherName"),
+            (3, "primary"),
+            (4, "primary"),
+            (5, "primary"),
+        ]
+    path.write_bytes(
+        gzip.decompress(image("raw-mbr-gpt/balena-io__etcher__etcher-gpt-test.img.gz").read_bytes())
+    )
     with open_image(path) as opened:
         second = next(volume for volume in opened.volumes if volume.index == 2)
         found_files = {fact for fact in manifest(second.filesystem.root).values() if fact != "/"}
-    lines = image("manifests/raw-mbr-gpt__balena-io__etcher__etcher-gpt-test.img.gz.sha256").read_text().splitlines()[1:]
+    lines = (
+        image("manifests/raw-mbr-gpt__balena-io__etcher__etcher-gpt-test.img.gz.sha256")
+        .read_text()
+        .splitlines()[1:]
+    )
     assert found_files <= {(int(size), digest) for digest, size, _ in (line.split("  ") for line in lines)}
     assert len(found_files) == 2

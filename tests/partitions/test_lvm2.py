@@ -12,7 +12,7 @@ import pytest
 
 from fixture import all_fixtures
 from helpers import context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.verify import problems
 from imgmount.core.format import Match, Partition
 from imgmount.core.slices import MemoryDevice
@@ -143,11 +143,17 @@ def test_the_newest_copy_counts_and_a_damaged_one_does_not(caplog: pytest.LogCap
 
 
 def test_an_absent_physical_volume_costs_what_lies_on_it() -> None:
-    data = disk(group(volume("lv", run(0, 2, ("pv0", 1)), run(2, 2, ("pv1", 0))), volume("whole", run(0, 1, ("pv0", 7)))))
+    data = disk(
+        group(
+            volume("lv", run(0, 2, ("pv0", 1)), run(2, 2, ("pv1", 0))), volume("whole", run(0, 1, ("pv0", 7)))
+        )
+    )
     half, whole = parts(data)
     assert isinstance(half.fault, MissingPartError)
     assert half.device.pread(0, 2 * EXTENT) == extents(data, 1, 2)
-    with pytest.raises(MissingPartError, match=rf"^lvm2: physical volume {OTHER} \(last seen as /dev/sdb\) is missing"):
+    with pytest.raises(
+        MissingPartError, match=rf"^lvm2: physical volume {OTHER} \(last seen as /dev/sdb\) is missing"
+    ):
         half.device.pread(2 * EXTENT - 1, 2)
     assert whole.fault is None
     striped = one(run(0, 2, ("pv0", 1), ("pv1", 0), size=2))
@@ -156,11 +162,18 @@ def test_an_absent_physical_volume_costs_what_lies_on_it() -> None:
         striped.device.pread(1024, 1)
 
 
-@pytest.mark.parametrize("kind", ["thin", "thin-pool", "cache", "raid1", "mirror", "vdo", "writecache", "error"])
+@pytest.mark.parametrize(
+    "kind", ["thin", "thin-pool", "cache", "raid1", "mirror", "vdo", "writecache", "error"]
+)
 def test_other_types_are_named_and_refused_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "disk"
     path.write_bytes(
-        disk(group(volume("odd", run(0, 2, ("pv0", 0), ("pv0", 5), kind=kind)), volume("lv", run(0, 1, ("pv0", 9)))))
+        disk(
+            group(
+                volume("odd", run(0, 2, ("pv0", 0), ("pv0", 5), kind=kind)),
+                volume("lv", run(0, 1, ("pv0", 9))),
+            )
+        )
     )
     with open_image(path) as opened:
         odd, plain = opened.volumes
@@ -175,7 +188,9 @@ def test_other_types_are_named_and_refused_alone(tmp_path: Path, kind: str) -> N
 
 @pytest.mark.parametrize("key", ["cow_store", "merging_store"])
 def test_what_a_snapshot_needs_is_not_shown_as_its_content(key: str) -> None:
-    snapshot = f'start_extent = 0 extent_count = 1 type = "snapshot" chunk_size = 8 origin = "lv" {key} = "snap"'
+    snapshot = (
+        f'start_extent = 0 extent_count = 1 type = "snapshot" chunk_size = 8 origin = "lv" {key} = "snap"'
+    )
     stores = [volume(name, run(0, 1, ("pv0", place))) for place, name in enumerate(("lv", "snap"))]
     origin, store = parts(disk(group(*stores, volume("snapshot0", snapshot))))
     assert str(store.fault) == "lvm2: snapshot of lv"
@@ -227,7 +242,11 @@ def test_segments_that_cannot_be_are_an_error_where_they_are(segments: list[str]
 
 def test_volumes_that_share_extents_are_both_refused() -> None:
     first, second, third = parts(
-        disk(group(*(volume(name, run(0, 4, ("pv0", place))) for name, place in (("a", 0), ("b", 3), ("c", 7)))))
+        disk(
+            group(
+                *(volume(name, run(0, 4, ("pv0", place))) for name, place in (("a", 0), ("b", 3), ("c", 7)))
+            )
+        )
     )
     assert str(first.fault) == "lvm2: a shares extents with another volume"
     assert str(second.fault) == "lvm2: b shares extents with another volume"
@@ -278,8 +297,26 @@ def _ring(text: bytes, over: dict[str, int]) -> bytes:
 @pytest.mark.parametrize(
     "text",
     [
-        *(b"vg {", b"}", b"vg = ", b"vg { a = [ 1 2 ] }", b"vg { a = [ [ 1 ] ] }", b'vg { a = "open }', b"a a", b"a {} a {}"),
-        *(b"a { b = 1_0 }", b"a { b = word }", b"a{" * 5000, b"a = [" * 1000, b"\\", b"", b"vg {}", b"vg { seqno = 1 }"),
+        *(
+            b"vg {",
+            b"}",
+            b"vg = ",
+            b"vg { a = [ 1 2 ] }",
+            b"vg { a = [ [ 1 ] ] }",
+            b'vg { a = "open }',
+            b"a a",
+            b"a {} a {}",
+        ),
+        *(
+            b"a { b = 1_0 }",
+            b"a { b = word }",
+            b"a{" * 5000,
+            b"a = [" * 1000,
+            b"\\",
+            b"",
+            b"vg {}",
+            b"vg { seqno = 1 }",
+        ),
         b"vg { seqno = 1 extent_size = 0 }",
     ],
 )
@@ -329,7 +366,9 @@ def test_what_would_take_long_to_read_is_refused(text: bytes, told: str) -> None
 
 
 def test_only_so_many_volumes_are_shown(caplog: pytest.LogCaptureFixture) -> None:
-    text = group(*(volume(f"lv{number}", 'start_extent = 0 extent_count = 1 type = "zero"') for number in range(520)))
+    text = group(
+        *(volume(f"lv{number}", 'start_extent = 0 extent_count = 1 type = "zero"') for number in range(520))
+    )
     data = disk(group(), size=4096 + len(text) + 4096)
     data[4096:] = area(4096, text, size=len(text) + 1024)
     assert len(parts(data)) == 512

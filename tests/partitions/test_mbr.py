@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers import context, image, tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.format import Match, Partition
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
@@ -43,7 +43,10 @@ def indexes(device: MemoryDevice) -> list[int]:
 def test_the_slot_is_the_number_and_the_type_has_a_name() -> None:
     device = disk({0: table((0, 0, 0), (0x83, 100, 50), (0, 7, 7), (0x5A, 200, 10))})
     assert FORMAT.probe(device) is Match.LIKELY
-    assert [(part.index, part.kind, part.name) for part in parts(device)] == [(2, "0x83", "Linux"), (4, "0x5a", "")]
+    assert [(part.index, part.kind, part.name) for part in parts(device)] == [
+        (2, "0x83", "Linux"),
+        (4, "0x5a", ""),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -80,13 +83,15 @@ def test_a_partition_that_runs_past_the_end_is_kept(caplog: pytest.LogCaptureFix
 
 
 def test_a_chain_of_logical_partitions() -> None:
-    device = disk({
-        0: table((0x83, 10, 20), (0x0F, 1000, 2000), (0x85, 3500, 100)),
-        1000: table((0x83, 10, 50), (5, 500, 200)),
-        1500: table((5, 100, 60), (0x07, 20, 30)),
-        1100: table((0x82, 1, 9)),
-        3500: table((0x0B, 2, 3)),
-    })
+    device = disk(
+        {
+            0: table((0x83, 10, 20), (0x0F, 1000, 2000), (0x85, 3500, 100)),
+            1000: table((0x83, 10, 50), (5, 500, 200)),
+            1500: table((5, 100, 60), (0x07, 20, 30)),
+            1100: table((0x82, 1, 9)),
+            3500: table((0x0B, 2, 3)),
+        }
+    )
     found = [(part.index, part.kind) for part in parts(device)]
     assert found == [(1, "0x83"), (5, "0x83"), (6, "0x07"), (7, "0x82"), (8, "0x0b")]
     for part, sector in zip(parts(device), (10, 1010, 1520, 1101, 3502), strict=True):
@@ -95,7 +100,9 @@ def test_a_chain_of_logical_partitions() -> None:
 
 @pytest.mark.parametrize("link", [0x05, 0x0F, 0x85])
 @pytest.mark.parametrize("target", [0, 500, 9_000_000, 0xFFFF_FFFF, 700])
-def test_a_broken_or_looping_chain_keeps_what_came_before(link: int, target: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_or_looping_chain_keeps_what_came_before(
+    link: int, target: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """The third table links to itself, to the second, past the end, or to nothing."""
     second, third = table((0x83, 1, 2), (link, 500, 9)), table((0x83, 1, 2), (link, target, 9))
     device = disk({0: table((link, 1000, 2000)), 1000: second, 1500: third})
@@ -126,7 +133,10 @@ def test_random_tables_against_sfdisk(tmp_path: Path) -> None:
         slots = rng.sample(range(1, 5), 3)
         lines += [f"{slots[0]}: start={starts[0]}, size={rng.randrange(1, 50)}, type=83"]
         lines += [f"{slots[1]}: start={starts[1]}, size={4090 - starts[1]}, type=5"]
-        lines += [f"{5 + n}: start={start + 2}, size={rng.randrange(1, 40)}, type=7" for n, start in enumerate(starts[2:])]
+        lines += [
+            f"{5 + n}: start={start + 2}, size={rng.randrange(1, 40)}, type=7"
+            for n, start in enumerate(starts[2:])
+        ]
         subprocess.run([tool("sfdisk"), "-q", path], input="\n".join(lines), text=True, check=True)
         dump = subprocess.run(["sfdisk", "-d", path], capture_output=True, text=True, check=True).stdout
         expected = {}
@@ -155,7 +165,9 @@ def test_tables_made_by_others(name: str, chain: str, tmp_path: Path) -> None:
 
     path = image(f"raw-mbr-gpt/{name}")
     unpacked = tmp_path / "disk.raw"
-    unpacked.write_bytes({".xz": lzma.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)(path.read_bytes()))
+    unpacked.write_bytes(
+        {".xz": lzma.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)(path.read_bytes())
+    )
     with open_image(unpacked) as opened:
         assert opened.table == chain.partition("[")[0]
         assert ("mbr" in str(opened)) == bool(chain)

@@ -13,9 +13,9 @@ import pytest
 
 from conformance import manifest
 from helpers import FIXTURES, IMAGES, context, image, tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.main import main
-from imgmount.core.format import Kind, Match
+from imgmount.core.format import Match, PartitionsFormat
 from imgmount.core.slices import MemoryDevice
 from imgmount.partitions.rdb import FORMAT, about, probe
 from imgmount.registry import best_match
@@ -63,8 +63,10 @@ def found(device: MemoryDevice) -> list[tuple[int, str, int, int]]:
 @pytest.mark.parametrize("block", [512, 1024, 2048, 4096])
 @pytest.mark.parametrize("place", [0, 3, 15])
 def test_the_table_is_found_wherever_it_begins(block: int, place: int) -> None:
-    device = disk({place: rigid(block, 18), 18: part(block, b"DH0", 3, 5, 17), 17: part(block, b"DH1", 6, 9)}, block)
-    chosen = best_match(Kind.PARTITIONS, device)
+    device = disk(
+        {place: rigid(block, 18), 18: part(block, b"DH0", 3, 5, 17), 17: part(block, b"DH1", 6, 9)}, block
+    )
+    chosen = best_match(PartitionsFormat, device)
     assert chosen is not None
     assert (chosen[0], chosen[1].name) == (Match.CERTAIN, "rdb")
     assert found(device) == [(1, "DH0", 30, 30 * block), (2, "DH1", 60, 40 * block)]
@@ -75,7 +77,7 @@ def test_it_wins_over_a_pc_table_in_front_of_it() -> None:
     pack_into("<B3xB3xII", table, 446, 0, 0x76, 20, 150)
     table[510:] = b"\x55\xaa"
     device = disk({0: bytes(table), 2: rigid(512, 3), 3: part(512, b"DH0", 3, 5)})
-    chosen = best_match(Kind.PARTITIONS, device)
+    chosen = best_match(PartitionsFormat, device)
     assert chosen is not None
     assert chosen[1].name == "rdb"
 
@@ -104,7 +106,10 @@ def test_lists_that_loop_or_lead_nowhere_end_there(caplog: pytest.LogCaptureFixt
     assert "loops" in caplog.text
     assert [name for _, name, _, _ in found(disk({**two, 2: part(512, b"DH1", 6, 9, 100)}))] == ["DH0", "DH1"]
     assert "no PART" in caplog.text
-    assert [name for _, name, _, _ in found(disk({**two, 2: part(512, b"DH1", 6, 9, 0x7FFF_FFFF)}))] == ["DH0", "DH1"]
+    assert [name for _, name, _, _ in found(disk({**two, 2: part(512, b"DH1", 6, 9, 0x7FFF_FFFF)}))] == [
+        "DH0",
+        "DH1",
+    ]
 
 
 def test_impossible_partitions_are_left_out_and_keep_their_number(caplog: pytest.LogCaptureFixture) -> None:
@@ -178,7 +183,9 @@ def test_a_table_in_a_partition_of_a_pc_disk(tmp_path: Path, capsys: pytest.Capt
         assert (volumes["p2"].partition.kind, volumes["p2"].partition.name) == ("0x76", "Amiga RDB")
         tree = json.loads((FIXTURES / "partitions/rdb/six/expected.json").read_text())["trees"]
         for name, files in tree.items():
-            assert {path: list(fact) for path, fact in manifest(volumes[f"p2{name}"].filesystem.root).items()} == files
+            assert {
+                path: list(fact) for path, fact in manifest(volumes[f"p2{name}"].filesystem.root).items()
+            } == files
     assert main(["info", "--json", str(path)]) == 0
     inner = json.loads(capsys.readouterr().out)["volumes"][1]
     assert inner["partition_table"] == "rdb"
@@ -196,7 +203,9 @@ def test_the_kind_says_dos_type_flags_and_handler(tmp_path: Path) -> None:
         assert [volume.index for volume in opened.volumes if volume.problem] == [4, 6]
 
 
-@pytest.mark.parametrize(("sector", "block"), [(512, 512), (512, 2048), (1024, 1024), (2048, 2048), (4096, 4096)])
+@pytest.mark.parametrize(
+    ("sector", "block"), [(512, 512), (512, 2048), (1024, 1024), (2048, 2048), (4096, 4096)]
+)
 def test_sectors_and_blocks_of_every_size(sector: int, block: int, tmp_path: Path) -> None:
     path, content = tmp_path / "x.hdf", tmp_path / "content"
     content.write_bytes(b"".join(b"%07d\n" % number for number in range(40_000)))
@@ -210,20 +219,28 @@ def test_sectors_and_blocks_of_every_size(sector: int, block: int, tmp_path: Pat
         for volume in opened.volumes:
             assert volume.filesystem.info()["blocks"].split()[2] == str(block)
             name = volume.partition.name
-            assert manifest(volume.filesystem.root) == {name: (320_000, hashlib.sha256(content.read_bytes()).hexdigest())}
+            assert manifest(volume.filesystem.root) == {
+                name: (320_000, hashlib.sha256(content.read_bytes()).hexdigest())
+            }
 
 
 def test_other_peoples_disk() -> None:
     path = image(f"{THIRD_PARTY}.hdd.gz")
-    row = next(row for row in json.loads((IMAGES / "INDEX.json").read_text()) if row["file"] == str(path.relative_to(IMAGES)))
+    row = next(
+        row
+        for row in json.loads((IMAGES / "INDEX.json").read_text())
+        if row["file"] == str(path.relative_to(IMAGES))
+    )
     with open_image(path) as opened:
         assert str(opened) == "file > gzip > rdb[6] > amigados"
-        assert [opened.disk.size, hashlib.sha256(opened.disk.pread(0, opened.disk.size)).hexdigest()] == row["raw"]
+        assert [opened.disk.size, hashlib.sha256(opened.disk.pread(0, opened.disk.size)).hexdigest()] == row[
+            "raw"
+        ]
         for volume, listed in zip(opened.volumes, row["manifests"], strict=True):
             digest, size, name = (IMAGES / listed).read_text().splitlines()[1].split("  ")
             assert volume.filesystem.label == name.split("/")[0]
             assert manifest(volume.filesystem.root)[name.split("/", 1)[1]] == (int(size), digest)
-            assert list(volume.filesystem.verify()) == []
+            assert list(volume.check()) == []
 
 
 def test_an_unformatted_disk_has_partitions_and_no_files() -> None:
@@ -232,4 +249,4 @@ def test_an_unformatted_disk_has_partitions_and_no_files() -> None:
 
 
 def test_nothing_but_the_magic_is_refused() -> None:
-    assert best_match(Kind.PARTITIONS, disk({0: b"RDSK" + pack(">I", 0) * 20})) is None
+    assert best_match(PartitionsFormat, disk({0: b"RDSK" + pack(">I", 0) * 20})) is None

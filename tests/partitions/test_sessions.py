@@ -9,13 +9,13 @@ import pytest
 from conformance import manifest
 from fixture import unpack
 from helpers import FIXTURES, context, image
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match, Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
 from imgmount.filesystems import iso9660
-from imgmount.filesystems.iso9660.strict import second_opinion
+from imgmount.filesystems.iso9660.second_opinion import compare
 from imgmount.partitions import sessions
 from imgmount.partitions.sessions import FORMAT, MAX_SESSIONS, probe
 
@@ -37,7 +37,10 @@ def disc(blocks: int, *sessions: tuple[int, int, int]) -> MemoryDevice:
         (disc(200, (0, 40, 20), (40, 40, 60), (80, 99, 100)), [0, 40, 80]),
         (disc(200, (0, 41, 20), (48, 50, 60)), [0, 48]),
         (disc(200, (0, 33, 20), (64, 70, 80)), [0, 64]),
-        (disc(200, (0, 40, 20), (40, 80, 60), (80, 90, 100)), [0, 40, 80]),  # sizes from the start of the disc
+        (
+            disc(200, (0, 40, 20), (40, 80, 60), (80, 90, 100)),
+            [0, 40, 80],
+        ),  # sizes from the start of the disc
         (disc(200, (0, 98, 100), (32, 8, 50), (64, 20, 80), (96, 2, 100)), [32, 64, 96]),  # xorriso
     ],
 )
@@ -71,14 +74,14 @@ def test_a_chain_is_followed_to_a_limit() -> None:
 def test_the_newest_session_is_shown_unless_another_is_wanted() -> None:
     path = image("iso9660/util-linux__util-linux__iso-multi-0-174-348-genisoimage.img.xz")
     found = []
-    for session in (None, 1, 2, 3):
-        with open_image(path, Options(session=session)) as opened:
+    for wanted in ({}, {"session": "1"}, {"session": "2"}, {"session": "3"}):
+        with open_image(path, Options(extra=wanted)) as opened:
             assert str(opened) == "file > xz > sessions[3] > iso9660"
             assert opened.whole is not None
             found.append(opened.disk.size - opened.whole.device.size)
     assert found == [348 * 2048, 0, 174 * 2048, 348 * 2048]
     with pytest.raises(ImageError, match="there is no session 4, only 1 to 3"):
-        open_image(path, Options(session=4))
+        open_image(path, Options(extra={"session": "4"}))
 
 
 @pytest.fixture
@@ -94,18 +97,20 @@ def opened(data: bytearray, **options: object) -> list[BlockDevice]:
 
 def test_pycdlib_reads_every_session_of_a_grown_image_alike(grown: bytearray) -> None:
     for device in opened(grown):
-        assert list(second_opinion(device, context())) == []
-        volume = iso9660.FORMAT.open(device, context())
-        assert list(volume.verify()) == []
+        volume = iso9660.open_volume(device, context())
+        assert list(compare(volume)) == []
+        assert list(iso9660.FORMAT.check(volume)) == []
         assert volume.views == ("rockridge", "joliet", "iso")
 
 
-def test_old_sessions_of_a_large_grown_image_are_found_when_asked_for(grown: bytearray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_sessions_of_a_large_grown_image_are_found_when_asked_for(
+    grown: bytearray, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "SEARCHED", 100)
     (part,) = FORMAT.open(MemoryDevice(bytes(grown)), context())
     assert part.kind.startswith("newest session; --session")
     assert set(manifest(iso9660.FORMAT.open(part.device, context()).root)) > {"add3"}
-    assert len(opened(grown, session=1)) == 3
+    assert len(opened(grown, extra={"session": "1"})) == 3
 
 
 def test_a_first_session_without_a_root_is_left_out(grown: bytearray) -> None:
@@ -125,11 +130,13 @@ def test_a_volume_in_a_file_is_no_session(grown: bytearray) -> None:
 
 def test_joliet_that_came_later_is_not_in_the_first_session(grown: bytearray) -> None:
     roots = [at for at in range(18 * 2048, 48 * 2048, 2048) if grown[at + 32 : at + 34] == b"\1\0"]
-    own_parents = [at for at in roots if grown[at + 2 : at + 6] == grown[at + grown[at] + 2 : at + grown[at] + 6]]
+    own_parents = [
+        at for at in roots if grown[at + 2 : at + 6] == grown[at + grown[at] + 2 : at + grown[at] + 6]
+    ]
     assert len(own_parents) == 2
     grown[own_parents[1] + 33] = 7
     first = opened(grown)[0]
-    assert iso9660.FORMAT.open(first, context()).views == ("rockridge", "iso")
+    assert iso9660.open_volume(first, context()).views == ("rockridge", "iso")
 
 
 def test_path_tables_that_are_not_found_are_none(grown: bytearray) -> None:

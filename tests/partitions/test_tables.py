@@ -10,9 +10,9 @@ import pytest
 
 from fixture import all_fixtures
 from helpers import context, image
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Kind, Match, Partition
+from imgmount.core.format import Match, Partition, PartitionsFormat
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import ImageError
 from imgmount.partitions import apm, atari, bsd
@@ -28,7 +28,7 @@ def facts(parts: list[Partition]) -> list[tuple[int, int]]:
 
 def survey(device: BlockDevice) -> None:
     for entry in PARTITIONS:
-        fmt = load(Kind.PARTITIONS, entry.module)
+        fmt = load(PartitionsFormat, entry.module)
         try:
             if fmt.probe(device):
                 for part in fmt.open(device, context()):
@@ -63,7 +63,11 @@ def disk(places: dict[int, bytes], size: int = 1 << 20) -> MemoryDevice:
 
 @pytest.mark.parametrize("size", [512, 1024, 2048, 4096])
 def test_apm_in_blocks_of_any_size(size: int) -> None:
-    places = {0: b"ER" + struct.pack(">H", size), size: entry(1, 2, b"Apple_partition_map"), 2 * size: entry(16, 10)}
+    places = {
+        0: b"ER" + struct.pack(">H", size),
+        size: entry(1, 2, b"Apple_partition_map"),
+        2 * size: entry(16, 10),
+    }
     device = disk(places)
     assert apm.probe(device) is Match.LIKELY
     (part,) = apm.open_apm(device, context())
@@ -81,7 +85,9 @@ def test_apm_goes_by_the_entries_where_the_driver_map_is_wrong() -> None:
 def test_apm_absurd_numbers() -> None:
     for count in (0, 1025, 0xFFFFFFFF):
         assert not _probe(apm.probe, disk({0: b"ER\2\0", 512: entry(1, 2, count=count)}))
-    device = disk({0: b"ER\2\0", **{512 * n: entry(0xFFFFFFFF, 0xFFFFFFFF, count=1024) for n in range(1, 1025)}})
+    device = disk(
+        {0: b"ER\2\0", **{512 * n: entry(0xFFFFFFFF, 0xFFFFFFFF, count=1024) for n in range(1, 1025)}}
+    )
     assert apm.open_apm(device, context()) == []
     device = disk({0: b"ER\2\0", 512: entry(64, 0xFFFFFFFF, count=1)})
     ((number, size),) = facts(apm.open_apm(device, context()))
@@ -167,7 +173,12 @@ def test_atari_is_strict(sector: bytes) -> None:
         (
             "dos+bsd",
             "mbr[2] > bsd[2] > ext",
-            {"p1": (0x4000, 7648), "p2": (7680 * 512, 8704), "p2p5": (7936 * 512, 4864), "p2p6": (12544 * 512, 3584)},
+            {
+                "p1": (0x4000, 7648),
+                "p2": (7680 * 512, 8704),
+                "p2p5": (7936 * 512, 4864),
+                "p2p6": (12544 * 512, 3584),
+            },
         ),
         ("sun", "sun[1]", {"p1": (0, 87380)}),
         ("sgi", "sgi[2]", {"p1": (63 * 512, 1606437), "p9": (0, 4096)}),
@@ -178,4 +189,6 @@ def test_the_tables_of_util_linux(name: str, chain: str, parts: dict[str, tuple[
     with open_image(image(f"raw-mbr-gpt/util-linux__util-linux__{name}.img.xz")) as opened:
         assert str(opened) == f"file > xz > {chain}"
         found = {volume.name: volume.device for volume in opened.volumes if volume.index}
-        assert {key: (part.offset, part.size // 512) for key, part in found.items() if isinstance(part, Slice)} == parts
+        assert {
+            key: (part.offset, part.size // 512) for key, part in found.items() if isinstance(part, Slice)
+        } == parts

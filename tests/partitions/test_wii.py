@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from helpers import FIXTURES, context
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, KeyRequiredError
+from imgmount.families.nintendo.title_keys import Ticket
 from imgmount.partitions.wii import FORMAT, about
-from imgmount.sources.title_keys import Ticket
 
 COMMON = bytes.fromhex("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
 START, DATA = 0x50000, 0x70000
@@ -39,13 +39,20 @@ def volume(path: Path, **keys: bytes) -> ImageError | None:
 
 
 def data(image: bytes, files: dict[str, bytes] | None = None, **keys: bytes) -> BlockDevice:
-    return FORMAT.open(MemoryDevice(image), context(files, keys={n.replace("_", "-"): k for n, k in keys.items()}))[0].device
+    return FORMAT.open(
+        MemoryDevice(image), context(files, keys={n.replace("_", "-"): k for n, k in keys.items()})
+    )[0].device
 
 
 def test_without_a_key_the_message_names_it_and_where_it_was_looked_for(image: Path, tmp_path: Path) -> None:
     problem = volume(image)
     assert isinstance(problem, KeyRequiredError)
-    for words in ("wii-common", "--key wii-common=HEX", str(tmp_path / "config/imgmount/keys/wii-common.key"), "beside"):
+    for words in (
+        "wii-common",
+        "--key wii-common=HEX",
+        str(tmp_path / "config/imgmount/keys/wii-common.key"),
+        "beside",
+    ):
         assert words in str(problem)
 
 
@@ -56,11 +63,17 @@ def test_without_a_key_the_disc_says_who_it_is(image: Path) -> None:
             "console": "Wii",
         }  # fmt: skip
         partition = opened.volumes[0].partition
-        assert (partition.kind, partition.name, dict(partition.info)) == ("DATA", "RIMP", {"title id": "0001000052494d50"})
+        assert (partition.kind, partition.name, dict(partition.info)) == (
+            "DATA",
+            "RIMP",
+            {"title id": "0001000052494d50"},
+        )
         assert opened.disk.pread(0, 6) == b"RIMP01"
 
 
-@pytest.mark.parametrize("name", ["game.key", "game.iso.key", "disc.key", "0001000052494d50.key", "common.key"])
+@pytest.mark.parametrize(
+    "name", ["game.key", "game.iso.key", "disc.key", "0001000052494d50.key", "common.key"]
+)
 def test_keys_beside_the_image(image: Path, name: str, disc: bytes) -> None:
     ticket = Ticket.wii(disc[START : START + 0x2A4])
     (image.parent / name).write_bytes(COMMON if name == "common.key" else ticket.title_key(COMMON))
@@ -88,7 +101,9 @@ def test_where_keys_are_found(image: Path, tmp_path: Path) -> None:
 
 def test_a_title_key_will_do(disc: bytes) -> None:
     ticket = Ticket.wii(disc[START : START + 0x2A4])
-    device = FORMAT.open(MemoryDevice(disc), context(keys={ticket.title_id.hex(): ticket.title_key(COMMON)}))[0].device
+    device = FORMAT.open(MemoryDevice(disc), context(keys={ticket.title_id.hex(): ticket.title_key(COMMON)}))[
+        0
+    ].device
     assert device.pread(0x18, 4) == BOOT
 
 
@@ -116,7 +131,9 @@ def test_verify_finds_a_changed_cluster(disc: bytes) -> None:
     assert problems == ["the H3 table does not match the TMD", "group 0: its H2 table does not match H3"]
 
 
-@pytest.mark.parametrize("table", [b"\0\0\0\0", b"\0\0\0\x81", b"\xff\xff\xff\xff", b"\0\0\0\x01\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "table", [b"\0\0\0\0", b"\0\0\0\x81", b"\xff\xff\xff\xff", b"\0\0\0\x01\xff\xff\xff\xff"]
+)
 def test_tables_that_lie(disc: bytes, table: bytes) -> None:
     device = MemoryDevice(disc[:0x40000] + table + disc[0x40000 + len(table) :])
     with pytest.raises(FormatError):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance import check_device
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.errors import ImageError, MissingPartError, MountError
 from imgmount.sources.file import FileDevice
 from imgmount.sources.siblings import FolderSiblings
@@ -24,7 +24,11 @@ def test_a_file_is_a_device(tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened_is_said_in_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
-    for path, reason in [(tmp_path, "directory"), (tmp_path / "none", "No such file"), (tmp_path / "fifo", "neither")]:
+    for path, reason in [
+        (tmp_path, "directory"),
+        (tmp_path / "none", "No such file"),
+        (tmp_path / "fifo", "neither"),
+    ]:
         with pytest.raises(MountError, match=reason):
             FileDevice(path)
     with pytest.raises(MountError, match="neither"):
@@ -84,7 +88,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["Extent.BIN", "extent.bin", "EXTENT.bin", "C:\\disks\\Extent.BIN", "/etc/../Extent.BIN", "./extent.bin"]
+    "name",
+    ["Extent.BIN", "extent.bin", "EXTENT.bin", "C:\\disks\\Extent.BIN", "/etc/../Extent.BIN", "./extent.bin"],
 )
 def test_a_sibling_is_found_beside_the_image_only(folder: Path, name: str) -> None:
     siblings = FolderSiblings(folder / "image.vmdk")
@@ -96,7 +101,9 @@ def test_a_sibling_is_found_beside_the_image_only(folder: Path, name: str) -> No
     siblings.close()
 
 
-@pytest.mark.parametrize("name", ["link", "LINK", "inner", "fifo", "subfolder", "..", ".", "", "a\0b", "/", "../secret"])
+@pytest.mark.parametrize(
+    "name", ["link", "LINK", "inner", "fifo", "subfolder", "..", ".", "", "a\0b", "/", "../secret"]
+)
 def test_nothing_else_is(folder: Path, name: str) -> None:
     siblings = FolderSiblings(folder / "image.vmdk")
     with pytest.raises(MissingPartError):

@@ -21,7 +21,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def search(files: dict[str, bytes] | None = None, **options: object) -> KeySearch:
-    return KeySearch(context(files, **options), NAME, beside=("game.key",), folder=("title.key",), wiiu=("discKeys/title.key",))
+    return KeySearch(
+        context(files, **options),
+        NAME,
+        beside=("game.key",),
+        folder=("title.key",),
+        wiiu=("discKeys/title.key",),
+    )
 
 
 def test_every_place_in_order(home: Path) -> None:
@@ -29,7 +35,9 @@ def test_every_place_in_order(home: Path) -> None:
     for number, place in enumerate(places):
         (home / place).parent.mkdir(parents=True, exist_ok=True)
         (home / place).write_bytes(bytes([number]) * 16)
-    found = search({"GAME.KEY": b"\xaa" * 16, "disc.key": b"bb" * 16 + b"\n"}, keys={NAME: KEY}, spare_keys=(OTHER,))
+    found = search(
+        {"GAME.KEY": b"\xaa" * 16, "disc.key": b"bb" * 16 + b"\n"}, keys={NAME: KEY}, spare_keys=(OTHER,)
+    )
     assert list(found) == [KEY, OTHER, b"\xaa" * 16, b"\xbb" * 16, b"\0" * 16, b"\1" * 16, b"\2" * 16]
 
 
@@ -44,7 +52,9 @@ def test_a_missing_key_is_named_with_every_place(home: Path) -> None:
     found = search()
     assert not list(found)
     text = str(found.failure("or another"))
-    assert text.startswith("the key 'disc' is needed (or another): give --keys FILE or --key disc=HEX; looked for ")
+    assert text.startswith(
+        "the key 'disc' is needed (or another): give --keys FILE or --key disc=HEX; looked for "
+    )
     places = (".config/imgmount/keys/disc.key", ".config/imgmount/keys/title.key", ".wiiu/discKeys/title.key")
     for place in ("game.key or disc.key beside the image", *(str(home / place) for place in places)):
         assert place in text
@@ -60,11 +70,15 @@ def test_a_wrong_key_is_said_and_where_it_is(home: Path) -> None:
     assert text.endswith(f"tried game.key beside the image, {home}/.wiiu/discKeys/title.key")
 
 
-@pytest.mark.parametrize("content", [b"", KEY[:15], KEY + b"\n", b"0g" * 16, KEY.hex()[:-2].encode(), b"\xff" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", KEY[:15], KEY + b"\n", b"0g" * 16, KEY.hex()[:-2].encode(), b"\xff" * 5000]
+)
 def test_a_file_of_another_shape_is_no_key(content: bytes) -> None:
     found = search({"game.key": content})
     assert not list(found)
-    assert str(found.failure()).endswith("; game.key beside the image is no key: neither 16 bytes nor 32 digits")
+    assert str(found.failure()).endswith(
+        "; game.key beside the image is no key: neither 16 bytes nor 32 digits"
+    )
 
 
 def test_a_key_given_in_another_length_is_an_error_of_its_own() -> None:
@@ -130,11 +144,15 @@ class TestTheCommandLine:
         (home / "common.bin").write_bytes(bytes.fromhex(self.COMMON))
         self.check(capsys, disc, "--keys", str(home / "common.bin"))
 
-    def test_the_environment(self, disc: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_environment(
+        self, disc: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("IMGMOUNT_KEYS", f"other=00 wii-common={self.COMMON}")
         self.check(capsys, disc)
 
-    def test_wrong_ones(self, disc: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_wrong_ones(
+        self, disc: str, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.check(capsys, disc, "--key", f"wii-korean={self.COMMON}", opened=False)
         (home / "bad.txt").write_text(f"{self.COMMON}00\n")
         assert main(["info", disc, "--keys", str(home / "bad.txt")]) == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers import tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.format import Options
 from imgmount.errors import ImageError, MissingPartError, MountError, UnsupportedError
 from imgmount.sources.siblings import FolderSiblings
@@ -101,7 +101,9 @@ def test_what_is_never_followed(tree: Path, name: str, refs: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("refs", [(), ("any",)])
-@pytest.mark.parametrize("name", ["nbd://host/base", "json:{}", "https://host/base", "fat:/tmp", "ssh://me@host/base"])
+@pytest.mark.parametrize(
+    "name", ["nbd://host/base", "json:{}", "https://host/base", "fat:/tmp", "ssh://me@host/base"]
+)
 def test_what_is_no_file_is_refused(tree: Path, name: str, refs: tuple[str, ...]) -> None:
     (tree / "home/base").write_bytes(b"home")
     with pytest.raises(UnsupportedError, match="is not a file"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conformance import check_device
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.errors import ImageError, MissingPartError
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
@@ -48,7 +48,10 @@ def read(path: Path) -> bytes:
 @pytest.mark.parametrize("names", SETS.values(), ids=SETS)
 def test_any_part_opens_the_set(tmp_path: Path, names: list[str]) -> None:
     disk = write(tmp_path, names)
-    write(tmp_path, ["disk.1", "disk.01", "disk.00001", "disk.part1", "other.002", "game.wux", "d.txt", "d.part01"])
+    write(
+        tmp_path,
+        ["disk.1", "disk.01", "disk.00001", "disk.part1", "other.002", "game.wux", "d.txt", "d.part01"],
+    )
     for name in {names[0], names[len(names) // 2], names[-1]}:
         assert read(tmp_path / name) == disk
 
@@ -79,7 +82,15 @@ def test_a_gap_is_named(tmp_path: Path, names: list[str], opened: str, missing: 
 
 @pytest.mark.parametrize(
     "names",
-    [["disk.001"], ["disk.000"], ["disk.002"], ["disk.002", "disk.003"], ["a.2024", "a.2025"], ["d.01", "d.02"], ["disk.img"]],
+    [
+        ["disk.001"],
+        ["disk.000"],
+        ["disk.002"],
+        ["disk.002", "disk.003"],
+        ["a.2024", "a.2025"],
+        ["d.01", "d.02"],
+        ["disk.img"],
+    ],
     ids=str,
 )
 def test_a_file_alone_is_itself(tmp_path: Path, names: list[str]) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from containers.discs import unpacked
+from discs import unpacked
 from helpers import tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.cli.main import main
 from imgmount.core.format import Options
 from imgmount.core.node import File
@@ -39,7 +39,7 @@ def test_the_tree_is_that_of_the_newest_session(tmp_path: Path) -> None:
     disc = unpacked("nrg/sub2448", tmp_path)
     both = {"data1.bin", "data2.bin", "hello1.txt", "hello2.txt", "sub1", "sub2"}
     assert names(disc, View.TREE) == both
-    assert names(disc, View.TREE, session=1) == {name for name in both if "1" in name}
+    assert names(disc, View.TREE, extra={"session": "1"}) == {name for name in both if "1" in name}
     assert names(disc, View.ALL) > {"disk", "p1", "p2", "disk.raw", "track01.iso"}
 
 
@@ -47,7 +47,9 @@ def test_a_disc_of_sound_is_its_tracks(tmp_path: Path) -> None:
     assert names(unpacked("cue/appended", tmp_path), View.TREE) == {"disk.raw", "track01.wav", "track02.wav"}
 
 
-@pytest.mark.parametrize("variant", ["cue/single", "cue/sound", "cue/sub2448", "toc/mixed", "gdi/five", "nrg/v2-dao"])
+@pytest.mark.parametrize(
+    "variant", ["cue/single", "cue/sound", "cue/sub2448", "toc/mixed", "gdi/five", "nrg/v2-dao"]
+)
 def test_tracks_of_sound_are_wave_files(variant: str, tmp_path: Path) -> None:
     """In the eyes of sox, file and Python."""
     with open_image(unpacked(variant, tmp_path)) as image:
@@ -62,10 +64,14 @@ def test_tracks_of_sound_are_wave_files(variant: str, tmp_path: Path) -> None:
             with wave.open(str(tmp_path / name)) as sound:
                 assert sound.getparams()[:4] == (2, 2, 44100, (len(data) - 44) // 4)
                 assert sound.readframes(sound.getnframes()) == data[44:]
-            said = subprocess.run([tool("soxi"), name], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+            said = subprocess.run(
+                [tool("soxi"), name], check=True, capture_output=True, text=True, cwd=tmp_path
+            ).stdout
             assert "Channels       : 2\nSample Rate    : 44100\nPrecision      : 16-bit" in said
             assert f" = {(len(data) - 44) // 4} samples" in said
-            kind = subprocess.run([tool("file"), name], check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+            kind = subprocess.run(
+                [tool("file"), name], check=True, capture_output=True, text=True, cwd=tmp_path
+            ).stdout
             assert "WAVE audio, Microsoft PCM, 16 bit, stereo 44100 Hz" in kind
 
 
@@ -88,7 +94,17 @@ def test_the_mac_side_of_a_hybrid_disc_is_named(tmp_path: Path, capsys: pytest.C
     """Without a partition map, both filesystems begin at the start of the disc."""
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_text("content")
-    command = [tool("genisoimage"), "-quiet", "-hfs", "-r", "-V", "HYBRID", "-o", str(tmp_path / "disc"), str(tmp_path / "tree")]
+    command = [
+        tool("genisoimage"),
+        "-quiet",
+        "-hfs",
+        "-r",
+        "-V",
+        "HYBRID",
+        "-o",
+        str(tmp_path / "disc"),
+        str(tmp_path / "tree"),
+    ]
     subprocess.run(command, check=True)
     assert main(["info", str(tmp_path / "disc")]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -100,4 +116,8 @@ def test_the_mac_side_of_a_hybrid_disc_is_named(tmp_path: Path, capsys: pytest.C
 def test_info_says_which_session_a_track_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(unpacked("cue/three", tmp_path))]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("p")]
-    assert [line.rpartition(", ")[2] for line in lines if line[1].isdigit()] == ["session 1", "session 2", "session 3"]
+    assert [line.rpartition(", ")[2] for line in lines if line[1].isdigit()] == [
+        "session 1",
+        "session 2",
+        "session 3",
+    ]

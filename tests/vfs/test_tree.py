@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fake_tree import Fixed, Plain
-from imgmount import chain, registry
+from imgmount import registry
+from imgmount.chain.open import Image, open_image
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import (
+    ContainerFormat,
+    Context,
+    FilesystemFormat,
+    Match,
+    Partition,
+    PartitionsFormat,
+)
 from imgmount.core.node import Directory, Filesystem, Node, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
@@ -21,7 +31,10 @@ SECTOR = 512
 
 
 class Tree(Filesystem):
-    """One file, called after the first letters of its device. A device that says bad or unread cannot be opened."""
+    """One file, called after the first letters of its device.
+
+    A device that says bad or unread cannot be opened.
+    """
 
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.label = device.pread(0, 8).decode().strip()
@@ -47,35 +60,41 @@ def probe_table(device: BlockDevice) -> Match:
 def read_table(device: BlockDevice, _: Context) -> Sequence[Partition]:
     count = device.pread(13, 1)[0]
     return [
-        Partition(5 if number == 3 else number, "0x07", f"part {number}", part, uuid=part.pread(12, 8).decode().strip("\0"))
+        Partition(
+            5 if number == 3 else number,
+            "0x07",
+            f"part {number}",
+            part,
+            uuid=part.pread(12, 8).decode().strip("\0"),
+        )
         for number in range(1, count + 1)
         if (part := Slice(device, number * SECTOR, SECTOR))
     ]
 
 
 FORMATS = {
-    Kind.CONTAINER: [],
-    Kind.PARTITIONS: [Format("table", "A table", Kind.PARTITIONS, read_table, probe_table)],
-    Kind.FILESYSTEM: [Format("tree", "A tree", Kind.FILESYSTEM, Tree, probe_tree)],
+    ContainerFormat: [],
+    PartitionsFormat: [PartitionsFormat(name="table", title="A table", open=read_table, probe=probe_table)],
+    FilesystemFormat: [FilesystemFormat(name="tree", title="A tree", open=Tree, probe=probe_tree)],
 }
 
 
 @pytest.fixture(autouse=True)
 def fake_formats(monkeypatch: pytest.MonkeyPatch) -> None:
-    def matches(kind: Kind, device: BlockDevice) -> list[tuple[Match, Format[object]]]:
+    def matches(kind: type[Any], device: BlockDevice) -> list[tuple[Match, Any]]:
         return [(fmt.probe(device), fmt) for fmt in FORMATS[kind] if fmt.probe(device)]  # type: ignore[attr-defined]
 
     monkeypatch.setattr(registry, "matches", matches)
 
 
-def disk(tmp_path: Path, *parts: bytes, head: bytes = b"") -> chain.Image:
+def disk(tmp_path: Path, *parts: bytes, head: bytes = b"") -> Image:
     sectors = [(head.ljust(8) + b"table" + bytes([len(parts)])) if parts else head, *parts]
     path = tmp_path / "disk.img"
     path.write_bytes(b"".join(sector.ljust(SECTOR, b"\0") for sector in sectors))
-    return chain.open_image(path)
+    return open_image(path)
 
 
-def paths(image: chain.Image, view: View) -> list[str]:
+def paths(image: Image, view: View) -> list[str]:
     return [path for path, _ in build_vfs(image, view).walk()]
 
 
@@ -166,7 +185,7 @@ def test_raw_files_hold_the_bytes(tmp_path: Path) -> None:
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(ImageError, match="empty"):
-        chain.open_image(tmp_path / "empty")
+        open_image(tmp_path / "empty")
 
 
 def test_a_partition_that_lies_outside_the_disk_does_not_spoil_the_others() -> None:
@@ -176,22 +195,34 @@ def test_a_partition_that_lies_outside_the_disk_does_not_spoil_the_others() -> N
         RawFile(2, beyond, 0).open().pread(0, 1)
 
 
-class Bin(Tree):
-    """A filesystem with deleted files, one of which has the name of another's folder."""
-
-    def deleted(self) -> Iterator[tuple[str, Node]]:
-        for number, path in enumerate(("a/b/x", "y", "a/b", "a/b/x", "../z")):
-            yield path, Plain(number, MemoryDevice(path.encode()))
+def deleted_files(_: Tree) -> Iterator[tuple[str, Node]]:
+    """Deleted files, one of which has the name of another's folder."""
+    for number, path in enumerate(("a/b/x", "y", "a/b", "a/b/x", "../z")):
+        yield path, Plain(number, MemoryDevice(path.encode()))
 
 
 def test_deleted_files_lie_in_their_folders(tmp_path: Path) -> None:
     image_path = tmp_path / "x.img"
     image_path.write_bytes(b"fs-bin".ljust(4 * SECTOR))
-    with chain.open_image(image_path) as image:
-        vars(image.volumes[0])["_opened"] = Bin(image.disk, image.context)
+    with open_image(image_path) as image:
+        volume = image.volumes[0]
+        assert volume.format is not None
+        plain = volume.format
+        volume.format = replace(plain, deleted=deleted_files)
         vfs = build_vfs(image, View.DELETED)
-        assert [path for path, _ in vfs.walk()] == ["/a", "/a/b", "/a/b/x", "/a/b/x (1)", "/a/b (1)", "/y", "/__", "/__/z"]
+        assert [path for path, _ in vfs.walk()] == [
+            "/a",
+            "/a/b",
+            "/a/b/x",
+            "/a/b/x (1)",
+            "/a/b (1)",
+            "/y",
+            "/__",
+            "/__/z",
+        ]
         assert len({vfs.inode(path, node) for path, node in vfs.walk()}) == 8
-        vars(image.volumes[0])["_opened"] = Tree(image.disk, image.context)
+        volume.format = plain
         assert not list(build_vfs(image, View.DELETED).walk())
-        assert build_vfs(image, View.DELETED).notes == ["disk: nobody knows how to find what was deleted from this filesystem"]
+        assert build_vfs(image, View.DELETED).notes == [
+            "disk: nobody knows how to find what was deleted from this filesystem"
+        ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import tool
-from imgmount.chain import open_image
+from imgmount.chain.open import open_image
 from imgmount.core.node import Symlink
 from imgmount.vfs.tree import View, build_vfs
 from vdisk import run
@@ -31,7 +31,9 @@ def make(path: Path, kind: str) -> str:
         file.truncate(320 * MIB)
     maker, *words = MAKERS[kind]
     run(tool(maker), *words, path)
-    return subprocess.check_output([tool("blkid"), "-p", "-o", "value", "-s", "UUID", path], text=True).strip()
+    return subprocess.check_output(
+        [tool("blkid"), "-p", "-o", "value", "-s", "UUID", path], text=True
+    ).strip()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -48,7 +50,9 @@ def test_a_gpt_disk_has_links_for_both_identifiers(tmp_path: Path) -> None:
         file.truncate(650 * MIB)
     script = "label: gpt\nstart=2048, size=655360\nstart=657408, size=655360\n"
     subprocess.run([tool("sfdisk"), "-q", disk], input=script, text=True, check=True, capture_output=True)
-    for number, part in enumerate(json.loads(subprocess.check_output(["sfdisk", "-J", disk]))["partitiontable"]["partitions"], 1):
+    for number, part in enumerate(
+        json.loads(subprocess.check_output(["sfdisk", "-J", disk]))["partitiontable"]["partitions"], 1
+    ):
         kind = ("ext4", "vfat")[number - 1]
         expected[make(tmp_path / kind, kind)] = expected[part["uuid"].lower()] = f"../p{number}"
         with (tmp_path / kind).open("rb") as source, disk.open("r+b") as target:
@@ -56,6 +60,10 @@ def test_a_gpt_disk_has_links_for_both_identifiers(tmp_path: Path) -> None:
             target.write(source.read(64 * MIB))
     with open_image(disk) as opened:
         vfs = build_vfs(opened, View.TREE)
-        links = {path.rpartition("/")[2]: node.readlink() for path, node in vfs.walk("/by-uuid") if isinstance(node, Symlink)}
+        links = {
+            path.rpartition("/")[2]: node.readlink()
+            for path, node in vfs.walk("/by-uuid")
+            if isinstance(node, Symlink)
+        }
         assert links == expected
         assert vfs.listing("/by-label").nodes.keys() == {"an ext", "A FAT"}

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Stop at the first file that cannot be read: what follows would look like its continuation."""
     from imgmount.cli.paths import resolve
     from imgmount.core.node import as_file
-    from imgmount.core.steps import steps
+    from imgmount.core.read_through import read_through
 
     with open_from(args) as image:
         vfs = vfs_from(args, image)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         for name in args.paths:
             path, node = resolve(vfs, name)
             with as_file(node, path or "/").open() as content:
-                for data in steps(content):
+                for data in read_through(content):
                     sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     return 0

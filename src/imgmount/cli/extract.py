@@ -17,9 +17,19 @@ SUMMARY: Final = "Copy files out of an image, with times, modes, links and holes
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """IMAGE, PATHs, where to."""
     parser.add_argument("image", metavar="IMAGE")
-    parser.add_argument("paths", metavar="PATH", nargs="*", default=["/"], help="folders and files; everything if none is named")
-    parser.add_argument("-C", "--directory", metavar="DIR", default=".", help="where to; made if it is not there")
-    parser.add_argument("-p", "--preserve", action="store_true", help="modes in full, and as root owners and devices")
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        default=["/"],
+        help="folders and files; everything if none is named",
+    )
+    parser.add_argument(
+        "-C", "--directory", metavar="DIR", default=".", help="where to; made if it is not there"
+    )
+    parser.add_argument(
+        "-p", "--preserve", action="store_true", help="modes in full, and as root owners and devices"
+    )
     parser.add_argument("--force", action="store_true", help="replace files that are there already")
     add_view_arguments(parser)
     add_image_arguments(parser)
@@ -40,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         image.context.cache.start()
         Path(args.directory).mkdir(parents=True, exist_ok=True)
         progress = Progress(_total(vfs, chosen) if Progress.wanted() else 0)
-        with Extraction(vfs, args.directory, preserve=args.preserve, force=args.force, progress=progress) as extraction:
+        with Extraction(
+            vfs, args.directory, preserve=args.preserve, force=args.force, progress=progress
+        ) as extraction:
             for path, node in chosen.items():
                 extraction.extract(path, node)
         progress.clear()

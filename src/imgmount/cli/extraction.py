@@ -1,7 +1,8 @@
 """Writing a tree of nodes below one folder of the host, and nowhere else.
 
-Every name is one component, opened relative to a descriptor of the folder it belongs in and never through a symbolic link, so
-neither a link from the image nor one that was there before can lead a file out of the folder.
+Every name is one component, opened relative to a descriptor of the folder it belongs in and never through a
+symbolic link, so neither a link from the image nor one that was there before can lead a file out of the
+folder.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Extraction:
         os.umask(self._umask)
         self._links: dict[int, str] = {}  # inode number -> where its content is already
         self.exit_code = 0
-        self._target = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the user may name a link
+        self._target = os.open(
+            target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )  # the user may name a link
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +67,10 @@ class Extraction:
         os.close(self._target)
 
     def extract(self, path: str, node: Node) -> None:
-        """Copy ``node``, and what is below it, to its ``path`` under the target. Raises ``OSError`` where that is hopeless."""
+        """Copy ``node``, and what is below it, to its ``path`` under the target.
+
+        Raises ``OSError`` where that is hopeless.
+        """
         try:
             fd = self._open_folder(path.rpartition("/")[0], make=True)
         except OSError as exc:
@@ -87,7 +93,11 @@ class Extraction:
         fd = os.dup(self._target)
         for name in filter(None, path.split("/")):
             try:
-                below = self._make_folder(fd, name, PERMISSIONS & ~self._umask)[0] if make else os.open(name, _FOLDER, dir_fd=fd)
+                below = (
+                    self._make_folder(fd, name, PERMISSIONS & ~self._umask)[0]
+                    if make
+                    else os.open(name, _FOLDER, dir_fd=fd)
+                )
             finally:
                 os.close(fd)
             fd = below
@@ -223,7 +233,9 @@ class Extraction:
     def _special(self, parent: int, name: str, path: str, stat: Stat) -> None:
         if not (self._preserve and self._root_user):
             self._progress.clear()
-            complain(f"{path}: {_SPECIAL.get(s.S_IFMT(stat.mode), 'special file')} left out; as root, -p makes it")
+            complain(
+                f"{path}: {_SPECIAL.get(s.S_IFMT(stat.mode), 'special file')} left out; as root, -p makes it"
+            )
             return
         self._make_room(parent, name)
         os.mknod(name, s.S_IFMT(stat.mode) | s.S_IRUSR | s.S_IWUSR, stat.rdev, dir_fd=parent)

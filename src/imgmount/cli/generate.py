@@ -37,7 +37,11 @@ def run(argv: list[str]) -> int:
     """Print one of them."""
     if len(argv) != 1 or argv[0] not in WRITERS:
         raise UsageError(f"--print takes one of {', '.join(WRITERS)}")
-    commands = [_command("mount", ""), *(_command(name, name) for name in COMMANDS), _command("unmount", "-u")]
+    commands = [
+        _command("mount", ""),
+        *(_command(name, name) for name in COMMANDS),
+        _command("unmount", "-u"),
+    ]
     sys.stdout.write("\n".join(WRITERS[argv[0]](commands)) + "\n")
     return 0
 
@@ -134,8 +138,14 @@ def _fish(commands: list[Command]) -> Iterator[str]:
     for command in commands:
         condition = {"": f"not {seen} {' '.join(COMMANDS)}", "-u": "__fish_contains_opt -s u unmount"}
         for option in command.options:
-            names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names)
-            values = f" -x -a {_quoted(' '.join(option.choices))}" if option.choices else " -r" * bool(option.metavar)
+            names = " ".join(
+                f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names
+            )
+            values = (
+                f" -x -a {_quoted(' '.join(option.choices))}"
+                if option.choices
+                else " -r" * bool(option.metavar)
+            )
             when = condition.get(command.name, f"{seen} {command.name}")
             yield f"complete -c imgmount -n {_quoted(when)} {names}{values} -d {_quoted(option.help)}"
     yield "complete -c imgmount -n __fish_is_first_arg -s u -l unmount -d 'Unmount'"
@@ -154,15 +164,23 @@ def _man(commands: list[Command]) -> Iterator[str]:
         yield f".B {_roff(f'imgmount {command.name}'.strip())}\n[\\fIoptions\\fR] {_roff(command.arguments)}\n.br"
     yield ".SH DESCRIPTION"
     yield _roff(_DESCRIPTION)
-    general = [option for option in commands[0].options if all(option in command.options for command in commands)]
-    reading = [option for option in commands[0].options if option in _named(commands, "info").options and option not in general]
+    general = [
+        option for option in commands[0].options if all(option in command.options for command in commands)
+    ]
+    reading = [
+        option
+        for option in commands[0].options
+        if option in _named(commands, "info").options and option not in general
+    ]
     yield from _man_options(".SH GENERAL OPTIONS", general)
     yield from _man_options(".SH HOW TO READ THE IMAGE", reading)
     for command in commands:
         name = f"imgmount {command.name}".strip()
         yield f".SH {({'': 'mounting', '-u': 'unmounting'}.get(command.name, command.name)).upper()}"
         yield f"{_roff(command.summary)}\n.PP\n.B {_roff(name)}\n{_roff(command.arguments)}"
-        yield from _man_options("", [option for option in command.options if option not in (*general, *reading)])
+        yield from _man_options(
+            "", [option for option in command.options if option not in (*general, *reading)]
+        )
     for title, entries in _SECTIONS.items():
         yield f".SH {title}"
         for term, text in entries:
@@ -196,13 +214,22 @@ _DESCRIPTION: Final = (
 )
 _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "KEYS": (
-        ("--keys FILE", "Lines NAME=HEX, lines with 32 digits alone, one key as 16 bytes, or a folder of NAME.key."),
+        (
+            "--keys FILE",
+            "Lines NAME=HEX, lines with 32 digits alone, one key as 16 bytes, or a folder of NAME.key.",
+        ),
         ("--key NAME=HEX", "The same, but everybody can see it with ps(1)."),
         ("beside the image", "game.key, IMAGE.key, disc.key, NAME.key, common.key."),
-        ("~/.config/imgmount/keys/", "NAME.key and IMAGE.key; $XDG_CONFIG_HOME, if set, instead of ~/.config."),
+        (
+            "~/.config/imgmount/keys/",
+            "NAME.key and IMAGE.key; $XDG_CONFIG_HOME, if set, instead of ~/.config.",
+        ),
         ("~/.wiiu/", "common.key, discKeys/IMAGE.key, titleKeys/TITLE.key."),
         ("wii-common, wii-korean, wii-vwii, wii-debug", "What title keys of Wii discs are encrypted with."),
-        ("wiiu-disc, wiiu-common, wiiu-debug", "A disc of the Wii U, and what its title keys are encrypted with."),
+        (
+            "wiiu-disc, wiiu-common, wiiu-debug",
+            "A disc of the Wii U, and what its title keys are encrypted with.",
+        ),
         ("nfs", "A Wii disc in the files of a Wii U; htk.bin is the same."),
         ("0005000010112233", "The key of the title of this id, in place of the common one."),
     ),
@@ -220,4 +247,9 @@ _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("TZ", "The zone of times that the image stores without one."),
     ),
 }
-WRITERS: Final[Mapping[str, Callable[[list[Command]], Iterator[str]]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish, "man": _man}
+WRITERS: Final[Mapping[str, Callable[[list[Command]], Iterator[str]]]] = {
+    "bash": _bash,
+    "zsh": _zsh,
+    "fish": _fish,
+    "man": _man,
+}

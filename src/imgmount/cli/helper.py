@@ -15,7 +15,12 @@ def run(argv: list[str]) -> int:
     """Mount as mount(8) asks: 0 when the mount answers."""
     args = _parser().parse_intermixed_args(argv)
     options = [*args.o, *(["ro"] if args.r else [])]
-    words = [args.image, args.mountpoint, *(["-o", ",".join(options)] if options else []), *["-v"] * args.verbose]
+    words = [
+        args.image,
+        args.mountpoint,
+        *(["-o", ",".join(options)] if options else []),
+        *["-v"] * args.verbose,
+    ]
     if args.f:  # fake: everything but the mount itself
         return 0
     return EXIT_MOUNT_FAILED if run_command("mount", words, sloppy=args.s) else 0

@@ -1,4 +1,7 @@
-"""``imgmount info``: what an image is made of. The JSON is described in docs/info-json.md and only ever grows."""
+"""``imgmount info``: what an image is made of.
+
+The JSON is described in docs/info-json.md and only ever grows.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from imgmount.cli.options import add_image_arguments, open_from
 from imgmount.cli.text import both_sizes, printable
 
 if TYPE_CHECKING:
-    from imgmount.chain import Image
+    from imgmount.chain.open import Image
+    from imgmount.chain.volumes import Volume
     from imgmount.core.device import BlockDevice
-    from imgmount.volumes import Volume
 
 SUMMARY: Final = "Say what an image is made of: containers, partitions, filesystems."
 SCHEMA: Final = 1
@@ -37,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(image: Image) -> dict[str, Any]:
     """The facts as plain values."""
-    volumes = [_volume(volume, image) for volume in image.volumes]  # opens them, which the chain then tells of
+    volumes = [
+        _volume(volume, image) for volume in image.volumes
+    ]  # opens them, which the chain then tells of
     return {
         "schema": SCHEMA,
         "image": str(image.path),
@@ -108,11 +113,10 @@ def _info(device: BlockDevice) -> dict[str, str]:
 
 
 def _table_info(device: BlockDevice, table: str) -> dict[str, str]:
-    from imgmount.core.format import Kind
-    from imgmount.registry import PARTITIONS, load
+    from imgmount.core.format import PartitionsFormat
+    from imgmount.registry import named
 
-    names = set(table.split("+"))
-    formats = [load(Kind.PARTITIONS, entry.module) for entry in PARTITIONS if entry.module in names]
+    formats = [named(PartitionsFormat, name) for name in table.split("+") if name not in ("", "tracks")]
     return {name: value for fmt in formats if fmt.about for name, value in fmt.about(device).items()}
 
 

@@ -1,4 +1,7 @@
-"""Keys from the user: ``--key``, ``--keys`` and ``$IMGMOUNT_KEYS``. Shapes are checked here, never what a key opens."""
+"""Keys from the user: ``--key``, ``--keys`` and ``$IMGMOUNT_KEYS``.
+
+Shapes are checked here, never what a key opens.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _COMMENTS: Final = ("#", ";")
 
 
 class UserKeys:
-    """Keys by name, and ``spare`` ones without, which are tried for any. Raises ``MountError`` and ``UsageError``."""
+    """Keys by name, and ``spare`` ones without, which are tried for any.
+
+    Raises ``MountError`` and ``UsageError``.
+    """
 
     def __init__(self, pairs: Iterable[str], sources: Iterable[str], variable: str) -> None:
         self.named: dict[str, bytes] = {}
@@ -36,7 +42,9 @@ class UserKeys:
 
     def _source(self, path: Path) -> None:
         if path.is_dir():
-            self.named.update({file.stem: _one_key(file) for file in sorted(path.glob("*.key")) if file.is_file()})
+            self.named.update(
+                {file.stem: _one_key(file) for file in sorted(path.glob("*.key")) if file.is_file()}
+            )
             return
         data = _limited(path)
         if len(data) in KEY_SIZES:
@@ -56,7 +64,9 @@ class UserKeys:
         except ValueError:
             key = b""
         if not key or bool(name) != bool(equals) or (not name and len(key) not in KEY_SIZES):
-            raise MountError(f"{where} is not NAME=HEX, nor a key in hexadecimal")  # without the line: it may hold a key
+            raise MountError(
+                f"{where} is not NAME=HEX, nor a key in hexadecimal"
+            )  # without the line: it may hold a key
         if name:
             self.named[name] = key
         else:
@@ -69,7 +79,9 @@ def _one_key(path: Path) -> bytes:
 
     key = parse_key(_limited(path), KEY_SIZES)
     if key is None:
-        raise MountError(f"{path}: neither {' nor '.join(map(str, KEY_SIZES))} bytes, nor these in hexadecimal")
+        raise MountError(
+            f"{path}: neither {' nor '.join(map(str, KEY_SIZES))} bytes, nor these in hexadecimal"
+        )
     return key
 
 

@@ -18,7 +18,10 @@ class _OneLine(logging.Formatter):
 
 
 def configure(verbosity: int, log_file: str | None) -> None:
-    """Send the package's log to stderr and to ``log_file``. Raises ``OSError`` where that cannot be written."""
+    """Send the package's log to stderr and to ``log_file``.
+
+    Raises ``OSError`` where that cannot be written.
+    """
     logger = logging.getLogger("imgmount")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)

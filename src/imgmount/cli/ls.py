@@ -27,8 +27,12 @@ Entry = tuple[str, "Node"]  # path and node
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """IMAGE, PATHs, and ls(1)'s letters."""
     parser.add_argument("image", metavar="IMAGE")
-    parser.add_argument("paths", metavar="PATH", nargs="*", default=["/"], help="folders and files, '/' if none is named")
-    parser.add_argument("-l", "--long", action="store_true", help="mode, links, owner, group, size, time, name")
+    parser.add_argument(
+        "paths", metavar="PATH", nargs="*", default=["/"], help="folders and files, '/' if none is named"
+    )
+    parser.add_argument(
+        "-l", "--long", action="store_true", help="mode, links, owner, group, size, time, name"
+    )
     parser.add_argument("-R", "--recursive", action="store_true", help="folders in folders as well")
     parser.add_argument("-a", "--all", action="store_true", help="names that begin with a dot as well")
     parser.add_argument("--json", action="store_true", help="a list of objects, one for each entry, in full")
@@ -86,7 +90,10 @@ class _Ls:
     def as_json(self, names: list[str]) -> None:
         """One object a line in one list, so that it can be read as a stream too."""
         files, folders = self._sorted_out(names)
-        entries = [*files, *((path, node) for top, folder in folders for path, node in self._below(top, folder))]
+        entries = [
+            *files,
+            *((path, node) for top, folder in folders for path, node in self._below(top, folder)),
+        ]
         print("[", ",\n ".join(json.dumps(self._facts(path, node)) for path, node in entries), "]", sep="")
 
     def _sorted_out(self, names: list[str]) -> tuple[list[Entry], list[Entry]]:
@@ -147,8 +154,18 @@ class _Ls:
         facts: dict[str, object] = {"path": path or "/"}
         try:
             stat = node.stat()
-            facts |= {"type": _TYPES.get(s.S_IFMT(stat.mode), "?"), "mode": s.S_IMODE(stat.mode), "size": stat.size}
-            facts |= {"mtime_ns": stat.mtime_ns, "uid": stat.uid, "gid": stat.gid, "nlink": stat.nlink, "id": node.id}
+            facts |= {
+                "type": _TYPES.get(s.S_IFMT(stat.mode), "?"),
+                "mode": s.S_IMODE(stat.mode),
+                "size": stat.size,
+            }
+            facts |= {
+                "mtime_ns": stat.mtime_ns,
+                "uid": stat.uid,
+                "gid": stat.gid,
+                "nlink": stat.nlink,
+                "id": node.id,
+            }
             if isinstance(node, Symlink):
                 facts["target"] = node.readlink()
             if s.S_ISCHR(stat.mode) or s.S_ISBLK(stat.mode):

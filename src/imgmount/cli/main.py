@@ -1,7 +1,7 @@
 """The command line's entry points: which command it is, what its failure looks like, where the log goes.
 
-Exit codes: 0 done, 1 the host or the call is at fault, 2 the image is, 32 the mount failed (as a mount helper only), 130 and 141
-interrupted and nobody reads on, as a shell counts SIGINT and SIGPIPE.
+Exit codes: 0 done, 1 the host or the call is at fault, 2 the image is, 32 the mount failed (as a mount helper
+only), 130 and 141 interrupted and nobody reads on, as a shell counts SIGINT and SIGPIPE.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def run_command(name: str, argv: Sequence[str], **more: object) -> int:
     if getattr(args, "password", None) is not None:
         import logging
 
-        logging.getLogger(__name__).warning("--password shows the password in the list of processes; use --password-file")
+        logging.getLogger(__name__).warning(
+            "--password shows the password in the list of processes; use --password-file"
+        )
     return _module(name).run(args)
 
 
@@ -93,7 +95,9 @@ An image that is called like a command is ./info."""
 _subject: Final[list[str]] = []  # the image of the command that runs, for the error line
 
 
-def _with_mount_options(parser: Parser, args: argparse.Namespace, argv: list[str], more: dict[str, object]) -> argparse.Namespace:
+def _with_mount_options(
+    parser: Parser, args: argparse.Namespace, argv: list[str], more: dict[str, object]
+) -> argparse.Namespace:
     """``-o fs=joliet`` says the same as ``--fs joliet``: fstab has nothing but ``-o``."""
     from imgmount.fuse.options import parse
 
@@ -156,9 +160,15 @@ def _explain(exc: Exception) -> int:
         complain(text if not subject or text.startswith(subject) else f"{subject}: {text}")
         return exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:
-        complain(f"{exc.filename if exc.filename is not None else subject}: {exc.strerror}".removeprefix(": "))
+        complain(
+            f"{exc.filename if exc.filename is not None else subject}: {exc.strerror}".removeprefix(": ")
+        )
         return EXIT_HOST
-    complain(f"{subject}: internal error, {type(exc).__name__}: {exc}; IMGMOUNT_DEBUG=1 shows where".removeprefix(": "))
+    complain(
+        f"{subject}: internal error, {type(exc).__name__}: {exc}; IMGMOUNT_DEBUG=1 shows where".removeprefix(
+            ": "
+        )
+    )
     return EXIT_HOST
 
 

@@ -14,7 +14,12 @@ SUMMARY: Final = "Mount a disk image as files."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments that only mounting has."""
     parser.add_argument("image", metavar="IMAGE", help="the image, or one part of it")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", nargs="?", help="a folder; one that is not there is made and removed")
+    parser.add_argument(
+        "mountpoint",
+        metavar="MOUNTPOINT",
+        nargs="?",
+        help="a folder; one that is not there is made and removed",
+    )
     parser.add_argument(
         "-o", dest="mount_options", metavar="OPTS", action="append", default=[],
         help="mount options, separated by commas: allow_other, uid=N, gid=N, umask=M... and the long options of this command",

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.parser import UsageError
 
 if TYPE_CHECKING:
-    from imgmount.chain import Image
+    from imgmount.chain.open import Image
     from imgmount.core.cache import ReadCache
     from imgmount.core.format import Options
+    from imgmount.core.option import Option
     from imgmount.vfs.vfs import Vfs
 
 VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
-ON_ERROR: Final = ("fail", "zero")
-XA: Final = ("form2", "raw", "cooked")  # the values of filesystems.iso9660.xa.CHOICES
+FORMAT_OPTION: Final = "option of a format: "  # begins the names of such options in the parsed arguments
 DEFAULT_CACHE: Final = "64M"
 _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
 
@@ -29,32 +29,67 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--partitions", metavar="FORMAT", help="the partition table; 'none' for none")
     group.add_argument("--fs", metavar="FORMAT", help="the filesystem, or one of its namespaces: 'joliet'")
     group.add_argument("--encoding", metavar="NAME", help="of names without a declared character set")
-    group.add_argument("--session", metavar="N", type=int, help="of a multisession disc")
-    group.add_argument("--snapshot", metavar="ID", help="of a QCOW2 or Parallels disk, which info lists: its identifier or name")
     group.add_argument(
         "--refs", metavar="same-dir|DIR|any", action="append", default=[],
         help="where files that the image names may lie: beside it (default), in DIR too, or wherever it says",
     )  # fmt: skip
     group.add_argument(
-        "--on-error", choices=ON_ERROR, default="fail", help="what damaged evidence cannot tell: an error (default), or zeros"
+        "--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes"
     )
     group.add_argument(
-        "--xa", choices=XA, default=XA[0], help="sectors of Video CDs and games: 2324 bytes, whole, or 2048 as kernels read them"
+        "--password-file", metavar="FILE", help="its first line is the password; '-' is standard input"
     )
-    group.add_argument("--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes")
-    group.add_argument("--password-file", metavar="FILE", help="its first line is the password; '-' is standard input")
-    group.add_argument("--key", metavar="NAME=HEX", action="append", default=[], help="unsafe as --password: see --keys")
+    group.add_argument(
+        "--key", metavar="NAME=HEX", action="append", default=[], help="unsafe as --password: see --keys"
+    )
     keys = "lines NAME=HEX, or a folder of NAME.key; also $IMGMOUNT_KEYS"
     group.add_argument("--keys", metavar="FILE|DIR", action="append", default=[], help=keys)
-    group.add_argument("-X", "--extra", metavar="KEY=VALUE", action="append", default=[], help="an option of the format itself")
-    group.add_argument("--cache-size", metavar="SIZE", type=byte_count, default=DEFAULT_CACHE, help="64M by default; K, M, G")
+    group.add_argument(
+        "--cache-size", metavar="SIZE", type=byte_count, default=DEFAULT_CACHE, help="64M by default; K, M, G"
+    )
+    _add_format_arguments(parser)
+
+
+def _add_format_arguments(parser: argparse.ArgumentParser) -> None:
+    """``-X`` and the flags of options that single formats declare."""
+    from imgmount.format_options import all_options
+
+    options = all_options().values()
+    group = parser.add_argument_group("options of single formats")
+    others = "; ".join(
+        f"{option.name}={_expected(option)}: {option.help}" for option in options if not option.flag
+    )
+    group.add_argument(
+        "-X", "--extra", metavar="KEY=VALUE", action="append", default=[],
+        help=f"any of the options below, or one without a name of its own: {others}",
+    )  # fmt: skip
+    for option in options:
+        if not option.flag:
+            continue
+        how: dict[str, Any] = {"choices": option.values or None, "metavar": option.metavar or None}
+        if option.is_switch:
+            how = {"action": "store_const", "const": "yes"}
+        group.add_argument(f"--{option.name}", dest=f"{FORMAT_OPTION}{option.name}", help=option.help, **how)
+
+
+def _expected(option: Option) -> str:
+    return "|".join(option.values) or option.metavar
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     """``--view``, ``--raw`` and ``--deleted``."""
-    parser.add_argument("--view", choices=VIEWS, default="tree", help="files, raw disks and partitions, both, or deleted files")
-    parser.add_argument("--raw", dest="view", action="store_const", const="raw", help="the same as --view raw")
-    parser.add_argument("--deleted", dest="view", action="store_const", const="deleted", help="the same as --view deleted")
+    parser.add_argument(
+        "--view",
+        choices=VIEWS,
+        default="tree",
+        help="files, raw disks and partitions, both, or deleted files",
+    )
+    parser.add_argument(
+        "--raw", dest="view", action="store_const", const="raw", help="the same as --view raw"
+    )
+    parser.add_argument(
+        "--deleted", dest="view", action="store_const", const="deleted", help="the same as --view deleted"
+    )
 
 
 def byte_count(text: str) -> int:
@@ -77,15 +112,11 @@ def make_options(args: argparse.Namespace) -> Options:
         partitions=args.partitions,
         fs=args.fs,
         encoding=_encoding(args.encoding),
-        session=args.session,
-        snapshot=args.snapshot,
         refs=args.refs,
-        on_error=args.on_error,
-        xa=args.xa,
         password=_password(args),
         keys=keys.named,
         spare_keys=tuple(keys.spare),
-        extra=dict(_pair(text, "--extra", "KEY=VALUE") for text in args.extra),
+        extra=_extra(args),
     )
 
 
@@ -98,7 +129,7 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 
 def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``."""
-    from imgmount.chain import open_image
+    from imgmount.chain.open import open_image
 
     return open_image(args.image, make_options(args), make_cache(args))
 
@@ -135,8 +166,28 @@ def _password(args: argparse.Namespace) -> str | None:
     return os.environ.get("IMGMOUNT_PASSWORD")
 
 
-def _pair(text: str, option: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise UsageError(f"{option}: {text!r} is not {form}")
-    return name.strip(), value
+def _extra(args: argparse.Namespace) -> dict[str, str]:
+    """Options of single formats, by their own flags and by ``-X``; a switch needs no value.
+
+    Raises ``UsageError``.
+    """
+    from imgmount.errors import MountError
+    from imgmount.format_options import all_options, check_options
+
+    given = {
+        name.removeprefix(FORMAT_OPTION): value
+        for name, value in vars(args).items()
+        if name.startswith(FORMAT_OPTION)
+    }
+    found = {name: str(value) for name, value in given.items() if value is not None}
+    known = all_options()
+    for text in args.extra:
+        name, equals, value = text.partition("=")
+        if not equals and not (name in known and known[name].is_switch):
+            raise UsageError(f"-X: {text!r} is not KEY=VALUE")
+        found[name.strip()] = value if equals else "yes"
+    try:
+        check_options(found)
+    except MountError as exc:
+        raise UsageError(f"-X: {exc}") from None
+    return found

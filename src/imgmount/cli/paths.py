@@ -13,7 +13,9 @@ MAX_LINKS: Final = 40  # as in the kernel
 
 
 def resolve(vfs: Vfs, path: str, *, follow: bool = True) -> tuple[str, Node]:
-    """(path without links, ``.`` and ``..``, node). The last link is kept unless ``follow``; none leads out of the image.
+    """(path without links, ``.`` and ``..``, node).
+
+    The last link is kept unless ``follow``; none leads out of the image.
 
     The root's path is empty. Raises ``OSError`` and ``ImageError``.
     """

@@ -7,10 +7,13 @@ from typing import Final
 
 SUMMARY: Final = "Unmount images, by their mount points or by their own names."
 
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of unmounting."""
     parser.add_argument("mounted", metavar="MOUNTPOINT|IMAGE", nargs="+", help="what to unmount")
-    parser.add_argument("-l", "--lazy", action="store_true", help="detach now, end when nobody uses it any more")
+    parser.add_argument(
+        "-l", "--lazy", action="store_true", help="detach now, end when nobody uses it any more"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ from imgmount.cli.options import add_image_arguments, open_from
 from imgmount.cli.text import for_stdout
 
 if TYPE_CHECKING:
-    from imgmount.chain import Image
+    from imgmount.chain.open import Image
+    from imgmount.chain.volumes import Volume
     from imgmount.core.device import BlockDevice
-    from imgmount.volumes import Volume
 
 SUMMARY: Final = "Check an image: its own checksums and structures, and that every byte of it can be read."
 READ_SIZE: Final = 1 << 20
@@ -24,9 +24,16 @@ EXIT_DAMAGED: Final = 2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """IMAGE and how thoroughly."""
     parser.add_argument("image", metavar="IMAGE")
-    parser.add_argument("--strict", action="store_true", help="also compare with other people's libraries, where there are any")
     parser.add_argument(
-        "--read", action=argparse.BooleanOptionalAction, default=True, help="read every file and every disk to the end (default)"
+        "--strict",
+        action="store_true",
+        help="also compare with other people's libraries, where there are any",
+    )
+    parser.add_argument(
+        "--read",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="read every file and every disk to the end (default)",
     )
     add_image_arguments(parser)
 
@@ -46,27 +53,28 @@ def run(args: argparse.Namespace) -> int:
 
 def problems(image: Image, *, strict: bool, read: bool) -> Iterator[str]:
     """What is wrong with ``image``, from the outside in."""
-    from imgmount.core.format import Verifiable
-
     for layer in image.layers:
-        if isinstance(layer.device, Verifiable):
-            yield from _told(layer.name, layer.device.verify())
+        yield from _told(layer.name, layer.check())
     if read:
         yield from _unreadable("disk.raw", image.disk)
         for volume in image.volumes:
             if volume.index and not _is_part(volume.device, image.disk):
                 yield from _unreadable(f"{volume.name}.raw", volume.device)
     for volume in image.volumes:
-        yield from _volume(volume, image, strict=strict, read=read)
+        yield from _volume(volume, strict=strict, read=read)
 
 
-def _volume(volume: Volume, image: Image, *, strict: bool, read: bool) -> Iterator[str]:
+def _volume(volume: Volume, *, strict: bool, read: bool) -> Iterator[str]:
     from imgmount.errors import UnknownFormatError, UnsupportedError
 
     fault = volume.partition.fault
-    if fault is not None:  # its bytes cannot all be read, perhaps in a place that the filesystem can be opened without
+    if (
+        fault is not None
+    ):  # its bytes cannot all be read, perhaps in a place that the filesystem can be opened without
         yield f"{volume.name}: {fault}"
-    if isinstance(volume.problem, UnknownFormatError | UnsupportedError):  # a filesystem that is not read is not damaged
+    if isinstance(
+        volume.problem, UnknownFormatError | UnsupportedError
+    ):  # a filesystem that is not read is not damaged
         return
     if volume.problem is not None:
         if volume.problem is not fault:
@@ -74,11 +82,11 @@ def _volume(volume: Volume, image: Image, *, strict: bool, read: bool) -> Iterat
         return
     if volume.passed_over is not None:
         yield f"{volume.name}: {volume.passed_over}"
-    yield from _told(volume.name, volume.filesystem.verify())
+    yield from _told(volume.name, volume.check())
     yield from _told(volume.name, _tree(volume, read=read))
     opinion = volume.format.second_opinion if strict and volume.format is not None else None
     if opinion is not None:
-        yield from _told(f"{volume.name}, second opinion", opinion(volume.device, image.context))
+        yield from _told(f"{volume.name}, second opinion", opinion(volume.filesystem))
 
 
 def _told(who: str, found: Iterable[str]) -> Iterator[str]:
@@ -129,7 +137,10 @@ def _is_part(device: BlockDevice, disk: BlockDevice) -> bool:
 
 
 def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
-    """One line for each range of ``device`` that cannot be read. A very long one ends the search: the size is a lie then."""
+    """One line for each range of ``device`` that cannot be read.
+
+    A very long one ends the search: the size is a lie then.
+    """
     start, end, reason = 0, 0, ""
     for offset, size, error in _failures(device):
         if reason and offset == end:  # the first reason stands for all: they differ in nothing but an offset

@@ -32,10 +32,13 @@ def encrypt_cbc(key: bytes, data: bytes, iv: bytes = ZERO_IV) -> bytes:
 
 
 def decrypt_parts(key: bytes, data: bytes, parts: Iterable[tuple[int, int, bytes]]) -> bytes:
-    """Parts of ``data``, each (start, end, its own IV), decrypted and joined. They begin and end with whole blocks.
+    """Parts of ``data``, each (start, end, its own IV), decrypted and joined.
 
-    One pass decrypts all of ``data``: CBC adds the ciphertext block before to each, so only the first block of a part comes out
-    wrong, and by what is known. That takes a third of the time of a decryptor for each 32 KiB.
+    They begin and end with whole blocks.
+
+    One pass decrypts all of ``data``: CBC adds the ciphertext block before to each, so only the first block
+    of a part comes out wrong, and by what is known. That takes a third of the time of a decryptor for each 32
+    KiB.
     """
     clear = memoryview(decrypt_cbc(key, data))
     pieces: list[bytes | memoryview] = []
@@ -56,7 +59,8 @@ def xor(*blocks: bytes | memoryview) -> bytes:
 class ChainedEncryptor:
     """Encrypts parts with an IV of their own in one stream: a block whose ciphertext is the IV is put in between.
 
-    That block is known where its decryption is: always for an IV of zeros, and for any ciphertext block of this stream.
+    That block is known where its decryption is: always for an IV of zeros, and for any ciphertext block of
+    this stream.
     """
 
     def __init__(self, key: bytes) -> None:

@@ -76,7 +76,10 @@ def _p_rows(data: bytes, count: int) -> tuple[bytes, bytes]:
 
 
 def _q_rows(data: bytes, count: int) -> tuple[bytes, bytes]:
-    """Sector words form 26 rows of 43; code word n takes column j from row n + j. The sums turn by a row between columns."""
+    """Sector words form 26 rows of 43; code word n takes column j from row n + j.
+
+    The sums turn by a row between columns.
+    """
     lanes = _Lanes(Q_WIDTH * count)
     words = array("H", data)
     row_bits, turn_bits = 16, 8 * (Q_WIDTH - 2)
@@ -96,11 +99,14 @@ def _q_rows(data: bytes, count: int) -> tuple[bytes, bytes]:
 
 
 def _turned(data: bytes, by: int) -> bytes:
-    return b"".join([data[at + by : at + Q_WIDTH] + data[at : at + by] for at in range(0, len(data), Q_WIDTH)])
+    return b"".join(
+        [data[at + by : at + Q_WIDTH] + data[at : at + by] for at in range(0, len(data), Q_WIDTH)]
+    )
 
 
-# EDC is a CRC of 32 bits with the polynomial P = (x + 1)(x^15 + x + 1)(x^16 + x^2 + x + 1). Sparse factors make a remainder
-# cheap on long integers, because squaring keeps them sparse: modulo x^15 + x + 1 also x^15K = x^K + 1 for every power K of two.
+# EDC is a CRC of 32 bits with the polynomial P = (x + 1)(x^15 + x + 1)(x^16 + x^2 + x + 1). Sparse factors
+# make a remainder cheap on long integers, because squaring keeps them sparse: modulo x^15 + x + 1 also x^15K
+# = x^K + 1 for every power K of two.
 _C: Final = (15, (1, 0))
 _B: Final = (16, (2, 1, 0))
 _EVEN: Final = 0x5555_5555
@@ -162,5 +168,8 @@ def edc(data: bytes, start: int = 0) -> int:
     residues = _residues(value, _even_mask(len(data) + 4))
     first_table, second, third, fourth = _tables()
     return (
-        first_table[residues & 255] ^ second[residues >> 8 & 255] ^ third[residues >> 16 & 255] ^ fourth[residues >> 24]
+        first_table[residues & 255]
+        ^ second[residues >> 8 & 255]
+        ^ third[residues >> 16 & 255]
+        ^ fourth[residues >> 24]
     )

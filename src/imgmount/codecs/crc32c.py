@@ -1,6 +1,9 @@
-"""CRC-32C (Castagnoli), which the standard library lacks. Slicing by eight: about 15 MB/s, enough for tables and journals.
+"""CRC-32C (Castagnoli), which the standard library lacks.
 
-Source: RFC 3720, B.4; Kounavis and Berry, "A Systematic Approach to Building High Performance Software-Based CRC Generators".
+Slicing by eight: about 15 MB/s, enough for tables and journals.
+
+Source: RFC 3720, B.4; Kounavis and Berry, "A Systematic Approach to Building High Performance Software-Based
+CRC Generators".
 """
 
 from __future__ import annotations

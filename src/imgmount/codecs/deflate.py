@@ -24,11 +24,18 @@ except ImportError:
     pass
 else:
     adler32 = deflate.adler32
-    _LIBDEFLATE = {"raw": deflate.deflate_decompress, "zlib": deflate.zlib_decompress, "gzip": deflate.gzip_decompress}
+    _LIBDEFLATE = {
+        "raw": deflate.deflate_decompress,
+        "zlib": deflate.zlib_decompress,
+        "gzip": deflate.gzip_decompress,
+    }
 
 
 def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> Content:
-    """The ``size`` bytes that one complete deflate stream holds; a wrapper's checksum is checked. Raises ``FormatError``."""
+    """The ``size`` bytes that one complete deflate stream holds; a wrapper's checksum is checked.
+
+    Raises ``FormatError``.
+    """
     if not size:  # libdeflate decodes nothing and calls that right
         return _exactly(_upto_zlib(data, size, wrapper), size)
     chunk = inflate_upto(data, size, wrapper=wrapper)
@@ -48,7 +55,9 @@ def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> Conten
 def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
     stream = zlib.decompressobj(_WBITS[wrapper])
     try:
-        chunk = stream.decompress(data, limit + 1)  # a limit of 0 would be none, and the end of the stream follows the last byte
+        chunk = stream.decompress(
+            data, limit + 1
+        )  # a limit of 0 would be none, and the end of the stream follows the last byte
     except zlib.error as exc:
         raise FormatError("deflate", str(exc)) from exc
     if len(chunk) > limit:

@@ -1,8 +1,8 @@
 """Deflate whose block types are written as other numbers than in RFC 1951, which zlib does not take: block by block.
 
-A block is moved to the start of a byte and given its own number and the mark of the last one; zlib decodes it with what came
-before as its dictionary. Where in its last byte it ends, zlib does not tell: as many bits are not part of it as can be
-inverted without a change.
+A block is moved to the start of a byte and given its own number and the mark of the last one; zlib decodes it
+with what came before as its dictionary. Where in its last byte it ends, zlib does not tell: as many bits are
+not part of it as can be inverted without a change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ _LENGTHS: Final = 4  # bytes ahead of a stored block's content
 
 
 def inflate_exchanged(data: bytes, size: int, types: bytes) -> bytes:
-    """``size`` bytes from ``data``, where ``types[t]`` is the number that stands for type ``t``. Raises ``FormatError``."""
+    """``size`` bytes from ``data``, where ``types[t]`` is the number that stands for type ``t``.
+
+    Raises ``FormatError``.
+    """
     out = bytearray()
     at = 0  # in bits
     for _ in range(MAX_BLOCKS):
@@ -70,7 +73,10 @@ def _coded(data: bytes, at: int, kind: int, before: bytes, limit: int) -> tuple[
 
 
 def _decoded(alone: bytes, before: bytes, limit: int) -> tuple[bytes | None, int]:
-    """(content, bytes used) of the one block in ``alone``; None where it does not end. Raises ``FormatError``."""
+    """(content, bytes used) of the one block in ``alone``; None where it does not end.
+
+    Raises ``FormatError``.
+    """
     stream = zlib.decompressobj(-15, zdict=before)
     try:
         piece = stream.decompress(alone, limit + 1)

@@ -1,7 +1,8 @@
 """The compression of DMS, the Disk Masher System: run lengths, LZ77 with fixed, adaptive and static Huffman codes.
 
-All decoders share one window, which a track may inherit from the one before it; so tracks are decoded in order. Source: the
-behaviour of xDMS 1.3 by Andre R. de la Rocha (public domain); the adaptive code is that of LZHUF by H. Yoshizaki.
+All decoders share one window, which a track may inherit from the one before it; so tracks are decoded in
+order. Source: the behaviour of xDMS 1.3 by Andre R. de la Rocha (public domain); the adaptive code is that of
+LZHUF by H. Yoshizaki.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _LONG_RUN: Final = 0xFF
 _WINDOW: Final = 0x4000
 _BYTES: Final = 256  # symbols that stand for themselves; the others are lengths, from
 _SHORTEST: Final = 3
-_TAIL: Final = bytes(8)  # zeros behind the data, for codes that are looked up before it is known how short they are
+_TAIL: Final = bytes(
+    8
+)  # zeros behind the data, for codes that are looked up before it is known how short they are
 
 # LZHUF's code for the upper six bits of a distance: how long each code is, by the byte that it begins
 _LENGTHS: Final = [3] + [4] * 3 + [5] * 8 + [6] * 12 + [7] * 24 + [8] * 16
@@ -192,7 +195,11 @@ class DmsDecoder:
             return data[:size]
         if mode == SIMPLE:
             return unpack_runs(data, size)
-        decode: dict[int, Callable[[_Bits, int], bytes]] = {QUICK: self._unquick, MEDIUM: self._unmedium, DEEP: self._undeep}
+        decode: dict[int, Callable[[_Bits, int], bytes]] = {
+            QUICK: self._unquick,
+            MEDIUM: self._unmedium,
+            DEEP: self._undeep,
+        }
         if mode in decode:
             return unpack_runs(decode[mode](_Bits(data), middle), size)
         if mode not in (HEAVY1, HEAVY2):
@@ -297,8 +304,13 @@ def _repeat(window: bytearray, mask: int, at: int, distance: int, length: int) -
     return length
 
 
-def _collect(window: bytearray, mask: int, at: int, size: int, step: Callable[[int], int]) -> tuple[bytes, int]:
-    """(``size`` bytes that ``step`` writes into the window, where the window goes on). It is emptied before it comes around."""
+def _collect(
+    window: bytearray, mask: int, at: int, size: int, step: Callable[[int], int]
+) -> tuple[bytes, int]:
+    """(``size`` bytes that ``step`` writes into the window, where the window goes on).
+
+    It is emptied before it comes around.
+    """
     out = bytearray()
     first = at
     longest = 64 if mask == 0xFF else 512

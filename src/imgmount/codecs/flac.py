@@ -10,14 +10,16 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from imgmount.codecs import flacframes
-from imgmount.core.clib import first_present
+from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
 
 log = logging.getLogger(__name__)
 
 SAMPLE: Final = 4  # bytes of two channels
 LIBRARIES: Final = ("libFLAC.so.14", "libFLAC.so.12", "libFLAC.so.8", "libFLAC.dylib")
-_STREAMINFO: Final = struct.Struct(">4sIHH3s3sQ16s")  # marker, block header, block sizes, frame sizes, rate to samples, MD5
+_STREAMINFO: Final = struct.Struct(
+    ">4sIHH3s3sQ16s"
+)  # marker, block header, block sizes, frame sizes, rate to samples, MD5
 _LAST_BLOCK: Final = 0x80000022  # the last metadata block: STREAMINFO, 34 bytes
 _RATE: Final = 44100 << 44 | 1 << 41 | 15 << 36  # 44.1 kHz, two channels, 16 bits
 
@@ -42,7 +44,7 @@ class Decoded(NamedTuple):
 @cache
 def _library() -> Any:
     """libFLAC, or None, which is said once."""
-    name = first_present(LIBRARIES)
+    name = first_loadable(LIBRARIES)
     if name is None:
         log.warning("flac: libFLAC is not installed, sound is decoded slowly: 'apt install flac' brings it")
         return None
@@ -57,22 +59,27 @@ def _library() -> Any:
 
 
 def decode(data: bytes, samples: int, block: int) -> Decoded:
-    """The first ``samples`` samples of two channels; ``block`` is how many a frame holds at most. Raises ``FormatError``."""
+    """The first ``samples`` samples of two channels; ``block`` is how many a frame holds at most.
+
+    Raises ``FormatError``.
+    """
     library = _library()
     if library is None:
         return Decoded(*flacframes.decode(data, samples))
     handle = library.FLAC__stream_decoder_new()
     try:
-        return _Run(library, handle, data, samples, block).decode()
+        return _Decoding(library, handle, data, samples, block).decode()
     finally:
         library.FLAC__stream_decoder_delete(handle)
 
 
-class _Run:
+class _Decoding:
     """One use of a libFLAC decoder. Its callbacks live as long as it does."""
 
     def __init__(self, library: Any, handle: int, data: bytes, samples: int, block: int) -> None:
-        header = _STREAMINFO.pack(b"fLaC", _LAST_BLOCK, block, block, bytes(3), bytes(3), _RATE | samples, bytes(16))
+        header = _STREAMINFO.pack(
+            b"fLaC", _LAST_BLOCK, block, block, bytes(3), bytes(3), _RATE | samples, bytes(16)
+        )
         self._library = library
         self._handle = handle
         self._header = len(header)
@@ -84,16 +91,28 @@ class _Run:
         self._wanted = samples
 
     def decode(self) -> Decoded:
-        read, tell, write, error = _Read(self._read), _Tell(self._tell), _Write(self._write), _Error(self._error)
+        read, tell, write, error = (
+            _Read(self._read),
+            _Tell(self._tell),
+            _Write(self._write),
+            _Error(self._error),
+        )
         library, handle = self._library, self._handle
         used = c_uint64()
-        if library.FLAC__stream_decoder_init_stream(handle, read, None, tell, None, None, write, None, error, None) != _OK:
+        if (
+            library.FLAC__stream_decoder_init_stream(
+                handle, read, None, tell, None, None, write, None, error, None
+            )
+            != _OK
+        ):
             raise FormatError("flac", "libFLAC does not start")
         working = bool(library.FLAC__stream_decoder_process_until_end_of_metadata(handle))
         while working and self._done < self._wanted:
             before = self._done
             working = bool(library.FLAC__stream_decoder_process_single(handle)) and self._done > before
-        if self._done != self._wanted or not library.FLAC__stream_decoder_get_decode_position(handle, byref(used)):
+        if self._done != self._wanted or not library.FLAC__stream_decoder_get_decode_position(
+            handle, byref(used)
+        ):
             raise FormatError("flac", f"{self._done} of {self._wanted} samples")
         return Decoded(self._halves, used.value - self._header)
 

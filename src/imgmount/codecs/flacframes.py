@@ -1,7 +1,7 @@
 """FLAC frames decoded in Python: what ``flac`` falls back on where libFLAC is not installed. 16-bit stereo only.
 
-It is some hundred times slower, and ten times faster than the sound plays. The frames' own checksums are not compared: who
-stores frames without a stream has checksums of the content. Source: RFC 9639, section 9.
+It is some hundred times slower, and ten times faster than the sound plays. The frames' own checksums are not
+compared: who stores frames without a stream has checksums of the content. Source: RFC 9639, section 9.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from imgmount.errors import FormatError
 
 SYNC: Final = "11111111111110"
 BITS: Final = 16  # of a sample
-_SIZES: Final = (0, 192, 576, 1152, 2304, 4608, -8, -16, *(256 << shift for shift in range(8)))  # negative: bits that say it
+_SIZES: Final = (
+    0,
+    192,
+    576,
+    1152,
+    2304,
+    4608,
+    -8,
+    -16,
+    *(256 << shift for shift in range(8)),
+)  # negative: bits that say it
 _RATE_BITS: Final = {12: 8, 13: 16, 14: 16}  # a sample rate that follows the frame's number
 LEFT_SIDE, SIDE_RIGHT, MID_SIDE = 8, 9, 10  # channel assignments besides two channels as they are
 STEREO: Final = 1
@@ -130,7 +140,9 @@ def _fixed(bits: _Bits, size: int, width: int, order: int) -> list[int]:
     """A polynomial of degree ``order - 1`` foretells each sample: its differences are summed up again, ``order`` times."""
     first = [bits.signed(width) for _ in range(order)]
     starts = []
-    for _ in range(order):  # the first value, first difference, second difference... where the residual begins
+    for _ in range(
+        order
+    ):  # the first value, first difference, second difference... where the residual begins
         starts.append(first[-1])
         first = [after - before for before, after in pairwise(first)]
     values = _residual(bits, size, order)

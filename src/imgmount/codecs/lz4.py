@@ -54,7 +54,10 @@ def _decode_upto(data: bytes, limit: int) -> bytes:
 
 
 def _expand(data: bytes, limit: int, *, exact: bool) -> tuple[bytearray, int]:
-    """(output, input used). A block ends with literals: where the data do, or, if ``exact``, where the output is full."""
+    """(output, input used).
+
+    A block ends with literals: where the data do, or, if ``exact``, where the output is full.
+    """
     out = bytearray()
     at = 0
     try:

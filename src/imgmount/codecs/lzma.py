@@ -1,4 +1,6 @@
-"""LZMA: raw LZMA1 and LZMA2 with properties kept elsewhere, and whole .xz streams. Source: the .xz file format, 5.3.1.
+"""LZMA: raw LZMA1 and LZMA2 with properties kept elsewhere, and whole .xz streams.
+
+Source: the .xz file format, 5.3.1.
 
 Raw LZMA1 data needs no end marker here: decoding stops at the size that the container states.
 """
@@ -39,8 +41,12 @@ def lzma2_filter(prop: int) -> Filter:
 
 def decode_raw(data: bytes, size: int, *filters: Filter) -> bytes:
     """``size`` bytes from raw LZMA1 or LZMA2 data. Raises ``FormatError``."""
-    largest = max(size, _MIN_DICTIONARY)  # a dictionary beyond the data is never looked at, and would be allocated
-    chain = [{**one, "dict_size": min(one["dict_size"], largest)} if "dict_size" in one else one for one in filters]
+    largest = max(
+        size, _MIN_DICTIONARY
+    )  # a dictionary beyond the data is never looked at, and would be allocated
+    chain = [
+        {**one, "dict_size": min(one["dict_size"], largest)} if "dict_size" in one else one for one in filters
+    ]
     return _decode(lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=chain), data, size)
 
 

@@ -58,7 +58,11 @@ def _decode(data: bytes, limit: int, out: bytearray) -> None:
         start = len(out) - distance
         if start < 0:
             raise FormatError("lzo", f"a match {distance} bytes back, {len(out)} are there")
-        out += out[start : start + count] if distance >= count else (bytes(out[start:]) * (count // distance + 1))[:count]
+        out += (
+            out[start : start + count]
+            if distance >= count
+            else (bytes(out[start:]) * (count // distance + 1))[:count]
+        )
         state = tail & 3
         if state:
             if at + state > len(data):

@@ -1,4 +1,7 @@
-"""AmigaDOS sectors in a raw MFM track. Source: "Amiga ROM Kernel Reference Manual: Devices", trackdisk.device."""
+"""AmigaDOS sectors in a raw MFM track.
+
+Source: "Amiga ROM Kernel Reference Manual: Devices", trackdisk.device.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def _sector(raw: bytes, track: int) -> tuple[int, bytes] | None:
     sums = raw[len(head) : len(head) + 4 * _SUM]
     data = raw[len(head) + len(sums) :]
     kind, number_of_track, number, _ = _joined(head[:_INFO], head[_INFO : 2 * _INFO])
-    head_sum, data_sum = (int.from_bytes(_joined(sums[at : at + 4], sums[at + 4 : at + 8]), "big") for at in (0, 8))
+    head_sum, data_sum = (
+        int.from_bytes(_joined(sums[at : at + 4], sums[at + 4 : at + 8]), "big") for at in (0, 8)
+    )
     if (kind, number_of_track) != (_FORMAT, track) or _sum(head) != head_sum or _sum(data) != data_sum:
         return None
     return number, _joined(data[:SECTOR], data[SECTOR:])

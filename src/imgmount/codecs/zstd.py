@@ -1,7 +1,7 @@
 """Zstandard (RFC 8878), whole frames. Python 3.14 has it; PyPI ``backports.zstd`` before that.
 
-Both decode a frame that does not state its size through a window of their own. The system's libzstd, where there is one, decodes
-it straight to its place: an eighth faster for the 128 KiB of RVZ.
+Both decode a frame that does not state its size through a window of their own. The system's libzstd, where
+there is one, decodes it straight to its place: an eighth faster for the 128 KiB of RVZ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ctypes import c_char_p, c_size_t, c_void_p
 from functools import cache
 from typing import Any, Final
 
-from imgmount.core.clib import first_present
+from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError, UnsupportedError
 
 SYSTEM: Final = ("libzstd.so.1", "libzstd.1.dylib")
@@ -22,7 +22,10 @@ _TOO_SMALL: Final = 70  # ZSTD_error_dstSize_tooSmall
 
 
 def library() -> Any:
-    """The module with ``ZstdDecompressor`` and ``ZstdError``. Raises ``UnsupportedError`` where it is not installed."""
+    """The module with ``ZstdDecompressor`` and ``ZstdError``.
+
+    Raises ``UnsupportedError`` where it is not installed.
+    """
     try:
         if sys.version_info >= (3, 14):
             from compression import zstd
@@ -36,7 +39,7 @@ def library() -> Any:
 @cache
 def _system() -> Any:
     """libzstd, None where the system has none."""
-    name = first_present(SYSTEM)
+    name = first_loadable(SYSTEM)
     if name is None:
         return None
     found = ctypes.CDLL(name)
@@ -62,7 +65,10 @@ class _Workspace(threading.local):
         self._library.ZSTD_freeDCtx(self._context)
 
     def decode(self, data: bytes, limit: int) -> memoryview:
-        """The first frame in ``data``, until the next is decoded. Raises ``FormatError``, also beyond ``limit`` bytes."""
+        """The first frame in ``data``, until the next is decoded.
+
+        Raises ``FormatError``, also beyond ``limit`` bytes.
+        """
         found = self._library
         place = self._place if limit <= len(self._place) else ctypes.create_string_buffer(limit)
         if limit <= WORKSPACE:
@@ -72,7 +78,9 @@ class _Workspace(threading.local):
             raise FormatError("zstd", "no whole frame")
         size = found.ZSTD_decompressDCtx(self._context, place, limit, data, frame)
         if found.ZSTD_isError(size):
-            raise FormatError("zstd", f"more than {limit} bytes" if size == 2**64 - _TOO_SMALL else "damaged data")
+            raise FormatError(
+                "zstd", f"more than {limit} bytes" if size == 2**64 - _TOO_SMALL else "damaged data"
+            )
         return memoryview(place).cast("B")[:size]
 
 
@@ -90,7 +98,10 @@ def decode(data: bytes, size: int) -> bytes:
 
 
 def decode_upto(data: bytes, limit: int) -> bytes:
-    """The first frame in ``data``, at most ``limit`` bytes; its checksum, if it has one, is checked. Raises ``FormatError``."""
+    """The first frame in ``data``, at most ``limit`` bytes; its checksum, if it has one, is checked.
+
+    Raises ``FormatError``.
+    """
     return bytes(view_upto(data, limit))
 
 
@@ -101,7 +112,9 @@ def view_upto(data: bytes, limit: int) -> bytes | memoryview:
     zstd = library()
     try:
         told = zstd.get_frame_info(data).decompressed_size
-        if told is not None and told <= limit and zstd.get_frame_size(data) == len(data):  # a sixth faster than a stream
+        if (
+            told is not None and told <= limit and zstd.get_frame_size(data) == len(data)
+        ):  # a sixth faster than a stream
             chunk: bytes = zstd.decompress(data)
             return chunk
         stream = zstd.ZstdDecompressor()  # one per call: it keeps a position

@@ -1,7 +1,7 @@
 """The one cache of a mount: decoded chunks, bounded by bytes, shared by every chunked device.
 
-Decoding runs outside the lock. Two readers that want the same chunk wait for one decode. Read-ahead is done by threads that
-exist only after ``start()``, because none may be running when the daemon forks.
+Decoding runs outside the lock. Two readers that want the same chunk wait for one decode. Read-ahead is done
+by threads that exist only after ``start()``, because none may be running when the daemon forks.
 """
 
 from __future__ import annotations
@@ -50,12 +50,18 @@ class ReadCache:
         self.enrolled = 0
 
     def enroll(self) -> int:
-        """A number for one more device that keeps its chunks here. ``enrolled`` counts them: 0 means that nothing is decoded."""
+        """A number for one more device that keeps its chunks here.
+
+        ``enrolled`` counts them: 0 means that nothing is decoded.
+        """
         self.enrolled += 1
         return next(self._serials)
 
     def fetch(self, key: Key, load: Callable[[int], ContentT]) -> ContentT:
-        """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to. Errors are not kept."""
+        """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to.
+
+        Errors are not kept.
+        """
         with self._lock:
             chunk: ContentT | None = self._chunks.get(key)
             if chunk is not None:
@@ -103,14 +109,19 @@ class ReadCache:
         return self._bytes
 
     def start(self, workers: int | None = None) -> None:
-        """Allow read-ahead, with ``workers`` threads (one a core by default). Call after the fork, if there is one."""
+        """Allow read-ahead, with ``workers`` threads (one a core by default).
+
+        Call after the fork, if there is one.
+        """
         for number in range(workers or os.cpu_count() or 1):
             worker = threading.Thread(target=self._work, name=f"read-ahead-{number}", daemon=True)
             worker.start()
             self._workers.append(worker)
 
     def read_ahead(self, key: Key, load: Callable[[int], Content]) -> bool:
-        """Decode a chunk in the background, if nobody has or is about to. Failures wait for the reader who needs it.
+        """Decode a chunk in the background, if nobody has or is about to.
+
+        Failures wait for the reader who needs it.
 
         False where there is no background, or more to do in it than it should be asked for.
         """

@@ -1,8 +1,9 @@
 """Block devices: fixed-size runs of bytes, read by position.
 
-A format says *where a byte lives* (``MappedDevice._map``) or *how to decode chunk n* (``ChunkedDevice._read_chunk``). Clipping,
-splitting and joining happen here and nowhere else. ``extents`` always names the devices at the bottom, so a run of an ISO in
-a partition of a fixed VHD is a run of the host file, and the FUSE layer can hand that file to the kernel.
+A format says *where a byte lives* (``MappedDevice._map``) or *how to decode chunk n*
+(``ChunkedDevice._read_chunk``). Clipping, splitting and joining happen here and nowhere else. ``extents``
+always names the devices at the bottom, so a run of an ISO in a partition of a fixed VHD is a run of the host
+file, and the FUSE layer can hand that file to the kernel.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from imgmount.errors import FormatError, ImageError
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
 GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for who reads on,
-FEW_BYTES: Final = 32 << 10  # and up to about this for who looks something up
+SHORT_BYTES: Final = 32 << 10  # and up to about this for who looks something up
 
-Piece = bytes | bytearray | memoryview  # bytes that somebody else keeps: to be copied at once and let go
+Buffer = bytes | bytearray | memoryview  # bytes that somebody else keeps: to be copied at once and let go
 
 
 class Extent(NamedTuple):
@@ -47,17 +48,26 @@ class BlockDevice(ABC):
 
     @final
     def read_exactly(self, offset: int, size: int, fmt: str) -> bytes:
-        """A structure that must be whole. Raises ``FormatError`` in the name of ``fmt`` where the device ends first."""
+        """A structure that must be whole.
+
+        Raises ``FormatError`` in the name of ``fmt`` where the device ends first.
+        """
         if offset < 0 or size < 0 or offset + size > self.size:
             raise FormatError(fmt, f"{size} bytes needed, the image ends at {self.size:#x}", offset=offset)
         return self._pread(offset, size) if size else b""
 
     @abstractmethod
     def _pread(self, offset: int, size: int) -> bytes:
-        """Exactly ``size`` bytes; the range is not empty and lies inside the device. Raises ``ImageError``."""
+        """Exactly ``size`` bytes; the range is not empty and lies inside the device.
 
-    def pieces(self, offset: int, size: int) -> Iterable[Piece]:
-        """What ``pread`` returns, in order and not joined, for a caller that has a place to copy it to. Raises ``ImageError``."""
+        Raises ``ImageError``.
+        """
+
+    def buffers(self, offset: int, size: int) -> Iterable[Buffer]:
+        """What ``pread`` returns, in order and not joined, for a caller that has a place to copy it to.
+
+        Raises ``ImageError``.
+        """
         return (self.pread(offset, size),)
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
@@ -76,18 +86,18 @@ class BlockDevice(ABC):
         self.close()
 
 
-def pieces_of(extents: Iterable[Extent]) -> Iterator[Piece]:
+def buffers_of(extents: Iterable[Extent]) -> Iterator[Buffer]:
     """The bytes that ``extents`` stand for, in order and not joined."""
     for length, device, offset in extents:
         if device is None:
             yield bytes(length)
         else:
-            yield from device.pieces(offset, length)
+            yield from device.buffers(offset, length)
 
 
 def gather(extents: Iterable[Extent]) -> bytes:
     """The bytes that ``extents`` stand for."""
-    return b"".join(pieces_of(extents))
+    return b"".join(buffers_of(extents))
 
 
 class MappedDevice(BlockDevice):
@@ -107,13 +117,15 @@ class MappedDevice(BlockDevice):
             if device is None:
                 yield Extent(length)
             elif start < 0 or start + length > device.size:
-                raise ImageError(f"data at {start:#x}+{length:#x} lies outside the image of {device.size:#x} bytes")
+                raise ImageError(
+                    f"data at {start:#x}+{length:#x} lies outside the image of {device.size:#x} bytes"
+                )
             else:
                 yield from device.extents(start, length)
             offset += length
 
-    def pieces(self, offset: int, size: int) -> Iterable[Piece]:
-        return pieces_of(self.extents(offset, size))
+    def buffers(self, offset: int, size: int) -> Iterable[Buffer]:
+        return buffers_of(self.extents(offset, size))
 
     def _pread(self, offset: int, size: int) -> bytes:
         return gather(self.extents(offset, size))
@@ -135,7 +147,10 @@ class ChunkedDevice(BlockDevice):
 
     @abstractmethod
     def _read_chunk(self, index: int) -> Content:
-        """Content ``index`` decoded: exactly as long as its span. Called from any thread. Raises ``ImageError``."""
+        """Content ``index`` decoded: exactly as long as its span.
+
+        Called from any thread. Raises ``ImageError``.
+        """
 
     def _chunk_at(self, offset: int) -> tuple[int, int, int]:
         """(index, start, end) of the chunk that holds ``offset``."""
@@ -144,25 +159,29 @@ class ChunkedDevice(BlockDevice):
         return index, start, min(start + self.block_size, self.size)
 
     def _pread(self, offset: int, size: int) -> bytes:
-        return b"".join(self._pieces(offset, size))
+        return b"".join(self._buffers(offset, size))
 
-    def pieces(self, offset: int, size: int) -> Sequence[Piece]:
+    def buffers(self, offset: int, size: int) -> Sequence[Buffer]:
         size = min(size, self.size - offset)
-        return self._pieces(offset, size) if size > 0 else ()
+        return self._buffers(offset, size) if size > 0 else ()
 
-    def _pieces(self, offset: int, size: int) -> Sequence[Piece]:
-        pieces: list[Piece] = []
+    def _buffers(self, offset: int, size: int) -> Sequence[Buffer]:
+        buffers: list[Buffer] = []
         end = offset + size
         self._look_ahead(self._chunk_at(offset)[0], self._chunk_at(end - 1)[0])
         while offset < end:
             index, start, stop = self._chunk_at(offset)
             chunk = self._cache.fetch((self._serial, index), self._read_chunk)
             if len(chunk) != stop - start:
-                raise ImageError(f"{type(self).__name__} chunk {index} holds {len(chunk)} bytes, not {stop - start}")
+                raise ImageError(
+                    f"{type(self).__name__} chunk {index} holds {len(chunk)} bytes, not {stop - start}"
+                )
             upto = min(end, stop)
-            pieces.append(chunk if upto - offset == len(chunk) else memoryview(chunk)[offset - start : upto - start])
+            buffers.append(
+                chunk if upto - offset == len(chunk) else memoryview(chunk)[offset - start : upto - start]
+            )
             offset = upto
-        return pieces
+        return buffers
 
     def _look_ahead(self, first: int, last: int) -> None:
         """The chunks of this read are wanted at once, and the next ones by a reader that has just passed the two before it."""
@@ -188,19 +207,22 @@ class ChunkedDevice(BlockDevice):
 class GroupedDevice(ChunkedDevice):
     """A chunked device whose ``unit`` is small: one chunk is a long run of units, or a short one for who looks something up.
 
-    Long runs keep the cost of the bookkeeping out of sight, short ones that of the data nobody asked for. Damage still costs
-    its unit alone.
+    Long runs keep the cost of the bookkeeping out of sight, short ones that of the data nobody asked for.
+    Damage still costs its unit alone.
     """
 
     def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
         self.unit = unit
         self.units = -(-size // unit)
         super().__init__(size, _run(unit, min(GROUP_BYTES, cache.capacity // 4)), cache)
-        self._few = _Few(self, cache)
+        self._short = _ShortRuns(self, cache)
 
     @abstractmethod
     def _read_units(self, first: int, count: int) -> Content:
-        """``count`` units from ``first`` on, decoded; the last of the device may be cut at its end. Raises ``ImageError``."""
+        """``count`` units from ``first`` on, decoded; the last of the device may be cut at its end.
+
+        Raises ``ImageError``.
+        """
 
     def unit_size(self, index: int) -> int:
         """Bytes in unit ``index``: the last may be short."""
@@ -214,11 +236,15 @@ class GroupedDevice(ChunkedDevice):
         count = size // self.unit
         return self._read_units(index * count, min(count, self.units - index * count))
 
-    def _pieces(self, offset: int, size: int) -> Sequence[Piece]:
+    def _buffers(self, offset: int, size: int) -> Sequence[Buffer]:
         try:
-            if size > self._few.block_size or self._holds(offset // self.block_size) or self._few.is_read_on(offset):
-                return super()._pieces(offset, size)
-            return self._few.pieces(offset, size)
+            if (
+                size > self._short.block_size
+                or self._holds(offset // self.block_size)
+                or self._short.is_read_on(offset)
+            ):
+                return super()._buffers(offset, size)
+            return self._short.buffers(offset, size)
         except ImageError:  # perhaps in units that nobody asked for
             first, last = offset // self.unit, (offset + size - 1) // self.unit
             data = b"".join([self._read_units(number, 1) for number in range(first, last + 1)])
@@ -226,16 +252,19 @@ class GroupedDevice(ChunkedDevice):
             return (memoryview(data)[skip : skip + size],)
 
 
-class _Few(ChunkedDevice):
+class _ShortRuns(ChunkedDevice):
     """The same units in short runs. Nothing is read ahead."""
 
     def __init__(self, whole: GroupedDevice, cache: ReadCache) -> None:
-        super().__init__(whole.size, _run(whole.unit, FEW_BYTES), cache)
+        super().__init__(whole.size, _run(whole.unit, SHORT_BYTES), cache)
         self._whole = whole
         self._ahead = 0
 
     def is_read_on(self, offset: int) -> bool:
-        """Whether who reads at ``offset`` has just passed two runs. The first two of a device are looked up as others are."""
+        """Whether who reads at ``offset`` has just passed two runs.
+
+        The first two of a device are looked up as others are.
+        """
         index = offset // self.block_size
         return index > 1 and self._is_passed(index)
 

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import IntEnum
+from importlib import import_module
 from pathlib import Path
-from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import Filesystem
+from imgmount.core.node import Filesystem, Node
+from imgmount.core.option import Option
 from imgmount.errors import ImageError, MissingPartError
-
-T_co = TypeVar("T_co", covariant=True)
-
-
-class Kind(Enum):
-    """What a format gives back."""
-
-    CONTAINER = "container"
-    PARTITIONS = "partitions"
-    FILESYSTEM = "filesystem"
 
 
 class Match(IntEnum):
@@ -55,21 +47,19 @@ class Siblings(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked for. Every field has a command line option of the same name."""
+    """What the user asked for. Every field but ``spare_keys`` has a command line option of the same name."""
 
     container: str | None = None  # format names that override detection
     partitions: str | None = None
     fs: str | None = None  # also a namespace of a filesystem: "rockridge", "joliet", "iso"
     encoding: str | None = None  # for names without a declared charset
-    session: int | None = None
-    snapshot: str | None = None  # an identifier or a name
     refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
-    on_error: str = "fail"  # "zero": what damaged evidence cannot tell reads as zeros
-    xa: str = "form2"  # of sectors of CD-ROM XA: their 2324 bytes, "raw" whole sectors, or "cooked"
     password: str | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict)
     spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
-    extra: Mapping[str, str] = field(default_factory=dict)  # format-specific: {"member": "disk2.vmdk"}
+    extra: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of single formats: {"member": "disk2.vmdk"}, see core.option
 
 
 def no_parent(name: str, fmt: str | None) -> BlockDevice:
@@ -81,9 +71,10 @@ def no_parent(name: str, fmt: str | None) -> BlockDevice:
 class Context:
     """What ``open`` functions may use besides the device: the image's path, its siblings, the cache, the options.
 
-    ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the format of that registry
-    name, ``"raw"`` for none, or None if the image declares none (then it is guessed, and may not name files itself). Raises
-    ``MissingPartError`` if it is absent, ``ImageError`` for a chain that loops. Layers do not close it.
+    ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the
+    format of that registry name, ``"raw"`` for none, or None if the image declares none (then it is guessed,
+    and may not name files itself). Raises ``MissingPartError`` if it is absent, ``ImageError`` for a chain
+    that loops. Layers do not close it.
 
     ``parts`` are those of the table that the device is a part of, itself among them.
     """
@@ -98,12 +89,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A numbered part of a device. ``kind`` is the table's own code, printable: ``"0x07"``, a GUID, ``"MODE1/2352"``.
+    """A numbered part of a device.
 
-    ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name, content), where
-    that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a data track. ``session`` counts from
-    1 on discs. ``fault`` is why this part, or some of it, cannot be read: the device raises it there. ``uuid`` is the part's own.
-    ``info`` has facts for ``imgmount info`` that are known without opening the part.
+    ``kind`` is the table's own code, printable: ``"0x07"``, a GUID, ``"MODE1/2352"``.
+
+    ``device`` is what a filesystem is looked for in. ``files`` is what the raw view shows of the part, (name,
+    content), where that is not ``pN.raw`` with the device itself: ``track01.iso`` and ``track01.bin`` of a
+    data track. ``session`` counts from 1 on discs. ``fault`` is why this part, or some of it, cannot be read:
+    the device raises it there. ``uuid`` is the part's own. ``info`` has facts for ``imgmount info`` that are
+    known without opening the part. ``holds_files`` is False where no filesystem is expected: a track of
+    sound.
     """
 
     index: int
@@ -115,6 +110,7 @@ class Partition:
     fault: ImageError | None = None
     uuid: str = ""
     info: Mapping[str, str] = field(default_factory=dict)
+    holds_files: bool = True
 
 
 @runtime_checkable
@@ -138,9 +134,12 @@ class Cataloged(Protocol):
 
 @runtime_checkable
 class Snapshotted(Protocol):
-    """A container that can show a disk as it was: what it opened as is ``options.snapshot``, or the newest state."""
+    """A container that can show a disk as it was.
 
-    snapshot: str | None
+    ``snapshot`` is the state it was opened in, "" for the newest.
+    """
+
+    snapshot: str
 
 
 @runtime_checkable
@@ -164,39 +163,98 @@ def certain(_: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Format(Generic[T_co]):
-    """One format. The last line of its module is ``FORMAT: Final = Format(...)``; its magics stand in ``registry.py``.
+def own_check(opened: object) -> Iterable[str]:
+    """What ``verify`` of a device or filesystem finds wrong with it; nothing where it stores nothing to check."""
+    return opened.verify() if isinstance(opened, Verifiable) else ()
 
-    ``probe`` is asked only where a magic matched, or always if the format has none; it reads through ``pread`` alone and
-    ``FormatError`` means no. ``open`` may raise any ``ImageError``. ``limits`` says what it cannot read. ``second_opinion`` reads
-    the device with somebody else's library and yields one line for each difference; ``MountError`` where that is not installed.
-    ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images, older sessions.
-    ``companion`` is the filesystem that bridge discs have besides this one, for the same files.
-    ``of_disc`` marks the partition table of an optical disc, which is quick to read: a partition may hold many discs.
-    ``about`` has the facts of a partition table that are no partition's, for ``imgmount info``.
+
+class Later:
+    """The function or class ``"module:name"``, imported at its first call: probes are imported at every start, readers not."""
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+
+    def resolve(self) -> Callable[..., Any]:
+        """The thing itself."""
+        module, _, name = self.reference.partition(":")
+        found: Callable[..., Any] = getattr(import_module(module), name)
+        return found
+
+    def __call__(self, *args: Any) -> Any:
+        return self.resolve()(*args)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """What every format declares: the last line of its module is ``FORMAT: Final = ContainerFormat(...)`` or one of the others.
+
+    Its magics stand in ``registry.py``. ``probe`` is asked only where a magic matched, or always if the
+    format has none; it reads through ``pread`` alone and ``FormatError`` means no. ``open`` may raise any
+    ``ImageError``. ``limits`` says what is not read. ``needs`` is the optional part of the package that the
+    format needs: "crypto". ``options`` are those that it reads.
     """
 
+    kind: ClassVar[str]  # what it gives back
     name: str
     title: str
-    kind: Kind
-    open: Callable[[BlockDevice, Context], T_co]
     probe: Callable[[BlockDevice], Match] = certain
     limits: str = ""
-    guest: bool = False  # a container of a machine's disk: whatever that machine wrote there is not opened as a container
-    views: tuple[str, ...] = ()  # namespaces that ``--fs`` may name besides ``name``: "rockridge", "joliet"
+    needs: str = ""
+    options: tuple[Option, ...] = ()
+
+    def answers_to(self, name: str) -> bool:
+        """Whether ``name`` is this format."""
+        return name == self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerFormat(Format):
+    """``check`` yields one line for each thing that is wrong with what ``open`` gave.
+
+    ``guest`` marks a machine's disk: whatever that machine wrote there is not opened as a container.
+    """
+
+    kind = "container"
+    open: Callable[[BlockDevice, Context], BlockDevice]
+    check: Callable[[Any], Iterable[str]] = own_check
+    guest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionsFormat(Format):
+    """``about`` gives facts of the whole table for ``imgmount info``.
+
+    ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images,
+    older sessions. ``of_disc`` marks the table of an optical disc, which is quick to read: a partition may
+    hold many discs.
+    """
+
+    kind = "partitions"
+    open: Callable[[BlockDevice, Context], Sequence[Partition]]
+    about: Callable[[BlockDevice], Mapping[str, str]] | None = None
     beside: bool = False
     of_disc: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemFormat(Format):
+    """``check`` yields one line for each thing that is wrong with what ``open`` gave.
+
+    ``deleted`` yields (path as far as it is known, node) of deleted files; what has been used again fails
+    when it is read. ``second_opinion`` compares with what another library reads, one line for each
+    difference; ``MountError`` where that library is not installed. ``views`` are namespaces that ``--fs`` may
+    name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has
+    besides this one, for the same files.
+    """
+
+    kind = "filesystem"
+    open: Callable[[BlockDevice, Context], Filesystem]
+    check: Callable[[Any], Iterable[str]] = own_check
+    deleted: Callable[[Any], Iterator[tuple[str, Node]]] | None = None
+    second_opinion: Callable[[Any], Iterator[str]] | None = None
+    views: tuple[str, ...] = ()
     companion: str = ""
-    about: Callable[[BlockDevice], Mapping[str, str]] | None = None
-    extra: str = ""  # the optional part of the package that it needs: "crypto"
-    second_opinion: Callable[[BlockDevice, Context], Iterator[str]] | None = None
 
     def answers_to(self, name: str) -> bool:
         """Whether ``name`` is this format or one of its views."""
         return name == self.name or name in self.views
-
-
-ContainerFormat = Format[BlockDevice]
-PartitionsFormat = Format[Sequence[Partition]]
-FilesystemFormat = Format[Filesystem]

@@ -16,7 +16,7 @@ MAX_RUNS: Final = 1 << 17  # looked at for one answer; a device in more pieces i
 
 
 @runtime_checkable
-class Sparse(Protocol):
+class KnowsHoles(Protocol):
     """A device at the bottom that knows its own holes: a host file."""
 
     def next_data(self, offset: int) -> int:
@@ -31,7 +31,7 @@ def next_data(device: BlockDevice, offset: int) -> int:
     for position, run in _runs(device, offset, device.size):
         if run.device is None:
             continue
-        skip = run.device.next_data(run.offset) - run.offset if isinstance(run.device, Sparse) else 0
+        skip = run.device.next_data(run.offset) - run.offset if isinstance(run.device, KnowsHoles) else 0
         if skip < run.length:
             return position + skip
     return device.size
@@ -43,7 +43,10 @@ def next_hole(device: BlockDevice, offset: int, end: int | None = None) -> int:
     for position, run in _runs(device, offset, end):
         if run.device is None:
             return position
-        if isinstance(run.device, Sparse) and (skip := run.device.next_hole(run.offset) - run.offset) < run.length:
+        if (
+            isinstance(run.device, KnowsHoles)
+            and (skip := run.device.next_hole(run.offset) - run.offset) < run.length
+        ):
             return position + skip
     return end
 
@@ -67,17 +70,20 @@ def allocated(device: BlockDevice) -> int:
 
 
 class _Stored:
-    """How much of each run the host has stored. Runs follow each other in one stretch of a file mostly, which is remembered."""
+    """How much of each run the host has stored.
+
+    Runs follow each other in one stretch of a file mostly, which is remembered.
+    """
 
     def __init__(self) -> None:
-        self._file: Sparse | None = None
+        self._file: KnowsHoles | None = None
         self._start = self._end = 0
         self._left = MAX_RUNS
 
     def bytes_in(self, run: Extent) -> int:
         """Of ``run``, which is no hole in the image."""
         file, at, end = run.device, run.offset, run.offset + run.length
-        if not isinstance(file, Sparse):
+        if not isinstance(file, KnowsHoles):
             return run.length
         total = 0
         while at < end:

@@ -1,4 +1,7 @@
-"""What a filesystem is made of: directories, files, symlinks and what ``stat`` says of them. Knows no FUSE."""
+"""What a filesystem is made of: directories, files, symlinks and what ``stat`` says of them.
+
+Knows no FUSE.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import stat as s
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from errno import EISDIR, ENOENT
-from typing import Final, NamedTuple, Protocol, final, runtime_checkable
+from typing import Final, NamedTuple, final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.names import safe_name
@@ -20,7 +23,8 @@ SYMLINK_MODE: Final = s.S_IFLNK | 0o777
 class Stat(NamedTuple):
     """Facts about a node. Times are nanoseconds since 1970 UTC; ``uid``/``gid`` None means whoever mounts.
 
-    ``allocated`` is the number of bytes that occupy space, where that differs from ``size`` (sparse and compressed files).
+    ``allocated`` is the number of bytes that occupy space, where that differs from ``size`` (sparse and
+    compressed files).
     """
 
     mode: int
@@ -38,7 +42,8 @@ class Stat(NamedTuple):
 class Node(ABC):
     """Something with a stat. Its name belongs to the directory entry, not to the node.
 
-    ``id`` is a number below 2**48 that is unique in the filesystem and the same at every open; hard links share it.
+    ``id`` is a number below 2**48 that is unique in the filesystem and the same at every open; hard links
+    share it.
     """
 
     __slots__ = ("id",)
@@ -92,7 +97,10 @@ class Directory(Node):
 
     @abstractmethod
     def _scan(self) -> Iterable[tuple[str, Node]]:
-        """(name as stored, node) in disk order, without ``.`` and ``..``. Raises ``ImageError`` where it is damaged."""
+        """(name as stored, node) in disk order, without ``.`` and ``..``.
+
+        Raises ``ImageError`` where it is damaged.
+        """
 
     def _scan_names(self) -> Iterable[str]:
         """The names of ``_scan`` alone, where a filesystem can tell them with less reading."""
@@ -113,7 +121,10 @@ class Directory(Node):
 
     @final
     def names(self) -> Iterator[str]:
-        """The names of ``entries``, perhaps without what a stat would take. Raises ``ImageError`` where it is damaged."""
+        """The names of ``entries``, perhaps without what a stat would take.
+
+        Raises ``ImageError`` where it is damaged.
+        """
         seen: set[str] = set()
         for raw in self._scan_names():
             name = safe_name(raw, seen)
@@ -122,7 +133,10 @@ class Directory(Node):
 
     @final
     def listing(self) -> Listing:
-        """All entries, for lookups. What can still be read of a damaged directory is there; the error is kept beside it."""
+        """All entries, for lookups.
+
+        What can still be read of a damaged directory is there; the error is kept beside it.
+        """
         nodes: dict[str, Node] = {}
         damage = None
         try:
@@ -143,7 +157,9 @@ class Listing:
 
     __slots__ = ("__weakref__", "_fold", "_folded", "damage", "nodes")
 
-    def __init__(self, nodes: dict[str, Node], damage: ImageError | None, fold: Callable[[str], str] | None) -> None:
+    def __init__(
+        self, nodes: dict[str, Node], damage: ImageError | None, fold: Callable[[str], str] | None
+    ) -> None:
         self.nodes = nodes
         self.damage = damage
         self._fold = fold
@@ -178,18 +194,6 @@ class Filesystem(ABC):
     def info(self) -> Mapping[str, str]:
         """Facts for ``imgmount info``, in the field's own words: ``{"system id": "LINUX"}``."""
         return {}
-
-    def verify(self) -> Iterator[str]:
-        """Check what the filesystem stores about itself; each yield is one problem, in one line."""
-        return iter(())
-
-
-@runtime_checkable
-class Recoverable(Protocol):
-    """A filesystem that can still tell some of what was deleted from it."""
-
-    def deleted(self) -> Iterator[tuple[str, Node]]:
-        """(path as far as it is known, node) of deleted files. What has been used again since fails when it is read."""
 
 
 def as_directory(node: Node, path: str) -> Directory:

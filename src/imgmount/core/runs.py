@@ -10,7 +10,10 @@ RUN_BYTES: Final = 2 << 20  # looked at for one stretch of data: more than any r
 
 
 def equal_run(entries: array[int], first: int, limit: int = MAX_EQUAL) -> int:
-    """How many entries from ``first`` on equal it, itself included, ``limit`` at most. Slices compare at C speed."""
+    """How many entries from ``first`` on equal it, itself included, ``limit`` at most.
+
+    Slices compare at C speed.
+    """
     stop = min(len(entries), first + limit)
     unit = entries[first : first + 1]
     at, step = first + 1, 1

@@ -1,7 +1,7 @@
 """Data that can be decoded only forwards, from a few points: compressed streams.
 
-Decoders stay alive between reads, so that a reader that goes on where it stopped does not start over. Going back costs
-decoding from the last point before the place wanted.
+Decoders stay alive between reads, so that a reader that goes on where it stopped does not start over. Going
+back costs decoding from the last point before the place wanted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Decoder(Protocol):
         """Called after the last byte of the span: check what follows it. Raises ``ImageError``."""
 
 
-class _Run:
+class _Stream:
     """A decoder in span ``span`` at ``position``, on its way to ``target`` while it is busy."""
 
     __slots__ = ("decoder", "position", "span", "target")
@@ -48,30 +48,46 @@ class _Run:
 class SequentialDevice(ChunkedDevice):
     """A device that decodes forwards from the points ``starts``, of which the first is 0.
 
-    The span up to the next point is one chunk, decoded in any thread, if it is no longer than ``whole``; a longer one is cut
-    into chunks of ``step`` bytes, decoded in order by a decoder that lives on: up to ``idle`` of them.
+    The span up to the next point is one chunk, decoded in any thread, if it is no longer than ``whole``; a
+    longer one is cut into chunks of ``step`` bytes, decoded in order by a decoder that lives on: up to
+    ``idle`` of them.
     """
 
     def __init__(
-        self, size: int, starts: Sequence[int], cache: ReadCache, *, whole: int = 0, step: int = STEP, idle: int = MAX_IDLE
+        self,
+        size: int,
+        starts: Sequence[int],
+        cache: ReadCache,
+        *,
+        whole: int = 0,
+        step: int = STEP,
+        idle: int = MAX_IDLE,
     ) -> None:
         self._starts = starts
         self._step = step
         self._whole = max(whole, step)
         self._max_idle = idle
         lengths = [end - start for start, end in pairwise([*starts, size])]
-        self._firsts = [0, *accumulate(1 if length <= self._whole else -(-length // step) for length in lengths)]
+        self._firsts = [
+            0,
+            *accumulate(1 if length <= self._whole else -(-length // step) for length in lengths),
+        ]
         largest = max((length if length <= self._whole else step for length in lengths), default=1)
         super().__init__(size, max(1, largest), cache)
         self._state = threading.Condition()
-        self._idle: list[_Run] = []  # least recently used first
-        self._busy: list[_Run] = []
-        self._passed: OrderedDict[int, bytes] = OrderedDict()  # chunks decoded on the way to others that were asked for first
+        self._idle: list[_Stream] = []  # least recently used first
+        self._busy: list[_Stream] = []
+        self._passed: OrderedDict[int, bytes] = (
+            OrderedDict()
+        )  # chunks decoded on the way to others that were asked for first
         self._damage: dict[int, tuple[int, FormatError]] = {}  # span -> where its decoder fails, and how
 
     @abstractmethod
     def _decoder(self, span: int) -> Decoder:
-        """A new decoder whose next byte is at ``starts[span]``. Called from any thread. Raises ``ImageError``."""
+        """A new decoder whose next byte is at ``starts[span]``.
+
+        Called from any thread. Raises ``ImageError``.
+        """
 
     def _chunk_at(self, offset: int) -> tuple[int, int, int]:
         span = bisect_right(self._starts, offset) - 1
@@ -96,24 +112,28 @@ class SequentialDevice(ChunkedDevice):
             decoder = self._decoder(span)
             return _next_chunk(decoder, end - start, last=True)
         offset = start + (index - self._firsts[span]) * self._step
-        passed, run = self._take(index, span, offset)
-        if run is None:
+        passed, stream = self._take(index, span, offset)
+        if stream is None:
             return passed
         try:
-            while run.position < offset:
-                self._pass(self._firsts[span] + (run.position - start) // self._step, run, self._next(run, end))
-            chunk = self._next(run, end)
-            run.position += len(chunk)
+            while stream.position < offset:
+                self._pass(
+                    self._firsts[span] + (stream.position - start) // self._step,
+                    stream,
+                    self._next(stream, end),
+                )
+            chunk = self._next(stream, end)
+            stream.position += len(chunk)
         except FormatError as exc:
             with self._state:
-                self._damage.setdefault(span, (run.position, exc))
+                self._damage.setdefault(span, (stream.position, exc))
             raise
         else:
             return chunk
         finally:
-            self._give_back(run, end)
+            self._give_back(stream, end)
 
-    def _take(self, index: int, span: int, offset: int) -> tuple[bytes, _Run | None]:
+    def _take(self, index: int, span: int, offset: int) -> tuple[bytes, _Stream | None]:
         """The chunk, if it was decoded in passing, or else the decoder that will be there first, waited for if it is busy."""
         start = self._starts[span]
         with self._state:
@@ -125,32 +145,36 @@ class SequentialDevice(ChunkedDevice):
                     raise damage[1]
                 idle = max(_behind(self._idle, span, offset), default=None, key=_position)
                 best = idle.position if idle else start
-                if not any(min(run.target, offset + 1) > best for run in _behind(self._busy, span, offset)):
+                if not any(
+                    min(stream.target, offset + 1) > best for stream in _behind(self._busy, span, offset)
+                ):
                     break
                 self._state.wait()
-            run = idle or _Run(self._decoder(span), span, start, 0)
-            run.target = offset + self._step
+            stream = idle or _Stream(self._decoder(span), span, start, 0)
+            stream.target = offset + self._step
             if idle:
                 self._idle.remove(idle)
-            self._busy.append(run)
-            return b"", run
+            self._busy.append(stream)
+            return b"", stream
 
-    def _next(self, run: _Run, end: int) -> bytes:
-        size = min(self._step, end - run.position)
-        return _next_chunk(run.decoder, size, last=run.position + size == end)
+    def _next(self, stream: _Stream, end: int) -> bytes:
+        size = min(self._step, end - stream.position)
+        return _next_chunk(stream.decoder, size, last=stream.position + size == end)
 
-    def _pass(self, index: int, run: _Run, chunk: bytes) -> None:
+    def _pass(self, index: int, stream: _Stream, chunk: bytes) -> None:
         with self._state:
             self._passed[index] = chunk
-            run.position += len(chunk)
-            while len(self._passed) > self._ahead + 1:  # readers ahead come out of order, but no further than that
+            stream.position += len(chunk)
+            while (
+                len(self._passed) > self._ahead + 1
+            ):  # readers ahead come out of order, but no further than that
                 self._passed.popitem(last=False)
 
-    def _give_back(self, run: _Run, end: int) -> None:
+    def _give_back(self, stream: _Stream, end: int) -> None:
         with self._state:
-            self._busy.remove(run)
-            if run.position == run.target < end:
-                self._idle.append(run)
+            self._busy.remove(stream)
+            if stream.position == stream.target < end:
+                self._idle.append(stream)
                 del self._idle[: -self._max_idle]
             self._state.notify_all()
 
@@ -160,12 +184,12 @@ class SequentialDevice(ChunkedDevice):
             self._passed.clear()
 
 
-def _behind(runs: list[_Run], span: int, offset: int) -> list[_Run]:
-    return [run for run in runs if run.span == span and run.position <= offset]
+def _behind(streams: list[_Stream], span: int, offset: int) -> list[_Stream]:
+    return [stream for stream in streams if stream.span == span and stream.position <= offset]
 
 
-def _position(run: _Run) -> int:
-    return run.position
+def _position(stream: _Stream) -> int:
+    return stream.position
 
 
 def _next_chunk(decoder: Decoder, size: int, *, last: bool) -> bytes:

@@ -13,7 +13,8 @@ from imgmount.errors import ImageError
 class Slice(MappedDevice):
     """``size`` bytes of ``device`` from ``offset``. A slice of a slice is a slice of what lies below.
 
-    A slice may claim more than its device holds (a truncated image): what is missing raises ``ImageError`` when read.
+    A slice may claim more than its device holds (a truncated image): what is missing raises ``ImageError``
+    when read.
     """
 
     def __init__(self, device: BlockDevice, offset: int, size: int) -> None:

@@ -1,6 +1,7 @@
 """AccessData logical images (AD1, versions 3 and 4): files and folders that FTK Imager copied, in one or more segments.
 
-Source: the descriptions of the format by pcbje/pyad1 and al3ks1s/AD1-tools. Encrypted images (ADCRYPT) are refused elsewhere.
+Source: the descriptions of the format by pcbje/pyad1 and al3ks1s/AD1-tools. Encrypted images (ADCRYPT) are
+refused elsewhere.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from imgmount.codecs.deflate import inflate
 from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import NS, table
-from imgmount.core.format import Context, Format, Kind
+from imgmount.core.format import Context, FilesystemFormat
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
+from imgmount.core.read_through import digests
 from imgmount.core.slices import Concat, MemoryDevice, Slice
-from imgmount.core.steps import digests
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 MAGIC: Final = b"ADSEGMENTEDFILE\0"
@@ -26,7 +27,9 @@ LOGICAL_MAGIC: Final = b"ADLOGICALIMAGE\0"
 SEGMENT_HEADER: Final = 512
 _SEGMENT = struct.Struct("<16s8xII")  # signature, number of the segment from 1, of segments
 _IMAGE = struct.Struct("<16sII I8xQ")  # signature, version, unknown, chunk size, (metadata), first item
-_ITEM = struct.Struct("<QQQQQII")  # next item, first child, first metadata, chunk table, size, type, length of the name
+_ITEM = struct.Struct(
+    "<QQQQQII"
+)  # next item, first child, first metadata, chunk table, size, type, length of the name
 _META = struct.Struct("<QIII")  # next, category, key, length of the value
 VERSIONS: Final = (3, 4)
 FOLDER: Final = 5
@@ -84,7 +87,9 @@ def _time(value: str) -> int:
     except ValueError:
         return 0
     fraction = value[16:25].ljust(9, "0")
-    return int(moment.timestamp()) * NS + (int(fraction) if fraction.isascii() and fraction.isdecimal() else 0)
+    return int(moment.timestamp()) * NS + (
+        int(fraction) if fraction.isascii() and fraction.isdecimal() else 0
+    )
 
 
 class Ad1Directory(Directory):
@@ -108,7 +113,10 @@ class Ad1Directory(Directory):
 
 
 def _chain(parent: _Item) -> Iterator[tuple[str, _Item, bool]]:
-    """(name, item, whether it is a folder) of the items below ``parent``. Raises ``FormatError`` where they loop."""
+    """(name, item, whether it is a folder) of the items below ``parent``.
+
+    Raises ``FormatError`` where they loop.
+    """
     image, address = parent.image, parent.child
     seen = _ancestors(parent)
     while address:
@@ -161,7 +169,11 @@ class Ad1File(File):
 
     def xattrs(self) -> Mapping[str, bytes]:
         facts = self.facts()
-        return {f"user.{name}": facts[key].encode() for key, name in ((MD5, "md5"), (SHA1, "sha1")) if key in facts}
+        return {
+            f"user.{name}": facts[key].encode()
+            for key, name in ((MD5, "md5"), (SHA1, "sha1"))
+            if key in facts
+        }
 
 
 class _Content(ChunkedDevice):
@@ -185,12 +197,17 @@ class _Content(ChunkedDevice):
 
 
 class Ad1(Filesystem):
-    """The tree of a logical image. Addresses count from behind the first segment's header, and skip the others'."""
+    """The tree of a logical image.
+
+    Addresses count from behind the first segment's header, and skip the others'.
+    """
 
     def __init__(self, device: BlockDevice, context: Context) -> None:
         self.cache: ReadCache = context.cache
         files = _segments(device, context)
-        self.data = Concat.of([Slice(file, SEGMENT_HEADER, max(0, file.size - SEGMENT_HEADER)) for file in files])
+        self.data = Concat.of(
+            [Slice(file, SEGMENT_HEADER, max(0, file.size - SEGMENT_HEADER)) for file in files]
+        )
         header = self.data.read_exactly(0, _IMAGE.size, "ad1")
         magic, self._version, _, self.chunk, first = _IMAGE.unpack(header)
         if not magic.startswith(LOGICAL_MAGIC):
@@ -235,7 +252,11 @@ def _segments(device: BlockDevice, context: Context) -> list[BlockDevice]:
     for index in range(1, count + 1):
         file = device if index == number else context.siblings.open(f"{stem}.{extension[:2]}{index}")
         if _place(file) != (index, count):
-            raise FormatError("ad1", f"{stem}.{extension[:2]}{index} is segment {_place(file)[0]} of {_place(file)[1]}", offset=0)
+            raise FormatError(
+                "ad1",
+                f"{stem}.{extension[:2]}{index} is segment {_place(file)[0]} of {_place(file)[1]}",
+                offset=0,
+            )
         files.append(file)
     return files
 
@@ -248,4 +269,6 @@ def _place(file: BlockDevice) -> tuple[int, int]:
     return number, count
 
 
-FORMAT: Final = Format(name="ad1", title="AccessData logical image (AD1)", kind=Kind.FILESYSTEM, open=Ad1, limits="no encryption")
+FORMAT: Final = FilesystemFormat(
+    name="ad1", title="AccessData logical image (AD1)", open=Ad1, limits="no encryption"
+)

@@ -1,7 +1,8 @@
 """cramfs, the compressed ROM filesystem, in either byte order.
 
-Source: the kernel's Documentation/filesystems/cramfs.rst and its on-disk header, which packs its inodes into bit fields. Files
-are pages of 4 KiB, each deflated by itself. Extended block pointers (execute in place) are refused by name.
+Source: the kernel's Documentation/filesystems/cramfs.rst and its on-disk header, which packs its inodes into
+bit fields. Files are pages of 4 KiB, each deflated by itself. Extended block pointers (execute in place) are
+refused by name.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from imgmount.codecs import deflate
 from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table, text
-from imgmount.core.format import Context, Format, Kind
+from imgmount.core.format import Context, FilesystemFormat
 from imgmount.core.node import Directory, File, Filesystem, Node, Special, Stat, Symlink
-from imgmount.core.owners import Owners
+from imgmount.core.read_through import read_through
+from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import MemoryDevice
-from imgmount.core.steps import steps
 from imgmount.errors import FormatError, UnsupportedError
 
 NAME: Final = "cramfs"
@@ -56,7 +57,7 @@ class Cramfs(Filesystem):
     def __init__(self, device: BlockDevice, context: Context) -> None:
         self.device = device
         self.cache = context.cache
-        self.places = Owners(NAME)
+        self.places = SingleParent(NAME)
         self.start, self.order = _find(device)
         self._header = device.read_exactly(self.start, HEADER_SIZE, NAME)
         words = table(self._header, 4, self.order)
@@ -98,7 +99,7 @@ class Cramfs(Filesystem):
             return
         stored = table(self._header[_CRC_AT : _CRC_AT + 4], 4, self.order)[0]
         crc = zlib.crc32(self._header[:_CRC_AT] + bytes(4) + self._header[_CRC_AT + 4 :])
-        for data in steps(self.device, self.start + HEADER_SIZE, self.size):
+        for data in read_through(self.device, self.start + HEADER_SIZE, self.size):
             crc = zlib.crc32(data, crc)
         if crc != stored:
             yield "the checksum of the volume is wrong"
@@ -160,7 +161,11 @@ class CramSpecial(_CramNode, Special):
 
     def stat(self) -> Stat:
         number = self._inode.size
-        rdev = os.makedev(number >> 8 & 0xFF, number & 0xFF) if s.S_IFMT(self._inode.mode) in (s.S_IFBLK, s.S_IFCHR) else 0
+        rdev = (
+            os.makedev(number >> 8 & 0xFF, number & 0xFF)
+            if s.S_IFMT(self._inode.mode) in (s.S_IFBLK, s.S_IFCHR)
+            else 0
+        )
         return super().stat()._replace(size=0, rdev=rdev)
 
 
@@ -188,7 +193,9 @@ class CramDirectory(_CramNode, Directory):
             yield name.decode("utf-8", "surrogateescape"), self._node(base + at, entry)
             at += INODE_SIZE + 4 * entry.name_length
         if len(data) < inode.size:
-            raise FormatError(NAME, f"a directory of {inode.size} bytes, the image has {len(data)}", offset=base)
+            raise FormatError(
+                NAME, f"a directory of {inode.size} bytes, the image has {len(data)}", offset=base
+            )
 
     def _node(self, place: int, inode: Inode) -> Node:
         kind = s.S_IFMT(inode.mode)
@@ -228,6 +235,6 @@ class Pages(ChunkedDevice):
             raise FormatError(NAME, str(exc), offset=start) from exc
 
 
-FORMAT: Final = Format(
-    name=NAME, title="cramfs", kind=Kind.FILESYSTEM, open=Cramfs, limits="no extended block pointers (execute in place)"
-)  # fmt: skip
+FORMAT: Final = FilesystemFormat(
+    name=NAME, title="cramfs", open=Cramfs, limits="no extended block pointers (execute in place)"
+)

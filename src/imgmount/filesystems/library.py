@@ -1,7 +1,8 @@
 """What filesystems that another project's C library reads have in common: a lock, errors in our words, data runs as extents.
 
-The libraries do not promise to be safe for threads, so each call into one is made inside ``Library.call``. Where a library tells
-the runs of a file, the file is made of extents of the device below, and the library is not asked again.
+The libraries do not promise to be safe for threads, so each call into one is made inside ``Library.call``.
+Where a library tells the runs of a file, the file is made of extents of the device below, and the library is
+not asked again.
 """
 
 from __future__ import annotations
@@ -39,14 +40,19 @@ class Library:
     """A library's module, its lock, and which directory was found in which."""
 
     def __init__(self, fmt: str, module: str) -> None:
-        """Import ``module`` for ``fmt``, whose optional part of the package has its name. Raises ``UnsupportedError``."""
+        """Import ``module`` for ``fmt``, whose optional part of the package has its name.
+
+        Raises ``UnsupportedError``.
+        """
         self.fmt = fmt
         self._lock = threading.RLock()
         self._parents: dict[int, int] = {}
         try:
             self.module: Any = import_module(module)
         except ImportError as exc:
-            raise UnsupportedError(f"{fmt}: the library that reads it is not installed: pip install imgmount[{fmt}]") from exc
+            raise UnsupportedError(
+                f"{fmt}: the library that reads it is not installed: pip install imgmount[{fmt}]"
+            ) from exc
 
     @contextmanager
     def call(self, what: str) -> Iterator[None]:
@@ -65,9 +71,14 @@ class Library:
 
 
 class LibraryDevice(ChunkedDevice):
-    """A file's content as the library decodes it. ``read(offset, size)`` gives up to ``size`` bytes and is called locked."""
+    """A file's content as the library decodes it.
 
-    def __init__(self, library: Library, size: int, read: Callable[[int, int], bytes], cache: ReadCache) -> None:
+    ``read(offset, size)`` gives up to ``size`` bytes and is called locked.
+    """
+
+    def __init__(
+        self, library: Library, size: int, read: Callable[[int, int], bytes], cache: ReadCache
+    ) -> None:
         super().__init__(size, CHUNK, cache)
         self._library = library
         self._read = read
@@ -85,7 +96,10 @@ class LibraryDevice(ChunkedDevice):
 
 
 def mapped(device: BlockDevice, runs: Iterable[Run], size: int) -> BlockDevice:
-    """A file of ``size`` bytes in ``runs`` of ``device``. What the runs lack or lies past the end raises when it is read."""
+    """A file of ``size`` bytes in ``runs`` of ``device``.
+
+    What the runs lack or lies past the end raises when it is read.
+    """
     extents = []
     left = size
     for run in runs:

@@ -1,6 +1,7 @@
 """The Minix filesystem: versions 1 and 2 with names of 14 and of 30 bytes, and version 3, in either byte order.
 
-Source: the structures of MINIX 3 (``mfs/super.h``, ``mfs/type.h``) and of Linux' ``minix_fs.h``, of which this is a description.
+Source: the structures of MINIX 3 (``mfs/super.h``, ``mfs/type.h``) and of Linux' ``minix_fs.h``, of which
+this is a description.
 """
 
 from __future__ import annotations
@@ -14,26 +15,33 @@ from typing import Final, Literal, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import NS
-from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.format import Context, FilesystemFormat, Match
 from imgmount.core.node import Stat
-from imgmount.core.owners import Owners
+from imgmount.core.single_parent import SingleParent
 from imgmount.errors import FormatError, UnsupportedError
-from imgmount.filesystems.inodes import UNKNOWN, Entry, InodeVolume, TablePages, pieces, scan
-from imgmount.filesystems.pointers import PointerMap, Pointers, mapped_file
+from imgmount.families.unix.block_pointers import PointerMap, Pointers, mapped_file
+from imgmount.families.unix.inodes import UNKNOWN, Entry, InodeVolume, TablePages, directory_parts, scan
 
 NAME: Final = "minix"
 SUPER_AT: Final = 1024
 SUPER_SIZE: Final = 32
-MAGICS: Final = {0x137F: (1, 14), 0x138F: (1, 30), 0x2468: (2, 14), 0x2478: (2, 30)}  # version, length of names
+MAGICS: Final = {
+    0x137F: (1, 14),
+    0x138F: (1, 30),
+    0x2468: (2, 14),
+    0x2478: (2, 30),
+}  # version, length of names
 MAGIC_3: Final = 0x4D5A
 NAMES_3: Final = 60
 BLOCK_SIZES: Final = (1024, 2048, 4096, 8192, 16384, 32768)  # of version 3; 1024 before
 ROOT: Final = 1
 DIRECT: Final = 7
 VALID, ERRORS = 1, 2  # s_state
-# inodes, zones (1), blocks of both bitmaps, first zone of data, logarithm of blocks a zone, largest file, magic, state, zones (2)
+# inodes, zones (1), blocks of both bitmaps, first zone of data, logarithm of blocks a zone, largest file,
+# magic, state, zones (2)
 _SUPER: Final = "HHHHHHIHHI"
-# inodes, blocks of both bitmaps, first zone of data, logarithm of blocks a zone, largest file, zones, magic, block size, version
+# inodes, blocks of both bitmaps, first zone of data, logarithm of blocks a zone, largest file, zones, magic,
+# block size, version
 _SUPER_3: Final = "I2xHHHH2xIIH2xHB"
 _INODE_1: Final = "HHIIBB18s"  # mode, uid, size, time, gid, links, zones
 _INODE_2: Final = "HHHHIIII40s"  # mode, links, uid, gid, size, times of access, content, inode; zones
@@ -96,21 +104,30 @@ def _parse(raw: bytes, order: Literal["little", "big"]) -> tuple[Superblock, int
     inodes, zones_1, inode_bitmap, zone_bitmap, first, log_zone, _, magic, state, zones_2 = fields
     version, name_size = MAGICS[magic]
     zones = zones_1 if version == 1 else zones_2
-    return Superblock(order, version, name_size, 1024, inodes, zones, inode_bitmap, zone_bitmap, first, state), log_zone
+    return Superblock(
+        order, version, name_size, 1024, inodes, zones, inode_bitmap, zone_bitmap, first, state
+    ), log_zone
 
 
 def _parse_3(raw: bytes, order: Literal["little", "big"]) -> tuple[Superblock, int]:
     fields = struct.unpack_from(("<" if order == "little" else ">") + _SUPER_3, raw)
     inodes, inode_bitmap, zone_bitmap, first, log_zone, _, zones, _, block_size, _ = fields
-    return Superblock(order, 3, NAMES_3, block_size, inodes, zones, inode_bitmap, zone_bitmap, first, 0), log_zone
+    return Superblock(
+        order, 3, NAMES_3, block_size, inodes, zones, inode_bitmap, zone_bitmap, first, 0
+    ), log_zone
 
 
 def _checked(spb: Superblock, log_zone: int) -> Superblock:
     if spb.block_size not in BLOCK_SIZES:
         raise FormatError(NAME, f"blocks of {spb.block_size} bytes", offset=SUPER_AT)
     bits = 8 * spb.block_size
-    if not 0 < spb.inodes < spb.inode_bitmap * bits or not spb.zones <= spb.first_zone + spb.zone_bitmap * bits:
-        raise FormatError(NAME, f"{spb.inodes} inodes and {spb.zones} zones in too short bitmaps", offset=SUPER_AT)
+    if (
+        not 0 < spb.inodes < spb.inode_bitmap * bits
+        or not spb.zones <= spb.first_zone + spb.zone_bitmap * bits
+    ):
+        raise FormatError(
+            NAME, f"{spb.inodes} inodes and {spb.zones} zones in too short bitmaps", offset=SUPER_AT
+        )
     table = -(-spb.inodes * spb.inode_size // spb.block_size)
     if log_zone == 0 and not spb.inodes_at + table <= spb.first_zone < spb.zones:
         raise FormatError(NAME, f"data from zone {spb.first_zone} of {spb.zones}", offset=SUPER_AT)
@@ -128,7 +145,7 @@ class MinixVolume(InodeVolume[Inode]):
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.device = device
         self.super = spb = read_superblock(device)
-        self.owners = Owners(NAME)
+        self.single_parent = SingleParent(NAME)
         self._tables = TablePages(device, NAME)
         self._layout = Pointers(
             device, NAME, width=2 if spb.version == 1 else 4, order=spb.order, block_size=spb.block_size, first=spb.first_zone,
@@ -139,19 +156,27 @@ class MinixVolume(InodeVolume[Inode]):
         spb = self.super
         if not 0 < number <= spb.inodes:
             raise FormatError(NAME, f"inode {number} of {spb.inodes}")
-        raw = self._tables.read(spb.inodes_at * spb.block_size + (number - 1) * spb.inode_size, spb.inode_size)
+        raw = self._tables.read(
+            spb.inodes_at * spb.block_size + (number - 1) * spb.inode_size, spb.inode_size
+        )
         if spb.version == 1:
             mode, uid, size, changed, gid, links, zones = struct.unpack(spb.prefix + _INODE_1, raw)
             accessed = content = changed
         else:
-            mode, links, uid, gid, size, accessed, content, changed, zones = struct.unpack(spb.prefix + _INODE_2, raw)
+            mode, links, uid, gid, size, accessed, content, changed, zones = struct.unpack(
+                spb.prefix + _INODE_2, raw
+            )
         kind, rdev = s.S_IFMT(mode), 0
         if kind not in _KINDS:
             raise FormatError(NAME, f"inode {number} has the mode {mode:#o}")
         if kind in (s.S_IFCHR, s.S_IFBLK):
             device = int.from_bytes(zones[: self._layout.width], spb.order)
             rdev, size = os.makedev(device >> 8 & 0xFF, device & 0xFF), 0
-        return Inode(number, Stat(mode, size, content * NS, accessed * NS, changed * NS, uid, gid, max(1, links), rdev), zones)
+        return Inode(
+            number,
+            Stat(mode, size, content * NS, accessed * NS, changed * NS, uid, gid, max(1, links), rdev),
+            zones,
+        )
 
     def content(self, inode: Inode) -> BlockDevice:
         blocks = PointerMap(self._layout, self._layout.parse(inode.zones), DIRECT)
@@ -174,7 +199,7 @@ class MinixVolume(InodeVolume[Inode]):
                 if number and name and name not in (b".", b".."):
                     yield Entry(base + index * record.size, number, UNKNOWN, name)
 
-        return scan(pieces(self.content(inode), spb.block_size, NAME, self.device.size), parse)
+        return scan(directory_parts(self.content(inode), spb.block_size, NAME, self.device.size), parse)
 
     def info(self) -> Mapping[str, str]:
         spb = self.super
@@ -184,7 +209,9 @@ class MinixVolume(InodeVolume[Inode]):
             "inodes": str(spb.inodes),
         }
         if spb.state:
-            facts["state"] = "has errors" if spb.state & ERRORS else "clean" if spb.state & VALID else "not unmounted"
+            facts["state"] = (
+                "has errors" if spb.state & ERRORS else "clean" if spb.state & VALID else "not unmounted"
+            )
         return facts
 
     def verify(self) -> Iterator[str]:
@@ -207,10 +234,9 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN if s.S_ISDIR(int.from_bytes(raw, spb.order)) else Match.LIKELY
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="Minix 1, 2 and 3",
-    kind=Kind.FILESYSTEM,
     probe=probe,
     open=MinixVolume,
     limits="zones of several blocks",

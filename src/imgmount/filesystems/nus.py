@@ -1,7 +1,7 @@
 """An installed or downloaded Wii U title: its metadata with the ``.app`` files beside it, which are the clusters of its files.
 
-``title.tmd`` has the metadata, ``title.tik`` the key; downloaded, they are ``tmd`` and ``cetk``, and contents have no ``.app``.
-Source: WiiUBrew, "Title metadata". All is big endian.
+``title.tmd`` has the metadata, ``title.tik`` the key; downloaded, they are ``tmd`` and ``cetk``, and contents
+have no ``.app``. Source: WiiUBrew, "Title metadata". All is big endian.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from imgmount.codecs.wiiu import ContentKey, decrypts_fst, read_fst
-from imgmount.codecs.wiiu_title import CONTENTS, ISSUER, ISSUER_ROOT, MAX_TMD, VERSION, Tmd
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.format import Context, FilesystemFormat, Match
 from imgmount.errors import FormatError, MissingPartError
+from imgmount.families.nintendo.title_keys import MAX_TICKET, WIIU_COMMON, Ticket, find_title_key
+from imgmount.families.nintendo.wiiu import ContentKey, decrypts_fst, read_fst
+from imgmount.families.nintendo.wiiu_title import CONTENTS, ISSUER, ISSUER_ROOT, MAX_TMD, VERSION, Tmd
 from imgmount.filesystems.wiiufst.volume import Source, WiiuVolume
-from imgmount.sources.title_keys import MAX_TICKET, WIIU_COMMON, Ticket, find_title_key
 
 TICKETS: Final = ("title.tik", "cetk")
 
@@ -73,6 +73,6 @@ def open_title(tmd: BlockDevice, context: Context) -> WiiuVolume:
     return WiiuVolume(TitleSource(tmd, context), context)
 
 
-FORMAT: Final = Format(
-    name="nus", title="Wii U title, installed or downloaded", kind=Kind.FILESYSTEM, probe=probe, open=open_title, extra="crypto"
+FORMAT: Final = FilesystemFormat(
+    name="nus", title="Wii U title, installed or downloaded", probe=probe, open=open_title, needs="crypto"
 )

@@ -1,7 +1,7 @@
 """romfs, the smallest filesystem that Linux boots from.
 
-Source: the kernel's Documentation/filesystems/romfs.rst. Everything is big endian, aligned to 16 bytes; there are no times, no
-owners and no permissions but "executable".
+Source: the kernel's Documentation/filesystems/romfs.rst. Everything is big endian, aligned to 16 bytes; there
+are no times, no owners and no permissions but "executable".
 """
 
 from __future__ import annotations
@@ -15,9 +15,20 @@ from construct import Const, ConstructError, Int32ub, Struct
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Format, Kind
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Filesystem, Node, Special, Stat, Symlink
-from imgmount.core.owners import Owners
+from imgmount.core.format import Context, FilesystemFormat
+from imgmount.core.node import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYMLINK_MODE,
+    Directory,
+    File,
+    Filesystem,
+    Node,
+    Special,
+    Stat,
+    Symlink,
+)
+from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -45,7 +56,7 @@ class Romfs(Filesystem):
             raise FormatError(NAME, f"bad superblock: {exc}", offset=0) from exc
         self.device = device
         self.size: int = min(self._super.size, device.size)
-        self.places = Owners(NAME)
+        self.places = SingleParent(NAME)
         raw, first = self.string(SUPERBLOCK_SIZE)
         self.label = raw.decode("utf-8", "surrogateescape")
         self._first = first
@@ -56,7 +67,10 @@ class Romfs(Filesystem):
         return RomDirectory(self, self._first, 0, _DIRECTORY, self._first)
 
     def string(self, offset: int) -> tuple[bytes, int]:
-        """The NUL-terminated name at ``offset``, and the aligned position after it. Raises ``FormatError``."""
+        """The NUL-terminated name at ``offset``, and the aligned position after it.
+
+        Raises ``FormatError``.
+        """
         raw = self.device.pread(offset, min(MAX_NAME, max(0, self.size - offset)))
         end = raw.find(b"\0")
         if end < 0:
@@ -119,7 +133,9 @@ class RomSymlink(_RomNode, Symlink):
     def readlink(self) -> str:
         if self._size > MAX_LINK:
             raise FormatError(NAME, f"a symbolic link of {self._size} bytes", offset=self.id)
-        return self._volume.device.read_exactly(self._data, self._size, NAME).decode("utf-8", "surrogateescape")
+        return self._volume.device.read_exactly(self._data, self._size, NAME).decode(
+            "utf-8", "surrogateescape"
+        )
 
 
 class RomSpecial(_RomNode, Special):
@@ -156,7 +172,10 @@ class RomDirectory(_RomNode, Directory):
             at = following
 
     def _node(self, place: int, data: int, kind: int, own: int, size: int) -> Node:
-        """The node of the header at ``place``. A hard link is read through, and has a number of its own: none counts links."""
+        """The node of the header at ``place``.
+
+        A hard link is read through, and has a number of its own: none counts links.
+        """
         volume = self._volume
         try:
             for _ in range(MAX_LINKS):
@@ -179,4 +198,4 @@ class RomDirectory(_RomNode, Directory):
         return RomFile(volume, place, data, kind, own, size=size)
 
 
-FORMAT: Final = Format(name=NAME, title="romfs", kind=Kind.FILESYSTEM, open=Romfs)
+FORMAT: Final = FilesystemFormat(name=NAME, title="romfs", open=Romfs)

@@ -1,7 +1,10 @@
-"""ZArchive, the files of Wii U titles for Cemu (.wua, .zar): a tree on top of zstd blocks of 64 KiB. Needs no key.
+"""ZArchive, the files of Wii U titles for Cemu (.wua, .zar): a tree on top of zstd blocks of 64 KiB.
 
-All is big endian. The last 144 bytes have the places of the parts: the blocks, their offsets (a record for each 16: u64 base,
-then u16 size - 1 of each), the names, the tree. Source: ZArchive by Exzap (MIT-0), ``zarchivecommon.h``.
+Needs no key.
+
+All is big endian. The last 144 bytes have the places of the parts: the blocks, their offsets (a record for
+each 16: u64 base, then u16 size - 1 of each), the names, the tree. Source: ZArchive by Exzap (MIT-0),
+``zarchivecommon.h``.
 """
 
 from __future__ import annotations
@@ -13,13 +16,22 @@ from struct import Struct
 from typing import Final
 
 from imgmount.codecs import zstd
-from imgmount.codecs.wiiu_title import MAX_META, META, meta_facts
 from imgmount.core.device import BlockDevice, ChunkedDevice
-from imgmount.core.format import Context, Format, Kind, Match
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat, as_directory
+from imgmount.core.format import Context, FilesystemFormat, Match
+from imgmount.core.node import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    Directory,
+    File,
+    Filesystem,
+    Node,
+    Stat,
+    as_directory,
+)
+from imgmount.core.read_through import read_through
 from imgmount.core.slices import Slice
-from imgmount.core.steps import steps
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.nintendo.wiiu_title import MAX_META, META, meta_facts
 
 FOOTER_SIZE: Final = 0x90
 _FOOTER: Final = Struct(">12Q32sQII")  # (offset, size) of six parts, SHA-256, size of all, version, magic
@@ -40,7 +52,9 @@ MAX_TITLES: Final = 64  # looked at for ``info``
 class _Blocks(ChunkedDevice):
     """The files' bytes, one after the other."""
 
-    def __init__(self, device: BlockDevice, start: int, stored: int, records: bytes, context: Context) -> None:
+    def __init__(
+        self, device: BlockDevice, start: int, stored: int, records: bytes, context: Context
+    ) -> None:
         count = len(records) // _RECORD.size * PER_RECORD
         super().__init__(count * BLOCK, BLOCK, context.cache)
         self._device = Slice(device, start, stored)
@@ -65,14 +79,16 @@ class ZarVolume(Filesystem):
         if (magic, version, size) != (MAGIC, VERSION, device.size):
             raise FormatError("zar", "no archive of this version and size", offset=device.size - FOOTER_SIZE)
         places = list(zip(parts[::2], parts[1::2], strict=True))
-        if max(extent for _, extent in places[1:4]) > MAX_TABLE or any(at + extent > device.size for at, extent in places):
+        if max(extent for _, extent in places[1:4]) > MAX_TABLE or any(
+            at + extent > device.size for at, extent in places
+        ):
             raise FormatError("zar", "a part that lies past the end", offset=device.size - FOOTER_SIZE)
         data, records, names, tree = places[:4]
         self._names = device.read_exactly(*names, "zar")
         self._tree = device.read_exactly(*tree, "zar")
         self.blocks = _Blocks(device, *data, device.read_exactly(*records, "zar"), context)
         self.count = len(self._tree) // _NODE.size
-        self.owners: dict[int, int] = {}  # node -> the directory that was listed with it
+        self.single_parent: dict[int, int] = {}  # node -> the directory that was listed with it
         if not 0 < self.count <= MAX_NODES or self.node(0)[0] & IS_FILE:
             raise FormatError("zar", f"a tree of {self.count} nodes, or without root", offset=tree[0])
 
@@ -104,7 +120,9 @@ class ZarVolume(Filesystem):
         try:
             for name, node in islice(self.root.entries(), MAX_TITLES):
                 meta = _below(node, META)
-                if isinstance(meta, File) and (title := meta_facts(meta.open().pread(0, MAX_META)).get("title")):
+                if isinstance(meta, File) and (
+                    title := meta_facts(meta.open().pread(0, MAX_META)).get("title")
+                ):
                     yield name, title
         except ImageError:
             return
@@ -113,7 +131,7 @@ class ZarVolume(Filesystem):
         """The SHA-256 of the archive, in which its own place is zero."""
         digest = sha256()
         end = self.device.size - FOOTER_SIZE
-        for data in steps(self.device, 0, end):
+        for data in read_through(self.device, 0, end):
             digest.update(data)
         footer = bytearray(self.device.read_exactly(end, FOOTER_SIZE, "zar"))
         footer[96:128] = bytes(32)
@@ -147,11 +165,15 @@ class _ZarDirectory(Directory):
         _, first, count, _ = volume.node(self.id)
         if not self.id < first or first + count > volume.count:
             if count:
-                raise FormatError("zar", f"node {self.id} holds nodes {first} to {first + count} of {volume.count}")
+                raise FormatError(
+                    "zar", f"node {self.id} holds nodes {first} to {first + count} of {volume.count}"
+                )
             return
         for index in range(first, first + count):
             word, *_ = volume.node(index)
-            if volume.owners.setdefault(index, self.id) != self.id:  # else a small tree could have paths without end
+            if (
+                volume.single_parent.setdefault(index, self.id) != self.id
+            ):  # else a small tree could have paths without end
                 raise FormatError("zar", f"node {index} is in two directories")
             name = volume.name(word & NO_NAME)
             yield name, _ZarFile(volume, index) if word & IS_FILE else _ZarDirectory(volume, index)
@@ -182,6 +204,6 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN if _FOOTER.unpack(end)[-3] == device.size else Match.NO
 
 
-FORMAT: Final = Format(
-    name="zar", title="ZArchive, Wii U files for Cemu", kind=Kind.FILESYSTEM, probe=probe, open=ZarVolume, extra="zstd"
+FORMAT: Final = FilesystemFormat(
+    name="zar", title="ZArchive, Wii U files for Cemu", probe=probe, open=ZarVolume, needs="zstd"
 )

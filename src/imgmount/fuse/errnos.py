@@ -8,7 +8,7 @@ from errno import EIO
 from typing import Final
 
 from imgmount.errors import ImageError
-from imgmount.fuse.library import keep_thread_state
+from imgmount.fuse.libfuse import keep_thread_state
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,9 @@ class Mount:
 
 def mounts() -> Iterator[Mount]:
     """Every live imgmount mount, oldest first: proc(5), mountinfo."""
-    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):  # a name may hold any other line end
+    for line in (
+        MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    ):  # a name may hold any other line end
         ours, _, theirs = line.partition(" - ")
         if not theirs.startswith(f"{FSTYPE} "):
             continue
@@ -94,14 +96,21 @@ def find(wanted: Path) -> Mount:
     """The newest mount at a mount point, or of an image. Raises ``MountError``."""
     target = Path(os.path.abspath(wanted))  # noqa: PTH100  resolve() would ask a mount that may be dead
     real = os.path.realpath(wanted.parent) + os.sep + wanted.name
-    found = [mount for mount in mounts() if mount.target in (target, Path(real)) or mount.source == os.path.realpath(wanted)]
+    found = [
+        mount
+        for mount in mounts()
+        if mount.target in (target, Path(real)) or mount.source == os.path.realpath(wanted)
+    ]
     if not found:
         raise MountError(f"{wanted}: is not mounted by imgmount")
     return found[-1]
 
 
 def detach(target: Path, *, lazy: bool = False) -> None:
-    """Unmount, as root or through fusermount3. Raises ``MountError`` with what the system says: busy, not yours..."""
+    """Unmount, as root or through fusermount3.
+
+    Raises ``MountError`` with what the system says: busy, not yours...
+    """
     commands = [["umount", *(["-l"] if lazy else []), "--", str(target)]] if os.geteuid() == 0 else []
     fusermount = shutil.which("fusermount3") or shutil.which("fusermount")
     if fusermount:

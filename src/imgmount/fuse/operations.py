@@ -1,9 +1,10 @@
 """This is a protocol adapter only: it turns libfuse's calls into questions to the vfs, and the answers into structs.
 
-Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have handles; files have
-none, so that the kernel, where it can, neither asks for leave to open one nor says that it has closed it: a small file costs one
-request instead of three. Reads are answered with file descriptors: of the host file wherever the bytes lie there unchanged, so
-that the kernel moves them without us; of a memory file for decoded bytes; of an empty one for holes.
+Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
+handles; files have none, so that the kernel, where it can, neither asks for leave to open one nor says that
+it has closed it: a small file costs one request instead of three. Reads are answered with file descriptors:
+of the host file wherever the bytes lie there unchanged, so that the kernel moves them without us; of a memory
+file for decoded bytes; of an empty one for holes.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from errno import ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from imgmount.core.device import BlockDevice, Extent, Piece, pieces_of
+from imgmount.core.device import BlockDevice, Buffer, Extent, buffers_of
 from imgmount.core.holes import next_data, next_hole
 from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
 from imgmount.errors import ImageError
-from imgmount.fuse import library
+from imgmount.fuse import libfuse as library
 from imgmount.fuse.errnos import guarded
-from imgmount.fuse.library import mfusepy
+from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.scratch import Scratch
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.vfs import Vfs
@@ -36,12 +37,12 @@ BLOCK: Final = 4096
 ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
 BATCH: Final = 128  # directory entries prepared at a time
 MAX_FILES: Final = 256  # kept at hand
-MAX_BUFFERS: Final = 64  # of one reply; a read in more pieces is gathered in memory
+MAX_BUFFERS: Final = 64  # of one reply; a read in more buffers is gathered in memory
 FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
 
 
 Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
-Buffer = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
+FuseBuf = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,10 @@ class Owner:
 
 
 class _OpenFile:
-    """A file that somebody reads. Where it is one run of a host file, ``fd`` and ``start`` say so, and no read asks again."""
+    """A file that somebody reads.
+
+    Where it is one run of a host file, ``fd`` and ``start`` say so, and no read asks again.
+    """
 
     __slots__ = ("device", "fd", "start")
 
@@ -69,7 +73,10 @@ class _OpenFile:
 
 
 class _Files:
-    """The files that were read last, by path. Any number of threads may ask. What a file holds goes when nobody reads it."""
+    """The files that were read last, by path.
+
+    Any number of threads may ask. What a file holds goes when nobody reads it.
+    """
 
     def __init__(self, vfs: Vfs) -> None:
         self._vfs = vfs
@@ -125,7 +132,9 @@ class Operations:
         """``struct fuse_operations`` filled in. It must live as long as the mount."""
         table = mfusepy.fuse_operations()
         types = dict(field[:2] for field in mfusepy.fuse_operations._fields_)
-        self._kept = {name: prototype(guarded(getattr(self, name))) for name, prototype in library.PROTOTYPES.items()}
+        self._kept = {
+            name: prototype(guarded(getattr(self, name))) for name, prototype in library.PROTOTYPES.items()
+        }
         for name, callback in self._kept.items():
             setattr(table, name, ctypes.cast(callback, types[name]))
         return table
@@ -143,7 +152,11 @@ class Operations:
     def getattr(self, path: bytes, address: int, _: int | None) -> None:
         where = _decode(path)
         node = self._vfs.find(where)
-        ctypes.memmove(address, library.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))), library.STAT_SIZE)
+        ctypes.memmove(
+            address,
+            library.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))),
+            library.STAT_SIZE,
+        )
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
         mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
@@ -177,22 +190,22 @@ class Operations:
         if file.fd >= 0 and offset < device.size:
             buffers = [(min(size, device.size - offset), FD, 0, file.fd, file.start + offset)]
         elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
-            buffers = [self._copied(pieces_of(runs))]
+            buffers = [self._copied(buffers_of(runs))]
         else:
             buffers = [buffer for run in runs for buffer in self._buffers(run)]
         ctypes.c_void_p.from_address(reply).value = library.pack_buffers(buffers or [(0, 0, 0, -1, 0)])
 
-    def _buffers(self, run: Extent) -> list[Buffer]:
+    def _buffers(self, run: Extent) -> list[FuseBuf]:
         length, device, offset = run
         if isinstance(device, FileDevice):
             return [(length, FD, 0, device.fd, offset)]
         if device is not None:
-            return [self._copied(device.pieces(offset, length))]
+            return [self._copied(device.buffers(offset, length))]
         whole, rest = divmod(length, ZEROS)
         return [(ZEROS, FD, 0, self._zeros, 0)] * whole + [(rest, FD, 0, self._zeros, 0)] * (rest > 0)
 
-    def _copied(self, pieces: Iterable[Piece]) -> Buffer:
-        length, position = self._scratch.add(pieces)
+    def _copied(self, buffers: Iterable[Buffer]) -> FuseBuf:
+        length, position = self._scratch.add(buffers)
         return length, FD, 0, self._scratch.fd, position
 
     def lseek(self, path: bytes, offset: int, whence: int, _: int) -> int:
@@ -215,19 +228,25 @@ class Operations:
 
     def opendir(self, path: bytes, info: int) -> None:
         handle = next(self._numbers)
-        self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))  # parsed when read: the kernel may know it already
+        self._directories[handle] = _OpenDirectory(
+            _decode(path).rstrip("/")
+        )  # parsed when read: the kernel may know it already
         library.set_fh(info, handle)
         library.cache_directory(info)
 
     def releasedir(self, _: bytes | None, info: int) -> None:
         del self._directories[library.get_fh(info)]
 
-    def readdir(self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int) -> None:
+    def readdir(
+        self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int
+    ) -> None:
         directory = self._directories[library.get_fh(info)]
         if directory.listing is None:
             self._read(directory)
         if offset == 0:
-            for position, dots in enumerate((b".", b".."), 1):  # the kernel takes their numbers from its own inodes
+            for position, dots in enumerate(
+                (b".", b".."), 1
+            ):  # the kernel takes their numbers from its own inodes
                 fill(buffer, dots, None, position, 0)
             offset = 2
         replies, last = directory.replies, len(directory.nodes)
@@ -262,7 +281,9 @@ class Operations:
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         wanted = name.decode("utf-8", "surrogateescape")
-        if not wanted.startswith(self._xattr_prefixes):  # ls(1) asks each file for two such, unless it hears this once
+        if not wanted.startswith(
+            self._xattr_prefixes
+        ):  # ls(1) asks each file for two such, unless it hears this once
             raise OSError(EOPNOTSUPP, "No such namespace")
         value = self._xattrs(path).get(wanted)
         if value is None:

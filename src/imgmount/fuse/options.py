@@ -9,7 +9,9 @@ from typing import Final
 from imgmount.errors import MountError
 
 # For libfuse and the kernel: mount.fuse3(8).
-PASSED: Final = frozenset({"allow_other", "allow_root", "default_permissions", "auto_unmount", "noexec", "noatime", "nodiratime"})
+PASSED: Final = frozenset(
+    {"allow_other", "allow_root", "default_permissions", "auto_unmount", "noexec", "noatime", "nodiratime"}
+)
 PASSED_WITH_VALUE: Final = frozenset({"max_read"})
 NUMBERS: Final = {"uid": 10, "gid": 10, "umask": 8}
 
@@ -37,7 +39,8 @@ class MountOptions:
 def parse(texts: Sequence[str], known: frozenset[str], *, sloppy: bool = False) -> MountOptions:
     r"""Sort the options of all ``-o`` arguments; ``known`` are the long options of the command line.
 
-    A comma inside a value is written ``\,``. Raises ``MountError`` that names an option that nobody knows, if not ``sloppy``.
+    A comma inside a value is written ``\,``. Raises ``MountError`` that names an option that nobody knows, if
+    not ``sloppy``.
     """
     result = MountOptions()
     for option in (option for text in texts for option in split(text) if option):

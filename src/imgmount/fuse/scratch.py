@@ -1,6 +1,7 @@
 """Where decoded bytes wait for the kernel: a memory file, so that libfuse splices them as it does a host file's.
 
-A reply in plain memory would be copied into a pipe first; this way decoded bytes are copied once here and once by the kernel.
+A reply in plain memory would be copied into a pipe first; this way decoded bytes are copied once here and
+once by the kernel.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from imgmount.core.device import Piece
+from imgmount.core.device import Buffer
 
 CAPACITY: Final = 1 << 20  # the kernel's largest request; more makes it grow
 
@@ -20,21 +21,23 @@ class Scratch(threading.local):
     """One memory file a thread. What is in it is good until the same thread clears it for its next reply."""
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create("replies", os.MFD_CLOEXEC)  # as long as the process: so live the threads of a mount
+        self.fd = os.memfd_create(
+            "replies", os.MFD_CLOEXEC
+        )  # as long as the process: so live the threads of a mount
         self._used = 0
         self._grow(CAPACITY)
 
     def clear(self) -> None:
         self._used = 0
 
-    def add(self, pieces: Iterable[Piece]) -> tuple[int, int]:
-        """Copy ``pieces`` behind what is there already. Returns (length, position)."""
+    def add(self, buffers: Iterable[Buffer]) -> tuple[int, int]:
+        """Copy ``buffers`` behind what is there already. Returns (length, position)."""
         start = end = self._used
-        for piece in pieces:
-            start_of_piece, end = end, end + len(piece)
+        for buffer in buffers:
+            start_of_piece, end = end, end + len(buffer)
             if end > len(self._view):
                 self._grow(2 * end)
-            self._view[start_of_piece:end] = piece
+            self._view[start_of_piece:end] = buffer
         self._used = end
         return end - start, start
 

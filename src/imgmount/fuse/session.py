@@ -1,7 +1,8 @@
 """The life of a mount: fork, serve until somebody unmounts, clean up.
 
-The image is parsed before the fork, so that its errors are the command's errors. The parent ends when the kernel has begun to
-ask the child questions; no thread exists before that fork. libfuse turns SIGTERM, SIGINT and SIGHUP into an unmount.
+The image is parsed before the fork, so that its errors are the command's errors. The parent ends when the
+kernel has begun to ask the child questions; no thread exists before that fork. libfuse turns SIGTERM, SIGINT
+and SIGHUP into an unmount.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imgmount.chain import Image
+from imgmount.chain.open import Image
 from imgmount.errors import MountError
-from imgmount.fuse import library
-from imgmount.fuse.library import mfusepy
+from imgmount.fuse import libfuse as library
+from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, mounts
 from imgmount.fuse.operations import Operations, Owner
 from imgmount.fuse.options import MountOptions, escape
@@ -28,11 +29,13 @@ from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
 
-# The kernel's read-ahead, where we may say so; 128 KiB otherwise. A reply must fit into a pipe to be spliced, and the most that
-# is possible, 1 MiB with its header, does not.
+# The kernel's read-ahead, where we may say so; 128 KiB otherwise. A reply must fit into a pipe to be
+# spliced, and the most that is possible, 1 MiB with its header, does not.
 SPLICED_READ_AHEAD_KB: Final = 256
 CODED_READ_AHEAD_KB: Final = 512
-THREADS_WAITING: Final = 8  # for the host's disk, besides two a core: what they wait for is read at the same time
+THREADS_WAITING: Final = (
+    8  # for the host's disk, besides two a core: what they wait for is read at the same time
+)
 GC_THRESHOLD: Final = 100_000
 SYSLOG: Final = Path("/dev/log")
 
@@ -52,7 +55,9 @@ class Session:
         """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
         gc.collect()
         gc.freeze()  # what is parsed by now stays; no need to look at it again
-        gc.set_threshold(GC_THRESHOLD)  # listings are many objects and no cycles: looking for some costs a third of a listing
+        gc.set_threshold(
+            GC_THRESHOLD
+        )  # listings are many objects and no cycles: looking for some costs a third of a listing
         owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
         operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
         table = operations.callbacks()
@@ -61,7 +66,11 @@ class Session:
         try:
             return int(
                 mfusepy.fuse_main_real(
-                    len(words), (ctypes.c_char_p * len(words))(*words), ctypes.pointer(table), ctypes.sizeof(table), None
+                    len(words),
+                    (ctypes.c_char_p * len(words))(*words),
+                    ctypes.pointer(table),
+                    ctypes.sizeof(table),
+                    None,
                 )
             )
         finally:

@@ -1,6 +1,7 @@
 """Apple partition maps, in blocks of 512 to 4096 bytes, also beside an ISO filesystem on hybrid discs.
 
-Source: Inside Macintosh: Devices, chapter 3, "The Partition Map". All numbers are big endian; block numbers count from the start.
+Source: Inside Macintosh: Devices, chapter 3, "The Partition Map". All numbers are big endian; block numbers
+count from the start.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 
@@ -26,7 +27,10 @@ NO_PARTITIONS: Final = ("Apple_partition_map", "Apple_Free", "Apple_Void", "Appl
 
 
 def _block_size(device: BlockDevice) -> int:
-    """What the driver map says if there is an entry there, else the first size that leads to one. Raises ``FormatError``."""
+    """What the driver map says if there is an entry there, else the first size that leads to one.
+
+    Raises ``FormatError``.
+    """
     head = device.pread(0, 4)
     told = int.from_bytes(head[2:], "big") if head[:2] == DRIVER_MAP else 0
     for size in (told, *BLOCK_SIZES):
@@ -36,7 +40,10 @@ def _block_size(device: BlockDevice) -> int:
 
 
 def _entry(device: BlockDevice, at: int) -> tuple[int, int, int, str, str]:
-    """(entries of the map, first block, blocks, name, type) of the entry at an offset. Raises ``FormatError``."""
+    """(entries of the map, first block, blocks, name, type) of the entry at an offset.
+
+    Raises ``FormatError``.
+    """
     signature, *numbers, name, kind = _ENTRY.unpack(device.read_exactly(at, _ENTRY.size, "apm"))
     if signature != SIGNATURE:
         raise FormatError("apm", "an entry without a signature", offset=at)
@@ -72,10 +79,9 @@ def open_apm(device: BlockDevice, _: Context) -> list[Partition]:
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="apm",
     title="Apple partition map",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_apm,
 )

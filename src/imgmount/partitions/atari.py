@@ -1,6 +1,9 @@
-"""Atari hard disks (AHDI root sectors), with XGM chains. No magic: every entry must make sense. No ICD extension.
+"""Atari hard disks (AHDI root sectors), with XGM chains.
 
-Source: Atari's AHDI 3.00 release notes, "Root sector"; chains as in Linux, ``block/partitions/atari.c``. All big endian.
+No magic: every entry must make sense. No ICD extension.
+
+Source: Atari's AHDI 3.00 release notes, "Root sector"; chains as in Linux, ``block/partitions/atari.c``. All
+big endian.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -57,10 +60,14 @@ def _root(device: BlockDevice) -> list[Entry]:
     end = 1
     for entry in used:
         if not end <= entry.first or not entry.sectors or entry.first + entry.sectors > size:
-            raise FormatError("atari", f"a partition of sectors {entry.first}+{entry.sectors}", offset=ENTRIES.start)
+            raise FormatError(
+                "atari", f"a partition of sectors {entry.first}+{entry.sectors}", offset=ENTRIES.start
+            )
         end = entry.first + entry.sectors
     for entry in entries:
-        if entry.flag not in FLAGS or (entry.used and not (entry.type.isalnum() and entry.type == entry.type.upper())):
+        if entry.flag not in FLAGS or (
+            entry.used and not (entry.type.isalnum() and entry.type == entry.type.upper())
+        ):
             raise FormatError("atari", f"flag {entry.flag:#x}, type {entry.type!r}", offset=ENTRIES.start)
     return entries
 
@@ -113,10 +120,9 @@ def open_atari(device: BlockDevice, _: Context) -> list[Partition]:
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="atari",
     title="Atari AHDI partition table",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_atari,
 )

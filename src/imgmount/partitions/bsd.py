@@ -1,7 +1,7 @@
 """BSD disklabels, in the second sector of a disk or of a slice, little endian.
 
-Source: FreeBSD, ``disklabel(5)`` and the layout in ``sys/disk/bsd.h``; which offsets are the disk's as in Linux,
-``block/partitions/msdos.c``.
+Source: FreeBSD, ``disklabel(5)`` and the layout in ``sys/disk/bsd.h``; which offsets are the disk's as in
+Linux, ``block/partitions/msdos.c``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError
 
@@ -88,17 +88,21 @@ def open_bsd(device: BlockDevice, _: Context) -> list[Partition]:
             continue
         start = (entry.first - base) * sector
         if not 0 <= start < device.size:
-            log.warning("bsd: partition %s of sectors %d+%d is not here", chr(ord("a") + index), entry.first, entry.sectors)
+            log.warning(
+                "bsd: partition %s of sectors %d+%d is not here",
+                chr(ord("a") + index),
+                entry.first,
+                entry.sectors,
+            )
             continue
         kind = TYPES.get(entry.type, str(entry.type))
         parts.append(Partition(index + 1, kind, "", Slice(device, start, entry.sectors * sector)))
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="bsd",
     title="BSD disklabel",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_bsd,
 )

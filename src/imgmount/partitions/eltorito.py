@@ -1,7 +1,7 @@
 """El Torito: the catalogue of boot images on a disc, each of which is a floppy, a hard disk or a loader without a medium.
 
-Source: the El Torito specification 1.0, 1995, and UEFI 2.10, section 13.3.2.1. The stored length is what firmware loads, often 1
-or 4 sectors of an image of megabytes; the image itself says how long it is.
+Source: the El Torito specification 1.0, 1995, and UEFI 2.10, section 13.3.2.1. The stored length is what
+firmware loads, often 1 or 4 sectors of an image of megabytes; the image itself says how long it is.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.disc import address_space
-from imgmount.core.format import Context, Format, Kind, Match, Partition
-from imgmount.core.sectors import DESCRIPTOR_SECTOR
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
+from imgmount.families.optical.disc import address_space
+from imgmount.families.optical.sectors import DESCRIPTOR_SECTOR
 
 BLOCK: Final = 2048
 SECTOR: Final = 512  # "virtual sector" of the load size
@@ -35,8 +35,12 @@ _BOOTABLE: Final = 0x88
 _NOT_BOOTABLE: Final = 0x00
 _HEADER: Final = struct.Struct("<BBH28x")  # indicator, platform, entries
 _RECORD: Final = struct.Struct("<BB4xHI20x")  # indicator, medium, sectors to load, LBA
-_BOOT_INFO: Final = struct.Struct("<8xIII")  # of isolinux and GRUB: LBA of the descriptor, of the image, its length
-_BPB: Final = struct.Struct("<11xHB5xHBHHHII")  # FAT: sector size, per cluster; sectors in 16 bits, media...; sectors in 32 bits
+_BOOT_INFO: Final = struct.Struct(
+    "<8xIII"
+)  # of isolinux and GRUB: LBA of the descriptor, of the image, its length
+_BPB: Final = struct.Struct(
+    "<11xHB5xHBHHHII"
+)  # FAT: sector size, per cluster; sectors in 16 bits, media...; sectors in 32 bits
 _MBR_ENTRY: Final = struct.Struct("<B7xII")  # flag, first sector, sectors
 
 
@@ -65,7 +69,11 @@ def _catalogue(device: BlockDevice) -> tuple[BlockDevice, int]:
 def _images(disc: BlockDevice, start: int) -> list[_Image]:
     """The entries. What follows the first record without a meaning is not read."""
     validation = disc.read_exactly(start, 32, "eltorito")
-    if validation[0] != _VALIDATION or validation[30:] != b"\x55\xaa" or sum(struct.unpack("<16H", validation)) & 0xFFFF:
+    if (
+        validation[0] != _VALIDATION
+        or validation[30:] != b"\x55\xaa"
+        or sum(struct.unpack("<16H", validation)) & 0xFFFF
+    ):
         raise FormatError("eltorito", "no validation entry", offset=start)
     data = disc.pread(start + 32, 32 * MAX_RECORDS)
     platform, left = validation[1], 1
@@ -124,7 +132,11 @@ def _parts(device: BlockDevice) -> Iterator[Partition]:
     for number, image in enumerate(images, 1):
         offset = image.lba * BLOCK
         following = next((other for other in starts if other > offset), disc.size)
-        content = Slice(disc, offset, _length(disc, image, following - offset)) if offset < disc.size else Slice(disc, 0, 0)
+        content = (
+            Slice(disc, offset, _length(disc, image, following - offset))
+            if offset < disc.size
+            else Slice(disc, 0, 0)
+        )
         platform = PLATFORMS.get(image.platform, f"platform {image.platform:#04x}")
         medium = MEDIA[image.medium] if image.medium < len(MEDIA) else f"medium {image.medium}"
         kind = f"El Torito {platform}, {medium}" + ("" if image.bootable else ", not bootable")
@@ -136,10 +148,9 @@ def open_images(device: BlockDevice, _: Context) -> Sequence[Partition]:
     return list(_parts(device))
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="eltorito",
     title="El Torito boot catalogue",
-    kind=Kind.PARTITIONS,
     open=open_images,
     probe=probe,
     beside=True,

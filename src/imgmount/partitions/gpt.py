@@ -1,6 +1,7 @@
 """GUID partition tables, in sectors of 512 to 4096 bytes; the backup is used where the primary is damaged.
 
-Source: the UEFI specification 2.10, section 5.3. All numbers are little endian, LBAs count sectors, last LBAs are inclusive.
+Source: the UEFI specification 2.10, section 5.3. All numbers are little endian, LBAs count sectors, last LBAs
+are inclusive.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from zlib import crc32
 from construct import Bytes, Const, ConstructError, Int32ul, Int64ul, Struct
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError, ImageError
 
@@ -103,7 +104,9 @@ class Table:
         if crc32(raw[:0x10] + bytes(4) + raw[0x14 : header.header_size]) != header.header_crc32:
             raise ChecksumError("gpt", "the header's CRC is wrong", offset=offset + 0x10)
         if header.my_lba * sector != offset:
-            raise FormatError("gpt", f"header says it is sector {header.my_lba} of {sector} bytes", offset=offset + 0x18)
+            raise FormatError(
+                "gpt", f"header says it is sector {header.my_lba} of {sector} bytes", offset=offset + 0x18
+            )
         count, size = header.number_of_partition_entries, header.size_of_partition_entry
         if size < MIN_ENTRY or size % 8:
             raise FormatError("gpt", f"entries of {size} bytes", offset=offset + 0x54)
@@ -132,7 +135,10 @@ def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
 
 
 def _read(device: BlockDevice) -> Table:
-    """The first good table, primary before backup. Raises the error of the first bad one where none is good."""
+    """The first good table, primary before backup.
+
+    Raises the error of the first bad one where none is good.
+    """
     first: ImageError | None = None
     for places in (_primaries, _backups):
         for offset, sector in places(device):
@@ -142,7 +148,9 @@ def _read(device: BlockDevice) -> Table:
                 first = first or exc
                 continue
             if places is _backups:
-                log.warning("%s: using the backup table at %#x", first or "gpt: the primary header is lost", offset)
+                log.warning(
+                    "%s: using the backup table at %#x", first or "gpt: the primary header is lost", offset
+                )
             return found
     raise first or FormatError("gpt", "no header", offset=SECTORS[0])
 
@@ -150,7 +158,8 @@ def _read(device: BlockDevice) -> Table:
 def probe(device: BlockDevice) -> Match:
     """CERTAIN behind a protective (or hybrid) MBR, as the UEFI specification demands.
 
-    Without one, a sound table counts only where nothing better is known: disks that were divided anew keep old backups.
+    Without one, a sound table counts only where nothing better is known: disks that were divided anew keep
+    old backups.
     """
     sector = device.pread(0, 512)
     signed = sector[510:512] == b"\x55\xaa"
@@ -170,7 +179,9 @@ def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
         if not any(kind):
             continue
         if len(parts) == MAX_PARTITIONS:
-            log.warning("gpt: more than %d partitions: those from number %d on are left out", MAX_PARTITIONS, number)
+            log.warning(
+                "gpt: more than %d partitions: those from number %d on are left out", MAX_PARTITIONS, number
+            )
             break
         size = (last + 1 - first) * table.sector  # last is inclusive
         if not 0 < size < MAX_SIZE or first * table.sector >= device.size:
@@ -179,14 +190,15 @@ def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
         guid = str(UUID(bytes_le=kind))
         label = name.decode("utf-16-le", "replace").partition("\0")[0]
         content = Slice(device, first * table.sector, size)
-        parts.append(Partition(number, TYPES.get(guid, guid), label, content, uuid=str(UUID(bytes_le=unique))))
+        parts.append(
+            Partition(number, TYPES.get(guid, guid), label, content, uuid=str(UUID(bytes_le=unique)))
+        )
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="gpt",
     title="GUID partition table",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_gpt,
 )

@@ -1,7 +1,8 @@
 """Master boot record partition tables with their chains of logical partitions.
 
-A sector whose code area is a FAT, NTFS or exFAT boot sector is not a partition table, and neither is the protective record of
-a GPT. Source: the UEFI specification 2.10, section 5.2; numbers and extended chains as in Linux, ``block/partitions/msdos.c``.
+A sector whose code area is a FAT, NTFS or exFAT boot sector is not a partition table, and neither is the
+protective record of a GPT. Source: the UEFI specification 2.10, section 5.2; numbers and extended chains as
+in Linux, ``block/partitions/msdos.c``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -22,14 +23,21 @@ SECTOR: Final = 512
 SECTOR_4K: Final = 4096
 TABLE: Final = 446  # offset of the four entries
 SIGNATURE: Final = b"\x55\xaa"  # at 510
-_ENTRY: Final = Struct("<B3xB3xII")  # flag, type, first sector, sectors; CHS addresses are ignored by everyone
+_ENTRY: Final = Struct(
+    "<B3xB3xII"
+)  # flag, type, first sector, sectors; CHS addresses are ignored by everyone
 FLAGS: Final = (0x00, 0x80)
 EXTENDED: Final = (0x05, 0x0F, 0x85)
 PROTECTIVE: Final = 0xEE
 FIRST_LOGICAL: Final = 5
 MAX_LOGICALS: Final = 251  # 256 minors of a Linux disk, less the primary ones
 
-_VOLUMES: Final = (b"NTFS    ", b"EXFAT   ", b"-FVE-FS-", b"ReFS\0\0\0\0")  # OEM names of boot sectors without a FAT BPB
+_VOLUMES: Final = (
+    b"NTFS    ",
+    b"EXFAT   ",
+    b"-FVE-FS-",
+    b"ReFS\0\0\0\0",
+)  # OEM names of boot sectors without a FAT BPB
 _BPB: Final = Struct("<11xHBHB4xB")  # sector size, sectors per cluster, reserved sectors, FATs, media
 _GPT_SECTORS: Final = (512, 1024, 2048, 4096)
 
@@ -46,7 +54,10 @@ TYPES: Final = {
 
 
 class Entry(NamedTuple):
-    """One of the four records of a table. ``first`` is in sectors, relative to what the table's place says."""
+    """One of the four records of a table.
+
+    ``first`` is in sectors, relative to what the table's place says.
+    """
 
     flag: int
     type: int
@@ -114,7 +125,9 @@ def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
     """Primary partitions in slots 1-4, logical ones from 5. Extended containers are not partitions."""
     entries = _primary(device)
     sector = _sector_size(device, entries)
-    found = [(slot, entry, entry.first) for slot, entry in enumerate(entries, 1) if entry.type not in EXTENDED]
+    found = [
+        (slot, entry, entry.first) for slot, entry in enumerate(entries, 1) if entry.type not in EXTENDED
+    ]
     number = FIRST_LOGICAL
     for container in entries:
         if not container.used or container.type not in EXTENDED:
@@ -158,10 +171,9 @@ def _logicals(device: BlockDevice, container: int, sector: int) -> Iterator[tupl
     raise FormatError("mbr", f"more than {MAX_LOGICALS} extended tables", offset=table * sector)
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="mbr",
     title="MBR partition table",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_mbr,
 )

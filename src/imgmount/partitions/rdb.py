@@ -1,7 +1,7 @@
 """Amiga rigid disk blocks: partitions with drive names, DosEnvecs and, perhaps, the code of their filesystems.
 
-The table begins in one of the first 16 blocks, so a PC's partition table fits in front of it (Emu68 writes both). Wrong checksums
-are tolerated: Parceiro writes some. Source: "devices/hardblocks.h" of the Amiga NDK.
+The table begins in one of the first 16 blocks, so a PC's partition table fits in front of it (Emu68 writes
+both). Wrong checksums are tolerated: Parceiro writes some. Source: "devices/hardblocks.h" of the Amiga NDK.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table, text
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -25,9 +25,13 @@ RECORD: Final = 512  # bytes of a block that are looked at: all that its checksu
 END: Final = 0xFFFF_FFFF  # of a list
 MAX_LIST: Final = 256  # partitions, or filesystems
 
-_RIGID: Final = Struct(">16xI4x3I28x3I")  # block size; lists of bad blocks, partitions, filesystems; cylinders, sectors, heads
+_RIGID: Final = Struct(
+    ">16xI4x3I28x3I"
+)  # block size; lists of bad blocks, partitions, filesystems; cylinders, sectors, heads
 _DRIVE: Final = Struct(">160x8s16s4s")  # maker, model, revision
-_ENVIRONMENT: Final = Struct(">132xI4xI4xI12xII")  # longs in a sector, surfaces, sectors in a track, first and last cylinder
+_ENVIRONMENT: Final = Struct(
+    ">132xI4xI4xI12xII"
+)  # longs in a sector, surfaces, sectors in a track, first and last cylinder
 _DOS_TYPE: Final = 192  # in a PART, the last long of an environment of 17
 _ENVIRONMENT_SIZE: Final = 128  # where the number of the longs that follow it is
 _HANDLER: Final = Struct(">32x4s2H132x84s")  # in an FSHD: dos type, version, name
@@ -90,7 +94,9 @@ def open_rdb(device: BlockDevice, _: Context) -> list[Partition]:
     if not rigid.sound:
         log.warning("rdb: bad checksum of the rigid disk block")
     if bad := _bad_blocks(device, rigid):
-        log.warning("rdb: %d bad blocks are listed, which are read as they are, the first is %d", len(bad), bad[0][0])
+        log.warning(
+            "rdb: %d bad blocks are listed, which are read as they are, the first is %d", len(bad), bad[0][0]
+        )
     handlers = dict(_handlers(device, rigid))
     parts = []
     for index, (number, record) in enumerate(_list(device, rigid, rigid.partitions, b"PART"), 1):
@@ -135,7 +141,9 @@ def _bad_blocks(device: BlockDevice, rigid: Rigid) -> list[tuple[int, int]]:
     """(bad block, the one that replaces it)."""
     pairs: list[tuple[int, int]] = []
     for _, record in _list(device, rigid, rigid.bad_blocks, b"BADB"):
-        longs = table(record[_BAD_BLOCKS : 4 * min(int.from_bytes(record[4:8], "big"), RECORD // 4)], 4, "big")
+        longs = table(
+            record[_BAD_BLOCKS : 4 * min(int.from_bytes(record[4:8], "big"), RECORD // 4)], 4, "big"
+        )
         pairs += zip(longs[::2], longs[1::2], strict=False)
     return pairs
 
@@ -155,7 +163,9 @@ def about(device: BlockDevice) -> dict[str, str]:
     bad = _bad_blocks(device, rigid)
     shown = [f"{block} (replaced by {other})" for block, other in bad[:MAX_SHOWN]]
     facts["bad blocks"] = ", ".join([*shown, *(["..."] if len(bad) > MAX_SHOWN else [])])
-    facts["filesystems"] = ", ".join(f"{_printable(dos_type)} {version}" for dos_type, version in _handlers(device, rigid))
+    facts["filesystems"] = ", ".join(
+        f"{_printable(dos_type)} {version}" for dos_type, version in _handlers(device, rigid)
+    )
     return {name: value for name, value in facts.items() if value}
 
 
@@ -171,7 +181,9 @@ def _extent(record: bytes, rigid: Rigid, offset: int) -> tuple[int, int]:
 
 def _kind(record: bytes, handlers: dict[bytes, str]) -> str:
     longs = int.from_bytes(record[_ENVIRONMENT_SIZE : _ENVIRONMENT_SIZE + 4], "big")
-    dos_type = record[_DOS_TYPE : _DOS_TYPE + 4] if longs >= (_DOS_TYPE - _ENVIRONMENT_SIZE) // 4 else b"DOS\0"  # as V36 does
+    dos_type = (
+        record[_DOS_TYPE : _DOS_TYPE + 4] if longs >= (_DOS_TYPE - _ENVIRONMENT_SIZE) // 4 else b"DOS\0"
+    )  # as V36 does
     words = [_printable(dos_type)]
     flags = int.from_bytes(record[_FLAGS : _FLAGS + 4], "big")
     words += ["bootable"] if flags & _BOOTABLE else []
@@ -185,10 +197,9 @@ def _printable(dos_type: bytes) -> str:
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte}" for byte in dos_type)
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="rdb",
     title="Amiga RDB partition table",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_rdb,
     about=about,

@@ -11,7 +11,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError
 
@@ -55,14 +55,15 @@ def open_sgi(device: BlockDevice, _: Context) -> list[Partition]:
         if first * SECTOR >= device.size:
             log.warning("sgi: partition %d begins at %#x, past the end of the disk", number, first * SECTOR)
             continue
-        parts.append(Partition(number, TYPES.get(kind, str(kind)), "", Slice(device, first * SECTOR, sectors * SECTOR)))
+        parts.append(
+            Partition(number, TYPES.get(kind, str(kind)), "", Slice(device, first * SECTOR, sectors * SECTOR))
+        )
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="sgi",
     title="SGI volume header",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_sgi,
 )

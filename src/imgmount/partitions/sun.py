@@ -11,7 +11,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError
 
@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
 MAGIC: Final = 0xDABE
-_LABEL: Final = Struct(">128sI8sH32s2x12xI244xHH4x64sHH")  # text, VTOC: version, volume, entries, entries' types, sanity;
+_LABEL: Final = Struct(
+    ">128sI8sH32s2x12xI244xHH4x64sHH"
+)  # text, VTOC: version, volume, entries, entries' types, sanity;
 #                                                            tracks, sectors a track, partitions, magic, checksum
 _TYPE: Final = Struct(">HH")  # type, flags
 _PARTITION: Final = Struct(">II")  # first cylinder, sectors
@@ -67,14 +69,15 @@ def open_sun(device: BlockDevice, _: Context) -> list[Partition]:
         if start >= device.size:
             log.warning("sun: partition %d begins at %#x, past the end of the disk", number, start)
             continue
-        parts.append(Partition(number, TYPES.get(kind, f"0x{kind:02X}"), "", Slice(device, start, sectors * SECTOR)))
+        parts.append(
+            Partition(number, TYPES.get(kind, f"0x{kind:02X}"), "", Slice(device, start, sectors * SECTOR))
+        )
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="sun",
     title="Sun disk label",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_sun,
 )

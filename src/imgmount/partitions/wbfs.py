@@ -1,15 +1,18 @@
-"""The discs in a Wii backup file system: a partition of a disk, or a file with several. Source: libwbfs; see ``codecs.wbfs``."""
+"""The discs in a Wii backup file system: a partition of a disk, or a file with several.
+
+Source: libwbfs; see ``codecs.wbfs``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from imgmount.codecs.wbfs import Wbfs
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Unreadable
 from imgmount.errors import ImageError
+from imgmount.families.nintendo.wbfs import Wbfs
 
 
 def read_partitions(file: BlockDevice, _: Context) -> Sequence[Partition]:
@@ -36,6 +39,6 @@ def probe(file: BlockDevice) -> Match:
     return Match.CERTAIN if Wbfs.read(file).slots else Match.NO
 
 
-FORMAT: Final = Format(
-    name="wbfs", title="Wii backup file system", kind=Kind.PARTITIONS, probe=probe, open=read_partitions, about=about
+FORMAT: Final = PartitionsFormat(
+    name="wbfs", title="Wii backup file system", probe=probe, open=read_partitions, about=about
 )

@@ -1,7 +1,7 @@
 """The partitions of Wii discs, decrypted on demand. Source: WiiBrew, "Wii disc"; see ``codecs.wii_disc``.
 
-The title key of a partition is encrypted with a common key that the user must give, except for images that store data decrypted
-(WIA, RVZ, NFS). Without a key the disc header and the table are there all the same.
+The title key of a partition is encrypted with a common key that the user must give, except for images that
+store data decrypted (WIA, RVZ, NFS). Without a key the disc header and the table are there all the same.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from functools import partial
 from hashlib import sha1
 from typing import Final
 
-from imgmount.codecs import wii, wii_disc
-from imgmount.codecs.gamedisc import DEFAULT_ENCODING, HEADER_SIZE, GameDisc
-from imgmount.codecs.wii import CLUSTER, DATA, DecryptedParts
-from imgmount.codecs.wii_disc import Layout
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.slices import Concat, Slice, Strided, Unreadable
 from imgmount.errors import ImageError, UnsupportedError
+from imgmount.families.nintendo import wii_clusters as wii
+from imgmount.families.nintendo import wii_partitions as wii_disc
+from imgmount.families.nintendo.disc_header import DEFAULT_ENCODING, HEADER_SIZE, GameDisc
+from imgmount.families.nintendo.title_keys import Ticket, find_title_key
+from imgmount.families.nintendo.wii_clusters import CLUSTER, DATA, DecryptedParts
+from imgmount.families.nintendo.wii_partitions import Layout
 from imgmount.sources.keyring import disc_names
-from imgmount.sources.title_keys import Ticket, find_title_key
 
 TMD_CONTENT_HASH: Final = 0x1F4  # of the first content: the SHA-1 of the H3 table
 CHUNK_CLUSTERS: Final = 4  # 128 KiB: small enough that a random read of 4 KiB is not all decryption
@@ -42,17 +43,23 @@ class WiiData(MappedDevice):
 
     def management(self) -> Mapping[str, BlockDevice]:
         layout = self._layout
-        files = {"tmd.bin": layout.tmd, "cert.bin": layout.cert, "h3.bin": (layout.h3, wii.H3_SIZE if layout.h3 else 0)}
+        files = {
+            "tmd.bin": layout.tmd,
+            "cert.bin": layout.cert,
+            "h3.bin": (layout.h3, wii.H3_SIZE if layout.h3 else 0),
+        }
         start = layout.start
         found: dict[str, BlockDevice] = {"ticket.bin": Slice(self._disc, start, wii_disc.TICKET_SIZE)}
-        return found | {name: Slice(self._disc, start + place, size) for name, (place, size) in files.items() if size}
+        return found | {
+            name: Slice(self._disc, start + place, size) for name, (place, size) in files.items() if size
+        }
 
     def verify(self) -> Iterator[str]:
         """H3 against the TMD, and H0 to H3 of each cluster that is stored with hashes."""
         layout = self._layout
         h3 = self._disc.pread(layout.start + layout.h3, wii.H3_SIZE)
         tmd = self._disc.pread(layout.start + layout.tmd[0], layout.tmd[1])
-        if sha1(h3).digest() != tmd[TMD_CONTENT_HASH : TMD_CONTENT_HASH + wii.DIGEST]:  # noqa: S324
+        if sha1(h3).digest() != tmd[TMD_CONTENT_HASH : TMD_CONTENT_HASH + wii.DIGEST]:
             yield "the H3 table does not match the TMD"
         if not isinstance(self._data, (Encrypted, Strided)):
             return
@@ -65,8 +72,14 @@ class WiiData(MappedDevice):
             yield from (f"group {number}: {problem}" for problem in problems)
 
     def _check(self, number: int, offset: int, size: int, h3: bytes) -> Iterator[str]:
-        raw = self._disc.pread(self._layout.data + offset, size).ljust(size, b"\0")  # a trimmed image ends inside a cluster
-        empty = [index for index in range(size // CLUSTER) if not any(raw[index * CLUSTER : index * CLUSTER + CLUSTER])]
+        raw = self._disc.pread(self._layout.data + offset, size).ljust(
+            size, b"\0"
+        )  # a trimmed image ends inside a cluster
+        empty = [
+            index
+            for index in range(size // CLUSTER)
+            if not any(raw[index * CLUSTER : index * CLUSTER + CLUSTER])
+        ]
         clear = raw if self._key is None else wii.decrypt_whole(self._key, raw)
         return wii.check_group(clear, h3[number * wii.DIGEST : (number + 1) * wii.DIGEST], set(empty))
 
@@ -106,7 +119,10 @@ def _data(disc: BlockDevice, layout: Layout, flags: bytes, context: Context) -> 
             raise UnsupportedError("wii: encrypted partitions without hashes")
         first = disc.read_exactly(start, CLUSTER, "wii")
         key = find_title_key(
-            Ticket.wii(layout.ticket), context, partial(wii_disc.fits, cluster=first), beside=disc_names(context.path.name)
+            Ticket.wii(layout.ticket),
+            context,
+            partial(wii_disc.fits, cluster=first),
+            beside=disc_names(context.path.name),
         )
     except ImageError as exc:
         return Unreadable(clusters * DATA, exc)
@@ -142,14 +158,13 @@ def probe(disc: BlockDevice) -> Match:
     return Match.CERTAIN if wii_disc.entries(disc) else Match.NO
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="wii",
     title="Wii disc",
-    kind=Kind.PARTITIONS,
     probe=probe,
     of_disc=True,
     about=about,
     open=read_partitions,
     limits="encrypted partitions without hashes",
-    extra="crypto",
+    needs="crypto",
 )

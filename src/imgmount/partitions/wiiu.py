@@ -1,7 +1,9 @@
-"""The partitions of Wii U discs. Source: WiiUBrew, "Wii U optical disc"; NKit (MIT); the behaviour of Cemu and JNUSLib.
+"""The partitions of Wii U discs.
 
-The table of partitions at 0x18000 is encrypted with the disc's own key. The partition SI holds the tickets of the titles in the
-GM partitions; their title keys are encrypted with a common key. All is big endian.
+Source: WiiUBrew, "Wii U optical disc"; NKit (MIT); the behaviour of Cemu and JNUSLib.
+
+The table of partitions at 0x18000 is encrypted with the disc's own key. The partition SI holds the tickets of
+the titles in the GM partitions; their title keys are encrypted with a common key. All is big endian.
 """
 
 from __future__ import annotations
@@ -12,15 +14,25 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.codecs.aes import decrypt_cbc
-from imgmount.codecs.wiiu import UNIT, ContentKey, Fst, Node, PartHeader, content, decrypts_fst, open_cluster, read_fst
-from imgmount.codecs.wiiu_title import MAX_TMD, Tmd
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
-from imgmount.core.format import Context, Format, Kind, Partition
+from imgmount.core.format import Context, Partition, PartitionsFormat
 from imgmount.core.slices import Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.nintendo.title_keys import MAX_TICKET, Ticket, find_title_key
+from imgmount.families.nintendo.wiiu import (
+    UNIT,
+    ContentKey,
+    Fst,
+    FstEntry,
+    PartHeader,
+    content,
+    decrypts_fst,
+    open_cluster,
+    read_fst,
+)
+from imgmount.families.nintendo.wiiu_title import MAX_TMD, Tmd
 from imgmount.sources.keyring import KeySearch, disc_names, own_names
-from imgmount.sources.title_keys import MAX_TICKET, Ticket, find_title_key
 
 PRODUCT: Final = 22  # characters at the start of the disc: "WUP-P-..."
 TOC: Final = 0x18000
@@ -38,7 +50,9 @@ DISC: Final = "wiiu-disc"
 class WiiuPart(MappedDevice):
     """A partition as it is on the disc. Its filesystem decrypts it."""
 
-    def __init__(self, disc: BlockDevice, offset: int, size: int, key: ContentKey | ImageError | None, tmd: Tmd | None) -> None:
+    def __init__(
+        self, disc: BlockDevice, offset: int, size: int, key: ContentKey | ImageError | None, tmd: Tmd | None
+    ) -> None:
         self._part = Slice(disc, offset, size)
         self._key = key
         self.tmd = tmd
@@ -61,7 +75,9 @@ def _toc(disc: BlockDevice, context: Context) -> tuple[bytes, bytes | None]:
         return raw, None
     name = context.path.name
     own = own_names(name)
-    search = KeySearch(context, DISC, beside=disc_names(name), folder=own, wiiu=[f"discKeys/{file}" for file in own])
+    search = KeySearch(
+        context, DISC, beside=disc_names(name), folder=own, wiiu=[f"discKeys/{file}" for file in own]
+    )
     for key in search:
         clear = decrypt_cbc(key, raw)
         if clear.startswith(TOC_MAGIC):
@@ -99,7 +115,7 @@ class _Titles:
         for folder in self._fst.children(0):
             self._add(folder)
 
-    def _add(self, folder: Node) -> None:
+    def _add(self, folder: FstEntry) -> None:
         """What ``folder`` has, if its name is the number of a partition in hexadecimal."""
         try:
             index = int(folder.name, 16)
@@ -129,7 +145,9 @@ class _Titles:
         own = self._by_index.get(index)
         if own is not None:
             return own
-        return {title.ticket.title_id.hex(): title for title in self._by_index.values()}.get(name[2:18].lower())
+        return {title.ticket.title_id.hex(): title for title in self._by_index.values()}.get(
+            name[2:18].lower()
+        )
 
 
 def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
@@ -181,7 +199,11 @@ def _find_titles(
 
 
 def _key_of(
-    part: BlockDevice, title: _Title | ImageError | None, disc_key: ContentKey | None, name: str, context: Context
+    part: BlockDevice,
+    title: _Title | ImageError | None,
+    disc_key: ContentKey | None,
+    name: str,
+    context: Context,
 ) -> ContentKey | ImageError | None:
     """The key of a partition's contents, or why there is none."""
     try:
@@ -199,6 +221,6 @@ def _key_of(
         return exc
 
 
-FORMAT: Final = Format(
-    name="wiiu", title="Wii U disc", kind=Kind.PARTITIONS, open=read_partitions, of_disc=True, about=about, extra="crypto"
+FORMAT: Final = PartitionsFormat(
+    name="wiiu", title="Wii U disc", open=read_partitions, of_disc=True, about=about, needs="crypto"
 )

@@ -11,12 +11,17 @@ from imgmount.errors import ImageError, MountError
 
 
 class FileDevice(BlockDevice):
-    """``path`` opened for reading, never for anything else. What an image ``named`` is a regular file, and no symbolic link."""
+    """``path`` opened for reading, never for anything else.
+
+    What an image ``named`` is a regular file, and no symbolic link.
+    """
 
     def __init__(self, path: Path, *, named: bool = False) -> None:
         self.path = path
         try:
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if named else 0))
+            self.fd = os.open(
+                path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if named else 0)
+            )
         except OSError as exc:
             raise MountError(f"{path}: {exc.strerror}") from exc
         try:
@@ -41,7 +46,9 @@ class FileDevice(BlockDevice):
         while (missing := size - sum(map(len, pieces))) > 0:  # a read stops at 2 GiB
             data = self._read(offset + size - missing, missing)
             if not data:
-                raise ImageError(f"{self.path.name} ends before {offset + size:#x}: it has shrunk since it was opened")
+                raise ImageError(
+                    f"{self.path.name} ends before {offset + size:#x}: it has shrunk since it was opened"
+                )
             pieces.append(data)
         return b"".join(pieces)
 

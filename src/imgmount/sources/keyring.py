@@ -1,8 +1,11 @@
-"""Keys that the user has: given by name, beside the image, or in a folder of theirs. None is shipped, none is logged.
+"""Keys that the user has: given by name, beside the image, or in a folder of theirs.
+
+None is shipped, none is logged.
 
 Looked for in this order: ``--key NAME=HEX``, ``--keys`` and ``$IMGMOUNT_KEYS``; files beside the image;
-``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files in ``~/.wiiu/``. A key file has the bytes themselves or
-hexadecimal digits. Whoever asks proves each key on what it decrypts: see ``KeySearch.failure``.
+``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files in ``~/.wiiu/``. A key file has the
+bytes themselves or hexadecimal digits. Whoever asks proves each key on what it decrypts: see
+``KeySearch.failure``.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ _PART = re.compile(r"_part[0-9]+$|\.part[0-9]+$|\.[0-9]{3,}$", re.IGNORECASE)  #
 class KeySearch:
     """The keys that may be ``name``, the likeliest first; what became of them is remembered for ``failure``.
 
-    ``beside`` are names of files beside the image, ``paths`` files that are ours to name, ``folder`` names in ``imgmount/keys/``,
-    ``wiiu`` in ``~/.wiiu/``.
+    ``beside`` are names of files beside the image, ``paths`` files that are ours to name, ``folder`` names in
+    ``imgmount/keys/``, ``wiiu`` in ``~/.wiiu/``.
     """
 
     def __init__(
@@ -87,12 +90,20 @@ class KeySearch:
         return ", ".join([f"{' or '.join(self._beside)} beside the image", *map(str, self._paths)])
 
     def failure(self, instead: str = "") -> KeyRequiredError:
-        """Why there is no key, after all that there are did not fit. ``instead`` names what would do as well."""
-        notes = [f"{origin} is no key: neither {KEY_SIZE} bytes nor {2 * KEY_SIZE} digits" for origin in self._malformed]
+        """Why there is no key, after all that there are did not fit.
+
+        ``instead`` names what would do as well.
+        """
+        notes = [
+            f"{origin} is no key: neither {KEY_SIZE} bytes nor {2 * KEY_SIZE} digits"
+            for origin in self._malformed
+        ]
         if spare := len(self._context.options.spare_keys):
             notes.append(f"none of the {spare} keys without a name fits")
         if self.tried:
-            what = f"is wrong: what it decrypts is not what the image should hold; tried {', '.join(self.tried)}"
+            what = (
+                f"is wrong: what it decrypts is not what the image should hold; tried {', '.join(self.tried)}"
+            )
         else:
             what = f"is needed{instead and f' ({instead})'}: give --keys FILE or --key {self.name}=HEX; looked for {self.places}"
         return KeyRequiredError("; ".join((f"the key {self.name!r} {what}", *notes)))
@@ -116,4 +127,6 @@ def parse_key(data: bytes, sizes: Sequence[int]) -> bytes | None:
         decoded = bytes.fromhex(data.decode("ascii"))
     except ValueError:
         decoded = b""
-    return next((key for key in (decoded, data) if len(key) in sizes), None)  # 32 digits are a key of 16 bytes, not one of 32
+    return next(
+        (key for key in (decoded, data) if len(key) in sizes), None
+    )  # 32 digits are a key of 16 bytes, not one of 32

@@ -1,7 +1,7 @@
 """The other files that an image names: those beside it, and no more unless the user widens that with ``--refs``.
 
-A name locates by its last part alone. Folders and links in it are followed only under ``any``; ``..``, devices, FIFOs and URLs
-never are.
+A name locates by its last part alone. Folders and links in it are followed only under ``any``; ``..``,
+devices, FIFOs and URLs never are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ SAME_DIR: Final = "same-dir"
 ANY: Final = "any"
 FEW_OPEN: Final = 128  # files; only sets of evidence need more descriptors than every process has
 MAX_OPEN: Final = 14_295  # segments of the largest EWF set that its naming rule allows
-_PROTOCOL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:")  # nbd://, json:, fat:...; one letter is a Windows drive
+_PROTOCOL = re.compile(
+    r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:"
+)  # nbd://, json:, fat:...; one letter is a Windows drive
 _FILE_URL = re.compile(r"file:(//)?(?=.)")
 
 
@@ -53,7 +55,8 @@ class OpenFiles:
 class FolderSiblings:
     """Regular files in the folder of ``image``, in those that ``refs`` adds, and under ``any`` where a name says.
 
-    ``refs`` are folders and the words ``same-dir`` (which adds none) and ``any``. Raises ``MountError`` for what is no folder.
+    ``refs`` are folders and the words ``same-dir`` (which adds none) and ``any``. Raises ``MountError`` for
+    what is no folder.
     """
 
     def __init__(self, image: Path, refs: Sequence[str] = (), files: OpenFiles | None = None) -> None:
@@ -61,7 +64,10 @@ class FolderSiblings:
         self._refs = refs
         self._anywhere = ANY in refs
         # Path.resolve() raises RuntimeError for a loop of links
-        self._folders = [Path(os.path.realpath(image)).parent, *(_folder(ref) for ref in refs if ref not in (SAME_DIR, ANY))]
+        self._folders = [
+            Path(os.path.realpath(image)).parent,
+            *(_folder(ref) for ref in refs if ref not in (SAME_DIR, ANY)),
+        ]
 
     def beside(self, file: BlockDevice) -> FolderSiblings:
         """What ``file``, which was opened here, may name in its turn."""
@@ -72,7 +78,10 @@ class FolderSiblings:
         return list(dict.fromkeys(name for folder in self._folders for name in _names(folder)))
 
     def open(self, name: str) -> BlockDevice:
-        """The file called ``name``. Raises ``MissingPartError``, and ``UnsupportedError`` for what is called like no file."""
+        """The file called ``name``.
+
+        Raises ``MissingPartError``, and ``UnsupportedError`` for what is called like no file.
+        """
         if not _is_storable(name):
             raise MissingPartError(f"{name!r} is missing: no file can be called that")
         said = _FILE_URL.sub("", name).replace("\\", "/")
@@ -100,7 +109,15 @@ class FolderSiblings:
             if _is_regular(folder / base):
                 return folder / base
         folded = base.casefold()
-        return next((folder / name for folder in self._folders for name in _names(folder) if name.casefold() == folded), None)
+        return next(
+            (
+                folder / name
+                for folder in self._folders
+                for name in _names(folder)
+                if name.casefold() == folded
+            ),
+            None,
+        )
 
     def _absent(self, name: str, base: str) -> str:
         places = " and ".join(map(str, self._folders))
@@ -165,4 +182,6 @@ class NoSiblings:
         return []
 
     def open(self, name: str) -> BlockDevice:
-        raise MissingPartError(f"{self._image!r} wants {name!r}, but the image that names it does not declare its format")
+        raise MissingPartError(
+            f"{self._image!r} wants {name!r}, but the image that names it does not declare its format"
+        )

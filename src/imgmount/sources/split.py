@@ -1,9 +1,10 @@
 """Raw images cut into numbered files, of which any part opens the set.
 
-``disk.000``, ``disk.001``..., from 0 or 1, with three digits or more; and ``game.wux.part1``, ``game.wux.part2``...,
-``game_part1.wud``... or ``game.part0.iso``..., with as many digits as each number needs or padded with zeros. Sets whose first
-file has no number: ``game.wbfs``, ``game.wbf1``...; and as wit cuts discs ``game.iso``, ``game.iso.1``..., if the content agrees:
-``game.iso.1`` is also what a second download is called.
+``disk.000``, ``disk.001``..., from 0 or 1, with three digits or more; and ``game.wux.part1``,
+``game.wux.part2``..., ``game_part1.wud``... or ``game.part0.iso``..., with as many digits as each number
+needs or padded with zeros. Sets whose first file has no number: ``game.wbfs``, ``game.wbf1``...; and as wit
+cuts discs ``game.iso``, ``game.iso.1``..., if the content agrees: ``game.iso.1`` is also what a second
+download is called.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _MAGICS: Final = (  # of GameCube and Wii discs, in every form that wit cuts
 
 
 def open_source(path: Path, siblings: FolderSiblings) -> BlockDevice:
-    """The file at ``path``, or the set of numbered files that it belongs to. Raises ``MissingPartError`` for a gap."""
+    """The file at ``path``, or the set of numbered files that it belongs to.
+
+    Raises ``MissingPartError`` for a gap.
+    """
     name, present = Path(os.path.realpath(path)).name, siblings.names()  # a link is named as its user likes
     names = _part_names(name, present)
     if len(names) < 2:
@@ -60,7 +64,14 @@ def _wit_names(name: str, siblings: FolderSiblings) -> list[str]:
     sizes = [file.size for file in files]
     heads = [file.pread(0, HEAD) for file in files]
     begins = [any(head[at:].startswith(magic) for at, magic in _MAGICS) for head in heads]
-    return names if begins[:1] == [True] and not any(begins[1:]) and len(set(sizes[:-1])) == 1 and sizes[-1] <= sizes[0] else []
+    return (
+        names
+        if begins[:1] == [True]
+        and not any(begins[1:])
+        and len(set(sizes[:-1])) == 1
+        and sizes[-1] <= sizes[0]
+        else []
+    )
 
 
 def _led(stem: str, first: str, before: str, present: Sequence[str]) -> list[str]:
@@ -75,24 +86,32 @@ def _led(stem: str, first: str, before: str, present: Sequence[str]) -> list[str
 def _part_names(name: str, present: Sequence[str]) -> list[str]:
     """The set's names in order; one name or none where there is no set.
 
-    A set begins at 0 or 1; a number missing before the last one present is an error. Numbers are as wide as in ``name``,
-    or wider by need: ``.999`` is followed by ``.1000``, ``.part9`` by ``.part10``.
+    A set begins at 0 or 1; a number missing before the last one present is an error. Numbers are as wide as
+    in ``name``, or wider by need: ``.999`` is followed by ``.1000``, ``.part9`` by ``.part10``.
     """
     stem, own, tail = _parts_of(name)
     if not own or name not in present:
         return []
     found = [_parts_of(other) for other in present]
-    numbers = [number for before, number, after in found if (before, after) == (stem, tail) and number and _alike(number, own)]
+    numbers = [
+        number
+        for before, number, after in found
+        if (before, after) == (stem, tail) and number and _alike(number, own)
+    ]
     parts: dict[int, str] = {}
     for number in numbers:
         if parts.setdefault(int(number), number) != number:
-            raise ImageError(f"{stem}{number}{tail} and {stem}{parts[int(number)]}{tail} are both the same part")
+            raise ImageError(
+                f"{stem}{number}{tail} and {stem}{parts[int(number)]}{tail} are both the same part"
+            )
     if min(parts) > 1:
         return []
     width = min(map(len, numbers))
     for index in range(min(parts), min(parts) + len(parts)):
         if index not in parts:
-            raise MissingPartError(f"{stem}{index:0{width}}{tail} is missing: it belongs between the parts beside it")
+            raise MissingPartError(
+                f"{stem}{index:0{width}}{tail} is missing: it belongs between the parts beside it"
+            )
     return [stem + parts[index] + tail for index in sorted(parts)]
 
 
@@ -101,7 +120,11 @@ def _parts_of(name: str) -> tuple[str, str, str]:
     found = _NUMBERED.fullmatch(name)
     if found is None:
         return "", "", ""
-    return found["stem"] or found["disc"], found["number"] or found["place"], found["tail"] or found["suffix"] or ""
+    return (
+        found["stem"] or found["disc"],
+        found["number"] or found["place"],
+        found["tail"] or found["suffix"] or "",
+    )
 
 
 def _alike(number: str, other: str) -> bool:

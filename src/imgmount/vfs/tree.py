@@ -14,14 +14,13 @@ from enum import Enum
 from itertools import count
 from typing import Any, Final
 
-from imgmount.chain import Image
+from imgmount.chain.open import Image
+from imgmount.chain.volumes import Volume
 from imgmount.core.names import safe_name
-from imgmount.core.node import Directory, Node, Recoverable
-from imgmount.core.sectors import Mode
+from imgmount.core.node import Directory, Node
 from imgmount.errors import FormatError
 from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
 from imgmount.vfs.vfs import SPACE_BITS, Vfs
-from imgmount.volumes import Volume
 
 MAX_FOLDERS: Final = 100  # kept of the path of a deleted file
 
@@ -63,7 +62,9 @@ class _Builder:
 
     def folder(self, entries: list[tuple[str, Node]]) -> Vfs:
         """A root folder of volumes and raw files."""
-        return Vfs(StaticDirectory(1, dict(entries), self._mtime_ns), self._spaces, self.notes, self.image.disk.size)
+        return Vfs(
+            StaticDirectory(1, dict(entries), self._mtime_ns), self._spaces, self.notes, self.image.disk.size
+        )
 
     def single(self, volume: Volume) -> Vfs:
         """The root of one filesystem; the raw view where there is none."""
@@ -81,7 +82,12 @@ class _Builder:
         if not trees:
             return self.folder(list(self.raw()))
         browsed = dict(trees)
-        raw = [entry for volume in self.image.volumes if volume.name not in browsed for entry in self._files(volume)]
+        raw = [
+            entry
+            for volume in self.image.volumes
+            if volume.name not in browsed
+            for entry in self._files(volume)
+        ]
         return self.folder([*trees, *raw, *self.links()])
 
     def deleted(self) -> Vfs:
@@ -90,20 +96,25 @@ class _Builder:
         for number, volume in enumerate(self.image.volumes, 1):
             if volume.problem is not None:
                 self.notes.append(f"{volume.name}: {volume.problem}")
-            elif isinstance(volume.filesystem, Recoverable):
+            elif (files := volume.deleted()) is not None:
                 self._spaces[volume.name] = number
-                found.append((volume.name, self._nested(volume.filesystem)))
+                found.append((volume.name, self._nested(files)))
             else:
-                self.notes.append(f"{volume.name}: nobody knows how to find what was deleted from this filesystem")
+                self.notes.append(
+                    f"{volume.name}: nobody knows how to find what was deleted from this filesystem"
+                )
         if len(found) == 1 and len(self.image.volumes) == 1:
             return Vfs(found[0][1], {}, self.notes, self.image.disk.size)
         return self.folder(list(found))
 
-    def _nested(self, filesystem: Recoverable) -> StaticDirectory:
-        """Deleted files by their paths. The folders are no longer anybody's: they are numbered beyond all nodes."""
+    def _nested(self, files: Iterator[tuple[str, Node]]) -> StaticDirectory:
+        """Deleted files by their paths.
+
+        The folders are no longer anybody's: they are numbered beyond all nodes.
+        """
         numbers = count(1 << (SPACE_BITS - 1))
         tops: dict[str, Any] = {}
-        for path, node in filesystem.deleted():
+        for path, node in files:
             *folders, name = path.split("/")
             here = tops
             for folder in folders[-MAX_FOLDERS:]:
@@ -131,12 +142,12 @@ class _Builder:
                 yield name, RawFile(next(self._numbers), device, self._mtime_ns)
 
     def trees(self, volumes: tuple[Volume, ...]) -> Iterator[tuple[str, Directory]]:
-        """The volumes that can be browsed; the others, but tracks of sound, leave a note."""
+        """The volumes that can be browsed; the others leave a note where files could be expected."""
         for number, volume in enumerate(volumes, 1):
             if volume.problem is None:
                 self._spaces[volume.name] = number
                 yield volume.name, volume.filesystem.root
-            elif volume.partition.kind != Mode.AUDIO.value:  # nobody looks for files in sound
+            elif volume.partition.holds_files:
                 self.notes.append(f"{volume.name}: {volume.problem}: raw view")
 
     def links(self) -> Iterator[tuple[str, Node]]:

@@ -81,7 +81,8 @@ class Vfs:
     def walk(self, path: str = "", problem: Problem | None = None) -> Iterator[tuple[str, Node]]:
         """(path, node) of everything below the directory at ``path``, parents first.
 
-        A directory that holds itself is not entered again. Damage goes to ``problem(path, error)``, or to the log.
+        A directory that holds itself is not entered again. Damage goes to ``problem(path, error)``, or to the
+        log.
         """
         problem = problem or _log_problem
         root = as_directory(self.find(path), path)
@@ -99,7 +100,9 @@ class Vfs:
                 if inode in ancestors:
                     problem(below, ImageError("a directory that holds itself"))
                 elif len(levels) == MAX_DEPTH:
-                    problem(below, ImageError(f"a directory {MAX_DEPTH} levels deep: its content is left out"))
+                    problem(
+                        below, ImageError(f"a directory {MAX_DEPTH} levels deep: its content is left out")
+                    )
                 else:
                     ancestors.append(inode)
                     levels.append(_reported(below, node, problem))

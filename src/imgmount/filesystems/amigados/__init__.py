@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match
-from imgmount.core.node import Filesystem
+from imgmount.core.format import FilesystemFormat, Later, Match
 from imgmount.errors import FormatError
 from imgmount.filesystems.amigados.blocks import NO_FILESYSTEM, dos_type, find_root
 
@@ -31,18 +30,12 @@ def probe(device: BlockDevice) -> Match:
     return Match.LIKELY if root.sound else Match.NO
 
 
-def open_amigados(device: BlockDevice, context: Context) -> Filesystem:
-    """The volume on ``device``."""
-    from imgmount.filesystems.amigados.volume import AmigaVolume  # this package is imported at every start, its reader is not
-
-    return AmigaVolume(device, context)
-
-
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name="amigados",
     title="AmigaDOS: OFS, FFS (INTL, DIRC, LNFS)",
-    kind=Kind.FILESYSTEM,
     probe=probe,
-    open=open_amigados,
+    open=Later("imgmount.filesystems.amigados.volume:AmigaVolume"),
+    check=Later("imgmount.filesystems.amigados.check:check"),
+    deleted=Later("imgmount.filesystems.amigados.deleted:deleted"),
     limits="hard links to directories are shown as symlinks; soft links keep their AmigaDOS paths",
 )

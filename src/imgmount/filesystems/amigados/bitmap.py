@@ -33,7 +33,9 @@ class Bitmap:
                 raise UnsupportedError(f"amigados: a bitmap of {wanted} blocks")
             pieces.extend(_bits(volume, key) for key in _pages(volume, self.pages, -(-wanted // step)))
             if step * len(pieces) < wanted:
-                raise FormatError("amigados", f"the bitmap ends at block {step * len(pieces) + place.reserved}")
+                raise FormatError(
+                    "amigados", f"the bitmap ends at block {step * len(pieces) + place.reserved}"
+                )
         except ImageError as exc:
             self.damage = exc
         self._covered = min(wanted, step * len(pieces))
@@ -46,7 +48,11 @@ class Bitmap:
 
     def free_map(self) -> bytes:
         """A 1 for each block that is free, a 0 for every other, in order."""
-        digits = f"{self._bits:0{self._covered}b}"[::-1].encode("ascii").translate(_DIGITS) if self._covered else b""
+        digits = (
+            f"{self._bits:0{self._covered}b}"[::-1].encode("ascii").translate(_DIGITS)
+            if self._covered
+            else b""
+        )
         return (bytes(self._place.reserved) + digits).ljust(self._place.blocks, b"\0")
 
 
@@ -72,7 +78,9 @@ def _pages(volume: AmigaVolume, used: list[int], count: int) -> Iterator[int]:
         if count <= 0 or not extension:
             return
         if extension in seen:
-            raise FormatError("amigados", "the list of bitmap blocks loops", offset=extension * volume.root_place.block_size)
+            raise FormatError(
+                "amigados", "the list of bitmap blocks loops", offset=extension * volume.root_place.block_size
+            )
         seen.add(extension)
         used.append(extension)
         block = volume.read(extension)

@@ -1,8 +1,9 @@
 """Blocks of an AmigaDOS volume: checksums, the fields of headers, where the root block is.
 
-Every structure is a block of big-endian longs that starts with its type and, but for bitmaps, ends with a secondary type. Fields
-of headers are counted from the end, so one table serves every block size; ``Tail`` offsets are into the last 200 bytes. Source:
-"The Amiga Guru Book" (Babel) and L. Clevy's "The .ADF File Format FAQ"; long names as in the headers of AmigaOS 3.2.
+Every structure is a block of big-endian longs that starts with its type and, but for bitmaps, ends with a
+secondary type. Fields of headers are counted from the end, so one table serves every block size; ``Tail``
+offsets are into the last 200 bytes. Source: "The Amiga Guru Book" (Babel) and L. Clevy's "The .ADF File
+Format FAQ"; long names as in the headers of AmigaOS 3.2.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ ST_LINKDIR: Final = 4
 ST_FILE: Final = -3
 ST_LINKFILE: Final = -4
 
-NO_FILESYSTEM: Final = {b"NDOS": "an NDOS disk", b"KICK": "a Kickstart disk"}  # bootblocks of disks that may go without one
+NO_FILESYSTEM: Final = {
+    b"NDOS": "an NDOS disk",
+    b"KICK": "a Kickstart disk",
+}  # bootblocks of disks that may go without one
 FFS: Final = 1  # flags of the dos type
 MAX_DOS_TYPE: Final = 7
 INTL: Final = 2  # this dos type and those above fold accented letters
@@ -43,7 +47,10 @@ MAX_RESERVED: Final = 5
 FLOPPIES: Final = (1760, 3520)  # blocks of DD and HD disks; dumps with 81 to 84 tracks have a few more
 MAX_TRACKS: Final = 84
 TRACKS: Final = 80
-GEOMETRIES: Final = (32, 16 * 63)  # sectors of a cylinder of a hard file; what is left over belongs to no cylinder
+GEOMETRIES: Final = (
+    32,
+    16 * 63,
+)  # sectors of a cylinder of a hard file; what is left over belongs to no cylinder
 MAX_NAME: Final = 30
 MAX_COMMENT: Final = 79
 LONG_AREA: Final = 112  # LNFS: name and comment, one after the other
@@ -124,7 +131,8 @@ def checksum(block: bytes) -> int:
 def checksums(blocks: bytes, size: int) -> list[int]:
     """``checksum`` of each block of ``size`` bytes, twice as fast.
 
-    Adler-32 holds the sum of bytes, plus one, modulo 65521: exact for up to 256. So the longs are summed byte by byte in C.
+    Adler-32 holds the sum of bytes, plus one, modulo 65521: exact for up to 256. So the longs are summed byte
+    by byte in C.
     """
     if size > 1024:
         return [checksum(blocks[at : at + size]) for at in range(0, len(blocks), size)]
@@ -225,7 +233,9 @@ def _places(size: int) -> Iterator[tuple[int, int, int, int]]:
             count = size // block_size
             counts = [count]
             if reserved == RESERVED and block_size == BLOCK_SIZES[0]:
-                counts += [floppy for floppy in FLOPPIES if count <= floppy // TRACKS * MAX_TRACKS]  # more tracks, or truncated
+                counts += [
+                    floppy for floppy in FLOPPIES if count <= floppy // TRACKS * MAX_TRACKS
+                ]  # more tracks, or truncated
                 counts += [count // sectors * sectors for sectors in GEOMETRIES]
             for blocks in counts:
                 key = (reserved + blocks - 1) // 2
@@ -249,7 +259,8 @@ def upper(name: bytes, *, intl: bool) -> bytes:
 
 
 _INTL_UPPER: Final = bytes(
-    code - 32 if 0x61 <= code <= 0x7A or (0xE0 <= code <= 0xFE and code != 0xF7) else code for code in range(256)
+    code - 32 if 0x61 <= code <= 0x7A or (0xE0 <= code <= 0xFE and code != 0xF7) else code
+    for code in range(256)
 )
 
 

@@ -18,7 +18,10 @@ MAX_CHECKED: Final = 1 << 26  # blocks, a byte each, several times
 
 
 def check(volume: AmigaVolume) -> Iterator[str]:
-    """Each problem, in one line. What files hold is not read: OFS blocks prove themselves whenever they are."""
+    """Each problem, in one line.
+
+    What files hold is not read: OFS blocks prove themselves whenever they are.
+    """
     stored = long_at(volume.boot, 4)
     if stored and blocks.dos_type(volume.boot) is not None and blocks.boot_checksum(volume.boot) != stored:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot

@@ -40,7 +40,10 @@ class BlockTable:
         self.count = 0  # blocks that are known
         self.tables: list[int] = []  # blocks that hold the table, the header first
         self.damage: ImageError | None = None
-        self._firsts, self._starts = array("I"), array("I")  # of runs: which block of the file, which of the volume
+        self._firsts, self._starts = (
+            array("I"),
+            array("I"),
+        )  # of runs: which block of the file, which of the volume
         self._next = -1  # would make the last run longer
         try:
             for found in self._tables():
@@ -48,7 +51,9 @@ class BlockTable:
         except ImageError as exc:
             self.damage = exc
         if self.damage is None and self.count < needed:
-            self.damage = FormatError("amigados", f"a file of {needed} blocks names {self.count}", offset=self._at(key))
+            self.damage = FormatError(
+                "amigados", f"a file of {needed} blocks names {self.count}", offset=self._at(key)
+            )
 
     def _tables(self) -> Iterator[tuple[int, ...]]:
         """The blocks that each table names."""
@@ -91,17 +96,23 @@ class BlockTable:
     def run(self, index: int) -> tuple[int, int]:
         """(block, how many follow each other) from block ``index`` of the file on. Raises ``ImageError``."""
         if index >= self.count:
-            raise self.damage or FormatError("amigados", f"no block {index} in a file", offset=self._at(self._key))
+            raise self.damage or FormatError(
+                "amigados", f"no block {index} in a file", offset=self._at(self._key)
+            )
         place = bisect_right(self._firsts, index)
         end = self._firsts[place] if place < len(self._firsts) else self.count
         key = self._starts[place - 1] + index - self._firsts[place - 1]
         if not self._volume.root_place.reserved <= key < self._limit:
-            raise FormatError("amigados", f"block {key} of {self._limit} in a file", offset=self._at(self._key))
+            raise FormatError(
+                "amigados", f"block {key} of {self._limit} in a file", offset=self._at(self._key)
+            )
         count = min(end - index, self._limit - key)
         if self._lost is None or (taken := self._lost.find(1, key, key + count)) < 0:
             return key, count
         if taken == key:
-            raise FormatError("amigados", f"block {key} of a deleted file has been used again", offset=self._at(key))
+            raise FormatError(
+                "amigados", f"block {key} of a deleted file has been used again", offset=self._at(key)
+            )
         return key, taken - key
 
 
@@ -158,7 +169,10 @@ class OfsFile(BlockDevice):
         return data[: self.size - index * self.block_size]
 
     def _prove(self, raw: bytes, index: int, runs: list[tuple[int, int]]) -> None:
-        """Compare the headers of consecutive blocks with what they must be, all at once. Raises ``FormatError``."""
+        """Compare the headers of consecutive blocks with what they must be, all at once.
+
+        Raises ``FormatError``.
+        """
         count = len(raw) // self._stride
         fields = _headers(self._stride, count).unpack(raw)
         last = min(self.block_size, self.size - (index + count - 1) * self.block_size)
@@ -169,13 +183,19 @@ class OfsFile(BlockDevice):
             (self.block_size,) * (count - 1) + (last,),
         )
         totals = checksums(raw, self._stride)
-        if all(fields[place :: len(wanted)] == column for place, column in enumerate(wanted)) and not any(totals):
+        if all(fields[place :: len(wanted)] == column for place, column in enumerate(wanted)) and not any(
+            totals
+        ):
             return
         keys = [block for key, length in runs for block in range(key, key + length)]
         for place, key in enumerate(keys):
             offset = key * self._stride
-            if any(fields[len(wanted) * place + number] != column[place] for number, column in enumerate(wanted)):
-                raise FormatError("amigados", f"block {key} is not block {index + place + 1} of its file", offset=offset)
+            if any(
+                fields[len(wanted) * place + number] != column[place] for number, column in enumerate(wanted)
+            ):
+                raise FormatError(
+                    "amigados", f"block {key} is not block {index + place + 1} of its file", offset=offset
+                )
             if totals[place]:
                 raise ChecksumError("amigados", f"bad checksum of block {key}", offset=offset)
 

@@ -1,7 +1,7 @@
 """Deleted files: headers that no directory leads to, but that are whole.
 
-AmigaDOS deletes by taking a header out of its chain and marking its blocks free; nothing is overwritten until they are needed.
-What a damaged chain has lost is found in the same way.
+AmigaDOS deletes by taking a header out of its chain and marking its blocks free; nothing is overwritten until
+they are needed. What a damaged chain has lost is found in the same way.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ READ: Final = 1 << 20  # bytes looked through at once
 
 
 def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
-    """(path, node) of files and soft links, in disk order. The path is as long as their directories can be told."""
+    """(path, node) of files and soft links, in disk order.
+
+    The path is as long as their directories can be told.
+    """
     if volume.root_place.blocks > MAX_CHECKED:
         return
     used = used_blocks(volume)
@@ -34,7 +37,10 @@ def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
     for key in keys:
         header = volume.header(key)
         file = header.kind == blocks.ST_FILE
-        yield _path(volume, header), AmigaFile(volume, header, lost) if file else AmigaSoftLink(volume, header)
+        yield (
+            _path(volume, header),
+            AmigaFile(volume, header, lost) if file else AmigaSoftLink(volume, header),
+        )
 
 
 def _headers(volume: AmigaVolume, used: bytearray) -> Iterator[int]:
@@ -54,8 +60,9 @@ def _headers(volume: AmigaVolume, used: bytearray) -> Iterator[int]:
 def _lost(volume: AmigaVolume, keys: array[int], used: bytearray) -> bytearray:
     """A 1 for each block of a deleted file that may have been written again since: another file has it, or had it.
 
-    Of two deleted files that name the same block, one is wrong, and FFS does not say which. The bitmap is asked as well, unless
-    it says that the header itself is in use: then a damaged chain has lost the file, which nobody deleted.
+    Of two deleted files that name the same block, one is wrong, and FFS does not say which. The bitmap is
+    asked as well, unless it says that the header itself is in use: then a damaged chain has lost the file,
+    which nobody deleted.
     """
     lost, free = bytearray(len(used)), volume.bitmap.free_map()
     taken = bytearray(used)
@@ -77,4 +84,6 @@ def _path(volume: AmigaVolume, header: Header) -> str:
         parents = volume.path(header.long(T.parent))
     except ImageError:
         parents = []
-    return "/".join(volume.text(part).replace("/", "\N{DIVISION SLASH}") for part in [*parents, volume.name(header)])
+    return "/".join(
+        volume.text(part).replace("/", "\N{DIVISION SLASH}") for part in [*parents, volume.name(header)]
+    )

@@ -16,7 +16,9 @@ from imgmount.filesystems.amigados.blocks import HEAD, T_DIRC, Header, T, long_a
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
-_RECORD: Final = Struct(">III4x3Hx")  # header, size, protection, date; not its owner, and not its type, which amitools omits
+_RECORD: Final = Struct(
+    ">III4x3Hx"
+)  # header, size, protection, date; not its owner, and not its type, which amitools omits
 _DATE: Final = Struct(">3I")
 
 
@@ -35,11 +37,15 @@ def cache_blocks(volume: AmigaVolume, directory: Header) -> Iterator[tuple[int, 
     place, seen = directory.long(T.extension), set[int]()
     while place:
         if place in seen:
-            raise FormatError("amigados", "the directory cache loops", offset=place * volume.root_place.block_size)
+            raise FormatError(
+                "amigados", "the directory cache loops", offset=place * volume.root_place.block_size
+            )
         seen.add(place)
         block = volume.checked(place)
         if long_at(block, 0) != T_DIRC or long_at(block, 8) != directory.key:
-            raise FormatError("amigados", f"block {place} is not its directory cache", offset=place * len(block))
+            raise FormatError(
+                "amigados", f"block {place} is not its directory cache", offset=place * len(block)
+            )
         yield place, block
         place = long_at(block, 16)
 
@@ -70,7 +76,9 @@ def differences(headers: Mapping[int, Header], known: Mapping[int, Entry]) -> It
             yield truth.name, "in the hash table alone"
             continue
         for field, cached, true in zip(Entry._fields, known[key], truth, strict=True):
-            if cached != true and not (field == "date" and header.kind == blocks.ST_USERDIR):  # kept at its creation
+            if cached != true and not (
+                field == "date" and header.kind == blocks.ST_USERDIR
+            ):  # kept at its creation
                 yield truth.name, f"{field} {cached!r} in the directory cache, {true!r} in the header"
 
 
@@ -78,4 +86,6 @@ def _entry(header: Header) -> Entry:
     """What a header says. Caches go with the short layout."""
     tail = header.tail
     name, comment = blocks.entry_name(tail, long=False), blocks.entry_comment(tail, long=False)
-    return Entry(name, header.long(T.size), header.long(T.protection), _DATE.unpack_from(tail, T.date), comment)
+    return Entry(
+        name, header.long(T.size), header.long(T.protection), _DATE.unpack_from(tail, T.date), comment
+    )

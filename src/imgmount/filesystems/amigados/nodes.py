@@ -8,14 +8,24 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import amiga_time_ns
 from imgmount.core.names import safe_name
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYMLINK_MODE,
+    Directory,
+    File,
+    Node,
+    Special,
+    Stat,
+    Symlink,
+)
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError
 from imgmount.filesystems.amigados import blocks
 from imgmount.filesystems.amigados.blocks import FFS, HEAD, TAIL, Header, T
 from imgmount.filesystems.amigados.content import BlockTable, FfsFile, OfsFile
+from imgmount.filesystems.amigados.times import amiga_time_ns
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
@@ -110,7 +120,10 @@ class AmigaFile(_AmigaNode, File):
         return Stat(mode, header.long(T.size), self._mtime_ns(), nlink=links)
 
     def _links(self) -> int:
-        """The file's names: itself, and the chain of its links as far as it can be read. Each name asks, one counts."""
+        """The file's names: itself, and the chain of its links as far as it can be read.
+
+        Each name asks, one counts.
+        """
         counts = self._volume.link_counts
         if self.id not in counts:
             counts[self.id] = self._count_links()
@@ -133,7 +146,9 @@ class AmigaFile(_AmigaNode, File):
         if size == 0:
             return MemoryDevice(b"")
         table = BlockTable(volume, self.id, size, self._lost)
-        return FfsFile(volume, table, size) if volume.dos_type & FFS else OfsFile(volume, table, self.id, size)
+        return (
+            FfsFile(volume, table, size) if volume.dos_type & FFS else OfsFile(volume, table, self.id, size)
+        )
 
 
 class AmigaSoftLink(_AmigaNode, Symlink):
@@ -154,7 +169,10 @@ class AmigaSoftLink(_AmigaNode, Symlink):
 
 
 class AmigaDirectoryLink(_AmigaNode, Symlink):
-    """A hard link to a directory. POSIX has none, so that walks of a tree end: it is shown as a symlink to where that is."""
+    """A hard link to a directory.
+
+    POSIX has none, so that walks of a tree end: it is shown as a symlink to where that is.
+    """
 
     __slots__ = ()
 
@@ -168,7 +186,9 @@ class AmigaDirectoryLink(_AmigaNode, Symlink):
 
     def _path(self, field: int) -> str:
         volume = self._volume
-        return "/" + "/".join(safe_name(volume.text(name), set()) for name in volume.path(self._header.long(field)))
+        return "/" + "/".join(
+            safe_name(volume.text(name), set()) for name in volume.path(self._header.long(field))
+        )
 
 
 class Broken(_AmigaNode, Special):

@@ -16,7 +16,19 @@ from imgmount.core.node import Filesystem, Node
 from imgmount.errors import ChecksumError, FormatError, ImageError, MountError, UnsupportedError
 from imgmount.filesystems.amigados import blocks, nodes
 from imgmount.filesystems.amigados.bitmap import Bitmap
-from imgmount.filesystems.amigados.blocks import DIRC, FFS, HEAD, INTL, LNFS, T_COMMENT, T_HEADER, TAIL, Header, T, long_at
+from imgmount.filesystems.amigados.blocks import (
+    DIRC,
+    FFS,
+    HEAD,
+    INTL,
+    LNFS,
+    T_COMMENT,
+    T_HEADER,
+    TAIL,
+    Header,
+    T,
+    long_at,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +66,8 @@ class AmigaVolume(Filesystem):
     def long_names(self) -> bool:
         """Whether headers have the long layout.
 
-        A volume whose dos type was changed without formatting it has short ones. Names tell, by the slot that they are in.
+        A volume whose dos type was changed without formatting it has short ones. Names tell, by the slot that
+        they are in.
         """
         if self.dos_type not in LNFS:
             return False
@@ -104,17 +117,25 @@ class AmigaVolume(Filesystem):
 
     def _prove(self, key: int, longs: tuple[int, ...]) -> None:
         if sum(longs) & 0xFFFF_FFFF:
-            raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * self.root_place.block_size)
+            raise ChecksumError(
+                "amigados", f"bad checksum of block {key}", offset=key * self.root_place.block_size
+            )
 
     def header(self, key: int) -> Header:
-        """The header in block ``key``, which may have a bad checksum. Raises ``FormatError`` where it is none at all."""
+        """The header in block ``key``, which may have a bad checksum.
+
+        Raises ``FormatError`` where it is none at all.
+        """
         block = self.read(key)
         if long_at(block, 0) != T_HEADER or long_at(block, 4) != key:
             raise FormatError("amigados", f"block {key} is no header", offset=key * len(block))
         return Header(key, block[-TAIL:], blocks.checksum(block) == 0)
 
     def children(self, key: int) -> Iterator[tuple[int, Header | ImageError]]:
-        """(slot, header) along the hash chains of a directory; an error ends its chain. Headers come once each."""
+        """(slot, header) along the hash chains of a directory; an error ends its chain.
+
+        Headers come once each.
+        """
         place = self.root_place
         block = self.root_block if key == place.key else self.read(key)
         seen: set[int] = {key}
@@ -122,13 +143,22 @@ class AmigaVolume(Filesystem):
             link = first
             while link:
                 if link in seen:
-                    yield slot, FormatError("amigados", f"header {link} is twice in its directory", offset=key * place.block_size)
+                    yield (
+                        slot,
+                        FormatError(
+                            "amigados",
+                            f"header {link} is twice in its directory",
+                            offset=key * place.block_size,
+                        ),
+                    )
                     break
                 seen.add(link)
                 try:
                     found = self.header(link)
                     if (parent := found.long(T.parent)) != key:
-                        raise FormatError("amigados", f"header {link} belongs to {parent}", offset=link * place.block_size)
+                        raise FormatError(
+                            "amigados", f"header {link} belongs to {parent}", offset=link * place.block_size
+                        )
                 except ImageError as exc:
                     yield slot, exc
                     break
@@ -178,7 +208,10 @@ class AmigaVolume(Filesystem):
             return nodes.Broken(self, link, exc)
 
     def path(self, key: int) -> list[bytes]:
-        """The names from the root to directory ``key``. Raises ``ImageError`` where its parents do not lead there."""
+        """The names from the root to directory ``key``.
+
+        Raises ``ImageError`` where its parents do not lead there.
+        """
         names: list[bytes] = []
         while key != self.root_place.key:
             if len(names) == nodes.MAX_DEPTH:
@@ -197,7 +230,10 @@ class AmigaVolume(Filesystem):
 
     def info(self) -> Mapping[str, str]:
         place, tail = self.root_place, self.root_header.tail
-        facts = {"type": f"DOS\\{self.dos_type}, {type_name(self.dos_type)}", "bootblock": boot_kind(self.boot)}
+        facts = {
+            "type": f"DOS\\{self.dos_type}, {type_name(self.dos_type)}",
+            "bootblock": boot_kind(self.boot),
+        }
         facts["blocks"] = f"{place.blocks} of {place.block_size} bytes, root at {place.key}"
         free = self.bitmap.free
         facts["free"] = f"{free} blocks" if self.bitmap.damage is None else f"unknown: {self.bitmap.damage}"
@@ -205,22 +241,13 @@ class AmigaVolume(Filesystem):
             facts[name] = date_text(*_DATE.unpack_from(tail, offset))
         return {name: value for name, value in facts.items() if value}
 
-    def verify(self) -> Iterator[str]:
-        from imgmount.filesystems.amigados.check import check
-
-        return check(self)
-
-    def deleted(self) -> Iterator[tuple[str, Node]]:
-        """What was deleted and can still be named: (path, file or link)."""
-        from imgmount.filesystems.amigados.deleted import deleted
-
-        return deleted(self)
-
 
 def type_name(kind: int) -> str:
     """``FFS INTL`` for 3."""
     family = "FFS" if kind & FFS else "OFS"
-    return family + (" DIRC" if kind in DIRC else " LNFS" if kind in LNFS else " INTL" if kind >= INTL else "")
+    return family + (
+        " DIRC" if kind in DIRC else " LNFS" if kind in LNFS else " INTL" if kind >= INTL else ""
+    )
 
 
 def boot_kind(boot: bytes) -> str:
@@ -231,7 +258,9 @@ def boot_kind(boot: bytes) -> str:
         return "not DOS"
     if len(boot) < BOOT_SIZE or not long_at(boot, 4):
         return "DOS, not bootable"
-    return "DOS, bootable" if blocks.boot_checksum(boot) == long_at(boot, 4) else "DOS, code with a bad checksum"
+    return (
+        "DOS, bootable" if blocks.boot_checksum(boot) == long_at(boot, 4) else "DOS, code with a bad checksum"
+    )
 
 
 def date_text(days: int, minutes: int, ticks: int) -> str:
@@ -246,7 +275,11 @@ def _guess_dos_type(root_block: bytes, device: BlockDevice) -> int:
     size = len(root_block)
     for key in blocks.table(root_block, size // 4 - (HEAD + TAIL) // 4):
         header = device.pread(key * size, size) if key else b""
-        if len(header) == size and blocks.secondary(header) == blocks.ST_FILE and (first := long_at(header, 16)):
+        if (
+            len(header) == size
+            and blocks.secondary(header) == blocks.ST_FILE
+            and (first := long_at(header, 16))
+        ):
             head = device.pread(first * size, 8)
             return 0 if long_at(head, 0) == blocks.T_DATA and long_at(head, 4) == key else FFS
     return 0

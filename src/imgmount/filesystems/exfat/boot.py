@@ -101,7 +101,9 @@ def parse_boot(device: BlockDevice, offset: int) -> Boot:
     end = fields.clusters + 2
     check(0 < fields.clusters <= MAX_CLUSTERS, f"{fields.clusters} clusters", 0x5C)
     check(
-        fields.fat_start >= 2 * REGION and fields.fat_sectors * sector >= 4 * end, f"a FAT of {fields.fat_sectors} sectors", 0x50
+        fields.fat_start >= 2 * REGION and fields.fat_sectors * sector >= 4 * end,
+        f"a FAT of {fields.fat_sectors} sectors",
+        0x50,
     )
     check(
         fields.heap_start >= fields.fat_start + fields.fats * fields.fat_sectors,
@@ -129,7 +131,10 @@ def parse_boot(device: BlockDevice, offset: int) -> Boot:
 
 
 def check_region(device: BlockDevice, boot: Boot) -> None:
-    """Compare the region that ``boot`` begins with its checksum. Raises ``ChecksumError``, ``FormatError``. Section 3.4."""
+    """Compare the region that ``boot`` begins with its checksum.
+
+    Raises ``ChecksumError``, ``FormatError``. Section 3.4.
+    """
     region = device.read_exactly(boot.offset, REGION * boot.sector_size, NAME)
     total = 0
     covered = (REGION - 1) * boot.sector_size
@@ -141,7 +146,10 @@ def check_region(device: BlockDevice, boot: Boot) -> None:
 
 
 def read_boot(device: BlockDevice) -> Boot:
-    """The main boot region, or its backup where that is better. Raises ``FormatError``, ``UnsupportedError`` for the former."""
+    """The main boot region, or its backup where that is better.
+
+    Raises ``FormatError``, ``UnsupportedError`` for the former.
+    """
     main: Boot | None = None
     try:
         main = parse_boot(device, 0)

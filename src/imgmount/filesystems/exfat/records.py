@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from struct import Struct
 from typing import Final, NamedTuple
 
-from imgmount.core.fields import NS, dos_time_ns
+from imgmount.core.fields import NS
+from imgmount.families.fat.times import dos_time_ns
 from imgmount.filesystems.exfat.boot import NAME
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,9 @@ NAME_PART: Final = 0xC1
 BITMAP: Final = 0x81
 UPCASE: Final = 0x82
 LABEL: Final = 0x83
-_FILE: Final = Struct("<BBHH2xIIIBBBBB7x")  # type, others, checksum, attributes, three times, 10 ms twice, zones
+_FILE: Final = Struct(
+    "<BBHH2xIIIBBBBB7x"
+)  # type, others, checksum, attributes, three times, 10 ms twice, zones
 _STREAM: Final = Struct("<xBxBHxxQ4xIQ")  # flags, name length, hash, valid length, first cluster, length
 _TABLE: Final = Struct("<4xI12xIQ")  # checksum (up-case table), first cluster, length
 NO_CHAIN: Final = 2  # of the stream's flags: the clusters follow each other
@@ -43,7 +46,10 @@ class Entry(NamedTuple):
 
 
 def scan(data: bytes) -> Iterator[Entry]:
-    """The files and directories in a directory's bytes, up to its end mark. Damaged sets are left out, with a warning."""
+    """The files and directories in a directory's bytes, up to its end mark.
+
+    Damaged sets are left out, with a warning.
+    """
     at, end = 0, len(data) - RECORD + 1
     while at < end and data[at] != END:
         if data[at] != FILE:
@@ -65,7 +71,12 @@ def scan(data: bytes) -> Iterator[Entry]:
         parts = -(-length // _PART)
         marks = entries[2 * RECORD :: RECORD][:parts]
         if length and marks == bytes([NAME_PART]) * parts:
-            units = b"".join([entries[start + 2 : start + RECORD] for start in range(2 * RECORD, (2 + parts) * RECORD, RECORD)])
+            units = b"".join(
+                [
+                    entries[start + 2 : start + RECORD]
+                    for start in range(2 * RECORD, (2 + parts) * RECORD, RECORD)
+                ]
+            )
             yield Entry(at, units[:length].decode("utf-16-le", "replace"), entries[:RECORD], stream)
         else:
             log.warning("%s: a set of entries without a whole name at %#x of its directory", NAME, at)
@@ -118,7 +129,9 @@ class Facts(NamedTuple):
 
 def facts_of(entry: bytes) -> Facts:
     """The attributes and times of a file entry."""
-    _, _, _, attributes, created, modified, accessed, created_10ms, modified_10ms, *zones = _FILE.unpack(entry)
+    _, _, _, attributes, created, modified, accessed, created_10ms, modified_10ms, *zones = _FILE.unpack(
+        entry
+    )
     return Facts(
         attributes,
         _time(created, created_10ms, zones[0]),

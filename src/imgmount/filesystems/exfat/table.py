@@ -1,4 +1,7 @@
-"""The file allocation table, as runs. exFAT specification, section 4. Pages of it are read when a chain leads there."""
+"""The file allocation table, as runs. exFAT specification, section 4.
+
+Pages of it are read when a chain leads there.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _ENTRY: Final = 4
 
 
 class Chain(NamedTuple):
-    """The runs of a chain: ``firsts[n]`` and the ``counts[n]`` clusters that follow each other. ``damage`` ended it early."""
+    """The runs of a chain: ``firsts[n]`` and the ``counts[n]`` clusters that follow each other.
+
+    ``damage`` ended it early.
+    """
 
     firsts: array[int]
     counts: array[int]
@@ -38,7 +44,9 @@ class Fat:
         if page is None:
             first = number * PAGE
             count = min(PAGE, self._boot.end - first)
-            page = table(self._device.read_exactly(self._start + first * _ENTRY, count * _ENTRY, NAME), 4, "little")
+            page = table(
+                self._device.read_exactly(self._start + first * _ENTRY, count * _ENTRY, NAME), 4, "little"
+            )
             while len(self._pages) >= MAX_PAGES:
                 for old in list(self._pages)[:1]:
                     self._pages.pop(old, None)
@@ -48,18 +56,29 @@ class Fat:
     def straight(self, first: int, count: int) -> Chain:
         """``count`` clusters that follow each other without links."""
         if not 2 <= first <= self._boot.end - count:
-            return Chain(array("Q"), array("Q"), FormatError(NAME, f"{count} clusters from {first} of {self._boot.end - 2}"))
+            return Chain(
+                array("Q"),
+                array("Q"),
+                FormatError(NAME, f"{count} clusters from {first} of {self._boot.end - 2}"),
+            )
         return Chain(array("Q", [first]), array("Q", [count]))
 
     def chain(self, first: int, limit: int) -> Chain:
-        """The runs from ``first`` on: ``limit`` clusters, or as many as there are. Damage is kept in the result, not raised."""
+        """The runs from ``first`` on: ``limit`` clusters, or as many as there are.
+
+        Damage is kept in the result, not raised.
+        """
         firsts, counts = array("Q"), array("Q")
-        ends: set[int] = set()  # runs are maximal, so a chain that meets itself ends a run where one has ended
+        ends: set[int] = (
+            set()
+        )  # runs are maximal, so a chain that meets itself ends a run where one has ended
         total, cluster = 0, first
         while total < limit:
             try:
                 if not 2 <= cluster < self._boot.end:
-                    what = {0: "a free cluster", BAD: "a bad cluster"}.get(cluster, f"cluster {cluster} of {self._boot.end - 2}")
+                    what = {0: "a free cluster", BAD: "a bad cluster"}.get(
+                        cluster, f"cluster {cluster} of {self._boot.end - 2}"
+                    )
                     raise FormatError(NAME, f"the chain from cluster {first} leads to {what}")
                 last, link = self._run(cluster)
                 if last in ends:

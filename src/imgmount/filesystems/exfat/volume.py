@@ -11,12 +11,13 @@ from itertools import accumulate
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.fields import dos_serial, table
+from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
-from imgmount.core.owners import Owners
+from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import Concat, MemoryDevice, Slice, ZeroDevice
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.fat.times import dos_serial
 from imgmount.filesystems.exfat import records
 from imgmount.filesystems.exfat.boot import NAME, check_region, parse_boot, read_boot
 from imgmount.filesystems.exfat.table import Chain, Fat
@@ -37,7 +38,7 @@ class ExfatVolume(Filesystem):
         self.boot = read_boot(device)
         self.fat = Fat(device, self.boot)
         self.uuid = dos_serial(self.boot.serial)
-        self.owners = Owners(NAME)
+        self.single_parent = SingleParent(NAME)
 
     @property
     def root(self) -> ExfatDirectory:
@@ -161,14 +162,24 @@ class ClusterDevice(MappedDevice):
     @property
     def single(self) -> int | None:
         """Where all of it is, if that is one place."""
-        return self._volume.place(self._chain.firsts[0]) if len(self._starts) == 2 and self._starts[1] >= self.size else None
+        return (
+            self._volume.place(self._chain.firsts[0])
+            if len(self._starts) == 2 and self._starts[1] >= self.size
+            else None
+        )
 
     def _map(self, offset: int) -> Extent:
         index = bisect_right(self._starts, offset) - 1
         if index == len(self._chain.firsts):
-            raise self._chain.damage or FormatError(NAME, f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
+            raise self._chain.damage or FormatError(
+                NAME, f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes"
+            )
         skip = offset - self._starts[index]
-        return Extent(self._starts[index + 1] - offset, self._volume.device, self._volume.place(self._chain.firsts[index]) + skip)
+        return Extent(
+            self._starts[index + 1] - offset,
+            self._volume.device,
+            self._volume.place(self._chain.firsts[index]) + skip,
+        )
 
 
 class _ExfatNode(Node):
@@ -185,7 +196,9 @@ class _ExfatNode(Node):
     def xattrs(self) -> Mapping[str, bytes]:
         if not self._file:
             return {}
-        return {"user.dos.attributes": b"%#04x" % (records.facts_of(self._file).attributes & ~records.DIRECTORY)}
+        return {
+            "user.dos.attributes": b"%#04x" % (records.facts_of(self._file).attributes & ~records.DIRECTORY)
+        }
 
     def _stat(self, mode: int, size: int, allocated: int | None = None) -> Stat:
         facts = records.facts_of(self._file)
@@ -227,7 +240,7 @@ class ExfatDirectory(_ExfatNode, Directory):
     def _scan(self) -> Iterator[tuple[str, Node]]:
         volume = self._volume
         first = records.stream_of(self._stream)[2] if self._file else volume.boot.root
-        volume.owners.claim(first, self.id)
+        volume.single_parent.claim(first, self.id)
         device = self.content()
         data, runs, damage = _read(device)
         at = stop = shift = 0
@@ -240,7 +253,9 @@ class ExfatDirectory(_ExfatNode, Directory):
             is_directory = entry.file[4] & records.DIRECTORY
             node = ExfatDirectory if is_directory else ExfatFile
             yield entry.name, node(volume, entry.at + shift, entry.file, entry.stream)
-        if damage is not None and records.END not in data[:: records.RECORD]:  # unless the end mark came first
+        if (
+            damage is not None and records.END not in data[:: records.RECORD]
+        ):  # unless the end mark came first
             raise damage
 
 
@@ -279,4 +294,6 @@ class ExfatFile(_ExfatNode, File):
         clusters = self._volume.content(flags, first, valid)
         start = clusters.single
         data = clusters if start is None else Slice(self._volume.device, start, valid)
-        return data if valid == length else Concat([Extent(valid, data), Extent(length - valid)])  # the rest was never written
+        return (
+            data if valid == length else Concat([Extent(valid, data), Extent(length - valid)])
+        )  # the rest was never written

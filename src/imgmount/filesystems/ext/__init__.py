@@ -1,7 +1,7 @@
 """ext2, ext3 and ext4, without replaying the journal.
 
-Source: the kernel's Documentation/filesystems/ext4. Encrypted files are listed and not read; features that change how data is
-found and are not known are refused by name.
+Source: the kernel's Documentation/filesystems/ext4. Encrypted files are listed and not read; features that
+change how data is found and are not known are refused by name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Match
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.filesystems.ext.superblock import PRIMARY, read_superblock
 from imgmount.filesystems.ext.volume import ExtVolume
 
@@ -19,10 +19,9 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN if read_superblock(device).offset == PRIMARY else Match.LIKELY
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name="ext",
     title="ext2, ext3, ext4",
-    kind=Kind.FILESYSTEM,
     probe=probe,
     open=ExtVolume,
     limits="the journal is not replayed, encrypted files are not decrypted",

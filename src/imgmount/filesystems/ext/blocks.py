@@ -1,7 +1,7 @@
 """Where the blocks of a file are: extent trees. Kernel documentation, ext4/ifork.rst.
 
-The indirect blocks of ext2 and ext3 are those of ``filesystems.pointers``, and both maps answer the same question: which run of
-blocks begins at a given one. Blocks of the map are read when a read leads there.
+The indirect blocks of ext2 and ext3 are those of ``filesystems.pointers``, and both maps answer the same
+question: which run of blocks begins at a given one. Blocks of the map are read when a read leads there.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError
+from imgmount.families.unix.block_pointers import BlockRun, PointerMap, Pointers
+from imgmount.families.unix.extent_tree import ExtentNode, ExtentTree
 from imgmount.filesystems.ext.superblock import NAME, Superblock
-from imgmount.filesystems.extents import ExtentTree, Node
-from imgmount.filesystems.pointers import PointerMap, Pointers, Run
 
 ROOT_SIZE: Final = 60  # i_block
 _HEADER: Final = Struct("<HHHH4x")  # magic, entries, room, depth
@@ -37,13 +37,13 @@ def extent_tree(device: BlockDevice, super_block: Superblock, root: bytes) -> Ex
     """An extent tree. ``root`` is i_block."""
     first, end = super_block.first_data_block + 1, super_block.blocks
 
-    def read(place: int, depth: int) -> Node:
+    def read(place: int, depth: int) -> ExtentNode:
         if not first <= place < end:
             raise FormatError(NAME, f"a map of blocks at block {place} of {end}")
         size = super_block.block_size
         return _parse_node(device.read_exactly(place * size, size, NAME), depth)
 
-    def checked(count: int, start: int) -> Run:
+    def checked(count: int, start: int) -> BlockRun:
         if not first <= start <= end - count:
             raise FormatError(NAME, f"{count} blocks of a file at block {start} of {end}")
         return count, start
@@ -51,7 +51,7 @@ def extent_tree(device: BlockDevice, super_block: Superblock, root: bytes) -> Ex
     return ExtentTree(_parse_node(root, None), read, checked)
 
 
-def _parse_node(data: bytes, depth: int | None) -> Node:
+def _parse_node(data: bytes, depth: int | None) -> ExtentNode:
     """One block of an extent tree, at ``depth`` above the leaves (None: the root, which says so itself)."""
     magic, count, _, found = _HEADER.unpack_from(data)
     if magic != _MAGIC or count > (len(data) - _HEADER.size) // _LEAF.size:
@@ -77,4 +77,4 @@ def _parse_node(data: bytes, depth: int | None) -> Node:
             raise FormatError(NAME, f"extent of block {start} at block 0")
         lengths.append(length)
         places.append(place)
-    return Node(found, starts, lengths, places)
+    return ExtentNode(found, starts, lengths, places)

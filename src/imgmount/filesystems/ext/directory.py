@@ -8,10 +8,12 @@ from struct import Struct
 from typing import Final
 
 from imgmount.errors import FormatError
+from imgmount.families.unix.inodes import UNKNOWN, Entry
 from imgmount.filesystems.ext.superblock import NAME
-from imgmount.filesystems.inodes import UNKNOWN, Entry
 
-_ENTRY: Final = Struct("<IHBB")  # inode, length of the entry, length of the name, file type (or high byte of the latter)
+_ENTRY: Final = Struct(
+    "<IHBB"
+)  # inode, length of the entry, length of the name, file type (or high byte of the latter)
 _LARGEST: Final = 1 << 16  # a length that does not fit is stored as 0 or 65535
 KINDS: Final = (UNKNOWN, s.S_IFREG, s.S_IFDIR, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK, s.S_IFLNK)
 _TYPE_MASK: Final = 7
@@ -20,7 +22,8 @@ _TYPE_MASK: Final = 7
 def entries(data: bytes, base: int, *, block_size: int, has_kind: bool) -> Iterator[Entry]:
     """The entries in use in ``data``, blocks or less than one, that begins at ``base`` of its directory.
 
-    A block whose lengths are wrong is left where they go wrong; the error is raised when the others have been read.
+    A block whose lengths are wrong is left where they go wrong; the error is raised when the others have been
+    read.
     """
     damage: FormatError | None = None
     unpack = _ENTRY.unpack_from
@@ -32,8 +35,15 @@ def entries(data: bytes, base: int, *, block_size: int, has_kind: bool) -> Itera
             inode, length, name_length, kind = unpack(data, at)
             if length in (0, _LARGEST - 1) and block_size == _LARGEST:
                 length = _LARGEST
-            if length < _ENTRY.size or length & 3 or at + length > end or (inode and name_length + _ENTRY.size > length):
-                damage = damage or FormatError(NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory")
+            if (
+                length < _ENTRY.size
+                or length & 3
+                or at + length > end
+                or (inode and name_length + _ENTRY.size > length)
+            ):
+                damage = damage or FormatError(
+                    NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory"
+                )
                 break
             if inode and name_length:
                 name = data[at + _ENTRY.size : at + _ENTRY.size + name_length]

@@ -1,4 +1,7 @@
-"""Block groups: where each part of the inode table is. Kernel documentation, ext4/group_descr.rst and blockgroup.rst."""
+"""Block groups: where each part of the inode table is.
+
+Kernel documentation, ext4/group_descr.rst and blockgroup.rst.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ _ODD_POWERS: Final = (3, 5, 7)  # groups numbered by a power of these hold backu
 
 
 class Groups:
-    """The group descriptors, read where an inode is asked for. The backups answer where a descriptor cannot be right."""
+    """The group descriptors, read where an inode is asked for.
+
+    The backups answer where a descriptor cannot be right.
+    """
 
     def __init__(self, device: BlockDevice, super_block: sb.Superblock) -> None:
         self._device = device
@@ -45,7 +51,9 @@ class Groups:
                 raw = self._read(offset)
                 table = self._table(raw, offset)
                 if not self.checksum_is_right(group, raw):
-                    raise FormatError(sb.NAME, f"the checksum of group descriptor {group} is wrong", offset=offset)
+                    raise FormatError(
+                        sb.NAME, f"the checksum of group descriptor {group} is wrong", offset=offset
+                    )
             except ImageError as exc:
                 damage = damage or exc
                 continue

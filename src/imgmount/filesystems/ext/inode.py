@@ -13,10 +13,12 @@ from imgmount.errors import FormatError
 from imgmount.filesystems.ext.blocks import ROOT_SIZE
 from imgmount.filesystems.ext.superblock import HUGE_FILE, LARGEDIR, NAME, Superblock
 
-# mode, uid, size, atime, ctime, mtime, gid, links, blocks, flags, i_block, xattr block, size high, blocks high,
-# xattr block high, uid high, gid high
+# mode, uid, size, atime, ctime, mtime, gid, links, blocks, flags, i_block, xattr block, size high, blocks
+# high, xattr block high, uid high, gid high
 _FIELDS: Final = Struct("<HHIiii4xHHII4x60s4xII4xHHHH4x")
-_EXTRA: Final = Struct("<H2xIII")  # i_extra_isize, then ctime, mtime, atime: two bits of seconds, 30 of nanoseconds
+_EXTRA: Final = Struct(
+    "<H2xIII"
+)  # i_extra_isize, then ctime, mtime, atime: two bits of seconds, 30 of nanoseconds
 BASE: Final = 128
 _EPOCH_MASK: Final = 3
 MAX_BLOCKS: Final = 1 << 32  # of a file
@@ -59,7 +61,9 @@ class Inode(NamedTuple):
 
 def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
     """The inode in ``raw``. Raises ``FormatError``."""
-    mode, uid, size, atime, ctime, mtime, gid, links, blocks, flags, block, xattr, high, *highs = _FIELDS.unpack_from(raw)
+    mode, uid, size, atime, ctime, mtime, gid, links, blocks, flags, block, xattr, high, *highs = (
+        _FIELDS.unpack_from(raw)
+    )
     blocks_high, xattr_high, uid_high, gid_high = highs
     kind = s.S_IFMT(mode)
     if kind not in _KINDS:

@@ -102,7 +102,10 @@ ERRORS: Final = 0x2
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """The fields a reader needs, checked. Counts are in blocks of ``block_size`` bytes; ``offset`` is where this copy stands."""
+    """The fields a reader needs, checked.
+
+    Counts are in blocks of ``block_size`` bytes; ``offset`` is where this copy stands.
+    """
 
     offset: int
     raw: bytes
@@ -193,12 +196,24 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
     blocks = fields.blocks_low | (fields.blocks_high << 32 if incompat & WIDE else 0)
     inode_size = fields.inode_size if dynamic else MIN_INODE_SIZE
     descriptor = fields.descriptor_size if incompat & WIDE else MIN_DESCRIPTOR
-    cluster = 1024 << fields.log_cluster_size if ro_compat & BIGALLOC and fields.log_cluster_size < 32 else block_size
-    check(fields.first_data_block == (block_size == 1024 and cluster == 1024), f"first block {fields.first_data_block}", 0x14)
+    cluster = (
+        1024 << fields.log_cluster_size
+        if ro_compat & BIGALLOC and fields.log_cluster_size < 32
+        else block_size
+    )
+    check(
+        fields.first_data_block == (block_size == 1024 and cluster == 1024),
+        f"first block {fields.first_data_block}",
+        0x14,
+    )
     most = 8 * block_size * max(1, cluster // block_size)  # a bitmap is one block
     check(0 < fields.blocks_per_group <= most, f"{fields.blocks_per_group} blocks a group", 0x20)
     check(0 < fields.inodes_per_group <= 8 * block_size, f"{fields.inodes_per_group} inodes a group", 0x28)
-    check(MIN_INODE_SIZE <= inode_size <= block_size and not inode_size & (inode_size - 1), f"inodes of {inode_size} bytes", 0x58)
+    check(
+        MIN_INODE_SIZE <= inode_size <= block_size and not inode_size & (inode_size - 1),
+        f"inodes of {inode_size} bytes",
+        0x58,
+    )
     sound = MIN_DESCRIPTOR <= descriptor <= block_size and not descriptor & (descriptor - 1)
     check(sound, f"descriptors of {descriptor} bytes", 0xFE)
     check(fields.first_data_block < blocks < 1 << 48, f"{blocks} blocks", 4)

@@ -13,10 +13,12 @@ from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.owners import Owners
+from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import MemoryDevice
 from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.families.unix.block_pointers import mapped_file
+from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
 from imgmount.filesystems.ext.blocks import extent_tree, indirect_map
@@ -33,8 +35,6 @@ from imgmount.filesystems.ext.inode import (
     is_fast_link,
     parse_inode,
 )
-from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
-from imgmount.filesystems.pointers import mapped_file
 
 _INLINE_PARENT: Final = 4  # bytes: the number of the parent, in place of . and ..
 
@@ -53,7 +53,7 @@ class ExtVolume(InodeVolume[Inode]):
         self.uuid = str(UUID(bytes=self.super.uuid)) if any(self.super.uuid) else ""
         self.block_size = self.super.block_size
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
-        self.owners = Owners(sb.NAME)
+        self.single_parent = SingleParent(sb.NAME)
         self.groups = Groups(device, self.super)
         self._tables = TablePages(device, sb.NAME)
 
@@ -74,7 +74,10 @@ class ExtVolume(InodeVolume[Inode]):
         """The two parts of the content that is in the inode itself. Raises ``FormatError``."""
         rest = xattrs.inline_rest(xattrs.inode_attributes(inode, self._large_value))
         if inode.size > len(inode.block) + len(rest):
-            raise FormatError(sb.NAME, f"a file of {inode.size} bytes in its inode, which has {len(inode.block) + len(rest)}")
+            raise FormatError(
+                sb.NAME,
+                f"a file of {inode.size} bytes in its inode, which has {len(inode.block) + len(rest)}",
+            )
         return inode.block[: inode.size], rest[: max(0, inode.size - len(inode.block))]
 
     def content(self, inode: Inode) -> BlockDevice:
@@ -85,7 +88,9 @@ class ExtVolume(InodeVolume[Inode]):
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
         blocks_of = extent_tree if inode.flags & EXTENTS else indirect_map
-        return mapped_file(self.device, self.block_size, inode.size, blocks_of(self.device, self.super, inode.block).find)
+        return mapped_file(
+            self.device, self.block_size, inode.size, blocks_of(self.device, self.super, inode.block).find
+        )
 
     def target(self, inode: Inode) -> bytes:
         if inode.flags & ENCRYPT:
@@ -99,14 +104,14 @@ class ExtVolume(InodeVolume[Inode]):
 
         Indexed directories are read like the others: the index hides in entries that are not in use.
         """
-        found = scan(self._pieces(inode), partial(entries, block_size=self.block_size, has_kind=self.has_kind))
+        found = scan(self._parts(inode), partial(entries, block_size=self.block_size, has_kind=self.has_kind))
         if not inode.flags & ENCRYPT:
             return found
         return (entry._replace(name=_encoded(entry.name)) for entry in found)
 
-    def _pieces(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
+    def _parts(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
         if not self.is_inline(inode):
-            yield from pieces(self.content(inode), self.block_size, sb.NAME, self.device.size)
+            yield from directory_parts(self.content(inode), self.block_size, sb.NAME, self.device.size)
             return
         head, rest = self.inline(inode)
         yield 0, head[_INLINE_PARENT:]
@@ -151,7 +156,9 @@ class ExtVolume(InodeVolume[Inode]):
             facts["written"] = f"{datetime.fromtimestamp(spb.written, UTC):%Y-%m-%d %H:%M:%S} UTC"
         if spb.incompat & sb.RECOVER:
             facts["journal"] = "not replayed: what was written last may be missing"
-        facts["state"] = "has errors" if spb.state & sb.ERRORS else "clean" if spb.state & sb.VALID else "not unmounted"
+        facts["state"] = (
+            "has errors" if spb.state & sb.ERRORS else "clean" if spb.state & sb.VALID else "not unmounted"
+        )
         if spb.offset != sb.PRIMARY:
             facts["superblock"] = f"damaged, read from the backup at {spb.offset:#x}"
         return {key: value for key, value in facts.items() if value}

@@ -1,4 +1,7 @@
-"""Extended attributes, in the inode and in a block of their own. Kernel documentation, ext4/attributes.rst."""
+"""Extended attributes, in the inode and in a block of their own.
+
+Kernel documentation, ext4/attributes.rst.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The BIOS parameter block: where everything is on a FAT volume.
 
-Neither the 55AA signature nor the x86 jump is asked for: Atari and MSX disks have none. Source: Microsoft's FAT specification
-1.03; the choice of FAT32 by its zero FATSz16 is what every formatter relies on, whatever the number of clusters.
+Neither the 55AA signature nor the x86 jump is asked for: Atari and MSX disks have none. Source: Microsoft's
+FAT specification 1.03; the choice of FAT32 by its zero FATSz16 is what every formatter relies on, whatever
+the number of clusters.
 """
 
 from __future__ import annotations
@@ -55,9 +56,13 @@ class Bpb(NamedTuple):
     def read(cls, device: BlockDevice) -> Self:
         """The parameter block of a volume. Raises ``FormatError``."""
         boot = device.read_exactly(0, BOOT_SIZE, "fat")
-        oem, sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors, total_32 = _BPB.unpack_from(boot)
+        oem, sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors, total_32 = (
+            _BPB.unpack_from(boot)
+        )
         _check(sector in SECTOR_SIZES, f"sectors of {sector} bytes", 0x0B)
-        _check(per_cluster and not per_cluster & (per_cluster - 1), f"{per_cluster} sectors per cluster", 0x0D)
+        _check(
+            per_cluster and not per_cluster & (per_cluster - 1), f"{per_cluster} sectors per cluster", 0x0D
+        )
         _check(reserved, "no reserved sectors", 0x0E)
         _check(0 < fats <= MAX_FATS, f"{fats} FATs", 0x10)
         _check(media == REMOVABLE or media >= FIXED_DISK, f"media byte {media:#04x}", 0x15)

@@ -1,6 +1,7 @@
 """Directory records: short names, VFAT long names, attributes and times.
 
-Source: Microsoft's FAT specification 1.03, sections 6 and 7; byte 0x0C as Windows NT uses it (lower case of short names).
+Source: Microsoft's FAT specification 1.03, sections 6 and 7; byte 0x0C as Windows NT uses it (lower case of
+short names).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from operator import itemgetter
 from struct import Struct
 from typing import Final
 
-from imgmount.core.fields import dos_time_ns
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Stat
+from imgmount.families.fat.times import dos_time_ns
 
 RECORD: Final = 32
-_FACTS: Final = Struct("<11xBxBHHHHHHHI")  # attributes, creation (10 ms, time, date), access date, high, writing, low, size
+_FACTS: Final = Struct(
+    "<11xBxBHHHHHHHI"
+)  # attributes, creation (10 ms, time, date), access date, high, writing, low, size
 _FREE: Final = 0xE5
 _FREE_KANJI: Final = 0x05  # stands for a first byte of 0xE5
 _LOWER_STEM: Final = 0x08
@@ -33,9 +36,16 @@ MAX_PIECES: Final = 20  # of 13 UTF-16 units
 _COUNTS: Final = range(1, MAX_PIECES + 1)  # of pieces; the tables below begin with 1
 _ORDINALS: Final = [bytes([_LAST | count, *range(count - 1, 0, -1)]) for count in _COUNTS]
 _LONG_MARKS: Final = [bytes([LONG]) * count for count in _COUNTS]
-_PIECES: Final = [Struct("<" + "x10sxxx12sxx4s" * count) for count in _COUNTS]  # the characters, last piece first
-_FORWARD: Final = [itemgetter(*(3 * piece + part for piece in reversed(range(count)) for part in range(3))) for count in _COUNTS]
-_ROTATED: Final = bytes((value >> 1) | (value & 1) << 7 for value in range(256)) * 2  # of a sum with its carry
+_PIECES: Final = [
+    Struct("<" + "x10sxxx12sxx4s" * count) for count in _COUNTS
+]  # the characters, last piece first
+_FORWARD: Final = [
+    itemgetter(*(3 * piece + part for piece in reversed(range(count)) for part in range(3)))
+    for count in _COUNTS
+]
+_ROTATED: Final = (
+    bytes((value >> 1) | (value & 1) << 7 for value in range(256)) * 2
+)  # of a sum with its carry
 
 
 def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
@@ -53,7 +63,11 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
         if mark == LONG:
             pieces = lead & ~_LAST
             short = at + pieces * RECORD
-            if not _LAST < lead <= _LAST | MAX_PIECES or short >= end or data[at:short:RECORD] != _ORDINALS[pieces - 1]:
+            if (
+                not _LAST < lead <= _LAST | MAX_PIECES
+                or short >= end
+                or data[at:short:RECORD] != _ORDINALS[pieces - 1]
+            ):
                 at += RECORD  # an orphan
                 continue
             name = _long_name(data, at, pieces)
@@ -76,7 +90,10 @@ def _long_name(data: bytes, at: int, count: int) -> str:
     total = 0
     for byte in data[short : short + 11]:
         total = _ROTATED[total] + byte
-    if data[at + 13 : short : RECORD] != _CHECKSUMS[total] * count or data[at + 11 : short : RECORD] != _LONG_MARKS[count - 1]:
+    if (
+        data[at + 13 : short : RECORD] != _CHECKSUMS[total] * count
+        or data[at + 11 : short : RECORD] != _LONG_MARKS[count - 1]
+    ):
         return ""
     units = b"".join(_FORWARD[count - 1](_PIECES[count - 1].unpack_from(data, at)))
     return units.decode("utf-16-le", "replace").partition("\0")[0]
@@ -126,7 +143,10 @@ def file_size(record: bytes) -> int:
 
 
 def stat_of(record: bytes) -> Stat:
-    """Everything that a record says of its file. The time of creation is given as ctime, the date of access as atime."""
+    """Everything that a record says of its file.
+
+    The time of creation is given as ctime, the date of access as atime.
+    """
     flags, centis, ctime, cdate, adate, _, mtime, mdate, _, size = _FACTS.unpack(record)
     modified = dos_time_ns(mdate, mtime)
     accessed = dos_time_ns(adate, 0) if adate else 0

@@ -1,7 +1,7 @@
 """The file allocation table: which cluster follows which, as runs.
 
-It is read in pages when a chain leads there, so opening a volume costs the same whatever its size. Where a link is impossible
-the other copies are asked before the chain is given up.
+It is read in pages when a chain leads there, so opening a volume costs the same whatever its size. Where a
+link is impossible the other copies are asked before the chain is given up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _BAD: Final = {12: 0xFF7, 16: 0xFFF7, 32: 0x0FFF_FFF7}
 
 
 class Chain(NamedTuple):
-    """The runs of a chain: ``firsts[n]`` and the ``counts[n]`` clusters that follow each other. ``damage`` ended it early."""
+    """The runs of a chain: ``firsts[n]`` and the ``counts[n]`` clusters that follow each other.
+
+    ``damage`` ended it early.
+    """
 
     firsts: array[int]
     counts: array[int]
@@ -70,7 +73,9 @@ class FatTable:
                     found = self.read(number, copy)
                 except ImageError:
                     continue
-                log.warning("fat: FAT %d cannot be read at cluster %d, using FAT %d", self.copy, number * PAGE, copy)
+                log.warning(
+                    "fat: FAT %d cannot be read at cluster %d, using FAT %d", self.copy, number * PAGE, copy
+                )
                 return found
             raise
 
@@ -80,15 +85,24 @@ class FatTable:
         count = min(PAGE, self.end - first)
         start = self._place(first, copy)
         data = self._device.read_exactly(start, -(-count * self.bpb.bits // 8), "fat")
-        return _unpack_12(data, count) if self.bpb.bits == 12 else table(data, 2 if self.bpb.bits == 16 else 4, "little")
+        return (
+            _unpack_12(data, count)
+            if self.bpb.bits == 12
+            else table(data, 2 if self.bpb.bits == 16 else 4, "little")
+        )
 
     def __getitem__(self, cluster: int) -> int:
         return self.page(cluster // PAGE)[cluster % PAGE] & self.mask
 
     def chain(self, first: int, limit: int) -> Chain:
-        """The runs from ``first`` on: ``limit`` clusters, or as many as there are. Damage is kept in the result, not raised."""
+        """The runs from ``first`` on: ``limit`` clusters, or as many as there are.
+
+        Damage is kept in the result, not raised.
+        """
         firsts, counts = array("Q"), array("Q")
-        ends: set[int] = set()  # runs are maximal, so a chain that meets itself ends a run where one has ended
+        ends: set[int] = (
+            set()
+        )  # runs are maximal, so a chain that meets itself ends a run where one has ended
         total, cluster = 0, first
         while total < limit:
             try:
@@ -115,8 +129,12 @@ class FatTable:
         """(last cluster of the run that ``cluster`` is in, what follows it: None is the end of the chain)."""
         while (link := self[cluster]) == cluster + 1 < self.end:
             ahead = memoryview(self.page(cluster // PAGE))[cluster % PAGE :]
-            links = next(compress(count(), map(ne, ahead, count(cluster + 1))), len(ahead))  # that lead to the next cluster
-            cluster = min(cluster + max(1, links), self.end - 1)  # at least this one, whatever its reserved bits
+            links = next(
+                compress(count(), map(ne, ahead, count(cluster + 1))), len(ahead)
+            )  # that lead to the next cluster
+            cluster = min(
+                cluster + max(1, links), self.end - 1
+            )  # at least this one, whatever its reserved bits
         if not (2 <= link < self.end or link > self.bad):
             link = self._second_opinion(cluster, link)
         return cluster, None if link > self.bad else link
@@ -129,7 +147,14 @@ class FatTable:
             except ImageError:
                 continue
             if 2 <= other < self.end or other > self.bad:
-                log.warning("fat: FAT %d links cluster %d to %#x, using FAT %d: %#x", self.copy, cluster, link, copy, other)
+                log.warning(
+                    "fat: FAT %d links cluster %d to %#x, using FAT %d: %#x",
+                    self.copy,
+                    cluster,
+                    link,
+                    copy,
+                    other,
+                )
                 return other
         return link
 
@@ -137,7 +162,10 @@ class FatTable:
         """The link of ``cluster`` as FAT ``copy`` has it, read by itself."""
         start = self._place(cluster, copy)
         if self.bpb.bits != 12:
-            return int.from_bytes(self._device.read_exactly(start, self.bpb.bits // 8, "fat"), "little") & self.mask
+            return (
+                int.from_bytes(self._device.read_exactly(start, self.bpb.bits // 8, "fat"), "little")
+                & self.mask
+            )
         pair = int.from_bytes(self._device.read_exactly(start, 2, "fat"), "little")
         return pair >> 4 if cluster & 1 else pair & self.mask
 
@@ -149,7 +177,9 @@ class FatTable:
 
     def _broken(self, cluster: int, link: int) -> FormatError:
         what = {0: "a free cluster", self.bad: "a bad cluster"}.get(link, f"cluster {link} of {self.end - 2}")
-        return FormatError("fat", f"cluster {cluster} is linked to {what}", offset=self._place(cluster, self.copy))
+        return FormatError(
+            "fat", f"cluster {cluster} is linked to {what}", offset=self._place(cluster, self.copy)
+        )
 
 
 def _sound_copy(device: BlockDevice, bpb: Bpb) -> int:

@@ -12,11 +12,11 @@ from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.fields import dos_serial
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, MountError
+from imgmount.families.fat.times import dos_serial
 from imgmount.filesystems.fat import records
 from imgmount.filesystems.fat.bpb import Bpb
 from imgmount.filesystems.fat.table import Chain, FatTable
@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 DEFAULT_ENCODING: Final = "cp437"
 MAX_DIRECTORY: Final = 16 << 20  # bytes: half a million records; the specification allows 2 MiB
 NO_LABEL: Final = b"NO NAME"
-_FSINFO: Final = Struct("<4s480x4sII12x4s")  # 0x000: lead signature, signature, free clusters, next free, trail signature
+_FSINFO: Final = Struct(
+    "<4s480x4sII12x4s"
+)  # 0x000: lead signature, signature, free clusters, next free, trail signature
 _FSINFO_MARKS: Final = (b"RRaA", b"rrAa", b"\0\0\x55\xaa")
 _CLEAN: Final = {16: 1 << 15, 32: 1 << 27}  # of FAT entry 1: unmounted properly
 
@@ -40,7 +42,9 @@ class FatVolume(Filesystem):
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
         self.fat = FatTable(device, self.bpb)
         self.uuid = "" if self.bpb.serial is None else dos_serial(self.bpb.serial)
-        self._owners: dict[int, int] = {}  # first cluster of a directory -> id of the directory that was listed with it
+        self._owners: dict[
+            int, int
+        ] = {}  # first cluster of a directory -> id of the directory that was listed with it
 
     @property
     def root(self) -> FatDirectory:
@@ -71,11 +75,20 @@ class FatVolume(Filesystem):
         if directory.id == 0 and self.bpb.bits != 32:
             return [(self.bpb.root_offset, self.bpb.root_size)], None
         size = self.bpb.cluster_size
-        first = self.bpb.root_cluster if directory.id == 0 else records.first_cluster(directory.record, self.bpb.bits)
+        first = (
+            self.bpb.root_cluster
+            if directory.id == 0
+            else records.first_cluster(directory.record, self.bpb.bits)
+        )
         chain = self.fat.chain(first, MAX_DIRECTORY // size)
-        pieces = [(self.offset(first), count * size) for first, count in zip(chain.firsts, chain.counts, strict=True)]
+        pieces = [
+            (self.offset(first), count * size)
+            for first, count in zip(chain.firsts, chain.counts, strict=True)
+        ]
         if chain.clusters * size == MAX_DIRECTORY and chain.damage is None:
-            return pieces, FormatError("fat", f"a directory of {MAX_DIRECTORY} bytes or more", offset=directory.id)
+            return pieces, FormatError(
+                "fat", f"a directory of {MAX_DIRECTORY} bytes or more", offset=directory.id
+            )
         return pieces, chain.damage
 
     def content(self, directory: FatDirectory) -> tuple[bytes, list[tuple[int, int]], ImageError | None]:
@@ -93,11 +106,15 @@ class FatVolume(Filesystem):
 
     def claim(self, directory: FatDirectory) -> None:
         """Refuse a directory whose clusters are listed as another's: loops end, and a walk is bounded by the disk."""
-        first = records.first_cluster(directory.record, self.bpb.bits) if directory.id else self.bpb.root_cluster
+        first = (
+            records.first_cluster(directory.record, self.bpb.bits) if directory.id else self.bpb.root_cluster
+        )
         if first == 0 and directory.id == 0:
             return
         if first == 0 or self._owners.setdefault(first, directory.id) != directory.id:
-            raise FormatError("fat", f"a directory in cluster {first} that belongs to another", offset=directory.id)
+            raise FormatError(
+                "fat", f"a directory in cluster {first} that belongs to another", offset=directory.id
+            )
 
     def info(self) -> Mapping[str, str]:
         bpb = self.bpb
@@ -123,11 +140,6 @@ class FatVolume(Filesystem):
             return None
         lead, middle, free, _, trail = _FSINFO.unpack(raw)
         return free if (lead, middle, trail) == _FSINFO_MARKS and free <= self.bpb.clusters else None
-
-    def verify(self) -> Iterator[str]:
-        from imgmount.filesystems.fat.check import check
-
-        return check(self)
 
 
 class _FatNode(Node):
@@ -204,7 +216,9 @@ class FatFileDevice(MappedDevice):
     def _map(self, offset: int) -> Extent:
         index = bisect_right(self._starts, offset) - 1
         if index == len(self._chain.firsts):
-            raise self._chain.damage or FormatError("fat", f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
+            raise self._chain.damage or FormatError(
+                "fat", f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes"
+            )
         skip = offset - self._starts[index]
         start = self._volume.offset(self._chain.firsts[index])
         return Extent(self._starts[index + 1] - offset, self._volume.device, start + skip)

@@ -1,6 +1,7 @@
 """GameCube discs and the data of Wii partitions: ``sys/`` has what the console starts from, ``files/`` the files.
 
-Sources: Yet Another GameCube Documentation, "Disc format"; WiiBrew, "Wii disc". Wii offsets are stored divided by four.
+Sources: Yet Another GameCube Documentation, "Disc format"; WiiBrew, "Wii disc". Wii offsets are stored
+divided by four.
 """
 
 from __future__ import annotations
@@ -8,20 +9,22 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Match
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.filesystems.gcfst.boot import Boot
 from imgmount.filesystems.gcfst.volume import GcVolume
 
 
 def probe(device: BlockDevice) -> Match:
-    """CERTAIN where the disc header leads to a table that begins with a root. That of a whole Wii disc leads nowhere."""
+    """CERTAIN where the disc header leads to a table that begins with a root.
+
+    That of a whole Wii disc leads nowhere.
+    """
     return Match.CERTAIN if Boot.read(device).has_root(device) else Match.NO
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name="gcfst",
     title="GameCube disc or Wii partition",
-    kind=Kind.FILESYSTEM,
     probe=probe,
     open=GcVolume,
     limits="discs made smaller by NKit 1 are shown as they are",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple, Self
 
-from imgmount.codecs.gamedisc import GameDisc
 from imgmount.core.device import BlockDevice
+from imgmount.families.nintendo.disc_header import GameDisc
 
 BOOT_SIZE: Final = 0x440
 _PLACES: Final = Struct(">3I")  # main program, table of files and its size

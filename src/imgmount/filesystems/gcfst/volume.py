@@ -1,7 +1,7 @@
 """The tree of a GameCube disc or Wii partition.
 
-The table of files (FST) has 12 bytes a node, a directory's descendants behind it: {u8 kind, u24 name, u32 A, u32 B}. A file lies
-at A and has B bytes; a directory ends before node B. Names follow the nodes.
+The table of files (FST) has 12 bytes a node, a directory's descendants behind it: {u8 kind, u24 name, u32 A,
+u32 B}. A file lies at A and has B bytes; a directory ends before node B. Names follow the nodes.
 """
 
 from __future__ import annotations
@@ -13,21 +13,31 @@ from functools import cached_property
 from itertools import count
 from typing import Final
 
-from imgmount.codecs.banner import MAX_READ, NAME, banner
-from imgmount.codecs.gamedisc import DEFAULT_ENCODING
-from imgmount.codecs.wii import WiiPart
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Verifiable
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError, MountError
-from imgmount.filesystems.gcfst.boot import APPLOADER, BI2, BI2_SIZE, BOOT_SIZE, MAX_FST, NODE, Boot, apploader_size
+from imgmount.families.nintendo.banner import MAX_READ, NAME, banner
+from imgmount.families.nintendo.disc_header import DEFAULT_ENCODING
+from imgmount.families.nintendo.wii_clusters import WiiPart
+from imgmount.filesystems.gcfst.boot import (
+    APPLOADER,
+    BI2,
+    BI2_SIZE,
+    BOOT_SIZE,
+    MAX_FST,
+    NODE,
+    Boot,
+    apploader_size,
+)
 
 NAME_MASK: Final = 0x00FF_FFFF
 DIRECTORY_KIND: Final = 1
 MAX_NAME: Final = 1 << 10  # bytes: a name without its end would be all that follows
 FST_IDS: Final = 1 << 8  # ids below are those of sys/ and its files
+
 
 class GcVolume(Filesystem):
     """A GameCube disc or the data of a Wii partition."""
@@ -63,8 +73,12 @@ class GcVolume(Filesystem):
             start = word & NAME_MASK
             stop = names.find(b"\0", start, start + MAX_NAME)
             if start >= len(names):
-                raise FormatError("gcfst", f"node {index} has its name past the end", offset=self.boot.fst + NODE * index)
-            name = names[start : stop if stop >= 0 else start + MAX_NAME].decode(self.encoding, "surrogateescape")
+                raise FormatError(
+                    "gcfst", f"node {index} has its name past the end", offset=self.boot.fst + NODE * index
+                )
+            name = names[start : stop if stop >= 0 else start + MAX_NAME].decode(
+                self.encoding, "surrogateescape"
+            )
             if word >> 24 == 0:
                 yield name, _GcFile(self, FST_IDS + index, first << shift, last)
                 index += 1
@@ -106,7 +120,9 @@ class GcVolume(Filesystem):
     def _banner(self) -> Mapping[str, str]:
         """What the banner says, if there is one that can be read."""
         try:
-            node = next((node for name, node in self.children(0) if name == NAME and isinstance(node, File)), None)
+            node = next(
+                (node for name, node in self.children(0) if name == NAME and isinstance(node, File)), None
+            )
             data = node.open().pread(0, MAX_READ) if node else b""
         except ImageError:
             return {}

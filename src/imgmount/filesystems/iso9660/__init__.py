@@ -1,7 +1,9 @@
-"""ISO 9660 (ECMA-119) and High Sierra, with Joliet, Rock Ridge and zisofs. Not UDF, which shares discs with it.
+"""ISO 9660 (ECMA-119) and High Sierra, with Joliet, Rock Ridge and zisofs.
 
-``volume`` reads the descriptors and finds the roots, ``tree`` turns directory records into ``nodes``; ``records`` and ``susp``
-know the bytes.
+Not UDF, which shares discs with it.
+
+``volume`` reads the descriptors and finds the roots, ``tree`` turns directory records into ``nodes``;
+``records`` and ``susp`` know the bytes.
 """
 
 from __future__ import annotations
@@ -9,10 +11,10 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.disc import address_space
-from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.format import Context, FilesystemFormat, Later, Match
+from imgmount.families.optical.disc import address_space
+from imgmount.families.optical.options import XA
 from imgmount.filesystems.iso9660.descriptors import NAME, is_gamecube_disc, is_udf_bridge
-from imgmount.filesystems.iso9660.strict import second_opinion
 from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
 
 
@@ -27,13 +29,14 @@ def open_volume(device: BlockDevice, context: Context) -> Iso9660:
     return Iso9660(disc, context, session_start=start)
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="ISO 9660, Joliet, Rock Ridge",
-    kind=Kind.FILESYSTEM,
     open=open_volume,
     probe=probe,
     limits="no Rock Ridge sparse files",
     views=VIEWS,
-    second_opinion=second_opinion,
+    check=Later("imgmount.filesystems.iso9660.check:problems"),
+    second_opinion=Later("imgmount.filesystems.iso9660.second_opinion:compare"),
+    options=(XA,),
 )

@@ -1,4 +1,7 @@
-"""Volume descriptors of ISO 9660, Joliet and High Sierra. ECMA-119 section 8; High Sierra draft of 28 May 1986."""
+"""Volume descriptors of ISO 9660, Joliet and High Sierra.
+
+ECMA-119 section 8; High Sierra draft of 28 May 1986.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, Final
 from construct import Array, Bytes, Container, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import iso_long_time_ns
+from imgmount.families.optical.times import iso_long_time_ns
 
 NAME: Final = "iso9660"
 SECTOR: Final = 2048  # ECMA-119 6.1.2: the logical sector; blocks may be smaller, descriptors and directories follow sectors
@@ -32,58 +35,58 @@ ROOT_RECORD_SIZE: Final = 34
 _BOTH_16 = Struct("le" / Int16ul, "be" / Int16ub)
 _BOTH_32 = Struct("le" / Int32ul, "be" / Int32ub)
 
-_ISO = Struct(                            # offset, ECMA-119 8.4
-    "type" / Int8ub,                      # 0
-    "id" / Bytes(5),                      # 1
-    "version" / Int8ub,                   # 6
-    "flags" / Int8ub,                     # 7
-    "system_id" / Bytes(32),              # 8
-    "volume_id" / Bytes(32),              # 40
+_ISO = Struct(  # offset, ECMA-119 8.4
+    "type" / Int8ub,  # 0
+    "id" / Bytes(5),  # 1
+    "version" / Int8ub,  # 6
+    "flags" / Int8ub,  # 7
+    "system_id" / Bytes(32),  # 8
+    "volume_id" / Bytes(32),  # 40
     Padding(8),
-    "space_size" / _BOTH_32,              # 80
-    "escapes" / Bytes(32),                # 88
-    "set_size" / _BOTH_16,                # 120
-    "sequence_number" / _BOTH_16,         # 124
-    "block_size" / _BOTH_16,              # 128
-    "path_table_size" / _BOTH_32,         # 132
+    "space_size" / _BOTH_32,  # 80
+    "escapes" / Bytes(32),  # 88
+    "set_size" / _BOTH_16,  # 120
+    "sequence_number" / _BOTH_16,  # 124
+    "block_size" / _BOTH_16,  # 128
+    "path_table_size" / _BOTH_32,  # 132
     "path_tables_l" / Array(2, Int32ul),  # 140
     "path_tables_m" / Array(2, Int32ub),  # 148
-    "root" / Bytes(ROOT_RECORD_SIZE),     # 156
-    "set_id" / Bytes(128),                # 190
-    "publisher" / Bytes(128),             # 318
-    "preparer" / Bytes(128),              # 446
-    "application" / Bytes(128),           # 574
-    Padding(3 * 37),                      # 702  copyright, abstract and bibliographic file
-    "created" / Bytes(17),                # 813
-    "modified" / Bytes(17),               # 830
+    "root" / Bytes(ROOT_RECORD_SIZE),  # 156
+    "set_id" / Bytes(128),  # 190
+    "publisher" / Bytes(128),  # 318
+    "preparer" / Bytes(128),  # 446
+    "application" / Bytes(128),  # 574
+    Padding(3 * 37),  # 702  copyright, abstract and bibliographic file
+    "created" / Bytes(17),  # 813
+    "modified" / Bytes(17),  # 830
 )
 ISO_ROOT_OFFSET: Final = 156
 
-_HIGH_SIERRA = Struct(                    # offset
-    "location" / _BOTH_32,                # 0
-    "type" / Int8ub,                      # 8
-    "id" / Bytes(5),                      # 9
-    "version" / Int8ub,                   # 14
-    "flags" / Int8ub,                     # 15
-    "system_id" / Bytes(32),              # 16
-    "volume_id" / Bytes(32),              # 48
+_HIGH_SIERRA = Struct(  # offset
+    "location" / _BOTH_32,  # 0
+    "type" / Int8ub,  # 8
+    "id" / Bytes(5),  # 9
+    "version" / Int8ub,  # 14
+    "flags" / Int8ub,  # 15
+    "system_id" / Bytes(32),  # 16
+    "volume_id" / Bytes(32),  # 48
     Padding(8),
-    "space_size" / _BOTH_32,              # 88
-    "escapes" / Bytes(32),                # 96
-    "set_size" / _BOTH_16,                # 128
-    "sequence_number" / _BOTH_16,         # 132
-    "block_size" / _BOTH_16,              # 136
-    "path_table_size" / _BOTH_32,         # 140
+    "space_size" / _BOTH_32,  # 88
+    "escapes" / Bytes(32),  # 96
+    "set_size" / _BOTH_16,  # 128
+    "sequence_number" / _BOTH_16,  # 132
+    "block_size" / _BOTH_16,  # 136
+    "path_table_size" / _BOTH_32,  # 140
     "path_tables_l" / Array(4, Int32ul),  # 148
     "path_tables_m" / Array(4, Int32ub),  # 164
-    "root" / Bytes(ROOT_RECORD_SIZE),     # 180
-    "set_id" / Bytes(128),                # 214
-    "publisher" / Bytes(128),             # 342
-    "preparer" / Bytes(128),              # 470
-    "application" / Bytes(128),           # 598
-    Padding(2 * 32),                      # 726  copyright and abstract file
-    "created" / Bytes(16),                # 790
-    "modified" / Bytes(16),               # 806
+    "root" / Bytes(ROOT_RECORD_SIZE),  # 180
+    "set_id" / Bytes(128),  # 214
+    "publisher" / Bytes(128),  # 342
+    "preparer" / Bytes(128),  # 470
+    "application" / Bytes(128),  # 598
+    Padding(2 * 32),  # 726  copyright and abstract file
+    "created" / Bytes(16),  # 790
+    "modified" / Bytes(16),  # 806
 )
 HIGH_SIERRA_ROOT_OFFSET: Final = 180
 
@@ -92,7 +95,10 @@ _BOTH_FIELDS: Final = ("space_size", "set_size", "sequence_number", "block_size"
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A primary or supplementary descriptor. Both-endian numbers are the little-endian half; texts are raw and padded."""
+    """A primary or supplementary descriptor.
+
+    Both-endian numbers are the little-endian half; texts are raw and padded.
+    """
 
     offset: int
     type: int
@@ -125,7 +131,10 @@ class Descriptor:
 
 
 def descriptors(device: BlockDevice, start: int) -> Iterator[Descriptor]:
-    """The primary and supplementary descriptors of the set in sector ``start`` and after. A missing terminator is no harm."""
+    """The primary and supplementary descriptors of the set in sector ``start`` and after.
+
+    A missing terminator is no harm.
+    """
     for sector in range(start, start + MAX_DESCRIPTORS):
         raw = device.pread(sector * SECTOR, SECTOR)
         high_sierra = raw[9:14] == HIGH_SIERRA_ID

@@ -9,10 +9,20 @@ from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.fields import iso_time_ns
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYMLINK_MODE,
+    Directory,
+    File,
+    Node,
+    Special,
+    Stat,
+    Symlink,
+)
 from imgmount.core.slices import Concat, Slice, ZeroDevice
 from imgmount.errors import FormatError, UnsupportedError
+from imgmount.families.optical.times import iso_time_ns
 from imgmount.filesystems.iso9660 import susp, zisofs
 from imgmount.filesystems.iso9660.descriptors import NAME
 from imgmount.filesystems.iso9660.records import Section
@@ -32,10 +42,10 @@ _MAJOR_MASK: Final = 0xFFF
 _MINOR_MASK: Final = 0xF_FFFF
 
 
-class Sheet:
+class RecordBlock:
     """Bytes in memory that hold directory records: those of a directory, the first of which stands at ``base`` in the device.
 
-    A record with fields elsewhere has a sheet of its own, with all its fields in one row.
+    A record with fields elsewhere has a block of its own, with all its fields in one row.
     """
 
     __slots__ = ("base", "data", "tree")
@@ -46,38 +56,40 @@ class Sheet:
         self.base = base
 
 
-class Rare:
+class RareFacts:
     """What few records have: other Rock Ridge fields (position by signature), several extents, damage."""
 
     __slots__ = ("damage", "kept", "sections")
 
-    def __init__(self, kept: susp.Kept | None = None, sections: tuple[Section, ...] = (), damage: str = "") -> None:
+    def __init__(
+        self, kept: susp.Kept | None = None, sections: tuple[Section, ...] = (), damage: str = ""
+    ) -> None:
         self.kept: susp.Kept = kept or {}
         self.sections = sections
         self.damage = damage
 
 
-# block address of the data, size in bytes, position in the sheet of PX and of TF (0: none), the rest.
+# block address of the data, size in bytes, position in the block of PX and of TF (0: none), the rest.
 # A tuple, because making one is what listing a large directory consists of.
-Facts = tuple[int, int, int, int, Rare | None]
+Facts = tuple[int, int, int, int, RareFacts | None]
 
 
-class Recorded(Node):
-    """What all nodes share: a record in a sheet. ``id`` is the byte offset of the record in the device."""
+class RecordNode(Node):
+    """What all nodes share: a record in a block. ``id`` is the byte offset of the record in the device."""
 
-    __slots__ = ("facts", "sheet")
+    __slots__ = ("block", "facts")
     file_type: ClassVar[int] = 0
     plain_mode: ClassVar[int] = 0
 
-    def __init__(self, node_id: int, sheet: Sheet, facts: Facts) -> None:
+    def __init__(self, node_id: int, block: RecordBlock, facts: Facts) -> None:
         self.id = node_id
-        self.sheet = sheet
+        self.block = block
         self.facts = facts
 
     @property
     def tree(self) -> Tree:
         """The tree that the node is of."""
-        return self.sheet.tree
+        return self.block.tree
 
     @property
     def start(self) -> int:
@@ -90,30 +102,32 @@ class Recorded(Node):
         return self.facts[1]
 
     @property
-    def rare(self) -> Rare:
+    def rare(self) -> RareFacts:
         """What few records have."""
-        return self.facts[4] or Rare()
+        return self.facts[4] or RareFacts()
 
     def stat(self) -> Stat:
         return self._stat(self.facts[1])
 
     def _stat(self, size: int, rdev: int = 0, allocated: int | None = None) -> Stat:
-        sheet, (_, _, px, tf, _) = self.sheet, self.facts
-        data = sheet.data
+        block, (_, _, px, tf, _) = self.block, self.facts
+        data = block.data
         mtime, atime, ctime = susp.times(data, tf) if tf else _NO_TIMES
         if mtime is None:
-            mtime = sheet.tree.record_time(data, self.id - sheet.base)
+            mtime = block.tree.record_time(data, self.id - block.base)
         if not px:
             return Stat(self.plain_mode, size, mtime, atime, ctime, None, None, 1, rdev, allocated)
         mode, links, uid, gid = _PX.unpack_from(data, px + 4)
-        return Stat._make((mode & 0o7777 | self.file_type, size, mtime, atime, ctime, uid, gid, links, rdev, allocated))
+        return Stat._make(
+            (mode & 0o7777 | self.file_type, size, mtime, atime, ctime, uid, gid, links, rdev, allocated)
+        )
 
     def _check(self) -> None:
         if self.rare.damage:
             raise FormatError(NAME, self.rare.damage, offset=self.id)
 
 
-class IsoFile(Recorded, File):
+class IsoFile(RecordNode, File):
     """A file of one or several extents, plain or compressed by zisofs."""
 
     __slots__ = ()
@@ -121,7 +135,7 @@ class IsoFile(Recorded, File):
     plain_mode = FILE_MODE
 
     def stat(self) -> Stat:
-        rare, data = self.facts[4], self.sheet.data
+        rare, data = self.facts[4], self.block.data
         if rare is None:
             return self._stat(self.facts[1])
         if susp.SF in rare.kept:
@@ -131,9 +145,9 @@ class IsoFile(Recorded, File):
         return self._stat(self.size)
 
     def _sparse_size(self, position: int) -> int:
-        if self.sheet.data[position + 2] < _SF_SIZE:
+        if self.block.data[position + 2] < _SF_SIZE:
             return self.size
-        high, low = _SF.unpack_from(self.sheet.data, position + 4)
+        high, low = _SF.unpack_from(self.block.data, position + 4)
         return int(high << 32 | low)
 
     def open(self) -> BlockDevice:
@@ -142,7 +156,7 @@ class IsoFile(Recorded, File):
         if susp.SF in kept:
             raise UnsupportedError(f"{NAME}: Rock Ridge sparse file")
         if susp.ZF in kept:
-            zf = zisofs.compression(self.sheet.data, kept[susp.ZF][0])
+            zf = zisofs.compression(self.block.data, kept[susp.ZF][0])
             return zisofs.open_compressed(self._stored(), zf, self.tree.cache) if zf.size else ZeroDevice(0)
         return self._stored()
 
@@ -180,7 +194,7 @@ class Interleaved(MappedDevice):
         return Extent(self._unit - skip, self._span, unit * self._stride + skip)
 
 
-class IsoSymlink(Recorded, Symlink):
+class IsoSymlink(RecordNode, Symlink):
     """A Rock Ridge symbolic link."""
 
     __slots__ = ()
@@ -198,38 +212,41 @@ class IsoSymlink(Recorded, Symlink):
 
     def _target(self) -> bytes:
         self._check()
-        return susp.link_target(self.sheet.data, self.rare.kept.get(susp.SL, []))
+        return susp.link_target(self.block.data, self.rare.kept.get(susp.SL, []))
 
 
-class IsoSpecial(Recorded, Special):
+class IsoSpecial(RecordNode, Special):
     """A device node, FIFO or socket: what kind, the mode in PX says."""
 
     __slots__ = ()
 
     def stat(self) -> Stat:
         facts = self._stat(0, self._device_number())
-        mode, *_ = _PX.unpack_from(self.sheet.data, self.facts[2] + 4)
+        mode, *_ = _PX.unpack_from(self.block.data, self.facts[2] + 4)
         return facts._replace(mode=mode & _MODE_MASK)
 
     def _device_number(self) -> int:
         fields = self.rare.kept.get(susp.PN)
-        if not fields or self.sheet.data[fields[0] + 2] < _PN_SIZE:
+        if not fields or self.block.data[fields[0] + 2] < _PN_SIZE:
             return 0
-        high, low = _PN.unpack_from(self.sheet.data, fields[0] + 4)
+        high, low = _PN.unpack_from(self.block.data, fields[0] + 4)
         if not high:  # writers with a 16-bit dev_t put all of it into the low word
             high, low = low >> 8, low & 0xFF
         return os.makedev(high & _MAJOR_MASK, low & _MINOR_MASK)
 
 
-class IsoDirectory(Recorded, Directory):
-    """A directory. ``ancestors`` are the block addresses of those above it, so that no directory holds itself."""
+class IsoDirectory(RecordNode, Directory):
+    """A directory.
+
+    ``ancestors`` are the block addresses of those above it, so that no directory holds itself.
+    """
 
     __slots__ = ("ancestors",)
     file_type = s.S_IFDIR
     plain_mode = DIRECTORY_MODE
 
-    def __init__(self, node_id: int, sheet: Sheet, facts: Facts, ancestors: frozenset[int]) -> None:
-        super().__init__(node_id, sheet, facts)
+    def __init__(self, node_id: int, block: RecordBlock, facts: Facts, ancestors: frozenset[int]) -> None:
+        super().__init__(node_id, block, facts)
         self.ancestors = ancestors
 
     def _scan(self) -> Iterable[tuple[str, Node]]:

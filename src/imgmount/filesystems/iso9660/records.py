@@ -13,7 +13,8 @@ from imgmount.filesystems.iso9660.descriptors import NAME, SECTOR
 log = logging.getLogger(__name__)
 
 HEADER_SIZE: Final = 33  # bytes ahead of the identifier
-# length, XAR length, extent, size, time, flags, unit size, gap size, identifier length: of both-endian pairs the LE half
+# length, XAR length, extent, size, time, flags, unit size, gap size, identifier length: of both-endian pairs
+# the LE half
 ISO_RECORD: Final = Struct("<BBI4xI4x7sBBB4xB")
 HIGH_SIERRA_RECORD: Final = Struct("<BBI4xI4x6sBxBB4xB")
 
@@ -45,7 +46,8 @@ def section(fields: Fields) -> Section:
 def records(data: bytes, layout: Struct) -> Iterator[tuple[int, Fields, tuple[Fields, ...]]]:
     """(position, fields, sections) of each file or directory; ``sections`` are all records of a file with several, else ().
 
-    Where the final record of several is missing, the last one still has ``MULTI_EXTENT``. A damaged record ends its sector.
+    Where the final record of several is missing, the last one still has ``MULTI_EXTENT``. A damaged record
+    ends its sector.
     """
     unpack, position, end = layout.unpack_from, 0, len(data) - HEADER_SIZE
     chain: list[tuple[int, Fields]] = []
@@ -56,7 +58,9 @@ def records(data: bytes, layout: Struct) -> Iterator[tuple[int, Fields, tuple[Fi
         fields: Fields = unpack(data, position)
         length = fields[0]
         if not 0 < fields[8] <= length - HEADER_SIZE or position + length > len(data):
-            log.warning("%s: directory record of %d bytes, name of %d: its sector ends here", NAME, length, fields[8])
+            log.warning(
+                "%s: directory record of %d bytes, name of %d: its sector ends here", NAME, length, fields[8]
+            )
             position = (position // SECTOR + 1) * SECTOR
             continue
         if chain or fields[5] & _DIRECTORY_OR_MULTI == MULTI_EXTENT:
@@ -111,7 +115,9 @@ class Names:
             stem, _, number = name.rpartition(";")
             if stem and number.isascii() and number.isdigit():
                 name, version = stem, int(number[:5])  # 1 to 32767
-        if not self.joliet and name.endswith(".") and len(name) > 1:  # the dot is obligatory there, not part of the name
+        if (
+            not self.joliet and name.endswith(".") and len(name) > 1
+        ):  # the dot is obligatory there, not part of the name
             name = name[:-1]
         return name, version
 

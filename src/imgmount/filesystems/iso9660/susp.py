@@ -1,4 +1,7 @@
-"""System Use Sharing Protocol and Rock Ridge fields. IEEE P1281 (SUSP 1.12), P1282 (RRIP 1.12), zisofs by H. P. Anvin."""
+"""System Use Sharing Protocol and Rock Ridge fields.
+
+IEEE P1281 (SUSP 1.12), P1282 (RRIP 1.12), zisofs by H. P. Anvin.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from imgmount.core.fields import iso_long_time_ns, iso_time_ns
 from imgmount.errors import FormatError, UnsupportedError
+from imgmount.families.optical.times import iso_long_time_ns, iso_time_ns
 from imgmount.filesystems.iso9660.descriptors import NAME
 from imgmount.filesystems.iso9660.records import HEADER_SIZE, records
 
@@ -35,7 +38,9 @@ ST: Final = _signature("ST")  # ends an area
 TF: Final = _signature("TF")  # times
 ZF: Final = _signature("ZF")  # zisofs
 _ROCK_RIDGE: Final = frozenset((CL, NM, PL, PN, PX, RE, RR, SF, SL, TF))
-_KEPT: Final = frozenset((CE, CL, PN, RE, SF, SL, ZF))  # remembered by position; the rest but NM, PX, TF is skipped by length
+_KEPT: Final = frozenset(
+    (CE, CL, PN, RE, SF, SL, ZF)
+)  # remembered by position; the rest but NM, PX, TF is skipped by length
 _KNOWN: Final = _ROCK_RIDGE | {CE, ER, SP, ST, ZF}
 
 _HEAD: Final = Struct("<HB")  # signature, length; then a version byte
@@ -65,16 +70,24 @@ def walk(data: bytes, position: int, end: int) -> Facts:
     """(name, position of PX, of TF, positions of rarer fields by signature); 0, empty or None where there is none."""
     if data[position : position + 4] == _RR_HEAD:
         position += 5
-    # Almost every record has NM, PX, TF (mkisofs) or PX, TF, NM (xorriso) and nothing else; looking is cheaper than walking
+    # Almost every record has NM, PX, TF (mkisofs) or PX, TF, NM (xorriso) and nothing else; looking is
+    # cheaper than walking
     first = data[position : position + 4]
     if first[:2] == b"NM" and len(first) == 4:
         name_at, px = position, position + first[2]
         stop = px + _PX_TF_SIZE
     else:
         name_at, px = position + _PX_TF_SIZE, position
-        stop = name_at + data[name_at + 2] if name_at + 5 <= end and data[name_at : name_at + 2] == b"NM" else 0
+        stop = (
+            name_at + data[name_at + 2] if name_at + 5 <= end and data[name_at : name_at + 2] == b"NM" else 0
+        )
     tf = px + _PX_SIZE
-    if 0 <= end - stop < 4 and data[px : px + 4] == _PX_HEAD and data[tf : tf + 4] == _TF_HEAD and not data[name_at + 4]:
+    if (
+        0 <= end - stop < 4
+        and data[px : px + 4] == _PX_HEAD
+        and data[tf : tf + 4] == _TF_HEAD
+        and not data[name_at + 4]
+    ):
         return data[name_at + 5 : name_at + data[name_at + 2]], px, tf, None
     return _walk(data, position, end)
 
@@ -105,7 +118,10 @@ def _walk(data: bytes, position: int, end: int) -> Facts:
 
 
 def system_use(data: bytes, position: int, name_length: int, skip: int) -> int:
-    """Where the fields of the record at ``position`` begin. Some records lack the bytes that ``skip`` says are ahead."""
+    """Where the fields of the record at ``position`` begin.
+
+    Some records lack the bytes that ``skip`` says are ahead.
+    """
     start = position + HEADER_SIZE + (name_length | 1)  # padded to an even offset
     end = position + data[position]
     if skip and not _is_field(data, start + skip, end) and _is_field(data, start, end):
@@ -114,7 +130,11 @@ def system_use(data: bytes, position: int, name_length: int, skip: int) -> int:
 
 
 def _is_field(data: bytes, position: int, end: int) -> bool:
-    return position + 4 <= end and _HEAD.unpack_from(data, position)[0] in _KNOWN and 4 <= data[position + 2] <= end - position
+    return (
+        position + 4 <= end
+        and _HEAD.unpack_from(data, position)[0] in _KNOWN
+        and 4 <= data[position + 2] <= end - position
+    )
 
 
 def rock_ridge_skip(data: bytes, layout: Struct, read: ReadArea) -> int | None:
@@ -130,7 +150,10 @@ def rock_ridge_skip(data: bytes, layout: Struct, read: ReadArea) -> int | None:
         for ahead in (0, XA_SIZE, *([skip] if skip else [])):
             if not _is_field(data, start + ahead, end):
                 continue
-            if _HEAD.unpack_from(data, start + ahead)[0] == SP and data[start + ahead + 4 : start + ahead + 6] == _SP_MAGIC:
+            if (
+                _HEAD.unpack_from(data, start + ahead)[0] == SP
+                and data[start + ahead + 4 : start + ahead + 6] == _SP_MAGIC
+            ):
                 skip = data[start + ahead + 6]
             if _signatures(data, start + ahead, end, read) & _ROCK_RIDGE:
                 return ahead if skip is None else skip

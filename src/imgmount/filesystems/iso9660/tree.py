@@ -18,9 +18,9 @@ from imgmount.filesystems.iso9660.nodes import (
     IsoFile,
     IsoSpecial,
     IsoSymlink,
-    Rare,
-    Recorded,
-    Sheet,
+    RareFacts,
+    RecordBlock,
+    RecordNode,
     fail,
     recorded_time,
 )
@@ -52,7 +52,7 @@ _REGULAR, _SYMLINK, _SPECIAL = 0o10, 0o12, (0o01, 0o02, 0o06, 0o14)  # fifo, cha
 class _Record(NamedTuple):
     """A directory record; ``parts`` are all records of a file of several extents."""
 
-    sheet: Sheet
+    block: RecordBlock
     at: int
     fields: Fields
     parts: tuple[Fields, ...]
@@ -117,7 +117,11 @@ class Tree:
             return None
         fields: Fields = self.layout.unpack_from(data)
         named = fields[8] == 1 and not data[HEADER_SIZE]
-        return (data, fields) if named and HEADER_SIZE < fields[0] <= len(data) and fields[5] & DIRECTORY else None
+        return (
+            (data, fields)
+            if named and HEADER_SIZE < fields[0] <= len(data) and fields[5] & DIRECTORY
+            else None
+        )
 
     def record_time(self, data: bytes, at: int) -> int:
         """The time in the record, or else that of the volume."""
@@ -127,7 +131,9 @@ class Tree:
         """The top directory, with the attributes that its own record has."""
         own = self.own_record(start)
         if own is None:
-            return IsoDirectory(node_id, Sheet(self, record, node_id), (start, size, 0, 0, None), frozenset())
+            return IsoDirectory(
+                node_id, RecordBlock(self, record, node_id), (start, size, 0, 0, None), frozenset()
+            )
         return self._described(node_id, (start, size), own, frozenset())
 
     def _described(
@@ -136,13 +142,13 @@ class Tree:
         """The directory in ``extent`` (block, bytes), with the attributes of its ``own`` record."""
         (start, size), (data, fields) = extent, own
         if self.skip is None:
-            sheet = Sheet(self, data[: fields[0]], node_id)
-            return IsoDirectory(node_id, sheet, (start, size, 0, 0, None), ancestors)
+            block = RecordBlock(self, data[: fields[0]], node_id)
+            return IsoDirectory(node_id, block, (start, size, 0, 0, None), ancestors)
         begin = susp.system_use(data, 0, fields[8], self.skip)
         area, _ = susp.gather(data, begin, fields[0], self.read_area)
         data = data[:begin] + area
         _, px, tf, _ = susp.walk(data, begin, len(data))
-        return IsoDirectory(node_id, Sheet(self, data, node_id), (start, size, px, tf, None), ancestors)
+        return IsoDirectory(node_id, RecordBlock(self, data, node_id), (start, size, px, tf, None), ancestors)
 
     def scan(self, directory: IsoDirectory) -> Iterator[tuple[str, Node]]:
         """(name, node) of everything in ``directory``."""
@@ -151,25 +157,31 @@ class Tree:
             fail("directory holds itself", directory.id)
         if len(directory.ancestors) > MAX_DEPTH:
             fail(f"more than {MAX_DEPTH} directories deep", directory.id)
-        sheet = Sheet(self, self.read_directory(start, size), self.offset(start))
+        block = RecordBlock(self, self.read_directory(start, size), self.offset(start))
         inside = directory.ancestors | {start}
-        yield from self._rock_ridge(sheet, inside) if self.skip is not None else self._plain(sheet, inside)
-        if len(sheet.data) < size:
-            fail(f"directory of {size} bytes, the image has {len(sheet.data)}", directory.id)
+        yield from self._rock_ridge(block, inside) if self.skip is not None else self._plain(block, inside)
+        if len(block.data) < size:
+            fail(f"directory of {size} bytes, the image has {len(block.data)}", directory.id)
 
-    def _rock_ridge(self, sheet: Sheet, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
-        data, base, skip, xa = sheet.data, sheet.base, self.skip, self.xa
+    def _rock_ridge(self, block: RecordBlock, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
+        data, base, skip, xa = block.data, block.base, self.skip, self.xa
         decode, walk = self.names.decode, susp.walk
         for at, fields, parts in records(data, self.layout):
             length, xar, start, size, _, flags, unit, _, name_length = fields
             if name_length == 1 and data[at + HEADER_SIZE] < 2:  # itself and its parent
                 continue
-            begin = susp.system_use(data, at, name_length, skip) if skip else at + HEADER_SIZE + (name_length | 1)
+            begin = (
+                susp.system_use(data, at, name_length, skip) if skip else at + HEADER_SIZE + (name_length | 1)
+            )
             raw, px, tf, kept = walk(data, begin, at + length)
-            if raw and px and not (flags or kept or parts or unit or xa or data[px + 5] >> _TYPE_SHIFT != _REGULAR):
-                yield decode(raw), IsoFile(base + at, sheet, (start + xar, size, px, tf, None))
+            if (
+                raw
+                and px
+                and not (flags or kept or parts or unit or xa or data[px + 5] >> _TYPE_SHIFT != _REGULAR)
+            ):
+                yield decode(raw), IsoFile(base + at, block, (start + xar, size, px, tf, None))
                 continue
-            record = _Record(sheet, at, fields, parts)
+            record = _Record(block, at, fields, parts)
             if kept is None or not (susp.CE in kept or susp.RE in kept or susp.CL in kept):
                 node = self._node(record, px, tf, kept, inside)
                 if len(inside) > 1 or not self._is_relocation_room(node, raw):
@@ -184,57 +196,59 @@ class Tree:
 
     def _linked(self, record: _Record, begin: int, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
         """The node of a record with fields elsewhere, or of a relocated directory; nothing in the place it was moved to."""
-        sheet, at, fields, parts = record
-        area, whole = susp.gather(sheet.data, begin, at + fields[0], self.read_area)
-        data = sheet.data[at:begin] + area
+        block, at, fields, parts = record
+        area, whole = susp.gather(block.data, begin, at + fields[0], self.read_area)
+        data = block.data[at:begin] + area
         raw, px, tf, kept = susp.walk(data, begin - at, len(data))
         if kept and susp.RE in kept:
             return
-        record = _Record(Sheet(self, data, sheet.base + at), 0, fields, parts)
+        record = _Record(RecordBlock(self, data, block.base + at), 0, fields, parts)
         if kept and susp.CL in kept:
-            node: Recorded = self._relocated(record.sheet, kept[susp.CL][0], inside)
+            node: RecordNode = self._relocated(record.block, kept[susp.CL][0], inside)
         else:
             node = self._node(record, px, tf, kept, inside)
         if not whole:
             log.warning("%s: broken continuation area of the record at %#x", NAME, node.id)
-            node.facts = (*node.facts[:4], Rare(kept, node.rare.sections, "broken continuation area"))
+            node.facts = (*node.facts[:4], RareFacts(kept, node.rare.sections, "broken continuation area"))
         yield self._rock_ridge_name(raw, record), node
 
-    def _relocated(self, sheet: Sheet, link: int, inside: frozenset[int]) -> IsoDirectory:
-        start = int.from_bytes(sheet.data[link + 4 : link + 8], "little")
+    def _relocated(self, block: RecordBlock, link: int, inside: frozenset[int]) -> IsoDirectory:
+        start = int.from_bytes(block.data[link + 4 : link + 8], "little")
         own = self.own_record(start)
         if own is None:
-            damage = Rare(damage=f"relocated directory is not at block {start}")
-            return IsoDirectory(sheet.base, sheet, (start, 0, 0, 0, damage), inside)
-        return self._described(sheet.base, (start, own[1][3]), own, inside)
+            damage = RareFacts(damage=f"relocated directory is not at block {start}")
+            return IsoDirectory(block.base, block, (start, 0, 0, 0, damage), inside)
+        return self._described(block.base, (start, own[1][3]), own, inside)
 
-    def _node(self, record: _Record, px: int, tf: int, kept: susp.Kept | None, inside: frozenset[int]) -> Recorded:
-        sheet, at, fields, parts = record
-        node_id, start, size = sheet.base + at, fields[1] + fields[2], fields[3]
-        rare = Rare(kept) if kept else None
+    def _node(
+        self, record: _Record, px: int, tf: int, kept: susp.Kept | None, inside: frozenset[int]
+    ) -> RecordNode:
+        block, at, fields, parts = record
+        node_id, start, size = block.base + at, fields[1] + fields[2], fields[3]
+        rare = RareFacts(kept) if kept else None
         if fields[5] & DIRECTORY:
-            return IsoDirectory(node_id, sheet, (start, size, px, tf, rare), inside)
-        kind = sheet.data[px + 5] >> _TYPE_SHIFT if px else _SYMLINK if kept and susp.SL in kept else _REGULAR
+            return IsoDirectory(node_id, block, (start, size, px, tf, rare), inside)
+        kind = block.data[px + 5] >> _TYPE_SHIFT if px else _SYMLINK if kept and susp.SL in kept else _REGULAR
         if kind == _SYMLINK:
-            return IsoSymlink(node_id, sheet, (start, size, px, tf, rare))
+            return IsoSymlink(node_id, block, (start, size, px, tf, rare))
         if kind in _SPECIAL:
-            return IsoSpecial(node_id, sheet, (start, size, px, tf, rare))
+            return IsoSpecial(node_id, block, (start, size, px, tf, rare))
         if parts or fields[6]:
-            rare = Rare(kept, tuple(section(part) for part in parts or (fields,)))
+            rare = RareFacts(kept, tuple(section(part) for part in parts or (fields,)))
             size = sum(part.size for part in rare.sections)
             if parts and parts[-1][5] & MULTI_EXTENT:
                 rare.damage = f"the last of {len(parts)} extents is missing"
-        elif self.xa and size and self.xa.hold(sheet.data, at, fields[8]):
-            return XaFile(node_id, sheet, (start, size, px, tf, rare))
-        return IsoFile(node_id, sheet, (start, size, px, tf, rare))
+        elif self.xa and size and self.xa.hold(block.data, at, fields[8]):
+            return XaFile(node_id, block, (start, size, px, tf, rare))
+        return IsoFile(node_id, block, (start, size, px, tf, rare))
 
-    def _plain(self, sheet: Sheet, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
+    def _plain(self, block: RecordBlock, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
         found: list[tuple[str, int, Node]] = []
         newest: dict[str, int] = {}
-        for at, fields, parts in records(sheet.data, self.layout):
-            if fields[8] == 1 and sheet.data[at + HEADER_SIZE] < 2:
+        for at, fields, parts in records(block.data, self.layout):
+            if fields[8] == 1 and block.data[at + HEADER_SIZE] < 2:
                 continue
-            record = _Record(sheet, at, fields, parts)
+            record = _Record(block, at, fields, parts)
             name, version = self._plain_name(record)
             newest[name] = max(version, newest.get(name, 0))
             found.append((name, version, self._node(record, 0, 0, None, inside)))
@@ -242,7 +256,7 @@ class Tree:
             yield name if version == newest[name] else f"{name};{version}", node
 
     def _plain_name(self, record: _Record) -> tuple[str, int]:
-        raw, flags = identifier(record.sheet.data, record.at, record.fields), record.fields[5]
+        raw, flags = identifier(record.block.data, record.at, record.fields), record.fields[5]
         if flags & DIRECTORY:
             return self.names.decode(raw), 0
         name, version = self.names.file_name(raw)

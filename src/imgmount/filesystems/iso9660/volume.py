@@ -14,7 +14,14 @@ from imgmount.core.format import Context
 from imgmount.core.node import Filesystem
 from imgmount.errors import FormatError, MountError
 from imgmount.filesystems.iso9660 import susp
-from imgmount.filesystems.iso9660.descriptors import FIRST_SECTOR, NAME, PRIMARY, SECTOR, Descriptor, descriptors
+from imgmount.filesystems.iso9660.descriptors import (
+    FIRST_SECTOR,
+    NAME,
+    PRIMARY,
+    SECTOR,
+    Descriptor,
+    descriptors,
+)
 from imgmount.filesystems.iso9660.nodes import IsoDirectory
 from imgmount.filesystems.iso9660.records import DIRECTORY, MAX_PATH_TABLE, Names, PathEntry, path_table
 from imgmount.filesystems.iso9660.tree import Tree
@@ -33,13 +40,17 @@ _TITLES: Final = {ROCK_RIDGE: "Rock Ridge", JOLIET: "Joliet", PLAIN: "ISO 9660"}
 class Iso9660(Filesystem):
     """A volume on ``device``.
 
-    ``session_start`` is the sector of the device in which the session begins (its descriptors are 16 sectors further);
-    ``session_base`` is the block address that the device's first block has on the disc. Where the device is the whole disc
-    the latter is 0; where it is one session of a disc, both the session's tracks and its addresses begin at ``session_base``.
+    ``session_start`` is the sector of the device in which the session begins (its descriptors are 16 sectors
+    further); ``session_base`` is the block address that the device's first block has on the disc. Where the
+    device is the whole disc the latter is 0; where it is one session of a disc, both the session's tracks and
+    its addresses begin at ``session_base``.
     """
 
-    def __init__(self, device: BlockDevice, context: Context, *, session_start: int = 0, session_base: int = 0) -> None:
+    def __init__(
+        self, device: BlockDevice, context: Context, *, session_start: int = 0, session_base: int = 0
+    ) -> None:
         self.device = device
+        self.session_start = session_start
         self._context = context
         self._session_base = session_base
         self._xa = open_sectors(device, context)
@@ -47,7 +58,9 @@ class Iso9660(Filesystem):
         self.primary = next((one for one in found if one.type == PRIMARY), None)
         self.joliet = next((one for one in found if one.joliet), None)
         if not (self.primary or self.joliet):
-            raise FormatError(NAME, "no primary volume descriptor", offset=(session_start + FIRST_SECTOR) * SECTOR)
+            raise FormatError(
+                NAME, "no primary volume descriptor", offset=(session_start + FIRST_SECTOR) * SECTOR
+            )
         self._encoding = _known_encoding(context.options.encoding)
         self._roots = self._open_trees()
         self.view = self._choose()
@@ -78,7 +91,9 @@ class Iso9660(Filesystem):
         if wanted not in VIEWS:
             return self.views[0]
         if wanted not in self._roots:
-            raise MountError(f"{NAME}: this volume has no {_TITLES[wanted]} names, only {_listed(self.views)}")
+            raise MountError(
+                f"{NAME}: this volume has no {_TITLES[wanted]} names, only {_listed(self.views)}"
+            )
         return wanted
 
     def _open_trees(self) -> dict[str, IsoDirectory]:
@@ -167,11 +182,6 @@ class Iso9660(Filesystem):
 
     def _missing_base(self) -> int:
         return -self._session_base * self.descriptor.block_size
-
-    def verify(self) -> Iterator[str]:
-        from imgmount.filesystems.iso9660.verify import problems
-
-        return problems(self)
 
 
 def _listed(views: tuple[str, ...]) -> str:

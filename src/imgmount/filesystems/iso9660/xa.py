@@ -1,9 +1,10 @@
 """CD-ROM XA: files in sectors of mode 2 form 2, whose records count 2048 bytes a sector where 2324 are stored, and audio tracks.
 
-Only a device that knows whole sectors can give them. ``xa=form2``, the default, gives the 2324 bytes, and of files that mix both
-forms 2336 with the subheader that tells them apart; ``xa=raw`` gives whole sectors behind the RIFF header that Windows makes
-up; ``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand for an audio track: it has the track's samples, 2352
-bytes a sector. Source: System Description CD-ROM XA, Philips and Sony 1991, II.2.7.
+Only a device that knows whole sectors can give them. ``xa=form2``, the default, gives the 2324 bytes, and of
+files that mix both forms 2336 with the subheader that tells them apart; ``xa=raw`` gives whole sectors behind
+the RIFF header that Windows makes up; ``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand
+for an audio track: it has the track's samples, 2352 bytes a sector. Source: System Description CD-ROM XA,
+Philips and Sony 1991, II.2.7.
 """
 
 from __future__ import annotations
@@ -12,23 +13,24 @@ import struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.disc import sound_sectors, whole_sectors
 from imgmount.core.format import Context
 from imgmount.core.node import Stat
-from imgmount.core.sectors import FORM2, RAW, XA_SECTOR
 from imgmount.core.slices import Concat, MemoryDevice, Slice
-from imgmount.errors import MountError
-from imgmount.filesystems.iso9660.descriptors import NAME, SECTOR
+from imgmount.families.optical.disc import sound_sectors, whole_sectors
+from imgmount.families.optical.options import XA
+from imgmount.families.optical.sectors import FORM2, RAW, XA_SECTOR
+from imgmount.filesystems.iso9660.descriptors import SECTOR
 from imgmount.filesystems.iso9660.nodes import IsoFile
 from imgmount.filesystems.iso9660.records import HEADER_SIZE
 
-CHOICES: Final = ("form2", "raw", "cooked")
 IN_FORM2: Final = 0x1000  # attributes
 INTERLEAVED: Final = 0x2000  # with sectors of form 1
 SOUND: Final = 0x4000  # the record stands for an audio track
 _ATTRIBUTES: Final = struct.Struct(">4xH2s6x")  # owner, attributes, "XA", file number
 _SIGNATURE: Final = b"XA"
-_RIFF: Final = struct.Struct("<4sI4s4sI14s2x4sI")  # heads of the file, of its format chunk with the attributes, of its data
+_RIFF: Final = struct.Struct(
+    "<4sI4s4sI14s2x4sI"
+)  # heads of the file, of its format chunk with the attributes, of its data
 
 
 class Sectors(NamedTuple):
@@ -50,9 +52,7 @@ class Sectors(NamedTuple):
 
 def open_sectors(device: BlockDevice, context: Context) -> Sectors | None:
     """What files in form 2, and audio tracks, are read from; None if the disc has neither, or the user wants none."""
-    choice = context.options.xa
-    if choice not in CHOICES:
-        raise MountError(f"{NAME}: xa is one of {', '.join(CHOICES)}, not {choice!r}")
+    choice = XA.of(context.options.extra)
     if choice == "cooked":
         return None
     form2, mixed, whole = (whole_sectors(device, unit) for unit in (FORM2, XA_SECTOR, RAW))
@@ -71,7 +71,10 @@ def _record(data: bytes, position: int, name_length: int) -> tuple[int, bytes]:
 
 
 class XaFile(IsoFile):
-    """A file with sectors in form 2, or an audio track. Its record stands at the node's place in the sheet."""
+    """A file with sectors in form 2, or an audio track.
+
+    Its record stands at the node's place in the block.
+    """
 
     __slots__ = ()
 
@@ -85,7 +88,7 @@ class XaFile(IsoFile):
     def _content(self) -> BlockDevice:
         sectors = self.tree.xa
         assert sectors is not None
-        data, at = self.sheet.data, self.id - self.sheet.base
+        data, at = self.block.data, self.id - self.block.base
         attributes, field = _record(data, at, data[at + HEADER_SIZE - 1])
         if attributes & SOUND and sectors.sound is not None:
             return self._span(sectors.sound, RAW)

@@ -1,4 +1,6 @@
-"""Files that zisofs compressed, versions 1 (zlib) and 2 (zlib only). Formats by H. P. Anvin, V. Kivachuk and T. Schmitt.
+"""Files that zisofs compressed, versions 1 (zlib) and 2 (zlib only).
+
+Formats by H. P. Anvin, V. Kivachuk and T. Schmitt.
 
 The ZF or Z2 field says that a file is compressed; a file that merely begins with the magic is what it is.
 """
@@ -15,10 +17,14 @@ from imgmount.core.fields import table
 from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.iso9660.descriptors import NAME
 
-_V1_FIELD: Final = Struct("<2sBBI")  # algorithm, header size / 4, log2 of the block size, size (and its big-endian twin)
+_V1_FIELD: Final = Struct(
+    "<2sBBI"
+)  # algorithm, header size / 4, log2 of the block size, size (and its big-endian twin)
 _V2_FIELD: Final = Struct("<2sBBQ")
 _V1_HEADER: Final = Struct("<8sIBB2x")  # magic, size, header size / 4, log2 of the block size
-_V2_HEADER: Final = Struct("<8sBBBBQ4x")  # magic, version, header size / 4, algorithm, log2 of the block size, size
+_V2_HEADER: Final = Struct(
+    "<8sBBBBQ4x"
+)  # magic, version, header size / 4, algorithm, log2 of the block size, size
 _V1_MAGIC: Final = b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"
 _V2_MAGIC: Final = b"\xef\x22\x55\xa1\xbc\x1b\x95\xa0"
 _V1_ALGORITHM: Final = b"pz"
@@ -55,7 +61,9 @@ def open_compressed(stored: BlockDevice, zf: Compression, cache: ReadCache) -> B
         magic, size, words, block_log2 = _V1_HEADER.unpack(stored.read_exactly(0, _V1_HEADER.size, NAME))
         genuine = magic == _V1_MAGIC
     elif zf.algorithm == _V2_ALGORITHM:
-        magic, version, words, method, block_log2, size = _V2_HEADER.unpack(stored.read_exactly(0, _V2_HEADER.size, NAME))
+        magic, version, words, method, block_log2, size = _V2_HEADER.unpack(
+            stored.read_exactly(0, _V2_HEADER.size, NAME)
+        )
         genuine = magic == _V2_MAGIC
         if genuine and (version or method != _V2_ZLIB):
             raise UnsupportedError(f"{NAME}: zisofs header version {version}, compression {method}")
@@ -64,7 +72,9 @@ def open_compressed(stored: BlockDevice, zf: Compression, cache: ReadCache) -> B
     if not genuine:
         raise FormatError(NAME, "a file marked as zisofs has no zisofs header")
     if (words * 4, block_log2, size) != zf[1:]:
-        raise FormatError(NAME, f"zisofs header says {words * 4, block_log2, size}, the directory {tuple(zf[1:])}")
+        raise FormatError(
+            NAME, f"zisofs header says {words * 4, block_log2, size}, the directory {tuple(zf[1:])}"
+        )
     if not MIN_BLOCK_LOG2 <= block_log2 <= MAX_BLOCK_LOG2 or size > MAX_BLOCKS << block_log2:
         raise FormatError(NAME, f"zisofs file of {size} bytes in blocks of 2**{block_log2}")
     return _ZisofsDevice(stored, zf, cache)
@@ -80,7 +90,9 @@ class _ZisofsDevice(ChunkedDevice):
         self._stored = stored
         width = 4 if zf.algorithm == _V1_ALGORITHM else 8
         count = -(-zf.size // self._block) + 1
-        self._pointers = table(stored.read_exactly(zf.header_size, count * width, NAME), 4 if width == 4 else 8, "little")
+        self._pointers = table(
+            stored.read_exactly(zf.header_size, count * width, NAME), 4 if width == 4 else 8, "little"
+        )
 
     def _read_chunk(self, index: int) -> bytes:
         first = index * self._group
@@ -100,5 +112,7 @@ class _ZisofsDevice(ChunkedDevice):
         except zlib.error as exc:
             raise FormatError(NAME, f"zisofs block {block}: {exc}", offset=start) from exc
         if len(content) != size:
-            raise FormatError(NAME, f"zisofs block {block} holds {len(content)} bytes, not {size}", offset=start)
+            raise FormatError(
+                NAME, f"zisofs block {block} holds {len(content)} bytes, not {size}", offset=start
+            )
         return content

@@ -1,7 +1,7 @@
 """NTFS, read by libfsntfs: compressed, sparse and system-compressed (WOF) files, alternate data streams, links and junctions.
 
-Not the log: a volume that was not unmounted is shown as it is. Source of what is checked here: the boot sector as in Linux,
-``fs/ntfs/layout.h``.
+Not the log: a volume that was not unmounted is shown as it is. Source of what is checked here: the boot
+sector as in Linux, ``fs/ntfs/layout.h``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.format import Context, FilesystemFormat, Match
 from imgmount.core.node import Filesystem
 from imgmount.errors import FormatError
+from imgmount.families.windows.options import STREAMS, SYSTEM
 
-_BPB: Final = Struct("<11xHB26xQ8x8xbxxxb")  # sector size, sectors a cluster, sectors, record and index block sizes
+_BPB: Final = Struct(
+    "<11xHB26xQ8x8xbxxxb"
+)  # sector size, sectors a cluster, sectors, record and index block sizes
 SECTOR_SIZES: Final = (256, 512, 1024, 2048, 4096)
 MAX_CLUSTER: Final = 2 << 20
 MAX_SHIFT: Final = 16  # a record of 64 KiB
@@ -41,12 +44,12 @@ def open_ntfs(device: BlockDevice, context: Context) -> Filesystem:
     return NtfsVolume(device, context)
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name="ntfs",
     title="NTFS",
-    kind=Kind.FILESYSTEM,
     probe=probe,
     open=open_ntfs,
     limits="files encrypted with EFS, deduplicated or kept in a cloud; the log is not replayed",
-    extra="ntfs",
+    needs="ntfs",
+    options=(SYSTEM, STREAMS),
 )

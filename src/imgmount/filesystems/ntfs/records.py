@@ -1,7 +1,7 @@
 """The parts of NTFS that libfsntfs keeps to itself: how a stream is stored, and reparse points.
 
-Source: the layout of FILE records and attributes as in Linux, ``fs/ntfs/layout.h`` (documentation of its fields), and
-[MS-FSCC] 2.1.2 for reparse points.
+Source: the layout of FILE records and attributes as in Linux, ``fs/ntfs/layout.h`` (documentation of its
+fields), and [MS-FSCC] 2.1.2 for reparse points.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
 
-_HEADER: Final = Struct("<4sHHQHHHH")  # FILE, fixup offset, fixups, log sequence, sequence, links, first attribute, flags
-_ATTRIBUTE: Final = Struct("<IIBBHHH")  # type, length, non-resident, name length, name offset, flags, instance
+_HEADER: Final = Struct(
+    "<4sHHQHHHH"
+)  # FILE, fixup offset, fixups, log sequence, sequence, links, first attribute, flags
+_ATTRIBUTE: Final = Struct(
+    "<IIBBHHH"
+)  # type, length, non-resident, name length, name offset, flags, instance
 _RESIDENT: Final = Struct("<16xIH")  # length, offset of the content
 _LIST_ENTRY: Final = Struct("<IHBBQQ")  # type, length, name length, name offset, first cluster, record
 _REPARSE: Final = Struct("<IHH")  # tag, length, reserved
@@ -37,7 +41,12 @@ MOUNT_POINT: Final = 0xA000_0003
 SYMLINK: Final = 0xA000_000C
 LX_SYMLINK: Final = 0xA000_001D
 WOF: Final = 0x8000_0017
-SPECIALS: Final = {0x8000_0023: S_IFSOCK, 0x8000_0024: S_IFIFO, 0x8000_0025: S_IFCHR, 0x8000_0026: S_IFBLK}  # of WSL
+SPECIALS: Final = {
+    0x8000_0023: S_IFSOCK,
+    0x8000_0024: S_IFIFO,
+    0x8000_0025: S_IFCHR,
+    0x8000_0026: S_IFBLK,
+}  # of WSL
 ELSEWHERE: Final = {0x8000_0013: "deduplicated", 0xC000_0004: "migrated", 0x8000_0006: "migrated"}
 CLOUD: Final = 0x9000_001A
 CLOUD_MASK: Final = 0xFFFF_0FFF  # the digit between tells the provider's layer
@@ -107,7 +116,10 @@ def reparse(content: bytes) -> Reparse:
 
 
 def link(point: Reparse) -> tuple[str, bool]:
-    """(the target as Windows writes it, whether it is relative) of a symbolic link or junction. Raises ``FormatError``."""
+    """(the target as Windows writes it, whether it is relative) of a symbolic link or junction.
+
+    Raises ``FormatError``.
+    """
     names = _NAMES.size + (4 if point.tag == SYMLINK else 0)
     if len(point.data) < names:
         raise FormatError("ntfs", "a link without a target")

@@ -1,4 +1,7 @@
-"""The tree of an NTFS volume. A node knows the number of its file record; the library's objects live as long as one call."""
+"""The tree of an NTFS volume.
+
+A node knows the number of its file record; the library's objects live as long as one call.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,24 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import filetime_ns
+from imgmount.core.device_file import DeviceFile
 from imgmount.core.format import Context
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Filesystem, Node, Special, Stat, Symlink
+from imgmount.core.node import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYMLINK_MODE,
+    Directory,
+    File,
+    Filesystem,
+    Node,
+    Special,
+    Stat,
+    Symlink,
+)
 from imgmount.core.slices import MemoryDevice
-from imgmount.core.stream import DeviceFile
-from imgmount.errors import FormatError, ImageError, MountError, UnsupportedError
+from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.families.windows.options import STREAMS, SYSTEM
+from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.library import (
     MAX_RUNS,
     MAX_XATTR,
@@ -62,8 +77,8 @@ class NtfsVolume(Filesystem):
         self.cache = context.cache
         self.library = Library("ntfs", "pyfsntfs")
         extra = context.options.extra
-        self._system = _choice(extra, "system", "hide", "show") == "show"
-        self.streams_as_files = _choice(extra, "ads", "xattr", "files") == "files"
+        self._system = SYSTEM.of(extra) == "show"
+        self.streams_as_files = STREAMS.of(extra) == "files"
         self._file = DeviceFile(device)
         self._volume = self.library.module.volume()
         with self.library.call("the volume"):
@@ -89,7 +104,9 @@ class NtfsVolume(Filesystem):
                 "record size": str(self._record_size),
             }
         try:
-            facts["state"] = "not unmounted: what was written last may be missing" if self._is_dirty() else "clean"
+            facts["state"] = (
+                "not unmounted: what was written last may be missing" if self._is_dirty() else "clean"
+            )
         except ImageError as exc:
             facts["state"] = str(exc)
         return facts
@@ -165,14 +182,6 @@ class NtfsVolume(Filesystem):
         return self._system or number >= FIRST_USER
 
 
-def _choice(extra: Mapping[str, str], key: str, *values: str) -> str:
-    """What the user asked for, or the first of ``values``. Raises ``MountError``."""
-    value = extra.get(key, values[0])
-    if value not in values:
-        raise MountError(f"ntfs: {key}={value}: {' or '.join(values)} is meant")
-    return value
-
-
 def _runs(entry: Any) -> Iterator[Run]:
     """The runs of the unnamed stream of the library's ``entry``. The lock must be held."""
     for number in range(entry.number_of_extents):
@@ -197,7 +206,9 @@ def _facts(entry: Any, links: int) -> tuple[Facts, bool]:
         nlink=1 if directory else links,
         allocated=allocated,
     )
-    return Facts(entry.get_file_reference() & records.RECORD_MASK, attributes & ~HIDDEN_ATTRIBUTES, stat), directory
+    return Facts(
+        entry.get_file_reference() & records.RECORD_MASK, attributes & ~HIDDEN_ATTRIBUTES, stat
+    ), directory
 
 
 class _NtfsNode(Node):
@@ -276,7 +287,9 @@ class NtfsDirectory(_NtfsNode, Directory):
         found: list[tuple[str, Node]] = [(name, volume.node(facts, self._depth, directory=directory))]
         if volume.streams_as_files and entry.number_of_alternate_data_streams:
             streams = enumerate(_streams(entry), 1)
-            found += [(f"{name}:{stream.name}", NtfsStream(volume, facts, nth, stream)) for nth, stream in streams]
+            found += [
+                (f"{name}:{stream.name}", NtfsStream(volume, facts, nth, stream)) for nth, stream in streams
+            ]
         return found
 
 
@@ -297,7 +310,9 @@ class NtfsFile(_NtfsNode, File):
         with volume.library.call(f"record {self.id}"):
             entry = volume.entry(self.id)
             if self._is_plain() and 0 < entry.number_of_extents <= MAX_RUNS:
-                return mapped(volume.device, list(holed(_runs(entry), _valid_size(entry, facts.stat.size))), size)
+                return mapped(
+                    volume.device, list(holed(_runs(entry), _valid_size(entry, facts.stat.size))), size
+                )
         return LibraryDevice(volume.library, size, partial(_at, entry), volume.cache)
 
     def _refuse_what_is_elsewhere(self) -> None:
@@ -308,7 +323,11 @@ class NtfsFile(_NtfsNode, File):
         if point is None:
             return
         kind = records.ELSEWHERE.get(point.tag)
-        if kind is None and point.tag & records.CLOUD_MASK == records.CLOUD and attributes & (OFFLINE | RECALL):
+        if (
+            kind is None
+            and point.tag & records.CLOUD_MASK == records.CLOUD
+            and attributes & (OFFLINE | RECALL)
+        ):
             kind = "cloud"
         if kind is not None:
             raise UnsupportedError(f"ntfs: a {kind} file, whose content is elsewhere")

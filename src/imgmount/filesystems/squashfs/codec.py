@@ -29,7 +29,9 @@ class Codec(NamedTuple):
     upto: Decode
 
 
-def _stream(name: str, decoder: lzma.LZMADecompressor, data: bytes, limit: int, *, full: bool = False) -> bytes:
+def _stream(
+    name: str, decoder: lzma.LZMADecompressor, data: bytes, limit: int, *, full: bool = False
+) -> bytes:
     """What the decoder makes of ``data``, to its end; with ``full``, ``limit`` bytes are an end as well."""
     try:
         chunk = decoder.decompress(data, limit + 1)
@@ -83,7 +85,9 @@ def old_codec(block_size: int) -> Codec:
         if data[:1] == LZMA_FIRST:
             return _lzma(data, limit)
         if data[:1] == BARE_FIRST:
-            return _stream("lzma", lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[bare]), data, limit, full=True)
+            return _stream(
+                "lzma", lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[bare]), data, limit, full=True
+            )
         return _gzip(data, limit)
 
     return Codec("gzip", exactly, upto)

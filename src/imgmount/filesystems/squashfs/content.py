@@ -58,7 +58,9 @@ class BlockList:
         data = self.device.read_exactly(self.starts[index], size & SIZE_MASK, NAME)
         if size & STORED:
             if len(data) != length:
-                raise FormatError(NAME, f"a stored block of {len(data)} bytes, {length} expected", offset=self.starts[index])
+                raise FormatError(
+                    NAME, f"a stored block of {len(data)} bytes, {length} expected", offset=self.starts[index]
+                )
             return data
         try:
             return self.volume.codec.exactly(data, length)
@@ -72,7 +74,9 @@ def _sizes(volume: SquashVolume, inode: Inode, count: int) -> array[int]:
     if spb.version[0] > 1:
         return table(volume.metadata.read(*inode.place, 4 * count), 4, spb.order)
     narrow = table(volume.metadata.read(*inode.place, 2 * count), 2, spb.order)
-    return array("I", [(size & _SIZE_1 or _STORED_1) | (STORED if size & _STORED_1 else 0) for size in narrow])
+    return array(
+        "I", [(size & _SIZE_1 or _STORED_1) | (STORED if size & _STORED_1 else 0) for size in narrow]
+    )
 
 
 class CodedBlocks(GroupedDevice):
@@ -83,7 +87,11 @@ class CodedBlocks(GroupedDevice):
         super().__init__(blocks.size, blocks.block_size, blocks.volume.cache)
 
     def _read_units(self, first: int, count: int) -> Content:
-        return self._blocks.read(first) if count == 1 else b"".join(map(self._blocks.read, range(first, first + count)))
+        return (
+            self._blocks.read(first)
+            if count == 1
+            else b"".join(map(self._blocks.read, range(first, first + count)))
+        )
 
 
 class MixedBlocks(MappedDevice):
@@ -111,11 +119,17 @@ class MixedBlocks(MappedDevice):
                 end += 1
             return Extent(end * self.block_size - offset)
         if size & SIZE_MASK != length:
-            raise FormatError(NAME, f"a stored block of {size & SIZE_MASK} bytes, {length} expected", offset=blocks.starts[index])
+            raise FormatError(
+                NAME,
+                f"a stored block of {size & SIZE_MASK} bytes, {length} expected",
+                offset=blocks.starts[index],
+            )
         whole = STORED | self.block_size
         while size == whole and end < last and blocks.sizes[end] == whole:
             end += 1
-        return Extent(min(end * self.block_size, self.size) - offset, self._blocks.device, blocks.starts[index] + skip)
+        return Extent(
+            min(end * self.block_size, self.size) - offset, self._blocks.device, blocks.starts[index] + skip
+        )
 
 
 class Tail(BlockDevice):

@@ -1,4 +1,7 @@
-"""Directory entries of version 4: headers, each before the entries whose inodes are in one block. Kernel documentation, 3.4."""
+"""Directory entries of version 4: headers, each before the entries whose inodes are in one block.
+
+Kernel documentation, 3.4.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from imgmount.filesystems.squashfs.inode import KINDS
 from imgmount.filesystems.squashfs.superblock import NAME
 
 _HEADER: Final = Struct("<III")  # entries less one, block of their inodes, number of the first
-_ENTRY: Final = Struct("<HhHH")  # offset of the inode, difference of its number, type, length of the name less one
+_ENTRY: Final = Struct(
+    "<HhHH"
+)  # offset of the inode, difference of its number, type, length of the name less one
 MAX_ENTRIES: Final = 256  # behind one header
 
 Entry = tuple[int, int, int, bytes]  # (position, reference of the inode, its type, name)

@@ -1,4 +1,7 @@
-"""Inodes of version 4: one layout for each kind, and a longer one for what is unusual. Kernel documentation, squashfs.rst."""
+"""Inodes of version 4: one layout for each kind, and a longer one for what is unusual.
+
+Kernel documentation, squashfs.rst.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ Place = tuple[int, int]  # (start of a metadata block, bytes into it)
 
 
 class Inode(NamedTuple):
-    """An inode. ``place`` is where its list of blocks or its target begins; ``start`` is where its data does."""
+    """An inode.
+
+    ``place`` is where its list of blocks or its target begins; ``start`` is where its data does.
+    """
 
     kind: int
     permissions: int
@@ -66,10 +72,15 @@ class _Layout(NamedTuple):
 def _layout(kind: int, fields: str, names: str) -> _Layout:
     """``fields`` and ``names`` are those behind the common ones."""
     known = f"{_COMMON} {names}".split()
-    missing = {name: default for name, default in _DEFAULTS.items() if name not in known and name != "place"} | {"kind": kind}
+    missing = {
+        name: default for name, default in _DEFAULTS.items() if name not in known and name != "place"
+    } | {"kind": kind}
     order = [*known, *missing, "place"]
     return _Layout(
-        kind, Struct("<HHHHII" + fields), tuple(missing.values()), itemgetter(*(order.index(name) for name in Inode._fields))
+        kind,
+        Struct("<HHHHII" + fields),
+        tuple(missing.values()),
+        itemgetter(*(order.index(name) for name in Inode._fields)),
     )
 
 
@@ -106,7 +117,9 @@ def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> I
     size = layout.fields.size
     if len(raw) == _TYPE.size:
         raw = metadata.read(start, skip, size)
-    inode = Inode._make(layout.pick((*layout.fields.unpack_from(raw, at), *layout.defaults, (start, skip + size))))
+    inode = Inode._make(
+        layout.pick((*layout.fields.unpack_from(raw, at), *layout.defaults, (start, skip + size)))
+    )
     if layout.kind == s.S_IFREG and inode.size <= MAX_FILE:
         return inode
     if layout.kind == s.S_IFDIR:
@@ -117,4 +130,8 @@ def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> I
         attributes = int.from_bytes(metadata.read(start, skip + size, inode.size + 4)[-4:], "little")
         return inode._replace(attributes=attributes)
     number = inode.rdev
-    return inode._replace(rdev=os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xF_FF00)) if number else inode
+    return (
+        inode._replace(rdev=os.makedev(number >> 8 & 0xFFF, number & 0xFF | number >> 12 & 0xF_FF00))
+        if number
+        else inode
+    )

@@ -1,6 +1,7 @@
 """Metadata: inodes, directories and tables, in blocks of up to 8 KiB that are coded one by one.
 
-A position is (where its block begins in the image, how far into the decoded block). What is longer goes on in the next block.
+A position is (where its block begins in the image, how far into the decoded block). What is longer goes on in
+the next block.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Metadata:
         return self._cache.fetch((self._serial, start), self._load)
 
     def read(self, start: int, skip: int, size: int) -> bytes:
-        """``size`` bytes from ``skip`` on in the block at ``start`` and those after it. Raises ``FormatError``."""
+        """``size`` bytes from ``skip`` on in the block at ``start`` and those after it.
+
+        Raises ``FormatError``.
+        """
         pieces: list[bytes] = []
         while size:
             block = self.block(start)
@@ -69,7 +73,9 @@ class Metadata:
 
     def pointers(self, start: int, count: int) -> array[int]:
         """``count`` places of metadata blocks, in a row and not coded."""
-        return table(self._device.read_exactly(start, count * self._pointer, NAME), self._pointer, self._order)
+        return table(
+            self._device.read_exactly(start, count * self._pointer, NAME), self._pointer, self._order
+        )
 
     def record(self, pointer: int, index: int, size: int) -> bytes:
         """Record ``index`` of a table of records of ``size`` bytes, the places of whose blocks begin at ``pointer``."""

@@ -34,19 +34,23 @@ class SquashNode(Node):
         """The inode, of the kind that the directory says. Raises ``ImageError``."""
         inode = self._volume.inode(self.id)
         if inode.kind != self._kind:
-            raise FormatError(NAME, f"inode {self.id:#x} has the mode {inode.mode:#o}, its directory says otherwise")
+            raise FormatError(
+                NAME, f"inode {self.id:#x} has the mode {inode.mode:#o}, its directory says otherwise"
+            )
         return inode
 
     def stat(self) -> Stat:
         inode = self.inode()
-        owners = self._volume.owners
+        owners = self._volume.single_parent
         time = inode.time * NS
         allocated = max(0, inode.size - inode.holes) if inode.holes else None
         try:
             owner, group = owners[inode.owner], owners[inode.group]
         except IndexError as exc:
             raise FormatError(NAME, f"owner {inode.owner} or group {inode.group} of {len(owners)}") from exc
-        return Stat(inode.mode, inode.size, time, time, time, owner, group, inode.links, inode.rdev, allocated)
+        return Stat(
+            inode.mode, inode.size, time, time, time, owner, group, inode.links, inode.rdev, allocated
+        )
 
     def xattrs(self) -> Mapping[str, bytes]:
         return self._volume.xattrs(self.inode().attributes)

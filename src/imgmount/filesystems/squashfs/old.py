@@ -1,7 +1,8 @@
 """SquashFS 1.0 to 3.1, in either byte order: bit fields throughout, packed from the end that the byte order has first.
 
-Source: the structures of squashfs-tools' ``squashfs_compat.h``, of which this is a description, and how ``unsquashfs`` and 7-Zip
-read them. Version 1 has no fragments and 48 users; 2 added fragments, 3 wide offsets and the numbers of inodes.
+Source: the structures of squashfs-tools' ``squashfs_compat.h``, of which this is a description, and how
+``unsquashfs`` and 7-Zip read them. Version 1 has no fragments and 48 users; 2 added fragments, 3 wide offsets
+and the numbers of inodes.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ def read_superblock(device: BlockDevice) -> Superblock:
         raise FormatError(NAME, f"blocks of {size} bytes, 2**{log}", offset=0x20)
     suffix = "_2" if major < _WIDE else ""
     tables = ("bytes_used", "users_at", "groups_at", "inodes_at", "directories_at", "fragments_at")
-    used, user_table, group_table, inode_table, directory_table, fragment_table = (field[name + suffix] for name in tables)
+    used, user_table, group_table, inode_table, directory_table, fragment_table = (
+        field[name + suffix] for name in tables
+    )
     if field["root"] >> 48:
         raise FormatError(NAME, f"root inode {field['root']:#x}", offset=0x2B)
     if not 0x20 <= inode_table < directory_table < min(used, 1 << 62):

@@ -1,4 +1,7 @@
-"""The superblock of SquashFS 4.0. Kernel documentation, squashfs.rst; dr-emann's format description. Older ones: ``old``."""
+"""The superblock of SquashFS 4.0.
+
+Kernel documentation, squashfs.rst; dr-emann's format description. Older ones: ``old``.
+"""
 
 from __future__ import annotations
 
@@ -81,12 +84,19 @@ class Superblock:
             raise FormatError(NAME, "no superblock", offset=0)
         if (fields.major, fields.minor) != (4, 0):
             raise UnsupportedError(f"{NAME}: version {fields.major}.{fields.minor}")
-        if not MIN_BLOCK_LOG <= fields.block_log <= MAX_BLOCK_LOG or fields.block_size != 1 << fields.block_log:
-            raise FormatError(NAME, f"blocks of {fields.block_size} bytes, 2**{fields.block_log}", offset=0x0C)
+        if (
+            not MIN_BLOCK_LOG <= fields.block_log <= MAX_BLOCK_LOG
+            or fields.block_size != 1 << fields.block_log
+        ):
+            raise FormatError(
+                NAME, f"blocks of {fields.block_size} bytes, 2**{fields.block_log}", offset=0x0C
+            )
         if fields.ids == 0:
             raise FormatError(NAME, "no owners", offset=0x1A)
         if fields.root >> 48:
             raise FormatError(NAME, f"root inode {fields.root:#x}", offset=0x20)
         if not SIZE <= fields.inode_table < fields.directory_table < min(fields.bytes_used, NOTHING):
-            raise FormatError(NAME, f"tables at {fields.inode_table:#x} and {fields.directory_table:#x}", offset=0x40)
+            raise FormatError(
+                NAME, f"tables at {fields.inode_table:#x} and {fields.directory_table:#x}", offset=0x40
+            )
         return cls(**{name: fields[name] for name in cls.__slots__ if name in fields})

@@ -15,7 +15,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.node import Filesystem
-from imgmount.core.owners import Owners
+from imgmount.core.single_parent import SingleParent
 from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.squashfs import old
@@ -45,7 +45,11 @@ def read_superblock(device: BlockDevice) -> Superblock:
     if raw[:4] not in old.MAGICS:
         raise FormatError(NAME, "no superblock", offset=0)
     major = int.from_bytes(raw[MAJOR_AT:], old.MAGICS[raw[:4]])
-    return old.read_superblock(device) if major < 4 or raw[:4] not in (MAGIC, b"sqsh") else Superblock.read(device)
+    return (
+        old.read_superblock(device)
+        if major < 4 or raw[:4] not in (MAGIC, b"sqsh")
+        else Superblock.read(device)
+    )
 
 
 class SquashVolume(Filesystem):
@@ -58,7 +62,7 @@ class SquashVolume(Filesystem):
         self.is_old = self.super.version < (4, 0)
         self.codec = old_codec(self.super.block_size) if self.is_old else codec(self.super.compressor)
         self.metadata = Metadata(device, self.super, self.codec, context.cache)
-        self.places = Owners(NAME)
+        self.places = SingleParent(NAME)
         self._fragments = context.cache.enroll()
         self._fragment = _FRAGMENTS[self.super.version >= (3, 0), self.super.order]
         self._fragment_blocks: dict[int, int] = {}  # of metadata, that the table of fragments is in
@@ -78,7 +82,7 @@ class SquashVolume(Filesystem):
         return old.entries(data, self.super) if self.is_old else entries(data)
 
     @cached_property
-    def owners(self) -> array[int]:
+    def single_parent(self) -> array[int]:
         """Users and groups, by the index that inodes have of them."""
         if self.is_old:
             tables = ((self.super.id_table, self.super.ids), (self.super.group_table, self.super.groups))
@@ -107,7 +111,10 @@ class SquashVolume(Filesystem):
         return start, size
 
     def fragment(self, index: int) -> Content:
-        """Fragment block ``index`` decoded: tails of several files. Who reads file after file will want the next ones."""
+        """Fragment block ``index`` decoded: tails of several files.
+
+        Who reads file after file will want the next ones.
+        """
         cache, serial = self.cache, self._fragments
         data = cache.fetch((serial, index), self._load_fragment)
         if index and (serial, index - 1) in cache:
@@ -151,7 +158,7 @@ class SquashVolume(Filesystem):
             "made": f"{datetime.fromtimestamp(self.super.made, UTC):%Y-%m-%d %H:%M:%S} UTC",
         }
         try:
-            facts["owners"] = str(len(self.owners))
+            facts["owners"] = str(len(self.single_parent))
         except ImageError as exc:
             facts["owners"] = str(exc)
         return facts

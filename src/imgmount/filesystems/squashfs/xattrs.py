@@ -1,4 +1,7 @@
-"""Extended attributes: a table of (where, how many), and the names and values. Kernel documentation, squashfs.rst, 3.7."""
+"""Extended attributes: a table of (where, how many), and the names and values.
+
+Kernel documentation, squashfs.rst, 3.7.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,11 @@ class Attributes:
             value = self._value(start, at)
             at += _SIZE.size + len(value)
             if kind & _ELSEWHERE:
-                value = self._value(*self._place(_REFERENCE.unpack(value)[0])) if len(value) == _REFERENCE.size else b""
+                value = (
+                    self._value(*self._place(_REFERENCE.unpack(value)[0]))
+                    if len(value) == _REFERENCE.size
+                    else b""
+                )
             prefix = kind & ~_ELSEWHERE
             if prefix < len(_PREFIXES):
                 yield _PREFIXES[prefix] + rest.decode("utf-8", "surrogateescape"), value

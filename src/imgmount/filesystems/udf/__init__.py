@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.disc import address_space
-from imgmount.core.format import Context, Format, Kind, Match
+from imgmount.core.format import Context, FilesystemFormat, Later, Match
+from imgmount.families.optical.disc import address_space
+from imgmount.families.optical.options import SESSION
 from imgmount.filesystems.udf.anchors import anchors
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
 
@@ -25,12 +26,14 @@ def open_volume(device: BlockDevice, context: Context) -> UdfFilesystem:
     return open_udf(disc, context, start)
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name="udf",
     title="Universal Disk Format",
-    kind=Kind.FILESYSTEM,
     open=open_volume,
     probe=probe,
+    check=Later("imgmount.filesystems.udf.check:check"),
+    deleted=Later("imgmount.filesystems.udf.deleted:deleted"),
     companion="iso9660",
+    options=(SESSION,),
     limits="volumes of several discs, compressed extents, named streams above 64 KiB",
 )

@@ -50,14 +50,17 @@ def read_anchor(image: BlockDevice, block_size: int, block: int, end: int) -> An
 def anchors(image: BlockDevice, base: int = 0) -> Iterator[Anchor]:
     """Every anchor at its places, likeliest first; ``base`` is the block at which a session begins.
 
-    An anchor at the end that names later descriptors than the one at 256 belongs to a later session, and goes first. Anchors of
-    an earlier life may survive at other block sizes: one that the recognition sequence speaks for goes before them.
+    An anchor at the end that names later descriptors than the one at 256 belongs to a later session, and goes
+    first. Anchors of an earlier life may survive at other block sizes: one that the recognition sequence
+    speaks for goes before them.
     """
     for block_size in sorted(BLOCK_SIZES, key=lambda size: not _is_recognised(image, size, base * size)):
         end = image.size // block_size
         first = read_anchor(image, block_size, base + FIRST_ANCHOR, end)
         last = [read_anchor(image, block_size, end - 1 - gap, end) for gap in (0, FIRST_ANCHOR)]
-        later = [anchor for anchor in last if anchor and not base and (not first or anchor.main[1] > first.main[1])]
+        later = [
+            anchor for anchor in last if anchor and not base and (not first or anchor.main[1] > first.main[1])
+        ]
         places = [*later, first, read_anchor(image, block_size, base + UNCLOSED_ANCHOR, end), *last]
         yield from dict.fromkeys(anchor for anchor in places if anchor)
 
@@ -65,7 +68,9 @@ def anchors(image: BlockDevice, base: int = 0) -> Iterator[Anchor]:
 def _is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
     """Whether there is a volume recognition sequence (2/8.3) in the steps that ``block_size`` asks for."""
     for step in range(MAX_RECOGNITION):
-        word = image.pread(start + RECOGNITION_AT + step * max(RECOGNITION_STEP, block_size) + 1, len(_RECOGNITION))
+        word = image.pread(
+            start + RECOGNITION_AT + step * max(RECOGNITION_STEP, block_size) + 1, len(_RECOGNITION)
+        )
         if word in _UDF:
             return True
         if word not in (_RECOGNITION, _ISO_9660, *_OTHERS):
@@ -81,7 +86,10 @@ def sessions(image: BlockDevice) -> list[Anchor]:
         if anchor and (not found or anchor.main != found[-1].main):
             found.append(anchor)
     ends = [anchor.block - FIRST_ANCHOR for anchor in found[1:]]
-    return [anchor._replace(end=end) for anchor, end in zip(found, [*ends, image.size // SESSION_BLOCK], strict=False)]
+    return [
+        anchor._replace(end=end)
+        for anchor, end in zip(found, [*ends, image.size // SESSION_BLOCK], strict=False)
+    ]
 
 
 def _recognised(image: BlockDevice) -> Iterator[int]:

@@ -89,13 +89,18 @@ def _mirrors(filesystem: UdfFilesystem) -> Iterator[str]:
                 yield f"partition {index}: {exc}"
                 break
             if not same:
-                block = _first_difference(main.pread(offset, size), mirror.pread(offset, size)) // space.block_size
+                block = (
+                    _first_difference(main.pread(offset, size), mirror.pread(offset, size))
+                    // space.block_size
+                )
                 yield f"partition {index}: metadata and mirror differ from block {offset // space.block_size + block} on"
                 break
 
 
 def _first_difference(left: bytes, right: bytes) -> int:
-    return next((at for at, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), len(left))
+    return next(
+        (at for at, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), len(left)
+    )
 
 
 def _counts(filesystem: UdfFilesystem, files: int, directories: int) -> Iterator[str]:

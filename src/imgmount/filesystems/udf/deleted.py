@@ -1,6 +1,7 @@
 """Deleted files: names that are marked so (ECMA-167 4/14.4.3), as long as nobody has used their file entries and blocks again.
 
-Many writers clear the address of what they delete (UDF 2.3.4.2): then the name is all that is left, and asking for more says so.
+Many writers clear the address of what they delete (UDF 2.3.4.2): then the name is all that is left, and
+asking for more says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.node import Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.udf.icb import RECORDED, Entry
-from imgmount.filesystems.udf.nodes import DELETED, DIRECTORY_BIT, PARENT, Broken, Fid, UdfFile, directory_content, make_node
+from imgmount.filesystems.udf.nodes import (
+    DELETED,
+    DIRECTORY_BIT,
+    PARENT,
+    Broken,
+    Fid,
+    UdfFile,
+    directory_content,
+    make_node,
+)
 from imgmount.filesystems.udf.partitions import PHYSICAL, SPARABLE
 from imgmount.filesystems.udf.structs import FMT, SPACE_BITMAP, Place, cs0, read_descriptor
 
@@ -42,7 +52,11 @@ def deleted(filesystem: UdfFilesystem) -> Iterator[tuple[str, Node]]:
                 name = path + cs0(fid.name).replace("/", "\N{DIVISION SLASH}")
                 if fid.characteristics & DELETED:
                     yield name, finder.node(fid)
-                elif fid.characteristics & DIRECTORY_BIT and fid.icb.id not in seen and len(seen) < MAX_DIRECTORIES:
+                elif (
+                    fid.characteristics & DIRECTORY_BIT
+                    and fid.icb.id not in seen
+                    and len(seen) < MAX_DIRECTORIES
+                ):
                     seen.add(fid.icb.id)
                     pending.append((f"{name}/", fid.icb))
         except ImageError:
@@ -83,7 +97,9 @@ class _Finder:
             self.check(place.partition, place.block, 1)
             entry = self.space.entry(place)
             if fid.unique and entry.unique & 0xFFFF_FFFF != fid.unique:
-                raise FormatError(FMT, "file entry of a deleted file has been used again", offset=entry.offset)
+                raise FormatError(
+                    FMT, "file entry of a deleted file has been used again", offset=entry.offset
+                )
             if not entry.size and not entry.owner[-1]:
                 raise FormatError(FMT, "deleted, and its blocks were given up", offset=entry.offset)
         except ImageError as exc:
@@ -92,7 +108,10 @@ class _Finder:
         return _Deleted(self, place, entry) if isinstance(node, UdfFile) else node
 
     def check(self, partition: int, block: int, count: int) -> None:
-        """Raise ``FormatError`` if one of ``count`` blocks is in use, or if nobody can tell. Write-once media use none twice."""
+        """Raise ``FormatError`` if one of ``count`` blocks is in use, or if nobody can tell.
+
+        Write-once media use none twice.
+        """
         maps = self.filesystem.descriptors.maps
         if partition >= len(maps) or maps[partition].kind not in (PHYSICAL, SPARABLE):
             return
@@ -103,7 +122,11 @@ class _Finder:
 
     def _read_free(self, partition: int) -> bytes:
         """The bitmap of the free blocks of ``partition``; empty where there is none."""
-        descriptors, device, size = self.filesystem.descriptors, self.space.device(partition), self.space.block_size
+        descriptors, device, size = (
+            self.filesystem.descriptors,
+            self.space.device(partition),
+            self.space.block_size,
+        )
         header = descriptors.headers.get(descriptors.maps[partition].number, bytes(128))
         for at in _BITMAPS:
             length, block = _SHORT_AD.unpack_from(header, at)

@@ -32,7 +32,8 @@ VOLUME_DESCRIPTORS: Final = tuple(range(1, 9))  # tag identifiers
 class Descriptors:
     """The prevailing volume descriptors of an anchor: of several of a kind, the one with the highest sequence number.
 
-    The reserve sequence is read where the main one is damaged or lacks something. ``damage`` says what was wrong.
+    The reserve sequence is read where the main one is damaged or lacks something. ``damage`` says what was
+    wrong.
     """
 
     def __init__(self, image: BlockDevice, anchor: Anchor) -> None:
@@ -81,7 +82,9 @@ def _maps(volume: bytes) -> list[MapEntry]:
     return list(parse_maps(volume[MAPS_AT : MAPS_AT + found.maps_length], found.maps_count))
 
 
-def read_sequence(image: BlockDevice, block_size: int, extent: tuple[int, int], damage: list[str]) -> Iterator[bytes]:
+def read_sequence(
+    image: BlockDevice, block_size: int, extent: tuple[int, int], damage: list[str]
+) -> Iterator[bytes]:
     """The descriptors of a volume descriptor sequence (3/8.4.2); those that are damaged are described in ``damage``."""
     for _ in range(MAX_POINTERS):
         length, first = extent

@@ -35,11 +35,14 @@ BATCH_BLOCKS: Final = 128  # read in one go
 # Allocation descriptors (ICB flags bits 0-2, 4/14.6.8)
 SHORT, LONG, EXTENDED, EMBEDDED = range(4)
 _LAYOUT: Final = 7
-# Extent types (bits 30-31 of an extent length, 4/14.14.1.1); the two between are unrecorded: they read as zeros
+# Extent types (bits 30-31 of an extent length, 4/14.14.1.1); the two between are unrecorded: they read as
+# zeros
 RECORDED, CONTINUED = 0, 3
 TYPE_SHIFT: Final = 30
 
-_COMMON: Final = struct.Struct("<20xH5xB6xHIIIH6xQ")  # strategy, file type, flags, uid, gid, permissions, links, size
+_COMMON: Final = struct.Struct(
+    "<20xH5xB6xHIIIH6xQ"
+)  # strategy, file type, flags, uid, gid, permissions, links, size
 _TIMES: Final = struct.Struct("<Q12s12s12s")  # recorded blocks, accessed, modified, attributes changed
 _EXTENDED_TIMES: Final = struct.Struct("<8xQ12s12s12x12s")
 _TIMES_AT: Final = 64
@@ -185,7 +188,9 @@ class Space:
                 self._checked(raw, partition, block, (FILE_ENTRY, EXTENDED_FILE_ENTRY))
             except FormatError:
                 return self.entry(place)  # perhaps there is a mirror
-            return self._current(Entry(raw, partition, self.device(partition), block * self.block_size), place)
+            return self._current(
+                Entry(raw, partition, self.device(partition), block * self.block_size), place
+            )
         except ImageError as exc:
             return exc
 
@@ -212,7 +217,10 @@ class Space:
         return entry
 
     def content(self, entry: Entry, *, mirrored: bool = False) -> BlockDevice:
-        """What ``entry`` describes, ``entry.size`` bytes; ``mirrored`` reads the other copy. Raises ``ImageError``."""
+        """What ``entry`` describes, ``entry.size`` bytes; ``mirrored`` reads the other copy.
+
+        Raises ``ImageError``.
+        """
         return Concat(list(self._runs(entry, mirrored=mirrored)))
 
     def _runs(self, entry: Entry, *, mirrored: bool) -> Iterator[Extent]:
@@ -238,7 +246,9 @@ class Space:
         device = self.device(partition)
         offset = block * self.block_size
         if offset + size > device.size:
-            raise FormatError(FMT, f"extent of {size} bytes at block {block} leaves its partition of {device.size}")
+            raise FormatError(
+                FMT, f"extent of {size} bytes at block {block} leaves its partition of {device.size}"
+            )
         return Extent(size, self.mirrors.get(partition, device) if mirrored else device, offset)
 
     def allocation(self, entry: Entry) -> Iterator[tuple[int, int, int, int]]:
@@ -270,7 +280,9 @@ class Space:
         (length,) = _EXTENT_HEADER.unpack_from(raw, _EXTENT_AT)
         start = _EXTENT_AT + _EXTENT_HEADER.size
         if start + length > len(raw):
-            raise FormatError(FMT, f"{length} bytes of allocation descriptors in a block", offset=block * self.block_size)
+            raise FormatError(
+                FMT, f"{length} bytes of allocation descriptors in a block", offset=block * self.block_size
+            )
         return raw[start : start + length]
 
 
@@ -301,7 +313,11 @@ def _neighbours(places: Iterable[Place]) -> Iterator[list[tuple[int, int]]]:
     group: list[tuple[int, int]] = []
     for key in sorted({(place.partition, place.block) for place in places}):
         partition, block = key
-        if group and (partition != group[0][0] or block > group[-1][1] + BATCH_GAP or block >= group[0][1] + BATCH_BLOCKS):
+        if group and (
+            partition != group[0][0]
+            or block > group[-1][1] + BATCH_GAP
+            or block >= group[0][1] + BATCH_BLOCKS
+        ):
             yield group
             group = []
         group.append(key)

@@ -1,8 +1,9 @@
 """Directories, files, symbolic links and special files.
 
-Whether an entry is a directory stands in the directory; whether it is a link or a device stands only in its file entry. So a
-listing reads the file entries, one block each, and every node knows its stat: a mount asks for it anyway. Most writers put the
-entries of a directory next to each other; neighbours are read together, and nothing that lies between distant ones is.
+Whether an entry is a directory stands in the directory; whether it is a link or a device stands only in its
+file entry. So a listing reads the file entries, one block each, and every node knows its stat: a mount asks
+for it anyway. Most writers put the entries of a directory next to each other; neighbours are read together,
+and nothing that lies between distant ones is.
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import udf_time_ns
 from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.optical.times import udf_time_ns
 from imgmount.filesystems.udf.icb import Entry, Space
-from imgmount.filesystems.udf.structs import FILE_IDENTIFIER, FMT, LENGTH_MASK, TAG, TAG_SIZE, Place, cs0, tag_checksum
+from imgmount.filesystems.udf.structs import (
+    FILE_IDENTIFIER,
+    FMT,
+    LENGTH_MASK,
+    TAG,
+    TAG_SIZE,
+    Place,
+    cs0,
+    tag_checksum,
+)
 
 MAX_DIRECTORY: Final = 256 << 20  # a million entries
 MAX_LINK: Final = 64 << 10
@@ -48,7 +58,9 @@ DIRECTORY_BIT: Final = 2
 DELETED: Final = 4
 PARENT: Final = 8
 
-_FID: Final = struct.Struct("<16xHBBIIH2xIH")  # version, characteristics, name length, ICB and number, implementation use length
+_FID: Final = struct.Struct(
+    "<16xHBBIIH2xIH"
+)  # version, characteristics, name length, ICB and number, implementation use length
 _FID_SIZE: Final = 38
 _FID_MAX: Final = _FID_SIZE + 0xFFFF + 0xFF + 3
 _FID_TAG: Final = FILE_IDENTIFIER.to_bytes(2, "little")
@@ -89,10 +101,13 @@ def _parse_fid(raw: bytes, at: int) -> tuple[Fid, int] | None:
     return fid, at + (_FID_SIZE + use_length + name_length + 3 & ~3)
 
 
-def identifiers(content: BlockDevice, mirror: BlockDevice | None = None, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
+def identifiers(
+    content: BlockDevice, mirror: BlockDevice | None = None, hidden: int = DELETED | PARENT
+) -> Iterator[Fid]:
     """The file identifiers of a directory but those with ``hidden`` characteristics: deleted ones and the parent.
 
-    What is damaged is looked for in ``mirror``, then skipped, and is the error raised at the end. Raises ``FormatError``.
+    What is damaged is looked for in ``mirror``, then skipped, and is the error raised at the end. Raises
+    ``FormatError``.
     """
     if content.size > MAX_DIRECTORY:
         raise FormatError(FMT, f"directory of {content.size} bytes")
@@ -126,7 +141,10 @@ def identifiers(content: BlockDevice, mirror: BlockDevice | None = None, hidden:
 
 
 def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> bytes:
-    """A part of a directory from whichever copy can be read; where none can, what comes before the gap. Raises ``ImageError``."""
+    """A part of a directory from whichever copy can be read; where none can, what comes before the gap.
+
+    Raises ``ImageError``.
+    """
     size = WINDOW
     while size >= SMALL_WINDOW:
         for device in (content, mirror):
@@ -146,9 +164,14 @@ def directory_content(space: Space, entry: Entry, hidden: int = DELETED | PARENT
 def _status(space: Space, entry: Entry, size: int | None = None, rdev: int = 0) -> Stat:
     uid, gid, permissions, links = entry.owner
     blocks, accessed, modified, changed = entry.times
-    # Five bits each for others, group and owner: execute, write, read as in Unix, then change attributes and delete.
+    # Five bits each for others, group and owner: execute, write, read as in Unix, then change attributes and
+    # delete.
     mode = permissions & 7 | (permissions >> 5 & 7) << 3 | (permissions >> 10 & 7) << 6
-    mode |= (entry.flags >> _SET_UID & 1) << 11 | (entry.flags >> _SET_UID + 1 & 1) << 10 | (entry.flags >> _SET_UID + 2 & 1) << 9
+    mode |= (
+        (entry.flags >> _SET_UID & 1) << 11
+        | (entry.flags >> _SET_UID + 1 & 1) << 10
+        | (entry.flags >> _SET_UID + 2 & 1) << 9
+    )
     recorded = blocks * space.block_size
     return Stat(
         _KIND.get(entry.file_type, s.S_IFREG) | mode,
@@ -247,11 +270,16 @@ class UdfSpecial(_UdfNode, Special):
 
 
 class UdfDirectory(_UdfNode, Directory):
-    """A directory. ``ancestors`` are the ids above it: a directory that is its own ancestor is not entered again."""
+    """A directory.
+
+    ``ancestors`` are the ids above it: a directory that is its own ancestor is not entered again.
+    """
 
     __slots__ = ("_ancestors",)
 
-    def __init__(self, space: Space, place: Place, entry: Entry, ancestors: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, space: Space, place: Place, entry: Entry, ancestors: frozenset[int] = frozenset()
+    ) -> None:
         super().__init__(space, place, entry)
         self._ancestors = ancestors
 
@@ -299,7 +327,9 @@ class Broken(File):
         raise self._error.with_traceback(None)
 
 
-def make_node(space: Space, place: Place, entry: Entry | ImageError, lineage: frozenset[int] = frozenset()) -> Node:
+def make_node(
+    space: Space, place: Place, entry: Entry | ImageError, lineage: frozenset[int] = frozenset()
+) -> Node:
     """The node of the ICB at ``place``."""
     if isinstance(entry, ImageError):
         return Broken(place, entry)

@@ -1,7 +1,8 @@
 """Partition maps: each partition of a logical volume as a device whose bytes lie in the image (3/10.7, UDF 2.2.8 to 2.2.10).
 
-Type 1 is a run of blocks. Of type 2 there are the virtual partition (a table says where each block of a write-once disc is now),
-the sparable partition (worn packets are replaced) and the metadata partition (a file that holds all directories, twice).
+Type 1 is a run of blocks. Of type 2 there are the virtual partition (a table says where each block of a
+write-once disc is now), the sparable partition (worn packets are replaced) and the metadata partition (a file
+that holds all directories, twice).
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ METADATA_TYPE: Final = 250
 METADATA_MIRROR_TYPE: Final = 251
 UNMAPPED: Final = 0xFFFF_FFFF
 
-_TYPE_2: Final = struct.Struct("<BB2xB23s8xHH")  # type, length; identifier; volume sequence number, partition number
+_TYPE_2: Final = struct.Struct(
+    "<BB2xB23s8xHH"
+)  # type, length; identifier; volume sequence number, partition number
 _TYPE_1: Final = struct.Struct("<BBHH")
 _TYPE_1_SIZE: Final = 6
 _TYPE_2_SIZE: Final = 64
@@ -52,9 +55,13 @@ _SPARABLE_DETAILS: Final = struct.Struct("<HBxI4I")  # packet length, tables, ta
 _METADATA_DETAILS: Final = struct.Struct("<IIIIHB")  # main, mirror, bitmap, allocation unit, alignment, flags
 _DUPLICATE: Final = 1
 
-_VAT_TRAILER: Final = struct.Struct("<B23s8xI")  # UDF 1.50 2.2.10: identifier, previous table, after the entries
+_VAT_TRAILER: Final = struct.Struct(
+    "<B23s8xI"
+)  # UDF 1.50 2.2.10: identifier, previous table, after the entries
 _VAT_IDENTIFIER: Final = b"*UDF Virtual Alloc Tbl"
-_VAT_HEADER: Final = struct.Struct("<H134xII")  # UDF 2.00 2.2.10: its own length, files, directories; before the entries
+_VAT_HEADER: Final = struct.Struct(
+    "<H134xII"
+)  # UDF 2.00 2.2.10: its own length, files, directories; before the entries
 
 _SPARING_HEADER: Final = struct.Struct("<16xB23s8xH2xI")  # identifier, entries, sequence number
 _SPARING_ENTRIES_AT: Final = 56
@@ -118,7 +125,9 @@ class Disc(NamedTuple):
 def build(disc: Disc, maps: list[MapEntry]) -> Space:
     """The partitions that ``maps`` describe. Raises ``ImageError``."""
     space = Space(disc.block_size)
-    space.partitions = [_sparable(disc, entry) if entry.kind == SPARABLE else _physical(disc, entry) for entry in maps]
+    space.partitions = [
+        _sparable(disc, entry) if entry.kind == SPARABLE else _physical(disc, entry) for entry in maps
+    ]
     for index, entry in enumerate(maps):
         if entry.kind in (VIRTUAL, METADATA):
             below = _below(maps, entry)
@@ -131,7 +140,9 @@ def _below(maps: list[MapEntry], layered: MapEntry) -> int:
     for index, entry in enumerate(maps):
         if entry.kind in (PHYSICAL, SPARABLE) and entry.number == layered.number:
             return index
-    raise FormatError(FMT, f"{layered.title} partition stands on partition {layered.number}, which has no map")
+    raise FormatError(
+        FMT, f"{layered.title} partition stands on partition {layered.number}, which has no map"
+    )
 
 
 def _physical(disc: Disc, entry: MapEntry) -> BlockDevice:
@@ -180,11 +191,16 @@ def _sparable(disc: Disc, entry: MapEntry) -> BlockDevice:
 
 
 def read_sparing_table(disc: Disc, block: int, size: int, packet: int) -> tuple[int, dict[int, int]]:
-    """Its sequence number, and which packets (by number) now begin at which block of the disc. Raises ``FormatError``."""
+    """Its sequence number, and which packets (by number) now begin at which block of the disc.
+
+    Raises ``FormatError``.
+    """
     raw = read_descriptor(disc.image, disc.block_size, block, SPARING_TABLE)
     _, identifier, count, sequence = _SPARING_HEADER.unpack_from(raw)
     offset = block * disc.block_size
-    if not identifier.startswith(_SPARING_IDENTIFIER) or _SPARING_ENTRIES_AT + 8 * count > max(size, len(raw)):
+    if not identifier.startswith(_SPARING_IDENTIFIER) or _SPARING_ENTRIES_AT + 8 * count > max(
+        size, len(raw)
+    ):
         raise FormatError(FMT, f"sparing table with {count} entries", offset=offset)
     entries = table(disc.image.read_exactly(offset + _SPARING_ENTRIES_AT, 8 * count, FMT), 4, "little")
     pairs = zip(entries[::2], entries[1::2], strict=True)
@@ -192,9 +208,14 @@ def read_sparing_table(disc: Disc, block: int, size: int, packet: int) -> tuple[
 
 
 class VirtualPartition(MappedDevice):
-    """Blocks that lie where ``entries`` says, in the partition ``below``. ``counts``: files, directories of the volume."""
+    """Blocks that lie where ``entries`` says, in the partition ``below``.
 
-    def __init__(self, below: BlockDevice, entries: array[int], block_size: int, counts: tuple[int, int] | None) -> None:
+    ``counts``: files, directories of the volume.
+    """
+
+    def __init__(
+        self, below: BlockDevice, entries: array[int], block_size: int, counts: tuple[int, int] | None
+    ) -> None:
         self.counts = counts
         self.block_size = block_size
         self.size = len(entries) * block_size
@@ -235,7 +256,10 @@ def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: i
 
 
 def _find_vat(disc: Disc, space: Space, start: int, below: int) -> Entry:
-    """The file entry of the virtual allocation table: the last thing written (UDF 2.2.10). Raises ``FormatError``."""
+    """The file entry of the virtual allocation table: the last thing written (UDF 2.2.10).
+
+    Raises ``FormatError``.
+    """
     size = disc.block_size
     for end in range(disc.end, max(0, disc.end - VAT_SEARCH), -MAX_RUN):
         first = max(0, end - MAX_RUN)
@@ -245,7 +269,9 @@ def _find_vat(disc: Disc, space: Space, start: int, below: int) -> Entry:
             if (found := _vat_entry(raw[at : at + size], space, below, (block - start) * size)) is None:
                 continue
             if TAG.unpack_from(found.raw)[-1] != block - start:
-                raise LaterSessionError(FMT, "virtual allocation table of another session", offset=block * size)
+                raise LaterSessionError(
+                    FMT, "virtual allocation table of another session", offset=block * size
+                )
             return found
     raise FormatError(FMT, "no virtual allocation table at the end of the disc", offset=disc.end * size)
 

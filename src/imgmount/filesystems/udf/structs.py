@@ -79,7 +79,9 @@ def check_tag(raw: bytes, idents: tuple[int, ...], locations: tuple[int, ...], o
     if checksum != tag_checksum(raw):
         raise ChecksumError(FMT, f"bad tag checksum of descriptor {ident}", offset=offset)
     if location not in locations:
-        raise FormatError(FMT, f"descriptor {ident} belongs to block {location}, not {locations[0]}", offset=offset)
+        raise FormatError(
+            FMT, f"descriptor {ident} belongs to block {location}, not {locations[0]}", offset=offset
+        )
     if TAG_SIZE + crc_length <= len(raw) and crc16(raw[TAG_SIZE : TAG_SIZE + crc_length], 0) != crc:
         raise ChecksumError(FMT, f"bad CRC of descriptor {ident}", offset=offset)
     return int(ident)
@@ -97,7 +99,10 @@ def read_descriptor(device: BlockDevice, block_size: int, block: int, *idents: i
 
 
 def cs0(raw: bytes) -> str:
-    """OSTA compressed Unicode (UDF 2.1.1): a compression identifier, then 8 or 16 bits a character. No terminator."""
+    """OSTA compressed Unicode (UDF 2.1.1): a compression identifier, then 8 or 16 bits a character.
+
+    No terminator.
+    """
     kind, body = raw[:1], raw[1:]
     if kind in (b"\x10", b"\xff"):
         return body.decode("utf-16-be", "replace")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
 from typing import Any, Final
@@ -11,8 +11,9 @@ from construct import ConstructError
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.node import Directory, Filesystem, Node
+from imgmount.core.node import Directory, Filesystem
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.optical.options import session
 from imgmount.filesystems.udf.anchors import FIRST_ANCHOR, Anchor, anchors, sessions
 from imgmount.filesystems.udf.descriptors import Descriptors
 from imgmount.filesystems.udf.icb import Space
@@ -34,7 +35,9 @@ from imgmount.filesystems.udf.structs import (
 )
 
 MAX_FILE_SETS: Final = 64
-MAX_INTEGRITY: Final = 1024  # integrity descriptors of a volume: one for each time a write-once disc was opened
+MAX_INTEGRITY: Final = (
+    1024  # integrity descriptors of a volume: one for each time a write-once disc was opened
+)
 CLOSED: Final = "closed"
 OPEN: Final = "open: not unmounted cleanly"
 
@@ -50,7 +53,9 @@ class UdfFilesystem(Filesystem):
         self.descriptors = Descriptors(image, anchor)
         volume = self.descriptors.volume
         if volume.block_size != anchor.block_size:
-            raise FormatError(FMT, f"logical blocks of {volume.block_size} bytes on sectors of {anchor.block_size}")
+            raise FormatError(
+                FMT, f"logical blocks of {volume.block_size} bytes on sectors of {anchor.block_size}"
+            )
         self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions, [])
         self.space: Space = build(self.disc, self.descriptors.maps)
         file_set = self._file_set(long_ad(volume.contents, 0))
@@ -115,7 +120,8 @@ class UdfFilesystem(Filesystem):
     def state(self) -> tuple[str, tuple[int, int] | None]:
         """Whether the volume was closed, and how many files and directories it says it has.
 
-        On a write-once disc the virtual allocation table says so, and the integrity descriptor stays open for ever.
+        On a write-once disc the virtual allocation table says so, and the integrity descriptor stays open for
+        ever.
         """
         table = next((part for part in self.space.partitions if isinstance(part, VirtualPartition)), None)
         if table is not None:
@@ -124,7 +130,10 @@ class UdfFilesystem(Filesystem):
         if found is None:
             return "not recorded", None
         head, use = found
-        return CLOSED if head.type == INTEGRITY_CLOSED else OPEN, (use.files, use.directories) if use else None
+        return CLOSED if head.type == INTEGRITY_CLOSED else OPEN, (
+            use.files,
+            use.directories,
+        ) if use else None
 
     def info(self) -> Mapping[str, str]:
         revision = int.from_bytes(self.descriptors.volume.domain.suffix[:2], "little")
@@ -143,24 +152,14 @@ class UdfFilesystem(Filesystem):
             facts["files"], facts["directories"] = map(str, counts)
         return facts
 
-    def deleted(self) -> Iterator[tuple[str, Node]]:
-        """(path, node) of deleted files."""
-        from imgmount.filesystems.udf.deleted import deleted  # it needs this module
-
-        return deleted(self)
-
-    def verify(self) -> Iterator[str]:
-        from imgmount.filesystems.udf.check import check  # it needs this module
-
-        return check(self)
-
 
 def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> UdfFilesystem:
     """The volume in ``image``: of several sessions the last, or the one that the options name (counted from 1).
 
-    ``session_base`` is the block at which the session of interest begins, where the caller knows. Raises ``ImageError``.
+    ``session_base`` is the block at which the session of interest begins, where the caller knows. Raises
+    ``ImageError``.
     """
-    wanted = context.options.session
+    wanted = session(context.options.extra)
     if wanted is not None and not session_base and len(found := sessions(image)) > 1:
         if not 1 <= wanted <= len(found):
             raise ImageError(f"{FMT}: session {wanted} of {len(found)}")
@@ -176,7 +175,11 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
                 problem = problem or exc
                 continue
             scanned = True
-            later = [one for one in reversed(sessions(image)) if not session_base or one.block == session_base + FIRST_ANCHOR]
+            later = [
+                one
+                for one in reversed(sessions(image))
+                if not session_base or one.block == session_base + FIRST_ANCHOR
+            ]
             candidates = chain(later, candidates)
         except ImageError as exc:
             problem = problem or exc

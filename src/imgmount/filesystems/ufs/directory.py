@@ -8,10 +8,13 @@ from struct import Struct
 from typing import Final, Literal
 
 from imgmount.errors import FormatError
-from imgmount.filesystems.inodes import UNKNOWN, Entry
+from imgmount.families.unix.inodes import UNKNOWN, Entry
 from imgmount.filesystems.ufs.superblock import NAME
 
-_NEW: Final = {"little": Struct("<IHBB"), "big": Struct(">IHBB")}  # inode, length of the entry, file type, length of the name
+_NEW: Final = {
+    "little": Struct("<IHBB"),
+    "big": Struct(">IHBB"),
+}  # inode, length of the entry, file type, length of the name
 _OLD: Final = {"little": Struct("<IHH"), "big": Struct(">IHH")}  # without the type
 _SIZE: Final = 8
 SECTION: Final = 512  # no entry crosses a multiple of it; Apple's sections are of 1024 bytes
@@ -21,10 +24,13 @@ KINDS: Final = {
 }  # fmt: skip
 
 
-def entries(data: bytes, base: int, *, order: Literal["little", "big"], typed: bool, fragment_size: int) -> Iterator[Entry]:
+def entries(
+    data: bytes, base: int, *, order: Literal["little", "big"], typed: bool, fragment_size: int
+) -> Iterator[Entry]:
     """The entries in use in ``data``, whole fragments that begin at ``base`` of their directory.
 
-    Where lengths go wrong the rest of a section is left out; the error is raised when the others have been read.
+    Where lengths go wrong the rest of a section is left out; the error is raised when the others have been
+    read.
     """
     damage: FormatError | None = None
     unpack = (_NEW if typed else _OLD)[order].unpack_from
@@ -33,7 +39,9 @@ def entries(data: bytes, base: int, *, order: Literal["little", "big"], typed: b
         number, length, *kind, name_length = unpack(data, at)
         end = min(size, at // fragment_size * fragment_size + fragment_size)
         if length < _SIZE or length & 3 or at + length > end or (number and name_length + _SIZE > length):
-            damage = damage or FormatError(NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory")
+            damage = damage or FormatError(
+                NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory"
+            )
             at = at // SECTION * SECTION + SECTION
             continue
         name = data[at + _SIZE : at + _SIZE + name_length]

@@ -1,4 +1,7 @@
-"""Inodes of UFS1 (128 bytes) and UFS2 (256 bytes). FreeBSD, ``sys/ufs/ufs/dinode.h``; illumos, ``sys/fs/ufs_inode.h``."""
+"""Inodes of UFS1 (128 bytes) and UFS2 (256 bytes).
+
+FreeBSD, ``sys/ufs/ufs/dinode.h``; illumos, ``sys/fs/ufs_inode.h``.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,15 @@ from imgmount.core.node import Stat
 from imgmount.errors import FormatError
 from imgmount.filesystems.ufs.superblock import NAME, Family, Superblock
 
-# mode, links, old uid and gid, size, times (seconds and less) of access, change of content, change of inode; pointers, flags,
-# blocks, then BSD's uid, its gid or Solaris' uid, and Solaris' gid
+# mode, links, old uid and gid, size, times (seconds and less) of access, change of content, change of inode;
+# pointers, flags, blocks, then BSD's uid, its gid or Solaris' uid, and Solaris' gid
 _UFS1: Final = "HhHHQiIiIiI60sII4xIII"
-# mode, links, uid, gid, size, blocks, times of access, content, inode and birth, nanoseconds of content, access, inode and birth,
-# flags, attributes' size and blocks, pointers
+# mode, links, uid, gid, size, blocks, times of access, content, inode and birth, nanoseconds of content,
+# access, inode and birth, flags, attributes' size and blocks, pointers
 _UFS2: Final = "HhII4xQQqqqqIIII8xII16s120s"
-_LAYOUTS: Final = {(wide, prefix): Struct(prefix + (_UFS2 if wide else _UFS1)) for wide in (False, True) for prefix in "<>"}
+_LAYOUTS: Final = {
+    (wide, prefix): Struct(prefix + (_UFS2 if wide else _UFS1)) for wide in (False, True) for prefix in "<>"
+}
 
 _SECTOR: Final = 512
 _IN_LONG: Final = 0xFFFF  # a 16-bit owner of Solaris: the 32-bit one counts
@@ -30,7 +35,10 @@ _KINDS: Final = (s.S_IFREG, s.S_IFDIR, s.S_IFLNK, s.S_IFCHR, s.S_IFBLK, s.S_IFIF
 
 
 class Inode(NamedTuple):
-    """An inode. ``pointers`` holds block pointers, a short link's target or a device number; times are nanoseconds."""
+    """An inode.
+
+    ``pointers`` holds block pointers, a short link's target or a device number; times are nanoseconds.
+    """
 
     number: int
     stat: Stat
@@ -74,7 +82,23 @@ def _ufs1(fields: tuple[int, ...], number: int, spb: Superblock) -> Inode:
 
 
 def _ufs2(fields: tuple[int, ...], number: int) -> Inode:
-    mode, links, uid, gid, size, blocks, access, content, change, birth, *less, flags, area, attributes, pointers = fields
+    (
+        mode,
+        links,
+        uid,
+        gid,
+        size,
+        blocks,
+        access,
+        content,
+        change,
+        birth,
+        *less,
+        flags,
+        area,
+        attributes,
+        pointers,
+    ) = fields
     content, access, change, birth = map(_time, (content, access, change, birth), less)
     stat = Stat(mode, size, content, access, change, uid, gid, max(1, links), allocated=blocks * _SECTOR)
     assert isinstance(pointers, bytes)

@@ -25,9 +25,19 @@ MTB: Final = 0x00DE_CADE  # Solaris, more than a terabyte
 MAGICS: Final = (UFS1, UFS2, UFS2_EA, MTB)
 
 PRIMARY: Final = (65536, 8192, 0, 262144)
-FIRST_BACKUPS: Final = (16384, 32768, 65536, 73728, 81920, 98304, 131072)  # of group 0, by version and block size
+FIRST_BACKUPS: Final = (
+    16384,
+    32768,
+    65536,
+    73728,
+    81920,
+    98304,
+    131072,
+)  # of group 0, by version and block size
 RECOVERY_AT: Final = 65536 - 20  # FreeBSD's newfs says there how to find the other backups
-_RECOVERY: Final = "5I"  # magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
+_RECOVERY: Final = (
+    "5I"  # magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
+)
 MAX_RECOVERED: Final = 4  # backups tried
 
 BLOCK_SIZES: Final = range(4096, 65537)
@@ -58,7 +68,10 @@ class Family(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Superblock:
-    """The fields a reader needs, checked. Sizes are bytes, places and counts fragments; ``offset`` is where this copy stands."""
+    """The fields a reader needs, checked.
+
+    Sizes are bytes, places and counts fragments; ``offset`` is where this copy stands.
+    """
 
     offset: int
     is_backup: bool
@@ -143,7 +156,9 @@ def _recovered(device: BlockDevice) -> Iterator[int]:
     for prefix in "<>" if len(raw) == 20 else "":
         magic, shift, place, size, count = struct.unpack(prefix + _RECOVERY, raw)
         if magic == UFS2 and shift < 8:
-            yield from ((number * size + place) * 512 << shift for number in range(1, min(count, MAX_RECOVERED + 1)))
+            yield from (
+                (number * size + place) * 512 << shift for number in range(1, min(count, MAX_RECOVERED + 1))
+            )
 
 
 _ABSENT: Final = "no superblock"
@@ -160,7 +175,9 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
     family = _family(field, is_ufs2=is_ufs2)
     bsd = family is Family.BSD
     rotation = (0, -1) if is_ufs2 else (field["cgoffset"], field["cgmask"])
-    home = field["sblockloc"] if is_ufs2 else None  # UFS1 does not say where it should be, only where it is not
+    home = (
+        field["sblockloc"] if is_ufs2 else None
+    )  # UFS1 does not say where it should be, only where it is not
     is_backup = offset not in PRIMARY or home not in (None, offset) or (not is_ufs2 and offset == PRIMARY[0])
     return Superblock(
         offset=offset,

@@ -9,10 +9,10 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.owners import Owners
+from imgmount.core.single_parent import SingleParent
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
-from imgmount.filesystems.pointers import PointerMap, Pointers, mapped_file
+from imgmount.families.unix.block_pointers import PointerMap, Pointers, mapped_file
+from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
 from imgmount.filesystems.ufs import superblock as sb
 from imgmount.filesystems.ufs import xattrs
 from imgmount.filesystems.ufs.directory import entries
@@ -38,7 +38,7 @@ class UfsVolume(InodeVolume[Inode]):
         self.super = spb = sb.read_superblock(device)
         self.label = spb.label
         self.uuid = spb.serial
-        self.owners = Owners(sb.NAME)
+        self.single_parent = SingleParent(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
         self._layout = Pointers(
             device, sb.NAME, width=8 if spb.is_ufs2 else 4, order=spb.order, block_size=spb.block_size, unit=spb.fragment_size,
@@ -65,7 +65,11 @@ class UfsVolume(InodeVolume[Inode]):
 
     def target(self, inode: Inode) -> bytes:
         size, family = inode.stat.size, self.super.family
-        fast = inode.blocks == 0 or size < self.super.inline_link or (family is sb.Family.SUN and inode.flags & FAST_LINK)
+        fast = (
+            inode.blocks == 0
+            or size < self.super.inline_link
+            or (family is sb.Family.SUN and inode.flags & FAST_LINK)
+        )
         if fast and size <= len(inode.pointers):
             return inode.pointers[:size]
         return self.content(inode).pread(0, size)
@@ -73,14 +77,16 @@ class UfsVolume(InodeVolume[Inode]):
     def entries(self, inode: Inode) -> Iterator[Entry]:
         spb = self.super
         parse = partial(entries, order=spb.order, typed=spb.typed_entries, fragment_size=spb.fragment_size)
-        return scan(pieces(self.content(inode), spb.block_size, sb.NAME, self.device.size), parse)
+        return scan(directory_parts(self.content(inode), spb.block_size, sb.NAME, self.device.size), parse)
 
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         """Extended attributes, the time of birth and the flags of the BSDs, where there are any."""
         found: dict[str, bytes] = {}
         if inode.attributes_size:
             if inode.attributes_size > ATTRIBUTE_BLOCKS * self.super.block_size:
-                raise FormatError(sb.NAME, f"inode {inode.number} has {inode.attributes_size} bytes of attributes")
+                raise FormatError(
+                    sb.NAME, f"inode {inode.number} has {inode.attributes_size} bytes of attributes"
+                )
             area = self._mapped(inode.attributes, ATTRIBUTE_BLOCKS, inode.attributes_size)
             found.update(xattrs.attributes(area.pread(0, area.size), self.super.order))
         if inode.birth:
@@ -91,7 +97,12 @@ class UfsVolume(InodeVolume[Inode]):
 
     def info(self) -> Mapping[str, str]:
         spb = self.super
-        kinds = {sb.UFS1: "UFS1", sb.UFS2: "UFS2", sb.UFS2_EA: "UFS2 with attributes", sb.MTB: "UFS1 of many terabytes"}
+        kinds = {
+            sb.UFS1: "UFS1",
+            sb.UFS2: "UFS2",
+            sb.UFS2_EA: "UFS2 with attributes",
+            sb.MTB: "UFS1 of many terabytes",
+        }
         free = spb.free_blocks * (spb.block_size // spb.fragment_size) + spb.free_fragments
         facts = {
             "type": f"{kinds[spb.magic]}, {spb.order} endian, as of {spb.family.value}",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final
 
-from imgmount.codecs.wiiu import ContentKey, KeyedPart, PartHeader, read_fst
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind
+from imgmount.core.format import Context, FilesystemFormat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, KeyRequiredError
+from imgmount.families.nintendo.wiiu import ContentKey, KeyedPart, PartHeader, read_fst
 from imgmount.filesystems.wiiufst.volume import Source, WiiuVolume
 
 
@@ -24,7 +24,9 @@ class PartSource(Source):
         self._header = PartHeader.read(self._part, "wiiufst")
         self.tmd = part.tmd
         self.fst = read_fst(self._part, self._header.fst, self._header.fst_size, self._key, "wiiufst")
-        self._places = [cluster.offset or self._header.fst for cluster in self.fst.clusters]  # 0 is the table of files itself
+        self._places = [
+            cluster.offset or self._header.fst for cluster in self.fst.clusters
+        ]  # 0 is the table of files itself
         self._starts = sorted(set(self._places))
 
     def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:
@@ -45,4 +47,4 @@ def open_volume(part: BlockDevice, context: Context) -> WiiuVolume:
     return WiiuVolume(PartSource(part), context)
 
 
-FORMAT: Final = Format(name="wiiufst", title="Wii U partition", kind=Kind.FILESYSTEM, open=open_volume, extra="crypto")
+FORMAT: Final = FilesystemFormat(name="wiiufst", title="Wii U partition", open=open_volume, needs="crypto")

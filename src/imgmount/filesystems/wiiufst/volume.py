@@ -9,15 +9,15 @@ from hashlib import sha1
 from threading import Lock
 from typing import Final
 
-from imgmount.codecs import wiiu
 from imgmount.codecs.aes import BLOCK
-from imgmount.codecs.wiiu import HASHED_BLOCK, ContentKey, Fst, HashedCluster
-from imgmount.codecs.wiiu_title import MAX_META, META, Content, Tmd, meta_facts
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
-from imgmount.core.steps import steps
+from imgmount.core.read_through import read_through
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.nintendo import wiiu
+from imgmount.families.nintendo.wiiu import HASHED_BLOCK, ContentKey, Fst, HashedCluster
+from imgmount.families.nintendo.wiiu_title import MAX_META, META, Content, Tmd, meta_facts
 
 MODES: Final = {False: "raw", True: "hashed"}
 FIRST_ID: Final = 1
@@ -31,7 +31,10 @@ class Source(ABC):
 
     @abstractmethod
     def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:
-        """(cluster ``index`` as it is stored, its key; None where it is not encrypted). Raises ``ImageError``."""
+        """(cluster ``index`` as it is stored, its key; None where it is not encrypted).
+
+        Raises ``ImageError``.
+        """
 
     @abstractmethod
     def h3(self, index: int) -> bytes:
@@ -62,7 +65,9 @@ class WiiuVolume(Filesystem):
             if index not in self._clusters:
                 stored, key = self.source.stored(index)
                 hashed = self.fst.clusters[index].hashed
-                self._clusters[index] = wiiu.open_cluster(stored, key, index, self._context.cache, hashed=hashed)
+                self._clusters[index] = wiiu.open_cluster(
+                    stored, key, index, self._context.cache, hashed=hashed
+                )
             return self._clusters[index]
 
     def _read_meta(self) -> dict[str, str]:
@@ -89,7 +94,9 @@ class WiiuVolume(Filesystem):
             yield from self.source.tmd.verify()
         for index in range(len(self.fst.clusters)):
             try:
-                yield from (f"cluster {index}: {problem}" for problem in self._check(index, contents.get(index)))
+                yield from (
+                    f"cluster {index}: {problem}" for problem in self._check(index, contents.get(index))
+                )
             except ImageError as exc:
                 yield f"cluster {index}: {exc}"
 
@@ -97,7 +104,7 @@ class WiiuVolume(Filesystem):
         device = self.cluster(index)
         if isinstance(device, HashedCluster):
             h3 = self.source.h3(index) if content else None
-            if h3 is not None and content and sha1(h3).digest() != content.digest:  # noqa: S324  the format's own
+            if h3 is not None and content and sha1(h3).digest() != content.digest:
                 yield "its H3 hashes do not match the TMD"
             yield from device.verify((content or self.fst.clusters[index]).size // HASHED_BLOCK, h3)
         elif content and not content.hashed and not _digests(device, content):
@@ -108,8 +115,8 @@ def _digests(device: BlockDevice, content: Content) -> bool:
     """Whether ``device`` has the SHA-1 of ``content``: over its size, which packers round up to whole blocks of AES."""
     if content.size > device.size:
         return False
-    digest = sha1()  # noqa: S324
-    for data in steps(device, 0, content.size):
+    digest = sha1()
+    for data in read_through(device, 0, content.size):
         digest.update(data)
     if digest.digest() == content.digest:
         return True
@@ -138,7 +145,7 @@ class _WiiuDirectory(Directory):
 class _WiiuFile(File):
     __slots__ = ("_node", "_volume")
 
-    def __init__(self, volume: WiiuVolume, node: wiiu.Node) -> None:
+    def __init__(self, volume: WiiuVolume, node: wiiu.FstEntry) -> None:
         self._volume = volume
         self._node = node
         self.id = FIRST_ID + node.number

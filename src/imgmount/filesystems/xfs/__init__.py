@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Format, Kind, Match
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.errors import UnsupportedError
 from imgmount.filesystems.xfs.superblock import read_superblock
 from imgmount.filesystems.xfs.volume import XfsVolume
@@ -22,10 +22,9 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-FORMAT: Final = Format(
+FORMAT: Final = FilesystemFormat(
     name="xfs",
     title="XFS",
-    kind=Kind.FILESYSTEM,
     probe=probe,
     open=XfsVolume,
     limits="files on a realtime device; the log is not replayed",

@@ -1,4 +1,7 @@
-"""Where the blocks of a fork are: extents in the inode, or a tree of them. XFS Algorithms and Data Structures, "Data Extents"."""
+"""Where the blocks of a fork are: extents in the inode, or a tree of them.
+
+XFS Algorithms and Data Structures, "Data Extents".
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.errors import FormatError
-from imgmount.filesystems.extents import ExtentTree, Node
-from imgmount.filesystems.pointers import Run
+from imgmount.families.unix.block_pointers import BlockRun
+from imgmount.families.unix.extent_tree import ExtentNode, ExtentTree
 from imgmount.filesystems.xfs.inode import BTREE, EXTENTS, Fork
 from imgmount.filesystems.xfs.superblock import NAME, Superblock
 
@@ -29,7 +32,7 @@ MAX_DEPTH: Final = 9
 def fork_map(device: BlockDevice, spb: Superblock, fork: Fork) -> ExtentTree:
     """The extents of a fork that is not local. Raises ``FormatError``."""
 
-    def checked(count: int, start: int) -> Run:
+    def checked(count: int, start: int) -> BlockRun:
         if start > spb.blocks - count:
             raise FormatError(NAME, f"{count} blocks of a file at {start} of {spb.blocks}")
         return count, start
@@ -37,7 +40,7 @@ def fork_map(device: BlockDevice, spb: Superblock, fork: Fork) -> ExtentTree:
     return ExtentTree(_root(fork, spb), partial(_read, device, spb), checked)
 
 
-def _root(fork: Fork, spb: Superblock) -> Node:
+def _root(fork: Fork, spb: Superblock) -> ExtentNode:
     if fork.format == EXTENTS:
         return _leaf(fork.raw, fork.extents, spb)
     if fork.format != BTREE:
@@ -48,17 +51,19 @@ def _root(fork: Fork, spb: Superblock) -> Node:
     return _node(fork.raw[_ROOT.size :], count, depth, spb)
 
 
-def _read(device: BlockDevice, spb: Superblock, place: int, depth: int) -> Node:
+def _read(device: BlockDevice, spb: Superblock, place: int, depth: int) -> ExtentNode:
     offset = place * spb.block_size
     data = device.read_exactly(offset, spb.block_size, NAME)
     magic, level, count = _HEADER.unpack_from(data)
     if magic != _MAGICS[spb.version] or level != depth:
-        raise FormatError(NAME, f"a node of a tree of extents with magic {magic!r}, level {level}", offset=offset)
+        raise FormatError(
+            NAME, f"a node of a tree of extents with magic {magic!r}, level {level}", offset=offset
+        )
     body = data[_HEADER_SIZES[spb.version] :]
     return _node(body, count, depth, spb) if depth else _leaf(body, count, spb)
 
 
-def _leaf(body: bytes, count: int, spb: Superblock) -> Node:
+def _leaf(body: bytes, count: int, spb: Superblock) -> ExtentNode:
     if count * _EXTENT.size > len(body):
         raise FormatError(NAME, f"{count} extents in {len(body)} bytes")
     starts, lengths, places = array("Q"), array("Q"), array("Q")
@@ -71,10 +76,10 @@ def _leaf(body: bytes, count: int, spb: Superblock) -> Node:
         starts.append(start)
         lengths.append(length)
         places.append(0 if high >> 63 else spb.block((high & 0x1FF) << 43 | low >> 21))
-    return Node(0, starts, lengths, places)
+    return ExtentNode(0, starts, lengths, places)
 
 
-def _node(body: bytes, count: int, depth: int, spb: Superblock) -> Node:
+def _node(body: bytes, count: int, depth: int, spb: Superblock) -> ExtentNode:
     """Keys and, after the room for as many as fit, places."""
     room = len(body) // 16
     if not 0 < count <= room:
@@ -82,4 +87,4 @@ def _node(body: bytes, count: int, depth: int, spb: Superblock) -> Node:
     starts, numbers = table(body[: 8 * count], 8, "big"), table(body[8 * room : 8 * (room + count)], 8, "big")
     if any(after <= before for before, after in pairwise(starts)):
         raise FormatError(NAME, "a node of a tree of extents is out of order")
-    return Node(depth, starts, array("Q"), array("Q", map(spb.block, numbers)))
+    return ExtentNode(depth, starts, array("Q"), array("Q", map(spb.block, numbers)))

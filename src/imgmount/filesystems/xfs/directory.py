@@ -1,4 +1,6 @@
-"""Directories: in the inode, or blocks of entries and of free room. XFS Algorithms and Data Structures, "Directories".
+"""Directories: in the inode, or blocks of entries and of free room.
+
+XFS Algorithms and Data Structures, "Directories".
 
 Blocks of hashes, from 32 GiB of the directory on, are not needed for a listing.
 """
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from imgmount.errors import FormatError
-from imgmount.filesystems.inodes import UNKNOWN, Entry
+from imgmount.families.unix.inodes import UNKNOWN, Entry
 from imgmount.filesystems.xfs.superblock import NAME, Superblock
 
 KINDS: Final = (UNKNOWN, s.S_IFREG, s.S_IFDIR, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK, s.S_IFLNK)
@@ -35,7 +37,9 @@ def local_entries(raw: bytes, spb: Superblock) -> Iterator[Entry]:
             raise FormatError(NAME, f"a directory of {count} entries in {len(raw)} bytes of an inode")
         kind = raw[at + 3 + size] if spb.typed_entries else 0
         if kind != WHITEOUT:
-            yield Entry(at, int.from_bytes(raw[end - width : end], "big"), _kind(kind), raw[at + 3 : at + 3 + size])
+            yield Entry(
+                at, int.from_bytes(raw[end - width : end], "big"), _kind(kind), raw[at + 3 : at + 3 + size]
+            )
         at = end
 
 
@@ -70,7 +74,9 @@ def _entries(data: bytes, base: int, spb: Superblock) -> Iterator[Entry]:
             size = data[at + 8]
             length = -(-(9 + size + spb.typed_entries + 2) // _ALIGNMENT) * _ALIGNMENT
             if not size or at + length > end:
-                raise FormatError(NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory")
+                raise FormatError(
+                    NAME, f"a directory entry of {length} bytes at {base + at:#x} of its directory"
+                )
             name = data[at + 9 : at + 9 + size]
             kind = data[at + 9 + size] if spb.typed_entries else 0
             if name not in DOTS and kind != WHITEOUT:

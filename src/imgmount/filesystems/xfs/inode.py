@@ -1,4 +1,7 @@
-"""Inodes: 100 bytes, or 176 in version 5, then two forks. XFS Algorithms and Data Structures, "On-disk Inode"."""
+"""Inodes: 100 bytes, or 176 in version 5, then two forks.
+
+XFS Algorithms and Data Structures, "On-disk Inode".
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from imgmount.core.node import Stat
 from imgmount.errors import FormatError
 from imgmount.filesystems.xfs.superblock import NAME, Superblock
 
-# magic, mode, version, format, links of version 1, owner, group, links, 64-bit count of extents; times of access, content, inode;
-# size, blocks, 32-bit counts of extents of both forks, place of the second fork, its format; flags
+# magic, mode, version, format, links of version 1, owner, group, links, 64-bit count of extents; times of
+# access, content, inode; size, blocks, 32-bit counts of extents of both forks, place of the second fork, its
+# format; flags
 _CORE: Final = Struct(">2sHBBHIII4xQQQQQQ4xIHBB6xH8x")
 _CORE_3: Final = Struct(">100x20xQ16x8xQ16x")  # more flags, number of the inode
 _MAGIC: Final = b"IN"

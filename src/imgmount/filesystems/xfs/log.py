@@ -1,6 +1,7 @@
 """Whether the log ends with an unmount. XFS Algorithms and Data Structures, "Journaling Log".
 
-The log is a ring of sectors, each stamped with the number of its round. The newest record ends where the stamp falls.
+The log is a ring of sectors, each stamped with the number of its round. The newest record ends where the
+stamp falls.
 """
 
 from __future__ import annotations

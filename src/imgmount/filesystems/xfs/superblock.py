@@ -1,4 +1,7 @@
-"""The superblock, and how numbers of blocks and inodes name places. XFS Algorithms and Data Structures, "Superblocks"."""
+"""The superblock, and how numbers of blocks and inodes name places.
+
+XFS Algorithms and Data Structures, "Superblocks".
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from imgmount.errors import FormatError, UnsupportedError
 NAME: Final = "xfs"
 SIZE: Final = 512
 MAGIC: Final = b"XFSB"
-# block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of the log, version,
-# sizes of sector and inode, label, logarithms of block size, inode size, inodes a block and blocks a group, inodes, free ones,
-# free blocks, logarithm of blocks in a block of a directory
+# block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of
+# the log, version, sizes of sector and inode, label, logarithms of block size, inode size, inodes a block
+# and blocks a group, inodes, free ones, free blocks, logarithm of blocks in a block of a directory
 _FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
 _FEATURES_2: Final = Struct(">200xI")
 _INCOMPAT: Final = Struct(">216xI")
@@ -28,7 +31,16 @@ IGNORES_CASE: Final = 0x4000  # of ASCII letters
 VERSIONS: Final = (4, 5)
 FILE_TYPES_4: Final = 0x200  # in the second word of features
 FILE_TYPES: Final = 0x1  # incompatible features of version 5
-NAMES: Final = ("ftype", "sparse inodes", "meta_uuid", "bigtime", "needs repair", "nrext64", "exchange", "parent")
+NAMES: Final = (
+    "ftype",
+    "sparse inodes",
+    "meta_uuid",
+    "bigtime",
+    "needs repair",
+    "nrext64",
+    "exchange",
+    "parent",
+)
 NEEDS_REPAIR: Final = 0x10
 UNKNOWN_INCOMPAT: Final = -1 << len(NAMES)
 BLOCK_SIZES: Final = range(512, 65537)
@@ -73,7 +85,10 @@ class Superblock:
         return crc32c(self.raw[:224] + bytes(4) + self.raw[228:]) == int(stored)
 
     def block(self, number: int) -> int:
-        """The block on the device that a number means, whose upper bits are the group. Raises ``FormatError``."""
+        """The block on the device that a number means, whose upper bits are the group.
+
+        Raises ``FormatError``.
+        """
         group, block = divmod(number, 1 << self.group_shift)
         place = group * self.group_blocks + block
         if block >= self.group_blocks or not 0 < place < self.blocks:
@@ -99,7 +114,9 @@ def read_superblock(device: BlockDevice) -> Superblock:
     inodes, free_inodes, free_blocks, directory_log = counts
     version = flags & VERSION_MASK
     if version not in VERSIONS or (version == VERSIONS[0] and not flags & DIRECTORIES_2):
-        raise UnsupportedError(f"{NAME}: version {version}" + (" with directories of version 1" if version == 4 else ""))
+        raise UnsupportedError(
+            f"{NAME}: version {version}" + (" with directories of version 1" if version == 4 else "")
+        )
     (features,) = _INCOMPAT.unpack_from(raw)
     incompat = features if version == VERSIONS[-1] else 0
     if incompat & UNKNOWN_INCOMPAT:
@@ -113,7 +130,9 @@ def read_superblock(device: BlockDevice) -> Superblock:
     if not group_blocks <= 1 << group_log <= 1 << 31 or group_log != (group_blocks - 1).bit_length():
         raise FormatError(NAME, f"groups of {group_blocks} blocks, 2**{group_log}", offset=0x7C)
     if sector < SIZE or sector > block_size or block_size << min(directory_log, 8) > MAX_DIRECTORY_BLOCK:
-        raise FormatError(NAME, f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks", offset=0x66)
+        raise FormatError(
+            NAME, f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks", offset=0x66
+        )
     (second,) = _FEATURES_2.unpack_from(raw)
     return Superblock(
         raw=device.read_exactly(0, sector, NAME),

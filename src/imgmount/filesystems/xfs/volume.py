@@ -12,11 +12,11 @@ from uuid import UUID
 from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
-from imgmount.core.owners import Owners
+from imgmount.core.single_parent import SingleParent
 from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.inodes import Entry, InodeVolume, TablePages, pieces, scan
-from imgmount.filesystems.pointers import MappedFile, mapped_file
+from imgmount.families.unix.block_pointers import MappedFile, mapped_file
+from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
 from imgmount.filesystems.xfs import superblock as sb
 from imgmount.filesystems.xfs.blocks import fork_map
 from imgmount.filesystems.xfs.directory import block_entries, local_entries
@@ -44,7 +44,7 @@ class XfsVolume(InodeVolume[Inode]):
         self.label = self.super.label
         self.uuid = str(UUID(bytes=self.super.uuid))
         self.root_number = self.super.root
-        self.owners = Owners(sb.NAME)
+        self.single_parent = SingleParent(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
 
     def inode(self, number: int) -> Inode:
@@ -74,11 +74,18 @@ class XfsVolume(InodeVolume[Inode]):
                 count = 1
             offset, room = start * spb.block_size, count * spb.block_size
             if spb.version == sb.VERSIONS[-1]:
-                told, at, length = _REMOTE.unpack_from(self.device.read_exactly(offset, _REMOTE.size, sb.NAME))
+                told, at, length = _REMOTE.unpack_from(
+                    self.device.read_exactly(offset, _REMOTE.size, sb.NAME)
+                )
                 if told == magic and at == len(found) and length <= room - _REMOTE_HEADER:
                     offset, room = offset + _REMOTE_HEADER, length
-                elif magic in (_VALUE, told):  # mkfs.xfs wrote links of prototype files without a header for years
-                    raise FormatError(sb.NAME, f"{length} bytes at {at} of {size} behind the magic {told!r}", offset=offset)
+                elif magic in (
+                    _VALUE,
+                    told,
+                ):  # mkfs.xfs wrote links of prototype files without a header for years
+                    raise FormatError(
+                        sb.NAME, f"{length} bytes at {at} of {size} behind the magic {told!r}", offset=offset
+                    )
             found += self.device.read_exactly(offset, min(room, size - len(found)), sb.NAME)
             block += count
             if not room:
@@ -89,7 +96,10 @@ class XfsVolume(InodeVolume[Inode]):
         spb = self.super
         if inode.data.format == LOCAL:
             return local_entries(inode.data.raw[: inode.stat.size], spb)
-        return scan(pieces(self.content(inode), spb.directory_block, sb.NAME, self.device.size), partial(block_entries, spb=spb))
+        return scan(
+            directory_parts(self.content(inode), spb.directory_block, sb.NAME, self.device.size),
+            partial(block_entries, spb=spb),
+        )
 
     def ignores_case(self, inode: Inode) -> bool:  # noqa: ARG002  it is the volume's
         return self.super.ignores_case
@@ -105,8 +115,14 @@ class XfsVolume(InodeVolume[Inode]):
         def elsewhere(block: int, size: int) -> bytes:
             return self._remote(fork, block, size, _VALUE)
 
-        stored = local_attributes(fork.raw) if fork.format == LOCAL else tree_attributes(self._attribute_blocks(fork))
-        return collect((pair for attribute in stored if (pair := named(attribute, elsewhere)) is not None), sb.NAME)
+        stored = (
+            local_attributes(fork.raw)
+            if fork.format == LOCAL
+            else tree_attributes(self._attribute_blocks(fork))
+        )
+        return collect(
+            (pair for attribute in stored if (pair := named(attribute, elsewhere)) is not None), sb.NAME
+        )
 
     def _attribute_blocks(self, fork: Fork) -> Callable[[int], bytes]:
         size = self.super.block_size
@@ -125,7 +141,9 @@ class XfsVolume(InodeVolume[Inode]):
             "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
         }
         try:
-            facts["log"] = {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[is_clean(self.device, spb)]
+            facts["log"] = {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[
+                is_clean(self.device, spb)
+            ]
         except ImageError as exc:
             facts["log"] = str(exc)
         return {key: value for key, value in facts.items() if value}

@@ -1,4 +1,7 @@
-"""Extended attributes: in the inode, or leaves of hashes and names. XFS Algorithms and Data Structures, "Extended Attributes"."""
+"""Extended attributes: in the inode, or leaves of hashes and names.
+
+XFS Algorithms and Data Structures, "Extended Attributes".
+"""
 
 from __future__ import annotations
 
@@ -114,5 +117,7 @@ def _acl(stored: bytes) -> bytes:
     entries = [_LINUX_ACL_VERSION]
     for at in range(4, len(stored) - _ACL_ENTRY.size + 1, _ACL_ENTRY.size):
         tag, owner, permissions = _ACL_ENTRY.unpack_from(stored, at)
-        entries.append(_LINUX_ACL_ENTRY.pack(tag & 0xFFFF, permissions, owner if tag in _QUALIFIED else _NO_ID))
+        entries.append(
+            _LINUX_ACL_ENTRY.pack(tag & 0xFFFF, permissions, owner if tag in _QUALIFIED else _NO_ID)
+        )
     return b"".join(entries)

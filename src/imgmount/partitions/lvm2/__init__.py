@@ -6,7 +6,7 @@ import logging
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Format, Kind, Match, Partition
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.errors import ImageError
 from imgmount.partitions.lvm2.group import Group, Member
 from imgmount.partitions.lvm2.label import SECTOR, Label, read_group, read_label
@@ -51,7 +51,9 @@ def _members(device: BlockDevice, own: Label, context: Context) -> dict[str, Mem
 
 
 def open_lvm2(device: BlockDevice, context: Context) -> list[Partition]:
-    """The visible logical volumes that begin here, numbered by their place in the metadata. Raises ``ImageError``.
+    """The visible logical volumes that begin here, numbered by their place in the metadata.
+
+    Raises ``ImageError``.
 
     One that lies on several partitions of the disk is shown in the first of them only.
     """
@@ -73,14 +75,17 @@ def open_lvm2(device: BlockDevice, context: Context) -> list[Partition]:
         if fault is not None:
             log.warning("%s-%s: %s", vg, name, fault)
         uuid = volume.get("id")
-        parts.append(Partition(number, kind, f"{vg}-{name}", content, fault=fault, uuid=uuid if isinstance(uuid, str) else ""))
+        parts.append(
+            Partition(
+                number, kind, f"{vg}-{name}", content, fault=fault, uuid=uuid if isinstance(uuid, str) else ""
+            )
+        )
     return parts
 
 
-FORMAT: Final = Format(
+FORMAT: Final = PartitionsFormat(
     name="lvm2",
     title="LVM2 physical volume",
-    kind=Kind.PARTITIONS,
     probe=probe,
     open=open_lvm2,
     limits="linear and striped volumes within one disk; thin, cache, RAID, mirror, snapshot and VDO volumes are named",

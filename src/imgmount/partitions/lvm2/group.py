@@ -1,7 +1,8 @@
 """An LVM2 volume group as the physical volumes of one disk show it: where the extents of the logical volumes are.
 
-Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (settings of volumes and segments), the kernel's
-``drivers/md/dm-stripe.c``. Places and sizes are in sectors of 512 bytes or in extents.
+Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (settings of volumes and
+segments), the kernel's ``drivers/md/dm-stripe.c``. Places and sizes are in sectors of 512 bytes or in
+extents.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Group:
             for _, segment in volume.sections():
                 try:
                     for pv, first, count in self._stripes(segment):
-                        if first + count <= self._physical.section(pv).number("pe_count"):  # others are wrong anyhow
+                        if first + count <= self._physical.section(pv).number(
+                            "pe_count"
+                        ):  # others are wrong anyhow
                             claims.append((pv, first, first + count, name))
                 except ImageError:
                     continue
@@ -90,9 +93,15 @@ class Group:
         """(volume, first extent, extents) of each area of a segment. Raises ``FormatError``."""
         if segment.get("type") not in ("striped", "linear"):
             return []
-        count, stripes, items = segment.number("extent_count"), segment.number("stripe_count"), segment.items_of("stripes")
+        count, stripes, items = (
+            segment.number("extent_count"),
+            segment.number("stripe_count"),
+            segment.items_of("stripes"),
+        )
         if not 0 < stripes <= MAX_STRIPES or count % stripes or len(items) != 2 * stripes:
-            raise FormatError("lvm2", f"a segment of {count} extents in {stripes} stripes on {len(items) // 2} areas")
+            raise FormatError(
+                "lvm2", f"a segment of {count} extents in {stripes} stripes on {len(items) // 2} areas"
+            )
         areas = []
         for name, first in zip(items[::2], items[1::2], strict=True):
             if not isinstance(name, str) or not isinstance(first, int) or not 0 <= first < MAX_SIZE:
@@ -108,17 +117,24 @@ class Group:
                 raise UnsupportedError(f"lvm2: a segment on another logical volume, {name}")
             raise FormatError("lvm2", f"a segment on {name!r:.40}, which is no volume of the group")
         if first + count > volume.number("pe_count"):
-            raise FormatError("lvm2", f"extents {first}+{count} of {name}, which has {volume.number('pe_count')}")
+            raise FormatError(
+                "lvm2", f"extents {first}+{count} of {name}, which has {volume.number('pe_count')}"
+            )
         member = self._members.get(_plain(volume))
         if member is None:
             hint = volume.get("device")
             where = f" (last seen as {hint})" if isinstance(hint, str) else ""
-            raise MissingPartError(f"lvm2: physical volume {volume.text('id')}{where} is missing: it is not on this disk")
+            raise MissingPartError(
+                f"lvm2: physical volume {volume.text('id')}{where} is missing: it is not on this disk"
+            )
         start = volume.number("pe_start") * SECTOR + first * self._extent
         return Extent(count * self._extent, member.device, start)
 
     def _segment(self, segment: Section, faults: list[ImageError]) -> Extent:
-        """What a segment consists of. What cannot be read raises when it is, and is appended to ``faults``."""
+        """What a segment consists of.
+
+        What cannot be read raises when it is, and is appended to ``faults``.
+        """
         kind, length = segment.text("type"), segment.number("extent_count") * self._extent
         if not 0 < length < MAX_SIZE:
             raise FormatError("lvm2", f"a segment of {segment.number('extent_count')} extents")
@@ -146,7 +162,11 @@ class Group:
 
         One that lies on none of them is shown in the first of the group.
         """
-        its_own = (pv for segment in self._segments(name) for pv in segment.items_of("stripes")[: 2 * MAX_STRIPES : 2])
+        its_own = (
+            pv
+            for segment in self._segments(name)
+            for pv in segment.items_of("stripes")[: 2 * MAX_STRIPES : 2]
+        )
         for pv in chain(its_own, self._physical):
             uuid = _plain(self._physical.section(str(pv)))
             if uuid in self._members and self._members[uuid].has_metadata:
@@ -161,7 +181,9 @@ class Group:
     def volume(self, name: str) -> tuple[str, BlockDevice, ImageError | None]:
         """(kind, content, why it or a part of it cannot be read) of a logical volume."""
         segments = self._segments(name)
-        kinds = ["linear" if segment.get("stripe_count") == 1 else str(segment.get("type")) for segment in segments]
+        kinds = [
+            "linear" if segment.get("stripe_count") == 1 else str(segment.get("type")) for segment in segments
+        ]
         kind = f"lvm2 {'+'.join(dict.fromkeys(kinds)):.60}"
         faults: list[ImageError] = []
         try:
@@ -171,7 +193,11 @@ class Group:
                     raise FormatError("lvm2", f"the segments of {name} do not follow each other")
                 runs.append(self._segment(segment, faults))
                 end += segment.number("extent_count")
-            if not runs or len(runs) != self.logical[name].number("segment_count") or end * self._extent >= MAX_SIZE:
+            if (
+                not runs
+                or len(runs) != self.logical[name].number("segment_count")
+                or end * self._extent >= MAX_SIZE
+            ):
                 raise FormatError("lvm2", f"{name} has {len(runs)} segments with {end} extents")
         except ImageError as exc:
             return kind, Unreadable(self._extent, exc), exc  # how long it would be is not known

@@ -21,9 +21,13 @@ SECTOR: Final = 512
 LABEL_SCAN_SECTORS: Final = 4
 LABEL_ID: Final = b"LABELONE"
 LVM2_LABEL: Final = b"LVM2 001"
-_LABEL: Final = Struct("<8sQII8s")  # id, its sector, checksum of what follows, offset of the physical volume's header, type
+_LABEL: Final = Struct(
+    "<8sQII8s"
+)  # id, its sector, checksum of what follows, offset of the physical volume's header, type
 _LABEL_CHECKED: Final = 20
-_PV: Final = Struct("<32sQ")  # UUID, size; then the data areas and the metadata areas, each list ended by zeros
+_PV: Final = Struct(
+    "<32sQ"
+)  # UUID, size; then the data areas and the metadata areas, each list ended by zeros
 _AREA: Final = Struct("<QQ")  # offset, size
 FMTT_MAGIC: Final = b" LVM2 x[5A%r0N*>"
 FMTT_VERSION: Final = 1
@@ -73,7 +77,12 @@ def read_label(device: BlockDevice) -> Label:
         if len(sector) < SECTOR:
             break
         magic, place, checksum, header, kind = _LABEL.unpack_from(sector)
-        if magic != LABEL_ID or kind != LVM2_LABEL or place != number or checksum != _crc(sector[_LABEL_CHECKED:]):
+        if (
+            magic != LABEL_ID
+            or kind != LVM2_LABEL
+            or place != number
+            or checksum != _crc(sector[_LABEL_CHECKED:])
+        ):
             continue
         if not _LABEL.size <= header <= SECTOR - _PV.size:
             raise FormatError("lvm2", f"the header is at {header} of its sector", offset=number * SECTOR)
@@ -98,7 +107,9 @@ def _metadata(device: BlockDevice, start: int) -> Section | None:
     if length > MAX_TEXT:
         raise FormatError("lvm2", f"{length} bytes of metadata", offset=start)
     if not MDA_HEADER_SIZE <= offset < size or length > size - MDA_HEADER_SIZE:
-        raise FormatError("lvm2", f"metadata at {offset:#x}+{length:#x} of an area of {size:#x} bytes", offset=start)
+        raise FormatError(
+            "lvm2", f"metadata at {offset:#x}+{length:#x} of an area of {size:#x} bytes", offset=start
+        )
     first = min(length, size - offset)  # the rest is at the beginning of the ring
     data = device.read_exactly(start + offset, first, "lvm2")
     data += device.read_exactly(start + MDA_HEADER_SIZE, length - first, "lvm2")
@@ -108,7 +119,10 @@ def _metadata(device: BlockDevice, start: int) -> Section | None:
 
 
 def read_group(device: BlockDevice, label: Label) -> tuple[str, Section]:
-    """(name, section) of the volume group, as the newest good copy of the metadata has it. Raises ``ImageError``."""
+    """(name, section) of the volume group, as the newest good copy of the metadata has it.
+
+    Raises ``ImageError``.
+    """
     found: list[tuple[int, str, Section]] = []
     faults = []
     for start, _ in label.metadata[:MAX_AREAS]:
@@ -126,4 +140,6 @@ def read_group(device: BlockDevice, label: Label) -> tuple[str, Section]:
         return name, group
     if faults:
         raise faults[0]
-    raise MissingPartError(f"lvm2: physical volume {dashed(label.uuid)} holds no metadata: other volumes of its group may")
+    raise MissingPartError(
+        f"lvm2: physical volume {dashed(label.uuid)} holds no metadata: other volumes of its group may"
+    )

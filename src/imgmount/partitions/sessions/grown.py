@@ -1,8 +1,9 @@
 """Images that growisofs grew, where sessions do not point at older ones.
 
-Each session begins at the first multiple of 16 blocks behind the one before, and its descriptors are copied over those at sector
-16. So the newest session is described twice, and the first nowhere. Older ones are looked for, from the newest back; the roots of
-the first are found by what directories say of themselves: a root is its own parent.
+Each session begins at the first multiple of 16 blocks behind the one before, and its descriptors are copied
+over those at sector 16. So the newest session is volume_place twice, and the first nowhere. Older ones are
+looked for, from the newest back; the roots of the first are found by what directories say of themselves: a
+root is its own parent.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent
-from imgmount.core.sectors import DESCRIPTOR_SECTOR
 from imgmount.core.slices import Concat, MemoryDevice
-from imgmount.partitions.sessions.descriptor import BLOCK, described
+from imgmount.families.optical.sectors import DESCRIPTOR_SECTOR
+from imgmount.partitions.sessions.volume_descriptor import BLOCK, volume_place
 
 UNIT: Final = 16  # blocks: sessions begin at multiples of it
 MAX_TABLES: Final = 8192  # blocks between the descriptors of a session and its root: its path tables
@@ -22,20 +23,30 @@ MAX_DESCRIPTORS: Final = 16  # that growisofs copies
 WINDOW: Final = 256  # blocks read at once
 
 _SUPPLEMENTARY: Final = 2
-_VOLUME_SIZE_AT, _PATH_TABLE_SIZE_AT, _ROOT_AT, _ROOT_SIZE_AT = 80, 132, 158, 166  # numbers in both byte orders
-_PATH_TABLES: Final = (("<", 140), (">", 148))  # byte order of a path table, and where its place stands in that order
+_VOLUME_SIZE_AT, _PATH_TABLE_SIZE_AT, _ROOT_AT, _ROOT_SIZE_AT = (
+    80,
+    132,
+    158,
+    166,
+)  # numbers in both byte orders
+_PATH_TABLES: Final = (
+    ("<", 140),
+    (">", 148),
+)  # byte order of a path table, and where its place stands in that order
 _PATH_ENTRY: Final = "BxIH"  # length of the name, block, parent
-_OWN_NAME: Final = slice(32, 34)  # length and identifier of the first record of a directory, which is for itself
+_OWN_NAME: Final = slice(
+    32, 34
+)  # length and identifier of the first record of a directory, which is for itself
 
 
 def newest(device: BlockDevice) -> int:
     """The block at which the session begins whose descriptors sector 16 has a copy of; 0 where it is no copy."""
-    volume = described(device, 0)
+    volume = volume_place(device, 0)
     if volume is None:
         return 0
     last = volume.root // UNIT * UNIT
     for start in range(last, max(0, last - MAX_TABLES), -UNIT):
-        copy = described(device, start)
+        copy = volume_place(device, start)
         if copy and copy.root == volume.root:
             return start
     return 0
@@ -46,7 +57,7 @@ def older(device: BlockDevice, start: int, limit: int) -> list[int] | None:
     found: list[int] = []
     following = start
     for block in range(start - UNIT, max(0, start - limit), -UNIT):
-        volume = described(device, block)
+        volume = volume_place(device, block)
         if volume and -(-(block + volume.size) // UNIT) * UNIT == following:
             found.append(block)
             following = block
@@ -61,7 +72,13 @@ def first(device: BlockDevice, end: int) -> BlockDevice | None:
     start = DESCRIPTOR_SECTOR * BLOCK
     written = b"".join(_descriptors(device, roots, end))
     rest = start + len(written)
-    return Concat([Extent(start, device), Extent(len(written), MemoryDevice(written)), Extent(device.size - rest, device, rest)])
+    return Concat(
+        [
+            Extent(start, device),
+            Extent(len(written), MemoryDevice(written)),
+            Extent(device.size - rest, device, rest),
+        ]
+    )
 
 
 def _roots(device: BlockDevice, end: int) -> Iterator[tuple[int, int]]:

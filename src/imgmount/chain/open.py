@@ -1,0 +1,149 @@
+"""From a path to volumes: source, containers, partition table, filesystems.
+
+The chain is a value that prints itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from imgmount.chain.parents import with_parents
+from imgmount.chain.volumes import Volume, divide
+from imgmount.containers.vdisk.options import SNAPSHOT
+from imgmount.core.cache import ReadCache
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Cataloged, ContainerFormat, Context, Options, Partitioned, Snapshotted
+from imgmount.errors import ImageError
+from imgmount.format_options import check_options
+from imgmount.registry import best_match
+from imgmount.sources.image_folder import main_file
+from imgmount.sources.siblings import FolderSiblings
+from imgmount.sources.split import open_source
+
+MAX_LAYERS: Final = 8  # an image of itself must end somewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One step of the chain. ``format`` is None for the host file."""
+
+    name: str
+    title: str
+    device: BlockDevice
+    format: ContainerFormat | None = None
+
+    def check(self) -> Iterable[str]:
+        """One line for each thing that is wrong with what the container stores about itself."""
+        return self.format.check(self.device) if self.format else ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, opened as deep as its bytes allow."""
+
+    path: Path
+    layers: tuple[Layer, ...]
+    table: str  # the partition table's format, "" if the disk is not divided
+    volumes: tuple[Volume, ...]
+    context: Context
+    siblings: FolderSiblings
+
+    @property
+    def opened(self) -> list[Path]:
+        """Every host file that was opened, by its real path, the image first."""
+        own = Path(os.path.realpath(self.path))
+        return [own, *(path for path in self.siblings.files.paths if path != own)]
+
+    @property
+    def disk(self) -> BlockDevice:
+        """What the innermost container holds: the raw view."""
+        return self.layers[-1].device
+
+    @property
+    def whole(self) -> Volume | None:
+        """The filesystem that covers the undivided disk, if there is one."""
+        return next((volume for volume in self.volumes if volume.index == 0), None)
+
+    def __str__(self) -> str:
+        steps = [layer.name for layer in self.layers]
+        if self.table:
+            steps.append(self._counted(self.table, ""))
+            steps += [self._counted(volume.table, volume.name) for volume in self.volumes if volume.table]
+        kinds = dict.fromkeys(fmt.name for volume in self.volumes if (fmt := volume.known_format))
+        return " > ".join([*steps, *([", ".join(kinds)] if kinds else [])])
+
+    def _counted(self, table: str, outer: str) -> str:
+        """``mbr[2]``: a table and how many parts it has."""
+        return f"{table}[{sum(1 for volume in self.volumes if volume.index and volume.outer == outer)}]"
+
+    def close(self) -> None:
+        """Close every layer, innermost first. Idempotent."""
+        self.context.cache.close()
+        for layer in reversed(self.layers):
+            layer.device.close()
+        self.siblings.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_image(path: Path | str, options: Options | None = None, cache: ReadCache | None = None) -> Image:
+    """Open ``path`` as deep as its bytes allow. Raises ``ImgMountError``.
+
+    No filesystem is opened yet, and no thread is started: ``cache.start()`` does that, after a fork if there
+    is one.
+    """
+    path, options = main_file(Path(path)), options or Options()
+    check_options(options.extra)
+    siblings = FolderSiblings(path, options.refs)
+    context = Context(path, siblings, ReadCache() if cache is None else cache, options)
+    layers: list[Layer] = []
+    try:
+        source = open_source(path, siblings)
+        layers.append(Layer("file", "file", source))
+        context = with_parents(context, source)
+        _peel(layers, context)
+        _check_snapshot(layers, SNAPSHOT.of(options.extra))
+        table, volumes = divide(layers[-1].device, context)
+    except BaseException:
+        for layer in reversed(layers):
+            layer.device.close()
+        siblings.close()
+        raise
+    return Image(path, tuple(layers), table, tuple(volumes), context, siblings)
+
+
+def _check_snapshot(layers: list[Layer], wanted: str) -> None:
+    """Nobody who wants an old state is to take the present one for it."""
+    if wanted and not any(isinstance(layer.device, Snapshotted) for layer in layers):
+        raise ImageError(f"--snapshot {wanted}: {layers[-1].name} images have no snapshots in them")
+
+
+def _peel(layers: list[Layer], context: Context) -> None:
+    """Append containers until none matches or one is no plain disk.
+
+    ``--container raw`` stops at the file, a name is the first.
+
+    A guest's disk is the last: a guest that writes a QCOW2 header to it must not choose which of our files
+    are opened.
+    """
+    if layers[0].device.size == 0:
+        raise ImageError("the file is empty")
+    wanted = context.options.container
+    while wanted != "raw" and not isinstance(layers[-1].device, Partitioned | Cataloged):
+        found = best_match(ContainerFormat, layers[-1].device, wanted)
+        if found is None:
+            return
+        if len(layers) > MAX_LAYERS:
+            raise ImageError(f"more than {MAX_LAYERS} containers inside each other")
+        fmt, wanted = found[1], None
+        layers.append(Layer(fmt.name, fmt.title, fmt.open(layers[-1].device, context), fmt))
+        if fmt.guest:
+            return

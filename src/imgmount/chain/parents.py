@@ -1,0 +1,53 @@
+"""The parents of differencing images: siblings, opened in the format that the child declares."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import ContainerFormat, Context, Options
+from imgmount.errors import ImageError
+from imgmount.registry import best_match, named
+from imgmount.sources.file import FileDevice
+from imgmount.sources.siblings import NoSiblings
+
+MAX_PARENTS: Final = 64  # differencing images on top of each other
+
+
+def with_parents(context: Context, *lineage: BlockDevice) -> Context:
+    """``context`` for an image in the file ``lineage[-1]``, based on by those before it: it can open parents."""
+
+    def open_parent(name: str, fmt: str | None) -> BlockDevice:
+        file = context.siblings.open(name)
+        if _identity(file) in map(_identity, lineage):
+            raise ImageError(f"{name!r} is, in the end, its own parent")
+        if len(lineage) > MAX_PARENTS:
+            raise ImageError(f"more than {MAX_PARENTS} parents above each other")
+        path = file.path if isinstance(file, FileDevice) else context.path
+        inner = replace(context, path=path, siblings=context.siblings.beside(file), options=Options())
+        if fmt is None:
+            alone = NoSiblings(path.name)
+            return _open_guessed(
+                file, replace(inner, siblings=alone, open_parent=lambda other, _: alone.open(other))
+            )
+        if fmt == "raw":
+            return file
+        wanted: ContainerFormat = named(ContainerFormat, fmt)
+        return wanted.open(file, with_parents(inner, *lineage, file))
+
+    return replace(context, open_parent=open_parent)
+
+
+def _open_guessed(file: BlockDevice, context: Context) -> BlockDevice:
+    found = best_match(ContainerFormat, file)
+    return found[1].open(file, context) if found else file
+
+
+def _identity(file: BlockDevice) -> object:
+    """The host's (device, inode): two names of one file are one file."""
+    if not isinstance(file, FileDevice):
+        return file
+    status = os.fstat(file.fd)
+    return status.st_dev, status.st_ino

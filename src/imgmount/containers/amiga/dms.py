@@ -1,0 +1,283 @@
+"""Amiga floppies packed track by track with DMS, the Disk Masher System. No file archives.
+
+Everything is big endian: an archive header of 56 bytes, then for each track a header of 20 and its data.
+Tracks inherit the state of the one before them, so the whole disk is decoded at open. Source: xDMS 1.3
+(public domain), its headers and messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from construct import Bytes, Const, ConstructError, Int16ub, Int24ub, Int32ub, Padding, Struct
+
+from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder
+from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredError, UnsupportedError
+
+log = logging.getLogger(__name__)
+
+_HEADER = Struct(  # offset
+    "magic" / Const(b"DMS!"),  # 0x00
+    Padding(4),  # 0x04  who made it
+    "flags" / Int32ub,  # 0x08
+    "date" / Int32ub,  # 0x0C  seconds since 1970
+    "low" / Int16ub,  # 0x10  first track
+    "high" / Int16ub,  # 0x12  last track
+    Padding(1),
+    "packed" / Int24ub,  # 0x15
+    Padding(1),
+    "unpacked" / Int24ub,  # 0x19
+    Padding(18),  # 0x1C  machine and processor
+    "version" / Int16ub,  # 0x2E  of the program that packed it, times 100
+    Padding(2),
+    "disk_type" / Int16ub,  # 0x32
+    "mode" / Int16ub,  # 0x34
+    "crc" / Int16ub,  # 0x36  of 0x04-0x35
+)
+HEADER_SIZE: Final = 56
+_TRACK = Struct(  # offset
+    "magic" / Const(b"TR"),  # 0x00
+    "number" / Int16ub,  # 0x02
+    Padding(2),
+    "packed" / Int16ub,  # 0x06  bytes that follow
+    "middle" / Int16ub,  # 0x08  bytes before run lengths are undone
+    "size" / Int16ub,  # 0x0A
+    "flags" / Bytes(1),  # 0x0C
+    "mode" / Bytes(1),  # 0x0D
+    "sum" / Int16ub,  # 0x0E  of the bytes of the track
+    "data_crc" / Int16ub,  # 0x10  of the bytes that follow
+    "crc" / Int16ub,  # 0x12  of 0x00-0x11
+)
+TRACK_SIZE: Final = 20
+
+ENCRYPTED: Final = 2
+FLAGS: Final = {
+    1: "no zeros",
+    4: "appended",
+    8: "banner",
+    16: "high density",
+    32: "MS-DOS",
+    256: "FILEID.DIZ",
+}
+FILE_ARCHIVE: Final = 7  # disk type
+DISK_TYPES: Final = ("", "OFS", "FFS", "OFS INTL", "FFS INTL", "OFS DIRC", "FFS DIRC")
+MODES: Final = ("none", "simple", "quick", "medium", "deep", "heavy1", "heavy2")
+
+FILE_ID: Final = 80  # numbers of tracks that are not the disk's
+BANNER: Final = 0xFFFF
+TRACKS: Final = 80
+LARGEST_NOTE: Final = 2048  # a track no longer is an extra bootblock or a text
+LARGEST_TRACK: Final = 22 * 1024  # of a high density disk
+MAX_RECORDS: Final = 100  # 80 tracks, and texts
+MAX_NOTE: Final = 4000  # characters of a text that are shown
+
+
+class Track(NamedTuple):
+    """A track's header, checked, and where its data is."""
+
+    number: int
+    offset: int
+    packed: int
+    middle: int
+    size: int
+    flags: int
+    mode: int
+    sum: int
+    data_crc: int
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether it is part of the disk."""
+        return self.number < TRACKS and self.size > LARGEST_NOTE
+
+
+class DmsDevice(MappedDevice):
+    """The disk in a DMS archive.
+
+    A track that is damaged, or inherits from one, cannot be read; absent ones are zeros.
+    """
+
+    def __init__(self, file: BlockDevice, context: Context) -> None:
+        self._file = file
+        self._header = _header(file)
+        self._problems: list[str] = []
+        self._notes: dict[str, str] = {}
+        records = list(self._records())
+        sizes = [track.size for track in records if track.is_disk]
+        if not sizes:
+            raise FormatError("dms", "no tracks", offset=HEADER_SIZE)
+        self.block_size = max(sizes)
+        self.size = TRACKS * self.block_size
+        self._tracks: list[MemoryDevice | ImageError | None] = [None] * TRACKS
+        self._modes = sorted({track.mode for track in records if track.is_disk})
+        self._decode(records, context.options.password)
+
+    def _records(self) -> Iterator[Track]:
+        offset = HEADER_SIZE
+        for _ in range(MAX_RECORDS):
+            if offset >= self._file.size:
+                return
+            try:
+                track = _track(self._file, offset)
+            except ImageError as exc:
+                if self._file.pread(offset, 2) == b"TR":  # else it is what follows the archive
+                    self._report(exc)
+                return
+            yield track
+            offset = track.offset + track.packed
+
+    def _report(self, problem: ImageError) -> None:
+        self._problems.append(str(problem))
+        log.warning("%s", problem)
+
+    def _decode(self, records: list[Track], password: str | None) -> None:
+        encrypted = bool(self._header.flags & ENCRYPTED)
+        if encrypted and password is None:
+            raise KeyRequiredError("dms: the archive is encrypted: give --password")
+        state = crc16((password or "").encode("latin-1", "replace")) if encrypted else None
+        decoder = DmsDecoder()
+        inherited: ImageError | None = None
+        believed = not encrypted  # the first track proves the password
+        for track in records:
+            try:
+                data, state = self._data(track, state)
+                if not track.is_disk:
+                    self._note(track, data)
+                    continue
+                if inherited is not None and track.mode > SIMPLE:
+                    raise inherited
+                self._tracks[track.number] = MemoryDevice(
+                    _content(decoder, track, data).ljust(self.block_size, b"\0")
+                )
+                problem = None
+            except ImageError as exc:
+                if not believed and track.is_disk:
+                    raise KeyRequiredError("dms: the password is wrong, or the first track damaged") from exc
+                self._report(exc)
+                problem = exc
+            if track.is_disk:
+                self._tracks[track.number] = problem or self._tracks[track.number]
+                inherited = (problem or inherited) if track.flags & KEEP else None
+                believed = True
+
+    def _data(self, track: Track, state: int | None) -> tuple[bytes, int | None]:
+        """What is stored of a track, decrypted; and the state of the cipher after it."""
+        data = self._file.read_exactly(track.offset, track.packed, "dms")
+        if crc16(data) != track.data_crc:
+            raise ChecksumError("dms", f"bad CRC of track {track.number}", offset=track.offset)
+        return (data, state) if state is None or track.number == FILE_ID else decrypt(data, state)
+
+    def _note(self, track: Track, data: bytes) -> None:
+        name = {FILE_ID: "FILEID.DIZ", BANNER: "banner"}.get(track.number)
+        if name is not None:
+            text = _content(DmsDecoder(), track, data).decode("latin-1")
+            self._notes[name] = text.replace("\0", "")[:MAX_NOTE].strip()
+
+    def _map(self, offset: int) -> Extent:
+        number, skip = divmod(offset, self.block_size)
+        track = self._tracks[number]
+        if isinstance(track, ImageError):
+            raise track
+        return Extent(self.block_size - skip, track, skip if track else 0)
+
+    def info(self) -> Mapping[str, str]:
+        header = self._header
+        facts = {"compression": ", ".join(MODES[mode] for mode in self._modes)}
+        if 0 < header.disk_type < len(DISK_TYPES):
+            facts["disk"] = DISK_TYPES[header.disk_type]
+        facts["flags"] = ", ".join(
+            text for bit, text in (FLAGS | {ENCRYPTED: "encrypted"}).items() if header.flags & bit
+        )
+        facts["tracks"] = f"{header.low} to {header.high}"
+        if header.date:
+            facts["date"] = datetime.fromtimestamp(header.date, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        facts["packed by"] = f"DMS {header.version / 100:.2f}"
+        return {name: value for name, value in (facts | self._notes).items() if value}
+
+    def verify(self) -> Iterator[str]:
+        """What was wrong when it was decoded."""
+        yield from self._problems
+
+
+def _header(file: BlockDevice) -> Struct:
+    raw = file.read_exactly(0, HEADER_SIZE, "dms")
+    try:
+        header = _HEADER.parse(raw)
+    except ConstructError as exc:
+        raise FormatError("dms", f"bad header: {exc}", offset=0) from exc
+    if crc16(raw[4:-2]) != header.crc:
+        raise ChecksumError("dms", "bad CRC of the header", offset=HEADER_SIZE - 2)
+    if header.disk_type == FILE_ARCHIVE:
+        raise UnsupportedError("dms: archives of files")
+    return header
+
+
+def _track(file: BlockDevice, offset: int) -> Track:
+    raw = file.read_exactly(offset, TRACK_SIZE, "dms")
+    try:
+        header = _TRACK.parse(raw)
+    except ConstructError as exc:
+        raise FormatError("dms", f"bad header of a track: {exc}", offset=offset) from exc
+    if crc16(raw[:-2]) != header.crc:
+        raise ChecksumError("dms", "bad CRC of a track's header: the rest is lost", offset=offset)
+    if header.mode[0] >= len(MODES):
+        raise FormatError("dms", f"compression {header.mode[0]} of a track: the rest is lost", offset=offset)
+    if (
+        header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
+    ):  # escapes of run lengths at most double it
+        raise FormatError(
+            "dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset
+        )
+    return Track(
+        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
+        header.sum, header.data_crc,
+    )  # fmt: skip
+
+
+def _content(decoder: DmsDecoder, track: Track, data: bytes) -> bytes:
+    try:
+        content = decoder.track(data, track.mode, track.flags, track.middle, track.size)
+    except FormatError as exc:
+        raise FormatError("dms", f"track {track.number}: {exc.reason}", offset=track.offset) from exc
+    if sum(content) & 0xFFFF != track.sum:
+        raise ChecksumError("dms", f"bad checksum of track {track.number}", offset=track.offset)
+    return content
+
+
+def decrypt(data: bytes, state: int) -> tuple[bytes, int]:
+    """(plain bytes, the state that the next track begins with)."""
+    plain = bytearray()
+    for byte in data:
+        plain.append(byte ^ state & 0xFF)
+        state = (state >> 1) + byte & 0xFFFF
+    return bytes(plain), state
+
+
+def crc16(data: bytes) -> int:
+    """CRC-16/ARC."""
+    value = 0
+    for byte in data:
+        value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
+    return value
+
+
+def _crc_entry(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value
+
+
+_CRC: Final = [_crc_entry(value) for value in range(256)]
+
+FORMAT: Final = ContainerFormat(
+    name="dms",
+    title="Amiga floppy packed with DMS",
+    open=DmsDevice,
+    limits="decoded whole at open; archives of files are refused",
+)

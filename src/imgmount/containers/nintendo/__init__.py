@@ -1,0 +1,1 @@
+"""Images of GameCube, Wii and Wii U discs."""

@@ -1,0 +1,15 @@
+"""GameCube and Wii discs in WIA and RVZ: compressed, the junk between files replaced by its seed, Wii partitions decrypted.
+
+The raw view has every byte of the disc: hashes are computed and clusters encrypted again with the title key
+that the file holds, so no other key is needed. Sources: Dolphin's ``docs/WiaAndRvz.md`` (CC0), Wiimms ISO
+Tools.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.containers.nintendo.wia.device import WiaDevice
+from imgmount.core.format import ContainerFormat
+
+FORMAT: Final = ContainerFormat(name="wia", title="GameCube or Wii disc image, WIA or RVZ", open=WiaDevice)

@@ -1,0 +1,1 @@
+"""Images of CDs, DVDs and other discs."""

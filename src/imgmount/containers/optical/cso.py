@@ -1,0 +1,142 @@
+"""PSP discs in compressed blocks (CISO, "CSO"), versions 1 and 2.
+
+GameCube images with the same magic are another format.
+
+Little endian: a header of 24 bytes, an index of one u32 a block and one more for the end, the blocks. Source:
+README_CSO.md of maxcso, which defined version 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from construct import Bytes, ConstructError, Int8ul, Int32ul, Int64ul, Padding, Struct
+
+from imgmount.codecs import lz4
+from imgmount.codecs.deflate import inflate
+from imgmount.core.cache import Content
+from imgmount.core.device import BlockDevice, GroupedDevice
+from imgmount.core.fields import table
+from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.errors import FormatError, UnsupportedError
+
+_HEADER = Struct(             # offset
+    "magic" / Bytes(4),       # 0x00
+    "header_size" / Int32ul,  # 0x04  wrong in many files
+    "size" / Int64ul,         # 0x08  of the disc
+    "block_size" / Int32ul,   # 0x10
+    "version" / Int8ul,       # 0x14
+    "shift" / Int8ul,         # 0x15  of index entries
+    Padding(2),               # 0x16
+)  # fmt: skip
+HEADER_SIZE: Final = 24
+MIN_BLOCK: Final = 512
+MAX_BLOCK: Final = 1 << 22
+MAX_BLOCKS: Final = 1 << 24  # an index of 64 MiB, a disc of 32 GiB
+MAX_SHIFT: Final = 16
+FLAG: Final = 1 << 31  # of an index entry: stored, or in version 2 LZ4
+
+GAMECUBE_MIN_BLOCK: Final = (
+    0x8000  # the other CISO has its block size at 4, then a byte 0 or 1 for each block
+)
+GAMECUBE_MAP_END: Final = 0x8000
+
+
+class IndexedBlocks(GroupedDevice):
+    """A disc of equal blocks whose index tells where each begins; it ends where the next one begins."""
+
+    fmt = "cso"
+    versions: Mapping[int, str] = {0: "deflate", 1: "deflate", 2: "deflate and LZ4"}
+
+    def __init__(self, file: BlockDevice, context: Context) -> None:
+        try:
+            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, self.fmt))
+        except ConstructError as exc:
+            raise FormatError(self.fmt, f"bad header: {exc}", offset=0) from exc
+        self._version = header.version
+        self._shift = header.shift
+        if header.version not in self.versions:
+            raise UnsupportedError(f"{self.fmt}: version {header.version}")
+        if not MIN_BLOCK <= header.block_size <= MAX_BLOCK:
+            raise FormatError(self.fmt, f"blocks of {header.block_size} bytes", offset=0x10)
+        if header.shift > MAX_SHIFT:
+            raise FormatError(self.fmt, f"index entries shifted by {header.shift}", offset=0x15)
+        count = -(-header.size // header.block_size)
+        if not 0 < count <= MAX_BLOCKS:
+            raise FormatError(self.fmt, f"disc of {header.size} bytes", offset=8)
+        self._file = file
+        self._index = table(file.read_exactly(HEADER_SIZE, 4 * (count + 1), self.fmt), 4, "little")
+        super().__init__(header.size, header.block_size, context.cache)
+
+    def _read_units(self, first: int, count: int) -> bytes:
+        entries = self._index[first : first + count + 1]
+        starts = [(entry & ~FLAG) << self._shift for entry in entries]
+        base = starts[0]
+        span = starts[-1] - base
+        if span > count * (2 * self.unit + (1 << self._shift)) or starts != sorted(starts):
+            raise FormatError(
+                self.fmt, f"block {first} ends at {starts[1]:#x}", offset=HEADER_SIZE + 4 * first
+            )
+        stored = self._file.pread(base, span)  # the end of the last block may be padding that was cut
+        pieces = []
+        left = self.size - first * self.unit
+        for number, entry in enumerate(entries[:-1]):
+            data = stored[starts[number] - base : starts[number + 1] - base]
+            size = min(self.unit, left)
+            try:
+                pieces.append(self._block(entry & FLAG, data, size, starts[number + 1] - starts[number]))
+            except FormatError as exc:
+                raise FormatError(
+                    self.fmt, f"block {first + number}: {exc.reason}", offset=starts[number]
+                ) from exc
+            left -= size
+        return b"".join(pieces)
+
+    def _block(self, flag: int, data: bytes, size: int, span: int, /) -> Content:
+        """One block decoded; ``flag`` is its index entry's.
+
+        It is ``span`` bytes long, of which ``data`` may lack the end.
+        """
+        if flag if self._version < 2 else span >= self.unit:
+            return self._plain(data, size)
+        decode = lz4.decode if flag else inflate
+        if size == self.unit:
+            return decode(data, size)
+        try:
+            return decode(data, size)
+        except FormatError:
+            return decode(data, self.unit)[:size]  # some writers fill up the last block
+
+    def _plain(self, data: bytes, size: int) -> bytes:
+        if len(data) < size:
+            raise FormatError(self.fmt, f"{len(data)} bytes stored, {size} expected")
+        return data[:size]
+
+    def info(self) -> Mapping[str, str]:
+        coding = self.versions[self._version]
+        return {
+            "blocks": f"{len(self._index) - 1} of {self.unit} bytes, {coding}",
+            "version": str(self._version),
+        }
+
+
+def is_gamecube(device: BlockDevice) -> bool:
+    """Whether this is the CISO of GameCube and Wii discs."""
+    block = int.from_bytes(device.pread(4, 4), "little")
+    return (
+        block >= GAMECUBE_MIN_BLOCK
+        and block & (block - 1) == 0
+        and max(device.pread(8, GAMECUBE_MAP_END - 8), default=2) < 2
+    )
+
+
+def probe(device: BlockDevice) -> Match:
+    """Not the other CISO, and a block size that can be."""
+    block = int.from_bytes(device.pread(0x10, 4), "little")
+    return Match.NO if is_gamecube(device) or not MIN_BLOCK <= block <= MAX_BLOCK else Match.CERTAIN
+
+
+FORMAT: Final = ContainerFormat(
+    name="cso", title="PSP disc image, compressed", open=IndexedBlocks, probe=probe
+)

@@ -1,0 +1,139 @@
+"""Alcohol 120% images: an .mds that describes one or several .mdf.
+
+Version 2, which Daemon Tools writes (.mdx), is encrypted.
+
+Layout, little endian: a header, a block per session, one of 80 bytes per point of its table of contents
+(points above 99 are no tracks), an extra block with a pregap and a length for each track of a CD, and footers
+that name data files. It was never published: the layout is known from the files themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from typing import Final, NamedTuple
+
+from construct import Const, ConstructError, Int8ul, Int16ul, Int32ul, Padding, Struct
+
+from imgmount.containers.optical.text_sheet import open_data
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.slices import Concat, Slice
+from imgmount.errors import FormatError, UnsupportedError
+from imgmount.families.optical.disc import MAX_TRACKS, Disc, Track
+from imgmount.families.optical.sectors import SECTOR_SIZES, SUBCHANNEL, Layout, Mode
+
+log = logging.getLogger(__name__)
+
+_HEADER = Struct(  # offset
+    "signature" / Const(b"MEDIA DESCRIPTOR"),  # 0x00
+    "version" / Int8ul,  # 0x10  1: Alcohol, 2: Daemon Tools
+    "minor" / Int8ul,  # 0x11
+    "medium" / Int16ul,  # 0x12  0 to 2: CD-ROM, CD-R, CD-RW; 0x10, 0x12: DVD
+    "sessions" / Int16ul,  # 0x14
+    Padding(0x3A),
+    "first_session" / Int32ul,  # 0x50  offset of the session blocks
+    Padding(4),  # 0x54
+)
+HEADER_SIZE: Final = 0x58
+DVD: Final = 0x10  # and above
+MAX_SESSIONS: Final = 99
+MAX_POINTS: Final = 255
+MAX_FILES: Final = 1000
+MAX_NAME: Final = 1024
+
+_SESSION: Final = struct.Struct("<8x2xB5x4xI")  # points, offset of the first
+_POINT: Final = struct.Struct(
+    "<BB2xB7xIH18xIQII24x"
+)  # mode, subchannel, point, extra, sector size, LBA, offset, files, footer
+_EXTRA: Final = struct.Struct("<II")  # sectors of the pregap, which is not stored, and of the track
+_FOOTER: Final = struct.Struct("<II8x")  # offset of the name, whether it is UTF-16
+_MODES: Final = {1: Mode.AUDIO, 2: Mode.MODE1}  # by the low three bits; everything else is mode 2
+_INTERLEAVED: Final = 8  # subchannel: 96 bytes after each sector
+
+
+class _Point(NamedTuple):
+    """A track."""
+
+    number: int
+    session: int
+    layout: Layout
+    lba: int
+    offset: int
+    length: int | None  # sectors; None: as many as there are
+    files: tuple[str, ...]
+
+
+def open_mds(file: BlockDevice, context: Context) -> Disc:
+    """The disc that the descriptor ``file`` is about."""
+    try:
+        header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "mds"))
+    except ConstructError as exc:
+        raise FormatError("mds", f"bad header: {exc}", offset=0) from exc
+    if header.version == 2:
+        raise UnsupportedError("mds: MDX (encrypted) is not supported")
+    if header.version != 1 or not 0 < header.sessions <= MAX_SESSIONS:
+        raise FormatError("mds", f"version {header.version}, {header.sessions} sessions", offset=0x10)
+    points = [
+        point
+        for number in range(header.sessions)
+        for point in _points(
+            file, header.first_session + number * _SESSION.size, number + 1, dvd=header.medium >= DVD
+        )
+    ]
+    if len(points) > MAX_TRACKS:
+        raise FormatError("mds", f"{len(points)} tracks")
+    return Disc("mds", [_track(point, context) for point in points])
+
+
+def _points(file: BlockDevice, offset: int, session: int, *, dvd: bool) -> list[_Point]:
+    count, first = _SESSION.unpack(file.read_exactly(offset, _SESSION.size, "mds"))
+    found = []
+    for at in range(first, first + count * _POINT.size, _POINT.size):
+        block = file.read_exactly(at, _POINT.size, "mds")
+        mode, subchannel, number, extra, size, lba, start, files, footer = _POINT.unpack(block)
+        if not 0 < number <= MAX_TRACKS:
+            continue
+        main = size - SUBCHANNEL if subchannel == _INTERLEAVED else size
+        layout = Layout(_MODES.get(mode & 7, Mode.MODE2), main, size - main)
+        if main not in SECTOR_SIZES:
+            raise FormatError("mds", f"track {number}: {size} bytes a sector", offset=at)
+        length = None if dvd or not extra else _EXTRA.unpack(file.read_exactly(extra, _EXTRA.size, "mds"))[1]
+        found.append(_Point(number, session, layout, lba, start, length, _names(file, footer, files)))
+    return found
+
+
+def _names(file: BlockDevice, footer: int, count: int) -> tuple[str, ...]:
+    if not footer or not count:
+        return ("*.mdf",)
+    if count > MAX_FILES:
+        raise FormatError("mds", f"{count} data files", offset=footer)
+    return tuple(_name(file, footer + number * _FOOTER.size) for number in range(count))
+
+
+def _name(file: BlockDevice, footer: int) -> str:
+    offset, wide = _FOOTER.unpack(file.read_exactly(footer, _FOOTER.size, "mds"))
+    data = file.pread(offset, MAX_NAME)
+    if not wide:
+        return data.split(b"\0", 1)[0].decode("cp1252", "replace")
+    return data[: len(data) & ~1].decode("utf-16-le", "replace").split("\0", 1)[0]
+
+
+def _track(point: _Point, context: Context) -> Track:
+    names = [context.path.stem + name[1:] if name.startswith("*.") else name for name in point.files]
+    parts = [open_data(name, context, "mds", alone=len(names) == 1) for name in names]
+    data = parts[0] if len(parts) == 1 else Concat.of(parts)
+    start = min(point.offset, data.size)
+    left = data.size - start
+    size = left if point.length is None else point.length * point.layout.stride
+    if size > left or not left:
+        log.warning("mds: %s ends before track %d does", names[-1], point.number)
+    return Track(point.number, point.session, point.lba, point.layout, Slice(data, start, min(size, left)))
+
+
+FORMAT: Final = ContainerFormat(
+    name="mds",
+    title="Alcohol 120% disc image (MDS/MDF)",
+    open=open_mds,
+    limits="MDX (version 2, encrypted)",
+)

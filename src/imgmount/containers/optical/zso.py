@@ -1,0 +1,33 @@
+"""PSP and PS2 discs in LZ4 blocks (ZISO, "ZSO"): laid out as CSO version 1.
+
+Source: README_ZSO.md of maxcso.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.codecs import lz4
+from imgmount.containers.optical.cso import IndexedBlocks
+from imgmount.core.format import ContainerFormat
+from imgmount.errors import FormatError
+
+
+class ZsoDevice(IndexedBlocks):
+    """The disc in a ZSO file."""
+
+    fmt = "zso"
+    versions = {0: "LZ4", 1: "LZ4"}  # noqa: RUF012  the base class says that it is a Mapping
+
+    def _block(self, flag: int, data: bytes, size: int, _: int, /) -> bytes:
+        if flag:
+            return self._plain(data, size)
+        try:
+            return lz4.decode(data, size)
+        except FormatError:
+            if size == self.unit:
+                raise
+            return lz4.decode(data, self.unit)[:size]
+
+
+FORMAT: Final = ContainerFormat(name="zso", title="PSP or PS2 disc image, LZ4", open=ZsoDevice)

@@ -1,0 +1,22 @@
+"""VMware disks (VMDK): one file or many, sparse (KDMV, COWD, SESparse), flat, compressed for streaming, and deltas over a parent.
+
+A descriptor, a text of its own or inside the first file, names the extents in order and the parent. Files are
+looked for beside the image; physical disks are refused. Specs: VMware, "Virtual Disk Format 5.0"; for COWD
+and SESparse, which it leaves out, the libvmdk documentation, "VMWare Virtual Disk Format (VMDK)", and
+``block/vmdk.c`` of QEMU as the reference for behaviour.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.containers.vdisk.vmdk.disk import VmdkDevice
+from imgmount.core.format import ContainerFormat
+
+FORMAT: Final = ContainerFormat(
+    name="vmdk",
+    title="VMware disk (VMDK)",
+    open=VmdkDevice,
+    limits="no physical disks; SESparse images whose journal must be replayed are refused",
+    guest=True,
+)

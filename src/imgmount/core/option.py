@@ -1,0 +1,48 @@
+"""Options that single formats read, each declared once: the command line, its help and the manual page know them from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+NUMBER = "N"  # the metavar of a decimal number
+
+
+class Option(NamedTuple):
+    """``-X NAME=VALUE``; with ``flag`` also ``--NAME VALUE``, and of a ``switch`` ``--NAME`` alone.
+
+    ``values`` are those allowed, the default first; without any, ``metavar`` says what is expected and "" is
+    the default.
+    """
+
+    name: str
+    help: str
+    values: tuple[str, ...] = ()
+    metavar: str = ""
+    flag: bool = False
+
+    @classmethod
+    def switch(cls, name: str, help: str, *, flag: bool = False) -> Option:  # noqa: A002  the word of argparse
+        """An option that is off until it is named."""
+        return cls(name, help, ("no", "yes"), "", flag)
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether its name alone means yes."""
+        return self.values == ("no", "yes")
+
+    def of(self, given: Mapping[str, str]) -> str:
+        """Its value among ``Options.extra``, or its default."""
+        return given.get(self.name, self.values[0] if self.values else "")
+
+    def is_on(self, given: Mapping[str, str]) -> bool:
+        """Whether a switch is on."""
+        return self.of(given) == "yes"
+
+    def complaint(self, value: str) -> str:
+        """What is wrong with ``value``, "" if nothing is."""
+        if self.values and value not in self.values:
+            return f"{self.name} is {' or '.join(self.values)}, not {value!r}"
+        if self.metavar == NUMBER and not (value.isascii() and value.isdecimal() and len(value) < 10):
+            return f"{self.name} is a number, not {value!r}"
+        return ""

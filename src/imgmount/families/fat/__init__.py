@@ -1,0 +1,1 @@
+"""What FAT and exFAT share: cluster chains, times, serial numbers."""

@@ -1,0 +1,1 @@
+"""What GameCube, Wii and Wii U formats share: disc headers, clusters and their hashes, title keys."""

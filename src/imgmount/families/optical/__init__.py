@@ -1,0 +1,1 @@
+"""What disc images and disc file systems share: tracks, sessions, sectors, times."""

@@ -1,0 +1,1 @@
+"""What Unix file systems share: inodes, block pointers, extent trees."""

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from conformance import check_device
+from helpers import FIXTURES, context
+from imgmount.containers.compressed.zstd import FORMAT, parse_frame_header
+from imgmount.core.format import Match
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import FormatError, UnsupportedError
+from packers import disk, opened, problems, run
+
+DATA = disk(1_500_000)
+SEEKABLE = FIXTURES / "containers/zstd/seekable/disk.img.zst"
+
+
+@pytest.mark.parametrize(
+    "back", [1, 5, 9, 17, 105], ids=["magic", "descriptor", "count", "last stored size", "a stored size"]
+)
+def test_a_seek_table_that_contradicts_the_file_is_not_used(back: int) -> None:
+    coded = bytearray(SEEKABLE.read_bytes())
+    sound = opened(bytes(coded), "zstd")
+    assert "seek table" in getattr(sound, "info")()["frames"]  # noqa: B009
+    coded[-back] ^= 0x40
+    device = opened(bytes(coded), "zstd")
+    assert "seek table" not in getattr(device, "info")()["frames"]  # noqa: B009
+    check_device(device, sound.pread(0, sound.size))
+
+
+@pytest.mark.parametrize("error", [0, 1])
+def test_a_seek_table_must_agree_with_the_frames_sizes(error: int) -> None:
+    frames = [
+        run("zstd -q -c --stream-size=500000", DATA[start : start + 500_000])
+        for start in range(0, len(DATA), 500_000)
+    ]
+    entries = b"".join(struct.pack("<II", len(frame), 500_000 - error) for frame in frames)
+    table = entries + struct.pack("<IBI", len(frames), 0, 0x8F92EAB1)
+    device = opened(b"".join(frames) + struct.pack("<II", 0x184D2A5E, len(table)) + table, "zstd")
+    check_device(device, DATA)
+    assert ("seek table" in getattr(device, "info")()["frames"]) == (not error)  # noqa: B009
+
+
+def test_a_window_of_two_gigabytes_is_refused() -> None:
+    frame = struct.pack("<IBB", 0xFD2FB528, 0, 21 << 3) + struct.pack("<I", (1 << 24 | 1 << 1 | 1))[:3] + b"x"
+    device = FORMAT.open(MemoryDevice(frame), context())
+    assert device.size == 0
+    assert problems(device)
+
+
+def test_a_dictionary_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="zstd: dictionary"):
+        parse_frame_header(b"\x28\xb5\x2f\xfd\x23\1\0\0\0\5" + bytes(10), 0)
+
+
+@pytest.mark.parametrize("claim", [1, len(DATA) - 1, len(DATA) + 1, 1 << 40, 1 << 61])
+def test_a_wrong_size_is_an_error_and_no_memory(claim: int) -> None:
+    coded = run("zstd -q -c --no-check --no-content-size", DATA)
+    frame = coded[:4] + bytes([coded[4] | 0xC0]) + coded[5:6] + claim.to_bytes(8, "little") + coded[6:]
+    device = opened(frame, "zstd")
+    assert device.size == claim
+    with pytest.raises(FormatError, match="zstd"):
+        device.pread(claim - 1, 1)
+
+
+def test_skippable_frames_alone_are_not_zstd() -> None:
+    skippable = struct.pack("<II", 0x184D2A51, 3) + b"abc"
+    assert FORMAT.probe(MemoryDevice(skippable * 3)) is Match.NO
+    assert FORMAT.probe(MemoryDevice(skippable * 200)) is Match.NO
+    check_device(opened(skippable * 3 + run("zstd -q -c", DATA) + skippable, "zstd"), DATA)
+
+
+def test_trailing_garbage_is_a_problem_and_no_obstacle() -> None:
+    device = opened(run("zstd -q -c", DATA) + b"garbage!", "zstd")
+    check_device(device, DATA)
+    assert "ignored" in problems(device)[0]

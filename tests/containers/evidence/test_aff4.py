@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+import struct
+import zipfile
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from conformance import check_device
+from helpers import FIXTURES, context, image
+from imgmount.chain.open import open_image
+from imgmount.codecs import snappy
+from imgmount.containers.evidence.aff4 import Aff4Device
+from imgmount.containers.evidence.aff4.streams import AFF4, MapDevice, Repeated, symbolic
+from imgmount.containers.evidence.aff4.turtle import parse
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+
+AFF4_FIXTURES = FIXTURES / "containers/aff4"
+MAP = (AFF4_FIXTURES / "map/disk.aff4").read_bytes()
+STREAM = (AFF4_FIXTURES / "stream/disk.aff4").read_bytes()
+STRIPES = {name: (AFF4_FIXTURES / "striped" / name).read_bytes() for name in ("disk_1.aff4", "disk_2.aff4")}
+
+
+def opened(data: bytes, files: dict[str, bytes] | None = None, **options: object) -> Aff4Device:
+    return Aff4Device(MemoryDevice(data), context(files, **options))
+
+
+def rewritten(data: bytes, **changes: bytes | None) -> bytes:
+    """The volume with members whose name ends in a key replaced, or left out."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content: bytes | None = old.read(name)
+            for tail, replacement in changes.items():
+                if name.endswith(tail.replace("__", ".")):
+                    content = replacement
+            if content is not None:
+                new.writestr(name, content)
+    return out.getvalue()
+
+
+def turtle(data: bytes) -> str:
+    with zipfile.ZipFile(io.BytesIO(data)) as volume:
+        return volume.read("information.turtle").decode()
+
+
+def with_turtle(data: bytes, old: str, new: str) -> bytes:
+    text = turtle(data)
+    assert old in text
+    return rewritten(data, information__turtle=text.replace(old, new).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),  # as pyaff4 0.34 reads them
+    [
+        ("Base-Allocated", "c1c99315c2ff74e3f37247639e4f8bb2fb7c49ad09f9d6965ac567ce5e6e3c75"),
+        ("Base-Linear-ReadError", "648d87d2e045334e750bda297f9c9a5f122b1c07ac673c16dcec46f5f18cd555"),
+        ("Base-Linear", "d7d6df4534f06568eb90a06e252592c9b79378b95bb9a7e01db3a388feda6c13"),
+    ],
+)
+def test_reference_images(name: str, digest: str) -> None:
+    with open_image(image(f"aff4/aff4__ReferenceImages__{name}.aff4")) as found:
+        assert str(found).startswith("file > aff4 > mbr[1]")
+        content = hashlib.sha256()
+        for offset in range(0, found.disk.size, 1 << 20):
+            content.update(found.disk.pread(offset, 1 << 20))
+        assert (found.disk.size, content.hexdigest()) == (1 << 28, digest)
+        device = cast("Aff4Device", found.layers[1].device)
+        assert list(device.verify()) == []
+        assert device.info()["serial number"] == "SGAT5060001234"
+
+
+@pytest.mark.parametrize("data", [MAP, STREAM], ids=["map", "stream"])
+def test_sound_volumes_verify(data: bytes) -> None:
+    assert list(opened(data).verify()) == []
+    assert (
+        dict(opened(data).info()).items() >= {"case number": "2026-17", "examiner": 'A. "Examiner"'}.items()
+    )
+
+
+def test_any_stripe_opens_the_set() -> None:
+    one, other = STRIPES.values()
+    expected = opened(one, {"disk_2.aff4": other})
+    content = expected.pread(0, expected.size)
+    assert list(expected.verify()) == []
+    check_device(
+        opened(other, {"disk_1.aff4": one, "unrelated.aff4": MAP, "broken.aff4": b"PK\3\4"}), content
+    )
+
+
+def test_a_missing_stripe_is_named() -> None:
+    with pytest.raises(MissingPartError, match=r"aff4://.* is in no \.aff4 file"):
+        opened(STRIPES["disk_1.aff4"])
+
+
+def test_a_damaged_chunk_costs_itself_alone() -> None:
+    device = opened(MAP)
+    sound = device.pread(0, device.size)
+    start = MAP.index(b"x\x9c") + 20
+    damaged = opened(MAP[:start] + b"\xee\xee\xee" + MAP[start + 3 :])
+    lost = [offset for offset in range(0, device.size, 512) if not _reads(damaged, offset, sound)]
+    assert 0 < len(lost) * 512 <= 80 * 512
+    assert any("chunk 0" in problem for problem in damaged.verify())
+    zeroed = opened(MAP[:start] + b"\xee\xee\xee" + MAP[start + 3 :], extra={"on-error": "zero"})
+    for offset in range(0, device.size, 512):
+        found = zeroed.pread(offset, 512)
+        assert found == sound[offset : offset + 512] if offset not in lost else found.count(0) >= 256, hex(
+            offset
+        )
+    assert zeroed.info()["damaged, read as zeros"].startswith("1 ranges: 0x0+")
+    assert any("chunk 0" in problem for problem in zeroed.verify())
+
+
+def _reads(device: Aff4Device, offset: int, sound: bytes) -> bool:
+    try:
+        data = device.pread(offset, 512)
+    except FormatError:
+        return False
+    assert data == sound[offset : offset + 512]
+    return True
+
+
+def test_verify_finds_what_no_decoder_can() -> None:
+    """Stored chunks have no checksum of their own."""
+    at = STREAM.index(opened(STREAM).pread(40000, 64))
+    problems = list(opened(STREAM[:at] + b"\xff" + STREAM[at + 1 :]).verify())
+    assert any(problem.startswith("chunk 1, 0x8000+0x8000: md5 differs") for problem in problems)
+    assert any(problem.startswith("SHA1 of aff4://") for problem in problems)
+    changed = rewritten(MAP, idx=_member(MAP, "idx") + b"\n")
+    assert any("mapIdxHash" in problem for problem in opened(changed).verify())
+
+
+def _member(data: bytes, tail: str) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(data)) as volume:
+        return volume.read(next(name for name in volume.namelist() if name.endswith(tail)))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [(0, 2**63, 0, 0), (2**63, 2**63, 0, 0), (1 << 40, 1, 0, 0), (0, 10, 0, 99), (0, 2000001, 0, 0)],
+    ids=["long", "far", "outside", "no target", "one too many"],
+)
+def test_hostile_runs_are_refused(run: tuple[int, int, int, int]) -> None:
+    with pytest.raises(FormatError):
+        opened(rewritten(MAP, map=struct.pack("<QQQI", *run)))
+
+
+def test_runs_that_overlap_are_refused() -> None:
+    runs = struct.pack("<QQQI", 0, 100, 0, 0) + struct.pack("<QQQI", 99, 100, 0, 0)
+    with pytest.raises(FormatError):
+        MapDevice(1000, runs, [MemoryDevice(bytes(1000))], None)
+
+
+def test_a_run_beyond_its_stream_is_an_error_when_read() -> None:
+    device = opened(rewritten(MAP, map=struct.pack("<QQQI", 0, 4096, 2**62, 0)))
+    with pytest.raises(ImageError):
+        device.pread(0, 1)
+    assert device.pread(4096, 10) == bytes(10)
+
+
+@pytest.mark.parametrize("entry", [(0, 2**32 - 1), (2**63, 100), (2**64 - 1, 2), (0, 0)])
+def test_hostile_bevy_indices_cost_their_chunks(entry: tuple[int, int]) -> None:
+    index = _member(STREAM, "00000000.index")
+    device = opened(rewritten(STREAM, **{"00000000__index": struct.pack("<QI", *entry) + index[12:]}))
+    with pytest.raises(FormatError):
+        device.pread(0, 1)
+    assert device.pread(32768, 10) == opened(STREAM).pread(32768, 10)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('chunkSize "32768"', 'chunkSize "0"'),
+        ('chunkSize "32768"', 'chunkSize "-5"'),
+        ('chunkSize "32768"', 'chunkSize "9999999999999"'),
+        ('chunksInSegment "4"', 'chunksInSegment "0"'),
+        ('chunksInSegment "4"', 'chunksInSegment "many"'),
+        ('aff4:size "170496"', 'aff4:size "-1"'),
+        ('aff4:size "170496"', 'aff4:size "99999999999999999999999"'),
+        (" ;", " . ."),
+        ("@prefix aff4:", "@prefix other:"),
+    ],
+)
+def test_hostile_facts_are_refused(old: str, new: str) -> None:
+    with pytest.raises(FormatError):
+        opened(with_turtle(STREAM, old, new))
+
+
+def test_what_is_not_read_is_named() -> None:
+    with pytest.raises(UnsupportedError, match="Rot13"):
+        opened(with_turtle(STREAM, "Schema#NullCompressor", "Schema#Rot13"))
+    with pytest.raises(UnsupportedError, match=r"AFF4-L|of type"):
+        opened(with_turtle(STREAM, "a aff4:", "a aff4:Zip"))
+
+
+def test_a_map_of_itself_ends() -> None:
+    name = next(urn for urn, facts in parse(turtle(MAP)).items() if f"{AFF4}mapPointHash" in facts)
+    with pytest.raises(FormatError, match="loop"):
+        opened(rewritten(MAP, idx=(name + "\n").encode()))
+
+
+@pytest.mark.parametrize("keep", [10, 1000, 60000, len(MAP) - 1000, len(MAP) - 62])
+def test_truncated_volumes(keep: int) -> None:
+    with pytest.raises(FormatError):
+        opened(MAP[:keep])
+
+
+def test_other_zip_files_are_not_claimed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.writestr("disk.img", bytes(100000))
+    with open_image(tmp_path / "a.zip") as found:
+        assert [layer.name for layer in found.layers] == ["file"]
+
+
+def test_symbolic_streams() -> None:
+    unknown = cast("Repeated", symbolic(AFF4 + "UnknownData"))
+    tile = (b"UNKNOWN" * 150000)[: 1 << 20] * 2
+    assert unknown.pread((1 << 20) - 5, 20) == tile[(1 << 20) - 5 : (1 << 20) + 15]
+    assert cast("Repeated", symbolic(AFF4 + "SymbolicStreamFF")).pread(5, 3) == b"\xff\xff\xff"
+    assert symbolic(AFF4 + "Zero") is None
+    for name in ("SymbolicStreamXY", "SymbolicStream1", "Other"):
+        with pytest.raises(KeyError):
+            symbolic(AFF4 + name)
+
+
+def test_turtle() -> None:
+    graph = parse(
+        '@prefix a: <http://a/> .\n# comment\na:x a a:Y, <z> ; a:p "q\\"\\n"^^a:T , """l\n"m" """ ; . <k> a:n 5 , true, "e"@en .'
+    )
+    assert graph["http://a/x"]["http://a/p"] == [('q"\n', "http://a/T"), ('l\n"m" ', "string")]
+    assert graph["k"]["http://a/n"] == [("5", ""), ("true", ""), ("e", "string")]
+    for bad in ("<a> <b> ", "<a> <b> <c> <d> .", "x:y a x:z .", '<a> <b> "', "<a> . .", "@prefix a <b> <c>"):
+        with pytest.raises(FormatError):
+            parse(bad)
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_snappy(library: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    cramjam = pytest.importorskip("cramjam")
+    if not library:
+        monkeypatch.setattr(snappy, "_library", None)
+    rng = random.Random(5)
+    for data in (
+        b"",
+        b"a" * 100000,
+        rng.randbytes(70000),
+        b"".join(rng.choice((b"abc", b"hello", rng.randbytes(9))) for _ in range(9999)),
+    ):
+        packed = bytes(cramjam.snappy.compress_raw(data))
+        assert snappy.decode(packed, len(data)) == data
+        with pytest.raises(FormatError):
+            snappy.decode(packed, len(data) + 1)
+        with pytest.raises(FormatError):
+            snappy.decode(packed[:-1], len(data))
+    for bad in (b"", b"\xff\xff\xff\xff\xff\xff", b"\4\1\5", b"\4\xfc\xff\xff\xff\xff", b"\x04\x02\0\0"):
+        with pytest.raises(FormatError):
+            snappy.decode(bad, 4)

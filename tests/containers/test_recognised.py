@@ -1,0 +1,33 @@
+"""What is only recognised is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imgmount.chain.open import open_image
+from imgmount.containers.recognised import KNOWN
+from imgmount.core.format import ContainerFormat, Magic
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import UnsupportedError
+from imgmount.registry import best_match
+
+
+@pytest.mark.parametrize(("magic", "name"), KNOWN, ids=[name.partition(":")[0] for _, name in KNOWN])
+def test_it_is_refused_by_name(magic: Magic, name: str, tmp_path: Path) -> None:
+    data = bytearray(4096)
+    data[:8] = b"\0\0\0\0\0\x03\0\0"  # revolutions, where it is an SCP
+    place = magic.offset % len(data)
+    data[place : place + len(magic.data)] = magic.data
+    path = tmp_path / "x.img"
+    path.write_bytes(data)
+    with pytest.raises(UnsupportedError, match=f"^{name} are not supported$"):
+        open_image(path)
+
+
+def test_three_letters_are_not_enough() -> None:
+    assert (
+        best_match(ContainerFormat, MemoryDevice(b"SCPRIPT without revolutions".replace(b"I", b"\0"))) is None
+    )
+    assert best_match(ContainerFormat, MemoryDevice(b"SCP")) is None
