@@ -15,11 +15,19 @@ Questions about paths raise the builtin ``OSError`` family (``FileNotFoundError`
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class ImgMountError(Exception):
     """Base of everything imgmount raises on purpose; ``str()`` is one line for the user."""
 
     exit_code = 1
+
+    def again(self) -> Self:
+        """A new error that says the same. To raise a kept one twice would make its traceback grow for ever."""
+        fresh = type(self).__new__(type(self), *self.args)
+        fresh.__dict__.update(self.__dict__)
+        return fresh
 
 
 class MountError(ImgMountError):

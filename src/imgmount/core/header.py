@@ -1,0 +1,67 @@
+"""What every format does with a header: parse it whole, and refuse a field that is out of its bounds in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from imgmount.errors import FormatError
+
+if TYPE_CHECKING:
+    from construct import Struct
+
+    from imgmount.core.device import BlockDevice
+
+_UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def within(
+    fmt: str,
+    name: str,
+    value: int,
+    low: int,
+    high: int,
+    *,
+    power_of_two: bool = False,
+    multiple_of: int = 1,
+    offset: int | None = None,
+) -> int:
+    """``value``, which must lie from ``low`` to ``high``, both allowed. Raises ``FormatError`` with what would be right.
+
+    >>> within("wux", "sector size", 32769, 256, 256 << 20, power_of_two=True, offset=8)
+    Traceback (most recent call last):
+    imgmount.errors.FormatError: wux: sector size 32769 is not a power of two from 256 to 256 MiB, at 0x8
+    """
+    if low <= value <= high and not value % multiple_of and not (power_of_two and value & (value - 1)):
+        return value
+    kind = "a power of two " if power_of_two else f"a multiple of {multiple_of} " if multiple_of > 1 else ""
+    if low == high:
+        raise FormatError(fmt, f"{name} {value} is not {short(low)}", offset=offset)
+    raise FormatError(fmt, f"{name} {value} is not {kind}from {short(low)} to {short(high)}", offset=offset)
+
+
+def one_of(fmt: str, name: str, value: int, allowed: tuple[int, ...], *, offset: int | None = None) -> int:
+    """``value``, which must be one of ``allowed``. Raises ``FormatError``."""
+    if value in allowed:
+        return value
+    listed = " or ".join(map(str, allowed))
+    raise FormatError(fmt, f"{name} {value} is not {listed}", offset=offset)
+
+
+def parse_header(header: Struct[Any, Any], device: BlockDevice, offset: int, fmt: str, name: str) -> Any:
+    """The structure ``header`` of fixed size at ``offset``, called ``name``. Raises ``FormatError``."""
+    from construct import ConstructError
+
+    data = device.read_exactly(offset, header.sizeof(), fmt)
+    try:
+        return header.parse(data)
+    except (ConstructError, UnicodeDecodeError) as exc:
+        raise FormatError(
+            fmt, f"{name} is damaged: a constant or text in it is not what it must be", offset=offset
+        ) from exc
+
+
+def short(number: int) -> str:
+    """A number as people write it: ``256 MiB`` for 1 << 28, the digits where no unit fits."""
+    return next(
+        (f"{number // unit} {name}" for unit, name in _UNITS if number and number % unit == 0), str(number)
+    )
