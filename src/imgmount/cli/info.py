@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from imgmount.cli.options import add_image_arguments, open_from
-from imgmount.cli.text import both_sizes, printable
+from imgmount.cli.text import both_sizes
+from imgmount.core.printable import printable
 
 SUMMARY: Final = "Say what an image is made of: containers, partitions, filesystems."
 

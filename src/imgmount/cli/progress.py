@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Final
 
-from imgmount.cli.text import complain, human, printable
+from imgmount.cli.text import complain, human
+from imgmount.core.printable import printable
 
 STDERR: Final = 2
 INTERVAL: Final = 0.1  # seconds between two drawings
