@@ -142,7 +142,7 @@ def damages(whole: bytes, rng: random.Random) -> Iterator[Damage]:
 def field(whole: bytes, near: int, rng: random.Random) -> Damage:
     """A size or offset field with an extreme value, or one off."""
     width = rng.choice(WIDTHS)
-    at = min(max(0, len(whole) - width), near + 2 * rng.randrange(rng.choice((16, 64, 256))))
+    at = min(max(0, len(whole) - width), near + width * rng.randrange(rng.choice((32, 128, 512)) // width))
     stored = whole[at : at + width]
     order: Any = rng.choice(("little", "big"))
     value = int.from_bytes(stored, order)

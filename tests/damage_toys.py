@@ -14,7 +14,7 @@ from imgmount.errors import FormatError
 
 MAGIC = b"TOYTOY"
 _HEADER = struct.Struct("<6sHII")  # magic, version, size of a table, first link
-IMAGE = _HEADER.pack(MAGIC, 1, 16, 0) + bytes(range(256)) * 64
+IMAGE = _HEADER.pack(MAGIC, 1, 16, 0) + bytes(range(256))
 
 
 def right(device: BlockDevice, _: Context) -> BlockDevice:

@@ -37,7 +37,7 @@ def test_damage_is_right_bytes_or_an_error(fixture: Fixture, tmp_path: Path) -> 
 def test_a_planted_mistake_is_caught(toy: str, failure: str, tmp_path: Path) -> None:
     image = tmp_path / "toy"
     image.write_bytes(IMAGE)
-    found = tried(image, 400, "toy", toy)
+    found = tried(image, 600, "toy", toy)
     assert any(failure in line for line in found["failures"]), found
 
 
