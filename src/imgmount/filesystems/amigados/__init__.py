@@ -1,6 +1,6 @@
 r"""AmigaDOS floppies and hard disk partitions: OFS and FFS, with their international, cached and long-name variants.
 
-DOS\0 to DOS\7 of AmigaOS 1 to 3.2. No PFS, no SFS. Sources: see ``blocks``.
+DOS\0 to DOS\7 of AmigaOS 1 to 3.2, also as the Multi-User File System marks them. No PFS, no SFS. Sources: see ``blocks``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,16 @@ def probe(device: BlockDevice) -> Match:
     return Match.LIKELY if root.sound else Match.NO
 
 
+def rescue(device: BlockDevice) -> Match:
+    """LIKELY where the bootblock is wiped or foreign and a root block with a good checksum is where one belongs."""
+    return Match.LIKELY if find_root(device).sound else Match.NO
+
+
 FORMAT: Final = FilesystemFormat(
     name="amigados",
     title="AmigaDOS: OFS, FFS (INTL, DIRC, LNFS)",
     probe=probe,
+    rescue=rescue,
     open=Later("imgmount.filesystems.amigados.volume:AmigaVolume"),
     check=Later("imgmount.filesystems.amigados.check:check"),
     deleted=Later("imgmount.filesystems.amigados.deleted:deleted"),

@@ -35,6 +35,7 @@ NO_FILESYSTEM: Final = {
 }  # bootblocks of disks that may go without one
 FFS: Final = 1  # flags of the dos type
 MAX_DOS_TYPE: Final = 7
+MULTI_USER: Final = b"muFS"
 INTL: Final = 2  # this dos type and those above fold accented letters
 DIRC: Final = (4, 5)
 LNFS: Final = (6, 7)
@@ -178,8 +179,17 @@ def entry_comment(tail: bytes, *, long: bool) -> bytes:
 
 
 def dos_type(boot: bytes) -> int | None:
-    """0 to 7, None where the bootblock is not a DOS one."""
-    return boot[3] if boot[:3] == b"DOS" and len(boot) > 3 and boot[3] <= MAX_DOS_TYPE else None
+    r"""0 to 7, None where the bootblock is not a DOS one.
+
+    The Multi-User File System writes ``muFS`` for FFS INTL, and ``muF\0`` to ``muF\7`` for the others; on disk they are alike.
+    """
+    if boot[:4] == MULTI_USER:
+        return FFS | INTL
+    return (
+        boot[3]
+        if boot[:3] in (b"DOS", MULTI_USER[:3]) and len(boot) > 3 and boot[3] <= MAX_DOS_TYPE
+        else None
+    )
 
 
 class Root(NamedTuple):

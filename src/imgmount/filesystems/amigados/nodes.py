@@ -146,9 +146,9 @@ class AmigaFile(_AmigaNode, File):
         if size == 0:
             return MemoryDevice(b"")
         table = BlockTable(volume, self.id, size, self._lost)
-        return (
-            FfsFile(volume, table, size) if volume.dos_type & FFS else OfsFile(volume, table, self.id, size)
-        )
+        if volume.dos_type & FFS:
+            return FfsFile(volume, table, size)
+        return OfsFile(volume, table, self.id, size, strict=self._lost is not None)
 
 
 class AmigaSoftLink(_AmigaNode, Symlink):

@@ -155,10 +155,9 @@ class AmigaVolume(Filesystem):
                 seen.add(link)
                 try:
                     found = self.header(link)
-                    if (parent := found.long(T.parent)) != key:
-                        raise FormatError(
-                            "amigados", f"header {link} belongs to {parent}", offset=link * place.block_size
-                        )
+                    if found.kind == blocks.ST_USERDIR and (parent := found.long(T.parent)) != key:
+                        reason = f"folder {link} says that it belongs to {parent}, not to {key}"  # or folders would loop
+                        raise FormatError("amigados", reason, offset=link * place.block_size)
                 except ImageError as exc:
                     yield slot, exc
                     break
