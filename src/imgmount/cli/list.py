@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def live_mounts() -> list[dict[str, Any]]:
-    """Every mount of ours, oldest first: image, mountpoint, options, and pid, which is None where it cannot be told."""
+    """Every mount of ours, oldest first: image, mountpoint, options, pid (None where it is not known)."""
     from imgmount.fuse.mountpoint import mounts
 
     found = list(mounts())
@@ -51,7 +51,7 @@ def live_mounts() -> list[dict[str, Any]]:
 
 
 def _servers() -> Iterator[tuple[str, int]]:
-    """(mount point, pid) of processes whose command line says that they serve one; a helper's own name is enough."""
+    """(mount point, pid) of processes whose command line says that they serve a mount."""
     for entry in Path(PROC).iterdir():
         if not entry.name.isdecimal():
             continue
