@@ -81,7 +81,7 @@ FORMATS = {
 
 @pytest.fixture(autouse=True)
 def fake_formats(monkeypatch: pytest.MonkeyPatch) -> None:
-    def matches(kind: type[Any], device: BlockDevice) -> list[tuple[Match, Any]]:
+    def matches(kind: type[Any], device: BlockDevice, **_: bool) -> list[tuple[Match, Any]]:
         return [(fmt.probe(device), fmt) for fmt in FORMATS[kind] if fmt.probe(device)]  # type: ignore[attr-defined]
 
     monkeypatch.setattr(registry, "matches", matches)
