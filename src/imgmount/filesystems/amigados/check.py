@@ -18,7 +18,7 @@ MAX_CHECKED: Final = 1 << 26  # blocks, a byte each, several times
 
 
 def check(volume: AmigaVolume) -> Iterator[str]:
-    """Each problem, in one line. Of files, OFS headers are compared; checksums of data are, when it is read."""
+    """Each problem in one line. Of files, the headers of OFS blocks are compared; data is checked when read."""
     stored = long_at(volume.boot, 4)
     if stored and blocks.dos_type(volume.boot) is not None and blocks.boot_checksum(volume.boot) != stored:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot
@@ -89,7 +89,8 @@ class _Walk:
         if not header.sound:
             yield f"{path}: bad checksum of header {header.key}"
         if header.long(T.parent) != parent:
-            yield f"{path}: header {header.key} says that it belongs to {header.long(T.parent)}, not to {parent}"
+            said = header.long(T.parent)
+            yield f"{path}: header {header.key} says that it belongs to {said}, not to {parent}"
         right = volume.slot(volume.name(header))
         if right != slot:
             yield f"{path}: in slot {slot} of its directory, not {right}: AmigaDOS does not find it"

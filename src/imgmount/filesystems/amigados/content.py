@@ -25,10 +25,10 @@ BATCH: Final = 256  # OFS blocks looked at together
 
 
 class BlockTable:
-    """Which block is where: a file's blocks as runs that follow each other, as far as the chain of its tables can be followed.
+    """Which block is where: a file's blocks as runs, as far as the chain of its tables can be followed.
 
-    ``damage`` says why there are fewer than needed, ``doubts`` which pointers back are wrong: AmigaDOS does not follow those.
-    ``lost`` marks blocks that a deleted file no longer has; such a file's pointers back must be right.
+    ``damage`` says why there are fewer than needed, ``doubts`` which pointers back are wrong; AmigaDOS does not
+    follow those. ``lost`` marks blocks that a deleted file no longer has; its pointers back must be right.
     """
 
     def __init__(self, volume: AmigaVolume, key: int, size: int, lost: bytearray | None = None) -> None:
@@ -51,7 +51,7 @@ class BlockTable:
             self.damage = exc
         if self.damage is None and self.count < needed:
             self.damage = FormatError(
-                "amigados", f"a file of {needed} blocks names {self.count}", offset=self._at(key)
+                "amigados", f"a file of {needed} blocks names only {self.count} of them", offset=self._at(key)
             )
 
     def _tables(self) -> Iterator[tuple[int, ...]]:
@@ -61,11 +61,15 @@ class BlockTable:
         seen: set[int] = set()
         while key:
             if key in seen:
-                raise FormatError("amigados", "the tables of a file loop", offset=self._at(key))
+                raise FormatError("amigados", "the chain of a file's tables loops", offset=self._at(key))
             seen.add(key)
             longs = volume.longs(key)
             if longs[0] != kind or (self._lost is not None and longs[1] != key):
-                raise FormatError("amigados", f"block {key} is no table of a file", offset=self._at(key))
+                raise FormatError(
+                    "amigados",
+                    f"block {key}, which should hold a table of a file, does not",
+                    offset=self._at(key),
+                )
             if kind == T_LIST and longs[PARENT] != self._key:
                 if self._lost is not None or self._belongs(key, longs[PARENT]):
                     raise FormatError(
@@ -79,7 +83,7 @@ class BlockTable:
             key, kind = longs[EXTENSION], T_LIST
 
     def _belongs(self, key: int, file: int) -> bool:
-        """Whether the file with the header ``file`` leads to the table in block ``key``: then it is not ours as well."""
+        """Whether the file with the header ``file`` leads to the table in block ``key``."""
         seen: set[int] = set()
         try:
             longs = self._volume.longs(file)
@@ -116,14 +120,16 @@ class BlockTable:
         """(block, how many follow each other) from block ``index`` of the file on. Raises ``ImageError``."""
         if index >= self.count:
             raise self.damage or FormatError(
-                "amigados", f"no block {index} in a file", offset=self._at(self._key)
+                "amigados", f"a file has no block {index}", offset=self._at(self._key)
             )
         place = bisect_right(self._firsts, index)
         end = self._firsts[place] if place < len(self._firsts) else self.count
         key = self._starts[place - 1] + index - self._firsts[place - 1]
         if not self._volume.root_place.reserved <= key < self._limit:
             raise FormatError(
-                "amigados", f"block {key} of {self._limit} in a file", offset=self._at(self._key)
+                "amigados",
+                f"a file names block {key}, the volume has {self._limit}",
+                offset=self._at(self._key),
             )
         count = min(end - index, self._limit - key)
         if self._lost is None or (taken := self._lost.find(1, key, key + count)) < 0:
@@ -153,8 +159,8 @@ class FfsFile(MappedDevice):
 class OfsFile(BlockDevice):
     """A file whose blocks have headers with a checksum, which is compared.
 
-    The headers also say whose block it is, which one and how full; the file's table says the same, and that is what
-    AmigaDOS reads by. So a difference is for ``doubts`` alone; of a deleted file (``strict``), and where a block is of
+    The headers also say whose block it is, which one and how full. AmigaDOS reads by the file's table, which says
+    the same, so a difference is for ``doubts`` alone. Of a deleted file (``strict``), and where a block is of
     another kind, it ends the read.
     It gathers in memory: runs of half a kilobyte are not worth a splice each.
     """
@@ -180,7 +186,9 @@ class OfsFile(BlockDevice):
         raw, keys = self._stored(index, count)
         if bad := next((place for place, total in enumerate(checksums(raw, self._stride)) if total), -1) + 1:
             key = keys[bad - 1]
-            raise ChecksumError("amigados", f"bad checksum of block {key}", offset=key * self._stride)
+            raise ChecksumError(
+                "amigados", f"block {key} is damaged: its checksum differs", offset=key * self._stride
+            )
         for place, doubt in self._differences(raw, index, keys):
             if self._strict or long_at(raw, place * self._stride) != T_DATA:
                 raise FormatError("amigados", doubt, offset=keys[place] * self._stride)
@@ -199,7 +207,7 @@ class OfsFile(BlockDevice):
         return b"".join(raws), keys
 
     def _differences(self, raw: bytes, index: int, keys: list[int]) -> Iterator[tuple[int, str]]:
-        """(place among ``keys``, what is wrong) of headers that are not those of the blocks from ``index`` on."""
+        """(place among ``keys``, what is wrong) of headers that are not those of blocks ``index`` and on."""
         count = len(keys)
         fields = _headers(self._stride, count).unpack(raw)
         last = min(self.block_size, self.size - (index + count - 1) * self.block_size)
