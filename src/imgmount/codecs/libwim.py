@@ -6,7 +6,7 @@ A decompressor serves one thread at a time, so a few of each kind wait here to b
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
 from enum import IntEnum
 from functools import cache
 from typing import Any, Final
@@ -37,7 +37,7 @@ def library() -> Any:
         return None
     loaded = ctypes.CDLL(name)  # each call lets other threads run
     loaded.wimlib_create_decompressor.argtypes = [c_int, c_size_t, POINTER(c_void_p)]
-    loaded.wimlib_decompress.argtypes = [c_char_p, c_size_t, POINTER(c_char), c_size_t, c_void_p]
+    loaded.wimlib_decompress.argtypes = [c_char_p, c_size_t, c_void_p, c_size_t, c_void_p]
     loaded.wimlib_free_decompressor.argtypes = [c_void_p]
     loaded.wimlib_free_decompressor.restype = None
     return loaded
@@ -45,23 +45,29 @@ def library() -> Any:
 
 def decompress(kind: Kind, data: bytes, size: int, largest: int) -> bytearray:
     """The ``size`` bytes of one chunk, of those of ``largest`` bytes at most. Raises ``FormatError``."""
+    out = bytearray(size)
+    decompress_into(kind, data, memoryview(out), largest)
+    return out
+
+
+def decompress_into(kind: Kind, data: bytes, place: memoryview, largest: int) -> None:
+    """The same into ``place``, which it fills. Raises ``FormatError``."""
+    size = len(place)
     if not size:
-        return bytearray()
+        return
     idle = _idle.setdefault((kind, largest), [])
     try:
         handle = idle.pop()
     except IndexError:
         handle = _create(kind, largest)
-    out = bytearray(size)
-    place = (c_char * size).from_buffer(out)
-    failed = library().wimlib_decompress(bytes(data), len(data), place, size, handle)
+    first = ctypes.c_char.from_buffer(place)
+    failed = library().wimlib_decompress(bytes(data), len(data), ctypes.addressof(first), size, handle)
     if len(idle) < MAX_IDLE:
         idle.append(handle)
     else:
         library().wimlib_free_decompressor(handle)
     if failed:
         raise FormatError(kind.name.lower(), f"{len(data)} bytes do not decode to {size}")
-    return out
 
 
 def _create(kind: Kind, largest: int) -> c_void_p:

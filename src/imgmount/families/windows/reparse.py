@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
+from imgmount.families.windows.attributes import OFFLINE, RECALL
 
 _HEADER: Final = Struct("<IHH")  # tag, length, reserved
 _NAMES: Final = Struct("<HHHH")  # substitute name's offset and length, print name's
@@ -44,6 +45,7 @@ NAMES: Final = {
     0x8000_0025: "a character device of WSL",
     0x8000_0026: "a block device of WSL",
 }
+ELSEWHERE: Final = (WOF, 0x8000_0008, 0x8000_0013, 0xC000_0004, 0x8000_0006, 0x8000_0021)  # where the content is
 PREFIXES: Final = ("\\??\\", "\\\\?\\", "\\\\.\\", "\\DosDevices\\", "\\GLOBAL??\\")
 
 
@@ -72,6 +74,11 @@ def parse(buffer: bytes, fmt: str) -> Point:
 def name(tag: int) -> str:
     """What a reparse point with this tag is, for messages: "a deduplicated file"."""
     return NAMES.get(CLOUD if tag & CLOUD_MASK == CLOUD else tag, f"a reparse point {tag:#010x}")
+
+
+def is_elsewhere(tag: int, attributes: int) -> bool:
+    """Whether the content of a file with such a reparse point is somewhere else, if the file itself has none."""
+    return tag in ELSEWHERE or (tag & CLOUD_MASK == CLOUD and bool(attributes & (OFFLINE | RECALL)))
 
 
 def link(point: Point, fmt: str) -> Link:

@@ -1,0 +1,119 @@
+"""One image of a WIM: its metadata, read when it is first entered, and what its entries are."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final, NamedTuple
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.families.windows import reparse
+from imgmount.families.windows.attributes import ENCRYPTED, REPARSE_POINT
+from imgmount.filesystems.wim.blobs import Blob, Blobs
+from imgmount.filesystems.wim.metadata import Entry, Metadata, Stream
+
+IMAGE_BITS: Final = 36  # of a node's number: where its entry is, with the image's number above
+IN_GROUP: Final = 1 << 35  # the number is that of a group of hard links
+MAX_POINT: Final = 16 << 10  # bytes of a reparse point, as Windows limits them
+
+
+class Contents(NamedTuple):
+    """What an entry has: the SHA-1 of its data and of its reparse point, if any, and its alternate streams."""
+
+    data: bytes | None
+    point: bytes | None
+    named: list[Stream]
+
+
+class Image:
+    """Image ``number`` of a WIM, from 1."""
+
+    def __init__(self, number: int, blobs: Blobs, *, streams_as_files: bool) -> None:
+        self.number = number
+        self.blobs = blobs
+        self.streams_as_files = streams_as_files
+        self._lock = threading.Lock()
+        self._metadata: Metadata | None = None
+        self._fault = ""
+        self._owners: dict[int, int] = {}
+
+    @property
+    def metadata(self) -> Metadata:
+        """The metadata. Raises ``ImageError``."""
+        with self._lock:
+            if self._fault:
+                raise ImageError(self._fault)
+            if self._metadata is None:
+                try:
+                    blob = self.blobs.metadata(self.number)
+                    self._metadata = Metadata(self.blobs.content(blob), blob.digest)
+                except ImageError as exc:
+                    self._fault = f"{exc} (image {self.number})"
+                    raise
+            return self._metadata
+
+    def id(self, entry: Entry) -> int:
+        """A node's number: that of where its entry is, or of its hard links."""
+        inside = entry.offset
+        if entry.group:
+            inside = IN_GROUP | self.metadata.links(entry.group)[0]
+        return self.number << IMAGE_BITS | inside
+
+    def links(self, entry: Entry) -> int:
+        """How many names a file has."""
+        return max(1, self.metadata.links(entry.group)[1]) if entry.group else 1
+
+    def claim(self, directory: Entry) -> None:
+        """Refuse a directory whose entries are those of another: loops end. Raises ``FormatError``."""
+        if self._owners.setdefault(directory.below, directory.offset) != directory.offset:
+            raise FormatError("wim", "a directory whose entries are those of another", offset=directory.below)
+
+    @staticmethod
+    def contents(entry: Entry) -> Contents:
+        """What an entry has. The first unnamed stream of a reparse point is that; the next is data."""
+        data = point = None
+        named = []
+        wanted = bool(entry.attributes & REPARSE_POINT)
+        for stream in entry.streams():
+            if stream.name:
+                named.append(stream)
+            elif wanted and point is None:
+                point = stream.digest
+            elif data is None:
+                data = stream.digest
+        return Contents(data, point, named)
+
+    def size(self, digest: bytes | None) -> int:
+        """Bytes of some content, 0 where it is not here. Raises ``ImageError``."""
+        blob = self.blobs.find(digest) if digest is not None else None
+        return blob.size if blob is not None else 0
+
+    def open(self, entry: Entry) -> BlockDevice:
+        """The data of a file. Raises ``ImageError``."""
+        if entry.attributes & ENCRYPTED:
+            raise UnsupportedError("wim: a file encrypted with EFS, which only Windows can read")
+        digest = self.contents(entry).data
+        if digest is None and entry.attributes & REPARSE_POINT:
+            tag = entry.reparse[0]
+            if reparse.is_elsewhere(tag, entry.attributes):
+                raise UnsupportedError(f"wim: {reparse.name(tag)}, whose content is elsewhere")
+        return self.stream(digest)
+
+    def stream(self, digest: bytes | None) -> BlockDevice:
+        """Some content. Raises ``ImageError``."""
+        return MemoryDevice(b"") if digest is None else self.blobs.open(self._blob(digest))
+
+    def _blob(self, digest: bytes) -> Blob:
+        blob = self.blobs.find(digest)
+        if blob is None:
+            where = "it is in no part that is here; --refs DIR adds a folder with the WIM or the part that has it"
+            raise MissingPartError(f"wim: content with the SHA-1 {digest.hex()} is missing: {where}")
+        return blob
+
+    def point(self, entry: Entry) -> reparse.Point:
+        """The reparse point of an entry. Raises ``ImageError``."""
+        device = self.stream(self.contents(entry).point)
+        if device.size > MAX_POINT:
+            raise FormatError("wim", f"a reparse point of {device.size} bytes, more than {MAX_POINT}")
+        return reparse.Point(entry.reparse[0], device.read_exactly(0, device.size, "wim"))

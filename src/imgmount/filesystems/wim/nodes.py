@@ -1,0 +1,217 @@
+"""The nodes of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK, S_IMODE
+from struct import Struct
+from typing import Final
+
+from imgmount.core.device import BlockDevice
+from imgmount.core.fields import filetime_ns
+from imgmount.core.names import MAX_NAME_BYTES
+from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.xattrs import collect
+from imgmount.errors import ImageError
+from imgmount.families.windows import attributes, names, reparse, security
+from imgmount.filesystems.wim import items
+from imgmount.filesystems.wim.image import Image
+from imgmount.filesystems.wim.metadata import NO_SECURITY, Entry, Stream
+
+NOT_REBASED: Final = 1  # flag of a reparse point: an absolute target does not count from the image's root
+MAX_XATTR: Final = 64 << 10  # bytes of one extended attribute: what Linux can show
+MAX_XATTRS: Final = 1 << 20  # bytes of all streams that are shown as attributes of one file
+MAX_XATTR_NAME: Final = 255
+SPECIAL_FILES: Final = (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK)
+_POINT: Final = Struct("<IHH")
+_EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
+
+
+class _WimNode(Node):
+    """A node is an entry; ``_depth`` is how many levels below the image's root its directory is."""
+
+    __slots__ = ("_depth", "_entry", "_image")
+    _mode = FILE_MODE
+
+    def __init__(self, image: Image, entry: Entry, depth: int) -> None:
+        self._image = image
+        self._entry = entry
+        self._depth = depth
+        self.id = image.id(entry)
+
+    def _size(self) -> int:
+        return 0
+
+    def stat(self) -> Stat:
+        image, entry = self._image, self._entry
+        _, read, written = map(filetime_ns, entry.times)
+        stat = Stat(self._mode, self._size(), written, read, nlink=image.links(entry))
+        unix = items.unix(entry)
+        if unix is None:
+            return stat
+        mode = S_IFMT(self._mode) | S_IMODE(unix.mode)
+        return stat._replace(mode=mode, uid=unix.uid, gid=unix.gid, rdev=unix.rdev)
+
+    def xattrs(self) -> Mapping[str, bytes]:
+        return collect(self._xattrs(), "wim")
+
+    def _xattrs(self) -> Iterator[tuple[str, bytes]]:
+        image, entry = self._image, self._entry
+        yield "user.wim.attributes", attributes.text(entry.attributes)
+        yield "user.wim.created", _time(entry.times[0])
+        if short := entry.short_name:
+            yield "user.wim.short_name", short.encode("utf-8", "surrogatepass")
+        name = entry.name
+        if name and (names.shown(name) != name or len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES):
+            yield "user.wim.name", name.encode("utf-8", "surrogatepass")
+        if entry.security != NO_SECURITY and (descriptor := image.metadata.security(entry.security)):
+            yield "user.wim.security_descriptor", descriptor
+            for kind, sid in zip(("owner", "group"), security.owners(descriptor), strict=True):
+                if sid:
+                    yield f"user.wim.{kind}", sid.encode()
+        if entry.attributes & attributes.REPARSE_POINT:
+            yield from self._point()
+        yield from items.xattrs(entry)
+        yield from self._streams()
+
+    def _point(self) -> Iterator[tuple[str, bytes]]:
+        """The reparse point as Windows has it, with its header."""
+        try:
+            point = self._image.point(self._entry)
+        except ImageError:
+            return
+        yield "user.wim.reparse", _POINT.pack(point.tag, len(point.data), self._entry.reparse[1]) + point.data
+
+    def _streams(self) -> Iterator[tuple[str, bytes]]:
+        """Alternate streams, unless they are files."""
+        image = self._image
+        left = 0 if image.streams_as_files else MAX_XATTRS
+        for stream in image.contents(self._entry).named if left else ():
+            name = f"user.ads.{names.shown(stream.name)}"
+            try:
+                content = image.stream(stream.digest if any(stream.digest) else None)
+                if content.size > min(left, MAX_XATTR) or len(name.encode("utf-8", "replace")) > MAX_XATTR_NAME:
+                    continue
+                yield name, content.read_exactly(0, content.size, "wim")
+            except ImageError:
+                continue
+            left -= content.size
+
+
+def _time(filetime: int) -> bytes:
+    """``2026-11-29T14:07:45.1234567Z``."""
+    seconds, hundreds = divmod(filetime, 10_000_000)
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return b"%d" % filetime
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{hundreds:07}Z".encode()
+
+
+class WimDirectory(_WimNode, Directory):
+    """A directory."""
+
+    __slots__ = ()
+    case_sensitive = False
+    _mode = DIRECTORY_MODE
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
+        return self.scan()
+
+    def scan(self) -> Iterator[tuple[str, Node]]:
+        """(name, node) of the entries, and of their streams where those are files. Raises ``ImageError``."""
+        image, depth = self._image, self._depth
+        if not self._entry.below:
+            return
+        first = True
+        for entry in image.metadata.entries(self._entry.below):
+            if first:
+                image.claim(self._entry)
+                first = False
+            name = names.shown(entry.name)
+            yield name, _node(image, entry, depth)
+            if image.streams_as_files:
+                for number, stream in enumerate(image.contents(entry).named, 1):
+                    yield f"{name}:{names.shown(stream.name)}", WimStream(image, entry, number, stream)
+
+
+def _node(image: Image, entry: Entry, depth: int) -> Node:
+    """The node of an entry in a directory ``depth`` levels below the root."""
+    if entry.attributes & attributes.REPARSE_POINT:
+        tag = entry.reparse[0]
+        if tag in reparse.LINKS:
+            return WimLink(image, entry, depth)
+        if tag in reparse.SPECIALS:
+            return WimSpecial(image, entry, reparse.SPECIALS[tag])
+    if entry.attributes & attributes.DIRECTORY:
+        return WimDirectory(image, entry, depth + 1)
+    unix = items.unix(entry)
+    if unix is not None and S_IFMT(unix.mode) in SPECIAL_FILES:
+        return WimSpecial(image, entry, S_IFMT(unix.mode))
+    return WimFile(image, entry, depth)
+
+
+class WimFile(_WimNode, File):
+    """A regular file."""
+
+    __slots__ = ()
+
+    def _size(self) -> int:
+        return self._image.size(self._image.contents(self._entry).data)
+
+    def open(self) -> BlockDevice:
+        return self._image.open(self._entry)
+
+
+class WimStream(_WimNode, File):
+    """An alternate stream as a file of its own; its number is the entry's, moved on inside it."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, image: Image, entry: Entry, number: int, stream: Stream) -> None:
+        super().__init__(image, entry, 0)
+        self.id = image.number << 36 | entry.offset + number
+        self._stream = stream
+
+    def stat(self) -> Stat:
+        return super().stat()._replace(nlink=1)
+
+    def _size(self) -> int:
+        return self._image.size(self._stream.digest)
+
+    def xattrs(self) -> Mapping[str, bytes]:
+        return {}
+
+    def open(self) -> BlockDevice:
+        digest = self._stream.digest
+        return self._image.stream(digest if any(digest) else None)
+
+
+class WimLink(_WimNode, Symlink):
+    """A symbolic link or a junction."""
+
+    __slots__ = ()
+    _mode = SYMLINK_MODE
+
+    def _size(self) -> int:
+        try:
+            return len(self.readlink().encode("utf-8", "surrogateescape"))
+        except ImageError:
+            return 0
+
+    def readlink(self) -> str:
+        """The target: absolute ones were made relative to the image's root when it was captured, if they lead into it."""
+        entry = self._entry
+        rebased = not entry.reparse[2] & NOT_REBASED
+        return reparse.posix_target(self._image.point(entry), self._depth, lambda _: rebased, "wim")
+
+
+class WimSpecial(_WimNode, Special):
+    """A socket, FIFO or device node."""
+
+    __slots__ = ("_mode",)
+
+    def __init__(self, image: Image, entry: Entry, kind: int) -> None:
+        super().__init__(image, entry, 0)
+        self._mode = kind | 0o444
