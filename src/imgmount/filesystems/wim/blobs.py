@@ -73,7 +73,7 @@ class Pool:
             raise FormatError("wim", f"a resource of {resource.size} bytes", offset=resource.offset)
         if not resource.size:
             return MemoryDevice(b"")
-        if resource.flags & COMPRESSED and resource.stored != resource.size:
+        if resource.flags & COMPRESSED:
             if part.header.compression.kind is None:
                 raise FormatError("wim", "a compressed resource, where nothing is to be compressed", offset=resource.offset)
             layout = TableLayout(part.device, resource, part.header.compression, pipable=part.header.pipable)

@@ -56,7 +56,7 @@ def _new(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if not length or len(value) != size:
             return
         yield data[at : at + length], value
-        at = at + length + 1 + size + 3 & ~3
+        at = at + length + 1 + size
 
 
 def _old(data: bytes) -> Iterator[tuple[bytes, bytes]]:

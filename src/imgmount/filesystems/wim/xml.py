@@ -121,7 +121,7 @@ def _about(facts: Facts) -> Iterator[str]:
     edition = facts.get(("WINDOWS", "EDITIONID")) or facts.get(("FLAGS",))
     if edition:
         yield f"edition {edition}"
-    version = [facts[path] for name in _VERSION if (path := ("WINDOWS", "VERSION", name)) in facts]
+    version = [facts["WINDOWS", "VERSION", name] for name in _VERSION if ("WINDOWS", "VERSION", name) in facts]
     if version:
         yield f"build {'.'.join(version)}"
     if arch := facts.get(("WINDOWS", "ARCH")):
