@@ -6,10 +6,11 @@ A decompressor serves one thread at a time, so a few of each kind wait here to b
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_void_p
+from collections.abc import Iterable
+from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
 from enum import IntEnum
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from imgmount.core.clib import first_present
 from imgmount.errors import FormatError
@@ -37,37 +38,54 @@ def library() -> Any:
         return None
     loaded = ctypes.CDLL(name)  # each call lets other threads run
     loaded.wimlib_create_decompressor.argtypes = [c_int, c_size_t, POINTER(c_void_p)]
-    loaded.wimlib_decompress.argtypes = [c_char_p, c_size_t, c_void_p, c_size_t, c_void_p]
+    loaded.wimlib_decompress.argtypes = [c_void_p, c_size_t, c_void_p, c_size_t, c_void_p]
     loaded.wimlib_free_decompressor.argtypes = [c_void_p]
     loaded.wimlib_free_decompressor.restype = None
     return loaded
 
 
+class Piece(NamedTuple):
+    """One chunk: where it is among the coded bytes, and where among the decoded ones."""
+
+    start: int
+    stored: int
+    at: int
+    size: int
+
+
 def decompress(kind: Kind, data: bytes, size: int, largest: int) -> bytearray:
     """The ``size`` bytes of one chunk, of those of ``largest`` bytes at most. Raises ``FormatError``."""
     out = bytearray(size)
-    decompress_into(kind, data, memoryview(out), largest)
+    decompress_all(kind, data, out, [Piece(0, len(data), 0, size)], largest)
     return out
 
 
-def decompress_into(kind: Kind, data: bytes, place: memoryview, largest: int) -> None:
-    """The same into ``place``, which it fills. Raises ``FormatError``."""
-    size = len(place)
-    if not size:
+def decompress_all(kind: Kind, data: bytes, out: bytearray, pieces: Iterable[Piece], largest: int) -> None:
+    """Chunks from ``data`` to ``out``; one that is as long stored as decoded is copied. Raises ``FormatError``."""
+    if not out:
         return
+    data = bytes(data)
     idle = _idle.setdefault((kind, largest), [])
     try:
         handle = idle.pop()
     except IndexError:
         handle = _create(kind, largest)
-    first = ctypes.c_char.from_buffer(place)
-    failed = library().wimlib_decompress(bytes(data), len(data), ctypes.addressof(first), size, handle)
-    if len(idle) < MAX_IDLE:
-        idle.append(handle)
-    else:
-        library().wimlib_free_decompressor(handle)
-    if failed:
-        raise FormatError(kind.name.lower(), f"{len(data)} bytes do not decode to {size}")
+    first = ctypes.c_char.from_buffer(out)  # while it lives, ``out`` stays where it is
+    source, target = ctypes.cast(ctypes.c_char_p(data), c_void_p).value or 0, ctypes.addressof(first)
+    expand = library().wimlib_decompress
+    try:
+        for start, stored, at, size in pieces:
+            if start < 0 or at < 0 or start + stored > len(data) or at + size > len(out):
+                raise FormatError(kind.name.lower(), f"a chunk at {start}+{stored} of {len(data)} bytes")
+            if stored == size:
+                ctypes.memmove(target + at, source + start, size)
+            elif expand(source + start, stored, target + at, size, handle):
+                raise FormatError(kind.name.lower(), f"{stored} bytes do not decode to {size}")
+    finally:
+        if len(idle) < MAX_IDLE:
+            idle.append(handle)
+        else:
+            library().wimlib_free_decompressor(handle)
 
 
 def _create(kind: Kind, largest: int) -> c_void_p:

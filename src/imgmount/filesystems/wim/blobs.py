@@ -13,7 +13,6 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -25,6 +24,8 @@ from imgmount.filesystems.wim.chunks import Kept, SolidLayout, TableLayout, deco
 from imgmount.filesystems.wim.header import COMPRESSED, METADATA, SOLID, Header, Resource
 
 _RECORD: Final = Struct("<24sHI20s")  # resource, part, references, SHA-1
+_RESOURCE: Final = Struct("<QQQ")
+_STORED: Final = (1 << 56) - 1
 _HASHES: Final = Struct("<30xQ12x")  # how a SHA-1 begins
 _FLAGS: Final = slice(7, None, _RECORD.size)
 IS_RUN: Final = 1 << 32  # the size that says where a solid resource lies
@@ -131,18 +132,34 @@ class Table:
             run = self._runs[place] if place >= 0 else number
         return Blob(self.part, number, resource, digest, run)
 
-    def find(self, digest: bytes) -> Blob | None:
-        """The content with a SHA-1, if it is in this part."""
+    def _number(self, digest: bytes) -> int:
+        """The number of the record with a SHA-1, or -1."""
         key = int.from_bytes(digest[:8], "little") & ~_NUMBER
-        start = bisect_left(self._index, key)
-        for entry in islice(self._index, start, start + MAX_ALIKE):
+        index, raw = self._index, self._raw
+        start = bisect_left(index, key)
+        for place in range(start, min(start + MAX_ALIKE, len(index))):
+            entry: int = index[place]
             if entry & ~_NUMBER != key:
                 break
-            number = entry & _NUMBER
-            at = number * _RECORD.size
-            if self._raw[at + 30 : at + 50] == digest and not self._raw[at + 7] & METADATA:
-                return self.blob(number)
-        return None
+            at = (entry & _NUMBER) * _RECORD.size
+            if raw[at + 30 : at + 50] == digest and not raw[at + 7] & METADATA:
+                return entry & _NUMBER
+        return -1
+
+    def find(self, digest: bytes) -> Blob | None:
+        """The content with a SHA-1, if it is in this part."""
+        number = self._number(digest)
+        return self.blob(number) if number >= 0 else None
+
+    def size(self, digest: bytes) -> int:
+        """Bytes of the content with a SHA-1, or -1."""
+        number = self._number(digest)
+        if number < 0:
+            return -1
+        at = number * _RECORD.size
+        stored, _, size = _RESOURCE.unpack_from(self._raw, at)
+        found: int = stored & _STORED if self._raw[at + 7] & SOLID else size
+        return found
 
     def blobs(self) -> Iterator[Blob]:
         """All content of this part, in the order in which it is stored."""
@@ -217,10 +234,11 @@ class Blobs:
     @property
     def tables(self) -> Sequence[Table]:
         """The tables of the set, read when they are first needed. Raises ``ImageError``."""
-        with self._lock:
-            for part in self.parts[len(self._tables) :]:
-                self._tables.append(Table(part, self.pool))
-            return self._tables
+        if len(self._tables) < len(self.parts):
+            with self._lock:
+                for part in self.parts[len(self._tables) :]:
+                    self._tables.append(Table(part, self.pool))
+        return self._tables
 
     def metadata(self, image: int) -> Blob:
         """The metadata of image ``image``, from 1. Raises ``FormatError``."""
@@ -238,6 +256,14 @@ class Blobs:
             if (blob := table.find(digest)) is not None:
                 return blob
         return self._find_elsewhere(digest)
+
+    def size(self, digest: bytes) -> int:
+        """Bytes of the content with a SHA-1; 0 where it is not here. Raises ``ImageError``."""
+        for table in self.tables:
+            if (size := table.size(digest)) >= 0:
+                return size
+        blob = self._find_elsewhere(digest)
+        return blob.size if blob is not None else 0
 
     def _find_elsewhere(self, digest: bytes) -> Blob | None:
         with self._lock:

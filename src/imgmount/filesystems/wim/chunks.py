@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.codecs import libwim, lzms, lzx, xpress
-from imgmount.codecs.libwim import Kind
+from imgmount.codecs.libwim import Kind, Piece
 from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice, GroupedDevice
 from imgmount.core.fields import table
@@ -24,6 +25,7 @@ from imgmount.filesystems.wim.header import Compression, Resource
 
 MAX_UNIT: Final = 256 << 10  # chunks up to this are decoded in groups
 SHARE: Final = 4  # of the cache that a chunk may take at most; a larger one is kept by itself
+MAX_KEPT: Final = 256 << 10  # bytes of a table that is kept in memory
 MAX_SOLID_TABLE: Final = 16 << 20
 PIPE_HEADER: Final = 4  # before each chunk of a pipable WIM
 _SOLID: Final = Struct("<QII")  # size, chunk size, kind
@@ -54,31 +56,33 @@ class Layout(ABC):
         """``count`` chunks from ``first`` on. Raises ``ImageError``."""
         spans = self.spans(first, count)
         start, end = spans[0].offset, spans[-1].offset + spans[-1].stored
-        if end > self.resource.offset + self.resource.stored or any(span.stored > self.chunk for span in spans):
+        if end > self.resource.offset + self.resource.stored or end - start > count * self.chunk + PIPE_HEADER * count:
             message = f"chunk {first} at {start:#x} to {end:#x} is larger than {self.chunk} bytes, or outside its resource"
             raise FormatError("wim", message, offset=self.resource.offset)
         data = self.device.read_exactly(start, end - start, "wim")
         out = bytearray(min(count * self.chunk, self.size - first * self.chunk))
-        whole = memoryview(out)
+        pieces = []
         for number, (offset, stored) in enumerate(spans):
-            place = whole[number * self.chunk : (number + 1) * self.chunk]
-            self._expand(data[offset - start : offset - start + stored], place, offset)
+            at = number * self.chunk
+            size = min(self.chunk, len(out) - at)
+            if stored > size:
+                raise FormatError("wim", f"a chunk of {stored} bytes for {size}", offset=offset)
+            pieces.append(Piece(offset - start, stored, at, size))
+        try:
+            self._expand(data, out, pieces)
+        except FormatError as exc:
+            raise FormatError("wim", f"a chunk does not decompress: {exc}", offset=start) from exc
         return out
 
-    def _expand(self, data: bytes, place: memoryview, offset: int) -> None:
-        size = len(place)
-        if len(data) == size:
-            place[:] = data
+    def _expand(self, data: bytes, out: bytearray, pieces: list[Piece]) -> None:
+        if self.kind is None:
+            raise FormatError("wim", "a chunk, where nothing is to be compressed")
+        if libwim.library() is not None:
+            libwim.decompress_all(self.kind, data, out, pieces, self.chunk)
             return
-        if self.kind is None or len(data) > size:
-            raise FormatError("wim", f"a chunk of {len(data)} bytes for {size}", offset=offset)
-        try:
-            if libwim.library() is not None:
-                libwim.decompress_into(self.kind, data, place, self.chunk)
-            else:
-                place[:] = _decode(self.kind, data, size, self.chunk)
-        except FormatError as exc:
-            raise FormatError("wim", f"a chunk does not decompress: {exc}", offset=offset) from exc
+        for start, stored, at, size in pieces:
+            coded = data[start : start + stored]
+            out[at : at + size] = coded if stored == size else _decode(self.kind, coded, size, self.chunk)
 
 
 def _decode(kind: Kind, data: bytes, size: int, chunk: int) -> Content:
@@ -103,13 +107,22 @@ class TableLayout(Layout):
         self._table = end - extent if pipable else resource.offset
         self._base = resource.offset if pipable else resource.offset + extent
         self._end = self._table if pipable else end
+        self._kept: array[int] | None = None
+
+    def _told(self, low: int, high: int) -> Sequence[int]:
+        """What the table says of chunks ``low`` to ``high``, which begin at 1. A small table is read whole, and kept."""
+        if self._kept is None and self.count * self._width <= MAX_KEPT:
+            self._kept = self._read(1, self.count)
+        return self._read(low, high) if self._kept is None else self._kept[low - 1 : high - 1]
+
+    def _read(self, low: int, high: int) -> array[int]:
+        at, extent = self._table + (low - 1) * self._width, max(0, high - low) * self._width
+        return table(self.device.read_exactly(at, extent, "wim"), 4 if self._width == 4 else 8, "little")
 
     def _starts(self, first: int, count: int) -> list[int]:
         """Where ``count`` chunks from ``first`` on begin, and where the last of them ends."""
-        last = min(first + count, self.count - 1)  # the last that the table tells
-        low = max(first, 1)
-        raw = self.device.read_exactly(self._table + (low - 1) * self._width, max(0, last - low + 1) * self._width, "wim")
-        starts = [0] * (first == 0) + list(table(raw, 4 if self._width == 4 else 8, "little"))
+        end = min(first + count + 1, self.count)  # behind the last that the table tells
+        starts = [0, *self._told(1, end)] if first == 0 else self._told(first, end)
         places = [self._base + start + self._pipe * number for number, start in enumerate(starts, first)]
         return places if len(places) > count else [*places, self._end]
 

@@ -66,15 +66,16 @@ class Image:
 
     def claim(self, directory: Entry) -> None:
         """Refuse a directory whose entries are those of another: loops end. Raises ``FormatError``."""
-        if self._owners.setdefault(directory.below, directory.offset) != directory.offset:
-            raise FormatError("wim", "a directory whose entries are those of another", offset=directory.below)
+        below = directory.facts.below
+        if self._owners.setdefault(below, directory.offset) != directory.offset:
+            raise FormatError("wim", "a directory whose entries are those of another", offset=below)
 
     @staticmethod
     def contents(entry: Entry) -> Contents:
         """What an entry has. The first unnamed stream of a reparse point is that; the next is data."""
         data = point = None
         named = []
-        wanted = bool(entry.attributes & REPARSE_POINT)
+        wanted = bool(entry.facts.attributes & REPARSE_POINT)
         for stream in entry.streams():
             if stream.name:
                 named.append(stream)
@@ -84,20 +85,14 @@ class Image:
                 data = stream.digest
         return Contents(data, point, named)
 
-    def size(self, digest: bytes | None) -> int:
-        """Bytes of some content, 0 where it is not here. Raises ``ImageError``."""
-        blob = self.blobs.find(digest) if digest is not None else None
-        return blob.size if blob is not None else 0
-
     def open(self, entry: Entry) -> BlockDevice:
         """The data of a file. Raises ``ImageError``."""
-        if entry.attributes & ENCRYPTED:
+        facts = entry.facts
+        if facts.attributes & ENCRYPTED:
             raise UnsupportedError("wim: a file encrypted with EFS, which only Windows can read")
         digest = self.contents(entry).data
-        if digest is None and entry.attributes & REPARSE_POINT:
-            tag = entry.reparse[0]
-            if reparse.is_elsewhere(tag, entry.attributes):
-                raise UnsupportedError(f"wim: {reparse.name(tag)}, whose content is elsewhere")
+        if digest is None and facts.attributes & REPARSE_POINT and reparse.is_elsewhere(facts.tag, facts.attributes):
+            raise UnsupportedError(f"wim: {reparse.name(facts.tag)}, whose content is elsewhere")
         return self.stream(digest)
 
     def stream(self, digest: bytes | None) -> BlockDevice:
@@ -116,4 +111,4 @@ class Image:
         device = self.stream(self.contents(entry).point)
         if device.size > MAX_POINT:
             raise FormatError("wim", f"a reparse point of {device.size} bytes, more than {MAX_POINT}")
-        return reparse.Point(entry.reparse[0], device.read_exactly(0, device.size, "wim"))
+        return reparse.Point(entry.facts.tag, device.read_exactly(0, device.size, "wim"))

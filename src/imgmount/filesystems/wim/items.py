@@ -13,6 +13,7 @@ XATTRS: Final = 2
 UNIX: Final = 0x337D_D873
 OLD_XATTRS: Final = 0x337D_D874
 _UNIX: Final = Struct("<IIII")
+_FIRST: Final = Struct("<II").pack(UNIX, _UNIX.size)
 _XATTR: Final = Struct("<HBB")  # bytes of the value, of the name, flags
 _OLD_XATTR: Final = Struct("<II")  # bytes of the name, of the value
 OBJECT_ID_SIZE: Final = 16
@@ -30,9 +31,12 @@ class Unix(NamedTuple):
 
 def unix(entry: Entry) -> Unix | None:
     """The Unix facts about an entry, if it has them."""
+    raw, at = entry.raw, entry.items_offset
+    if raw[at : at + 8] == _FIRST:  # as wimlib writes it
+        return Unix._make(_UNIX.unpack_from(raw, at + 8)) if at + 8 + _UNIX.size <= len(raw) else None
     for tag, data in entry.items():
         if tag == UNIX and len(data) >= _UNIX.size:
-            return Unix(*_UNIX.unpack_from(data))
+            return Unix._make(_UNIX.unpack_from(data))
     return None
 
 

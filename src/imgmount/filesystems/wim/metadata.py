@@ -26,6 +26,7 @@ from imgmount.families.windows.attributes import DIRECTORY, REPARSE_POINT
 _ENTRY: Final = Struct("<QIIQ16xQQQ20s4xIHHHHH")
 ENTRY: Final = _ENTRY.size
 assert ENTRY == 102
+_COUNTS: Final = Struct("<HHH")  # of an entry at 96: streams, bytes of the short name, of the name
 _STREAM: Final = Struct("<QQ20sH")
 _TAG: Final = Struct("<II")
 _SECURITY: Final = Struct("<II")
@@ -46,6 +47,25 @@ class Stream(NamedTuple):
     digest: bytes
 
 
+class Facts(NamedTuple):
+    """The fixed part of an entry. Times are FILETIMEs; ``short`` and ``long`` are bytes of its names."""
+
+    length: int
+    attributes: int
+    security: int
+    below: int  # where the entries of this directory begin
+    made: int
+    read: int
+    written: int
+    digest: bytes
+    tag: int  # of a reparse point; with the two that follow, the group of a hard link
+    reserved: int
+    flags: int
+    streams: int
+    short: int
+    long: int
+
+
 class Entry:
     """One entry; ``offset`` is where it is in the metadata, ``raw`` the entry with its streams."""
 
@@ -56,60 +76,39 @@ class Entry:
         self.raw = raw
 
     @property
-    def attributes(self) -> int:
-        """Attributes of Windows."""
-        return int.from_bytes(self.raw[8:12], "little")
-
-    @property
-    def security(self) -> int:
-        """The number of the security descriptor, or ``NO_SECURITY``."""
-        return int.from_bytes(self.raw[12:16], "little")
-
-    @property
-    def below(self) -> int:
-        """Where the entries of this directory begin."""
-        return int.from_bytes(self.raw[16:24], "little")
-
-    @property
-    def times(self) -> tuple[int, int, int]:
-        """When it was made, last read and last written, as FILETIME."""
-        made, read, written = table(self.raw[40:64], 8, "little")
-        return made, read, written
-
-    @property
-    def reparse(self) -> tuple[int, int, int]:
-        """(tag, reserved word, flags) of a reparse point."""
-        fields = _ENTRY.unpack_from(self.raw)
-        return fields[8], fields[9], fields[10]
+    def facts(self) -> Facts:
+        """The fixed part."""
+        return Facts._make(_ENTRY.unpack_from(self.raw))
 
     @property
     def group(self) -> int:
         """What the names of one file share, or 0."""
-        return 0 if self.attributes & REPARSE_POINT else int.from_bytes(self.raw[88:96], "little")
-
-    def _names(self) -> tuple[int, int, int]:
-        """(bytes of the short name, of the name, where what follows them begins)."""
-        short, long = table(self.raw[98:102], 2, "little")
-        end = ENTRY + (long + 2 if long else 0) + (short + 2 if short else 0)
-        return short, long, end
+        return 0 if self.raw[9] & REPARSE_POINT >> 8 else int.from_bytes(self.raw[88:96], "little")
 
     @property
     def name(self) -> str:
         """As it is stored."""
-        _, long, _ = self._names()
+        long = self.raw[100] | self.raw[101] << 8
         return names.decode(self.raw[ENTRY : ENTRY + long])
 
     @property
     def short_name(self) -> str:
         """That of DOS, or nothing."""
-        short, long, _ = self._names()
-        start = ENTRY + (long + 2 if long else 0)
-        return names.decode(self.raw[start : start + short])
+        facts = self.facts
+        start = ENTRY + (facts.long + 2 if facts.long else 0)
+        return names.decode(self.raw[start : start + facts.short])
+
+    @property
+    def items_offset(self) -> int:
+        """Where the items begin."""
+        raw = self.raw
+        short, long = raw[98] | raw[99] << 8, raw[100] | raw[101] << 8
+        return ENTRY + (long + 2 if long else 0) + (short + 2 if short else 0) + 7 & ~7
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """The (tag, data) of the items."""
         length = int.from_bytes(self.raw[:8], "little")
-        at = self._names()[2] + 7 & ~7
+        at = self.items_offset
         while at + _TAG.size <= length:
             tag, size = _TAG.unpack_from(self.raw, at)
             at += _TAG.size
@@ -167,7 +166,7 @@ class Metadata:
     def root(self) -> Entry:
         """The top directory. Raises ``FormatError``."""
         for entry in self.entries(self.root_offset):
-            if not entry.attributes & DIRECTORY:
+            if not entry.facts.attributes & DIRECTORY:
                 break
             return entry
         raise FormatError("wim", "an image without a root directory", offset=self.root_offset)
@@ -175,29 +174,32 @@ class Metadata:
     def entries(self, offset: int) -> Iterator[Entry]:
         """The entries from ``offset`` on, up to the end of the directory. Raises ``FormatError``."""
         window = _Window(self._device)
-        size = self._device.size
-        while offset + 8 <= size:
-            length = int.from_bytes(window.read(offset, 8), "little")
+        while True:
+            data, at = window.at(offset, ENTRY)
+            length = int.from_bytes(data[at : at + 8], "little")
             if length <= END:
                 return
-            if length < ENTRY or offset + length > size or length > MAX_ENTRY:
+            if length < ENTRY or length > min(MAX_ENTRY, self._device.size - offset):
                 raise FormatError("wim", f"an entry of {length} bytes in the metadata", offset=offset)
-            raw = window.read(offset, length + 7 & ~7)
-            short, long, count = (int.from_bytes(raw[at : at + 2], "little") for at in (98, 100, 96))
+            size = length + 7 & ~7
+            if at + size > len(data):
+                data, at = window.at(offset, size)
+            count, short, long = _COUNTS.unpack_from(data, at + 96)
             if ENTRY + long + short > length:
                 raise FormatError("wim", f"names of {long} and {short} bytes in an entry of {length}", offset=offset)
             if count:
-                raw = window.read(offset, self._end(window, offset, len(raw), count))
-            yield Entry(offset, raw)
-            offset += len(raw)
+                size = self._end(window, offset, size, count)
+                data, at = window.at(offset, size)
+            yield Entry(offset, data[at : at + size])
+            offset += size
 
     def _end(self, window: _Window, offset: int, at: int, count: int) -> int:
         """Where the ``count`` streams of the entry at ``offset`` end, counted from it."""
         for _ in range(count):
-            head = window.read(offset + at, _STREAM.size)
-            if len(head) < _STREAM.size:
+            data, start = window.at(offset + at, _STREAM.size)
+            if len(data) - start < _STREAM.size:
                 raise FormatError("wim", "a stream past the end of the metadata", offset=offset + at)
-            length, _, _, name = _STREAM.unpack(head)
+            length, _, _, name = _STREAM.unpack_from(data, start)
             if not _STREAM.size + name <= length <= MAX_ENTRY or at + length > MAX_ENTRY:
                 raise FormatError("wim", f"a stream entry of {length} bytes", offset=offset + at)
             at += length + 7 & ~7
@@ -210,15 +212,16 @@ class Metadata:
         left = self._device.size // ENTRY + 1
         root = self.root()
         yield root
-        pending, seen = array("Q", [root.below]), {root.below}
+        below = root.facts.below
+        pending, seen = array("Q", [below]), {below}
         while pending:
             for entry in self.entries(pending.pop()):
                 left -= 1
                 if left < 0:
                     raise FormatError("wim", "directories that overlap")
-                if entry.attributes & DIRECTORY and entry.below and entry.below not in seen:
-                    seen.add(entry.below)
-                    pending.append(entry.below)
+                if entry.raw[8] & DIRECTORY and (below := entry.facts.below) and below not in seen:
+                    seen.add(below)
+                    pending.append(below)
                 yield entry
 
     @cached_property
@@ -257,11 +260,11 @@ class _Window:
         self._data = b""
         self._size = WINDOW
 
-    def read(self, offset: int, size: int) -> bytes:
-        """``size`` bytes at ``offset``, fewer at the end."""
+    def at(self, offset: int, size: int) -> tuple[bytes, int]:
+        """(data, where in it is ``offset``), with ``size`` bytes behind that unless the metadata ends before."""
         at = offset - self._start
         if at < 0 or at + size > len(self._data):
             self._data = self._device.pread(offset, max(size, self._size))
             self._start, at = offset, 0
             self._size = min(4 * self._size, MAX_WINDOW)
-        return self._data[at : at + size]
+        return self._data, at

@@ -17,7 +17,7 @@ from imgmount.errors import ImageError
 from imgmount.families.windows import attributes, names, reparse, security
 from imgmount.filesystems.wim import items
 from imgmount.filesystems.wim.image import Image
-from imgmount.filesystems.wim.metadata import NO_SECURITY, Entry, Stream
+from imgmount.filesystems.wim.metadata import NO_HASH, NO_SECURITY, Entry, Facts, Stream
 
 NOT_REBASED: Final = 1  # flag of a reparse point: an absolute target does not count from the image's root
 MAX_XATTR: Final = 64 << 10  # bytes of one extended attribute: what Linux can show
@@ -40,48 +40,49 @@ class _WimNode(Node):
         self._depth = depth
         self.id = image.id(entry)
 
-    def _size(self) -> int:
+    def _size(self, _: Facts) -> int:
         return 0
 
     def stat(self) -> Stat:
-        image, entry = self._image, self._entry
-        _, read, written = map(filetime_ns, entry.times)
-        stat = Stat(self._mode, self._size(), written, read, nlink=image.links(entry))
-        unix = items.unix(entry)
-        if unix is None:
-            return stat
-        mode = S_IFMT(self._mode) | S_IMODE(unix.mode)
-        return stat._replace(mode=mode, uid=unix.uid, gid=unix.gid, rdev=unix.rdev)
+        entry, mode = self._entry, self._mode
+        facts = entry.facts
+        size, written, read = self._size(facts), filetime_ns(facts.written), filetime_ns(facts.read)
+        links = self._image.links(entry) if facts.tag or facts.reserved or facts.flags else 1
+        if (unix := items.unix(entry)) is None:
+            return Stat(mode, size, written, read, None, None, None, links)
+        mode = S_IFMT(mode) | S_IMODE(unix.mode)
+        return Stat(mode, size, written, read, None, unix.uid, unix.gid, links, unix.rdev)
 
     def xattrs(self) -> Mapping[str, bytes]:
         return collect(self._xattrs(), "wim")
 
     def _xattrs(self) -> Iterator[tuple[str, bytes]]:
         image, entry = self._image, self._entry
-        yield "user.wim.attributes", attributes.text(entry.attributes)
-        yield "user.wim.created", _time(entry.times[0])
+        facts = entry.facts
+        yield "user.wim.attributes", attributes.text(facts.attributes)
+        yield "user.wim.created", _time(facts.made)
         if short := entry.short_name:
             yield "user.wim.short_name", short.encode("utf-8", "surrogatepass")
         name = entry.name
         if name and (names.shown(name) != name or len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES):
             yield "user.wim.name", name.encode("utf-8", "surrogatepass")
-        if entry.security != NO_SECURITY and (descriptor := image.metadata.security(entry.security)):
+        if facts.security != NO_SECURITY and (descriptor := image.metadata.security(facts.security)):
             yield "user.wim.security_descriptor", descriptor
             for kind, sid in zip(("owner", "group"), security.owners(descriptor), strict=True):
                 if sid:
                     yield f"user.wim.{kind}", sid.encode()
-        if entry.attributes & attributes.REPARSE_POINT:
-            yield from self._point()
+        if facts.attributes & attributes.REPARSE_POINT:
+            yield from self._point(facts)
         yield from items.xattrs(entry)
         yield from self._streams()
 
-    def _point(self) -> Iterator[tuple[str, bytes]]:
+    def _point(self, facts: Facts) -> Iterator[tuple[str, bytes]]:
         """The reparse point as Windows has it, with its header."""
         try:
             point = self._image.point(self._entry)
         except ImageError:
             return
-        yield "user.wim.reparse", _POINT.pack(point.tag, len(point.data), self._entry.reparse[1]) + point.data
+        yield "user.wim.reparse", _POINT.pack(point.tag, len(point.data), facts.reserved) + point.data
 
     def _streams(self) -> Iterator[tuple[str, bytes]]:
         """Alternate streams, unless they are files."""
@@ -90,7 +91,7 @@ class _WimNode(Node):
         for stream in image.contents(self._entry).named if left else ():
             name = f"user.ads.{names.shown(stream.name)}"
             try:
-                content = image.stream(stream.digest if any(stream.digest) else None)
+                content = image.stream(stream.digest if stream.digest != NO_HASH else None)
                 if content.size > min(left, MAX_XATTR) or len(name.encode("utf-8", "replace")) > MAX_XATTR_NAME:
                     continue
                 yield name, content.read_exactly(0, content.size, "wim")
@@ -122,10 +123,11 @@ class WimDirectory(_WimNode, Directory):
     def scan(self) -> Iterator[tuple[str, Node]]:
         """(name, node) of the entries, and of their streams where those are files. Raises ``ImageError``."""
         image, depth = self._image, self._depth
-        if not self._entry.below:
+        below = self._entry.facts.below
+        if not below:
             return
         first = True
-        for entry in image.metadata.entries(self._entry.below):
+        for entry in image.metadata.entries(below):
             if first:
                 image.claim(self._entry)
                 first = False
@@ -138,16 +140,16 @@ class WimDirectory(_WimNode, Directory):
 
 def _node(image: Image, entry: Entry, depth: int) -> Node:
     """The node of an entry in a directory ``depth`` levels below the root."""
-    if entry.attributes & attributes.REPARSE_POINT:
-        tag = entry.reparse[0]
+    kind = entry.raw[8] | entry.raw[9] << 8  # the attributes that matter are among the first 16
+    if kind & attributes.REPARSE_POINT:
+        tag = entry.facts.tag
         if tag in reparse.LINKS:
             return WimLink(image, entry, depth)
         if tag in reparse.SPECIALS:
             return WimSpecial(image, entry, reparse.SPECIALS[tag])
-    if entry.attributes & attributes.DIRECTORY:
+    if kind & attributes.DIRECTORY:
         return WimDirectory(image, entry, depth + 1)
-    unix = items.unix(entry)
-    if unix is not None and S_IFMT(unix.mode) in SPECIAL_FILES:
+    if entry.raw[64:84] == NO_HASH and (unix := items.unix(entry)) and S_IFMT(unix.mode) in SPECIAL_FILES:
         return WimSpecial(image, entry, S_IFMT(unix.mode))
     return WimFile(image, entry, depth)
 
@@ -157,8 +159,12 @@ class WimFile(_WimNode, File):
 
     __slots__ = ()
 
-    def _size(self) -> int:
-        return self._image.size(self._image.contents(self._entry).data)
+    def _size(self, facts: Facts) -> int:
+        image, digest = self._image, facts.digest
+        if facts.streams or facts.attributes & attributes.REPARSE_POINT:
+            found = image.contents(self._entry).data
+            return image.blobs.size(found) if found else 0
+        return image.blobs.size(digest) if digest != NO_HASH else 0
 
     def open(self) -> BlockDevice:
         return self._image.open(self._entry)
@@ -177,15 +183,15 @@ class WimStream(_WimNode, File):
     def stat(self) -> Stat:
         return super().stat()._replace(nlink=1)
 
-    def _size(self) -> int:
-        return self._image.size(self._stream.digest)
+    def _size(self, _: Facts) -> int:
+        return self._image.blobs.size(self._stream.digest) if self._stream.digest != NO_HASH else 0
 
     def xattrs(self) -> Mapping[str, bytes]:
         return {}
 
     def open(self) -> BlockDevice:
         digest = self._stream.digest
-        return self._image.stream(digest if any(digest) else None)
+        return self._image.stream(digest if digest != NO_HASH else None)
 
 
 class WimLink(_WimNode, Symlink):
@@ -194,7 +200,7 @@ class WimLink(_WimNode, Symlink):
     __slots__ = ()
     _mode = SYMLINK_MODE
 
-    def _size(self) -> int:
+    def _size(self, _: Facts) -> int:
         try:
             return len(self.readlink().encode("utf-8", "surrogateescape"))
         except ImageError:
@@ -203,7 +209,7 @@ class WimLink(_WimNode, Symlink):
     def readlink(self) -> str:
         """The target: absolute ones were made relative to the image's root when it was captured, if they lead into it."""
         entry = self._entry
-        rebased = not entry.reparse[2] & NOT_REBASED
+        rebased = not entry.facts.flags & NOT_REBASED
         return reparse.posix_target(self._image.point(entry), self._depth, lambda _: rebased, "wim")
 
 
