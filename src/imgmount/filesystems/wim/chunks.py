@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from struct import Struct
 from typing import Final, NamedTuple
@@ -55,6 +55,8 @@ class Layout(ABC):
     def decode(self, first: int, count: int) -> Content:
         """``count`` chunks from ``first`` on. Raises ``ImageError``."""
         spans = self.spans(first, count)
+        if count == 1:
+            return self._decode_one(first, spans[0])
         start, end = spans[0].offset, spans[-1].offset + spans[-1].stored
         if end > self.resource.offset + self.resource.stored or end - start > count * self.chunk + PIPE_HEADER * count:
             message = f"chunk {first} at {start:#x} to {end:#x} is larger than {self.chunk} bytes, or outside its resource"
@@ -68,21 +70,36 @@ class Layout(ABC):
             if stored > size:
                 raise FormatError("wim", f"a chunk of {stored} bytes for {size}", offset=offset)
             pieces.append(Piece(offset - start, stored, at, size))
-        try:
-            self._expand(data, out, pieces)
-        except FormatError as exc:
-            raise FormatError("wim", f"a chunk does not decompress: {exc}", offset=start) from exc
+        self._expand(data, out, pieces, start)
         return out
 
-    def _expand(self, data: bytes, out: bytearray, pieces: list[Piece]) -> None:
-        if self.kind is None:
-            raise FormatError("wim", "a chunk, where nothing is to be compressed")
-        if libwim.library() is not None:
-            libwim.decompress_all(self.kind, data, out, pieces, self.chunk)
-            return
-        for start, stored, at, size in pieces:
-            coded = data[start : start + stored]
-            out[at : at + size] = coded if stored == size else _decode(self.kind, coded, size, self.chunk)
+    def _decode_one(self, index: int, span: Span) -> Content:
+        """A chunk alone, as who looks something up wants it."""
+        start, stored = span
+        size = min(self.chunk, self.size - index * self.chunk)
+        if stored > size or start + stored > self.resource.offset + self.resource.stored:
+            raise FormatError("wim", f"a chunk of {stored} bytes for {size}, or outside its resource", offset=start)
+        data = self.device.read_exactly(start, stored, "wim")
+        if stored == size:
+            return data
+        out = bytearray(size)
+        self._expand(data, out, (Piece(0, stored, 0, size),), start)
+        return out
+
+    def _expand(self, data: bytes, out: bytearray, pieces: Iterable[Piece], offset: int) -> None:
+        """Decode ``data``, which is stored at ``offset``."""
+        kind = self.kind
+        if kind is None:
+            raise FormatError("wim", "a chunk, where nothing is to be compressed", offset=offset)
+        try:
+            if libwim.library() is not None:
+                libwim.decompress_all(kind, data, out, pieces, self.chunk)
+                return
+            for start, stored, at, size in pieces:
+                coded = data[start : start + stored]
+                out[at : at + size] = coded if stored == size else _decode(kind, coded, size, self.chunk)
+        except FormatError as exc:
+            raise FormatError("wim", f"a chunk does not decompress: {exc}", offset=offset) from exc
 
 
 def _decode(kind: Kind, data: bytes, size: int, chunk: int) -> Content:
