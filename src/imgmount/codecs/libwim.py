@@ -12,7 +12,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from imgmount.core.clib import first_present
+from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
 
 LIBRARIES: Final = ("libwim.so.15", "libwim.15.dylib", "libwim-15.dll")
@@ -33,7 +33,7 @@ _idle: dict[tuple[Kind, int], list[c_void_p]] = {}
 @cache
 def library() -> Any:
     """The library, or None where it is not installed."""
-    name = first_present(LIBRARIES)
+    name = first_loadable(LIBRARIES)
     if name is None:
         return None
     loaded = ctypes.CDLL(name)  # each call lets other threads run

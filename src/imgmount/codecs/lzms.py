@@ -14,7 +14,9 @@ MAX_SIZE: Final = 1 << 26
 def check() -> None:
     """Raise ``UnsupportedError`` where the library is not installed."""
     if libwim.library() is None:
-        raise UnsupportedError("lzms: libwim, which decodes it, is not installed: 'apt install libwim15' brings it")
+        raise UnsupportedError(
+            "lzms: libwim, which decodes it, is not installed: 'apt install libwim15' brings it"
+        )
 
 
 def decompress(data: bytes, size: int, largest: int) -> Content:

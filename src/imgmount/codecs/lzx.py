@@ -37,7 +37,9 @@ X86_TAIL: Final = 10  # bytes at the end that are not translated
 def decompress(data: bytes, size: int, window: int) -> Content:
     """The ``size`` bytes of one chunk; ``window`` is the size of the longest, 32 KiB to 2 MiB. Raises ``FormatError``."""
     if size > window or not 0 < window <= MAX_WINDOW:
-        raise FormatError("lzx", f"a chunk of {size} bytes in a window of {window}, at most {MAX_WINDOW} are possible")
+        raise FormatError(
+            "lzx", f"a chunk of {size} bytes in a window of {window}, at most {MAX_WINDOW} are possible"
+        )
     window = max(window, MIN_WINDOW)
     if libwim.library() is not None:
         return libwim.decompress(libwim.Kind.LZX, data, size, window)
@@ -67,7 +69,9 @@ class _Chunk:
         if sys.byteorder == "big":
             words.byteswap()
         words.extend((0, 0))
-        self._views = [a << 32 | b << 16 | c for a, b, c in zip(words, words[1:], words[2:], strict=False)]  # from each word
+        self._views = [
+            a << 32 | b << 16 | c for a, b, c in zip(words, words[1:], words[2:], strict=False)
+        ]  # from each word
         self.at = 0
         self.out = bytearray()
         self._wide = window > 1 << 15
@@ -88,7 +92,9 @@ class _Chunk:
         length = DEFAULT_BLOCK if self._bits(1) else self._bits(24 if self._wide else 16)
         end = len(self.out) + length
         if not VERBATIM <= kind <= UNCOMPRESSED or not length or end > size:
-            raise FormatError("lzx", f"a block of kind {kind} with {length} bytes at {len(self.out)} of {size}")
+            raise FormatError(
+                "lzx", f"a block of kind {kind} with {length} bytes at {len(self.out)} of {size}"
+            )
         if kind == UNCOMPRESSED:
             self._stored(length)
             return
@@ -168,7 +174,9 @@ class _Chunk:
             distance = _BASE[slot] + self._bits(extra)
         else:
             distance = _BASE[slot] + (self._bits(extra - 3) << 3)
-            entry = aligned.table[self._views[self.at >> 4] >> 48 - aligned.width - (self.at & 15) & (1 << aligned.width) - 1]
+            entry = aligned.table[
+                self._views[self.at >> 4] >> 48 - aligned.width - (self.at & 15) & (1 << aligned.width) - 1
+            ]
             self.at += entry & LENGTH_MASK
             distance += entry >> LENGTH_BITS
         self._recent = [distance - 2, *recent[:2]]

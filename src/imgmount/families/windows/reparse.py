@@ -24,7 +24,12 @@ SYMLINK: Final = 0xA000_000C
 LX_SYMLINK: Final = 0xA000_001D
 LINKS: Final = (MOUNT_POINT, SYMLINK, LX_SYMLINK)
 WOF: Final = 0x8000_0017
-SPECIALS: Final = {0x8000_0023: S_IFSOCK, 0x8000_0024: S_IFIFO, 0x8000_0025: S_IFCHR, 0x8000_0026: S_IFBLK}  # of WSL
+SPECIALS: Final = {
+    0x8000_0023: S_IFSOCK,
+    0x8000_0024: S_IFIFO,
+    0x8000_0025: S_IFCHR,
+    0x8000_0026: S_IFBLK,
+}  # of WSL
 CLOUD: Final = 0x9000_001A
 CLOUD_MASK: Final = 0xFFFF_0FFF  # the digit between tells the provider's layer
 NAMES: Final = {
@@ -45,7 +50,14 @@ NAMES: Final = {
     0x8000_0025: "a character device of WSL",
     0x8000_0026: "a block device of WSL",
 }
-ELSEWHERE: Final = (WOF, 0x8000_0008, 0x8000_0013, 0xC000_0004, 0x8000_0006, 0x8000_0021)  # where the content is
+ELSEWHERE: Final = (
+    WOF,
+    0x8000_0008,
+    0x8000_0013,
+    0xC000_0004,
+    0x8000_0006,
+    0x8000_0021,
+)  # where the content is
 PREFIXES: Final = ("\\??\\", "\\\\?\\", "\\\\.\\", "\\DosDevices\\", "\\GLOBAL??\\")
 
 

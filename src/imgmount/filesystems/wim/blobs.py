@@ -76,7 +76,9 @@ class Pool:
             return MemoryDevice(b"")
         if resource.flags & COMPRESSED:
             if part.header.compression.kind is None:
-                raise FormatError("wim", "a compressed resource, where nothing is to be compressed", offset=resource.offset)
+                raise FormatError(
+                    "wim", "a compressed resource, where nothing is to be compressed", offset=resource.offset
+                )
             layout = TableLayout(part.device, resource, part.header.compression, pipable=part.header.pipable)
             return decoded(layout, self.cache, self.kept)
         if resource.stored != resource.size:
@@ -98,9 +100,13 @@ class Table:
         self._raw = pool.resource(part, part.header.blobs).read_exactly(0, size, "wim")
         self.count = size // _RECORD.size
         flags = self._raw[_FLAGS]
-        self.metadata = [number for number in range(self.count) if flags[number] & METADATA] if part.header.images else []
+        self.metadata = (
+            [number for number in range(self.count) if flags[number] & METADATA] if part.header.images else []
+        )
         self._runs = self._find_runs(flags)
-        firsts = [first & ~_NUMBER | number for number, (first,) in enumerate(_HASHES.iter_unpack(self._whole()))]
+        firsts = [
+            first & ~_NUMBER | number for number, (first,) in enumerate(_HASHES.iter_unpack(self._whole()))
+        ]
         firsts.sort()
         self._index = array("Q", firsts)
         self._devices: dict[int, BlockDevice] = {}
@@ -196,7 +202,9 @@ class Table:
                 break
             resource = self._resource(number)
             if len(devices) == MAX_RUNS:
-                raise FormatError("wim", f"a run of more than {MAX_RUNS} solid resources", offset=resource.offset)
+                raise FormatError(
+                    "wim", f"a run of more than {MAX_RUNS} solid resources", offset=resource.offset
+                )
             layout = SolidLayout(self.part.device, resource)
             devices.append(decoded(layout, self._pool.cache, self._pool.kept))
         if not devices:

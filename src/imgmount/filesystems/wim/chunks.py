@@ -58,7 +58,10 @@ class Layout(ABC):
         if count == 1:
             return self._decode_one(first, spans[0])
         start, end = spans[0].offset, spans[-1].offset + spans[-1].stored
-        if end > self.resource.offset + self.resource.stored or end - start > count * self.chunk + PIPE_HEADER * count:
+        if (
+            end > self.resource.offset + self.resource.stored
+            or end - start > count * self.chunk + PIPE_HEADER * count
+        ):
             message = f"chunk {first} at {start:#x} to {end:#x} is larger than {self.chunk} bytes, or outside its resource"
             raise FormatError("wim", message, offset=self.resource.offset)
         data = self.device.read_exactly(start, end - start, "wim")
@@ -78,7 +81,9 @@ class Layout(ABC):
         start, stored = span
         size = min(self.chunk, self.size - index * self.chunk)
         if stored > size or start + stored > self.resource.offset + self.resource.stored:
-            raise FormatError("wim", f"a chunk of {stored} bytes for {size}, or outside its resource", offset=start)
+            raise FormatError(
+                "wim", f"a chunk of {stored} bytes for {size}, or outside its resource", offset=start
+            )
         data = self.device.read_exactly(start, stored, "wim")
         if stored == size:
             return data
@@ -112,7 +117,9 @@ def _decode(kind: Kind, data: bytes, size: int, chunk: int) -> Content:
 class TableLayout(Layout):
     """An ordinary resource. Its table is read where it is needed."""
 
-    def __init__(self, device: BlockDevice, resource: Resource, compression: Compression, *, pipable: bool) -> None:
+    def __init__(
+        self, device: BlockDevice, resource: Resource, compression: Compression, *, pipable: bool
+    ) -> None:
         super().__init__(device, resource, resource.size, compression)
         self._width = 4 if resource.size < 1 << 32 else 8
         extent = (self.count - 1) * self._width

@@ -14,7 +14,9 @@ from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"MSWIM\0\0\0"
-PIPABLE_MAGIC: Final = b"WLPWM\0\0\0"  # of wimlib's kind that can be written to a pipe: its header comes again at the end
+PIPABLE_MAGIC: Final = (
+    b"WLPWM\0\0\0"  # of wimlib's kind that can be written to a pipe: its header comes again at the end
+)
 VERSIONS: Final = {0x10D00: "1.13", 0xE00: "0.14"}
 _HEADER: Final = Struct("<8s4I16sHHI24s24s24sI24s60x")
 _RESOURCE: Final = Struct("<QQQ")  # stored size with flags in the highest byte, offset, size
@@ -62,7 +64,9 @@ class Compression(NamedTuple):
             message = f"{kind.name} chunks of {chunk} bytes, not a power of two from {least} to {most}"
             raise FormatError("wim", message, offset=offset)
         if chunk > most:
-            raise UnsupportedError(f"wim: {kind.name} chunks of {chunk >> 20} MiB, more than {most >> 10} KiB")
+            raise UnsupportedError(
+                f"wim: {kind.name} chunks of {chunk >> 20} MiB, more than {most >> 10} KiB"
+            )
         return cls(kind, chunk)
 
 
@@ -91,7 +95,9 @@ class Header(NamedTuple):
         fields = _HEADER.unpack(device.read_exactly(offset, _HEADER.size, "wim"))
         magic, size, version, flags, chunk, guid, part, parts, images = fields[:9]
         if magic != (PIPABLE_MAGIC if pipable else MAGIC):
-            raise FormatError("wim", "the header that belongs at the end is not there: the file is cut", offset=offset)
+            raise FormatError(
+                "wim", "the header that belongs at the end is not there: the file is cut", offset=offset
+            )
         if version not in VERSIONS or size != _HEADER.size:
             raise UnsupportedError(f"wim: version {version:#x} with a header of {size} bytes")
         if not 1 <= part <= parts:
@@ -101,7 +107,9 @@ class Header(NamedTuple):
         blobs, xml, _ = (Resource.parse(raw) for raw in fields[9:12])
         compression = _compression(flags, chunk, offset)
         integrity = Resource.parse(fields[13])
-        return cls(pipable, version, flags, compression, guid, part, parts, images, blobs, xml, fields[12], integrity)
+        return cls(
+            pipable, version, flags, compression, guid, part, parts, images, blobs, xml, fields[12], integrity
+        )
 
 
 def _compression(flags: int, chunk: int, offset: int) -> Compression:

@@ -91,7 +91,11 @@ class Image:
         if facts.attributes & ENCRYPTED:
             raise UnsupportedError("wim: a file encrypted with EFS, which only Windows can read")
         digest = self.contents(entry).data
-        if digest is None and facts.attributes & REPARSE_POINT and reparse.is_elsewhere(facts.tag, facts.attributes):
+        if (
+            digest is None
+            and facts.attributes & REPARSE_POINT
+            and reparse.is_elsewhere(facts.tag, facts.attributes)
+        ):
             raise UnsupportedError(f"wim: {reparse.name(facts.tag)}, whose content is elsewhere")
         return self.stream(digest)
 
@@ -102,7 +106,9 @@ class Image:
     def _blob(self, digest: bytes) -> Blob:
         blob = self.blobs.find(digest)
         if blob is None:
-            where = "it is in no part that is here; --refs DIR adds a folder with the WIM or the part that has it"
+            where = (
+                "it is in no part that is here; --refs DIR adds a folder with the WIM or the part that has it"
+            )
             raise MissingPartError(f"wim: content with the SHA-1 {digest.hex()} is missing: {where}")
         return blob
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from imgmount.codecs import libwim
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.steps import steps
+from imgmount.core.read_through import read_through
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.families.windows import names
 from imgmount.families.windows.attributes import DIRECTORY, REPARSE_POINT
@@ -160,7 +160,9 @@ class Metadata:
             return b""
         start, end = self._security[number : number + 2]
         if end > max(self._extent, _SECURITY.size):
-            raise FormatError("wim", f"security descriptor {number} at {start:#x} to {end:#x} of {self._extent:#x}")
+            raise FormatError(
+                "wim", f"security descriptor {number} at {start:#x} to {end:#x} of {self._extent:#x}"
+            )
         return self._device.read_exactly(start, end - start, "wim")
 
     def root(self) -> Entry:
@@ -186,7 +188,9 @@ class Metadata:
                 data, at = window.at(offset, size)
             count, short, long = _COUNTS.unpack_from(data, at + 96)
             if ENTRY + long + short > length:
-                raise FormatError("wim", f"names of {long} and {short} bytes in an entry of {length}", offset=offset)
+                raise FormatError(
+                    "wim", f"names of {long} and {short} bytes in an entry of {length}", offset=offset
+                )
             if count:
                 size = self._end(window, offset, size, count)
                 data, at = window.at(offset, size)
@@ -245,7 +249,7 @@ class Metadata:
 
 def _check(device: BlockDevice, digest: bytes) -> None:
     found = hashlib.sha1(usedforsecurity=False)
-    for data in steps(device):
+    for data in read_through(device):
         found.update(data)
     if found.digest() != digest:
         raise ChecksumError("wim", f"metadata that does not match its SHA-1, {digest.hex()}")

@@ -9,12 +9,22 @@ from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import filetime_ns
 from imgmount.core.names import MAX_NAME_BYTES
-from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    SYMLINK_MODE,
+    Directory,
+    File,
+    Node,
+    Special,
+    Stat,
+    Symlink,
+)
 from imgmount.core.xattrs import collect
 from imgmount.errors import ImageError
 from imgmount.families.windows import attributes, names, reparse, security
+from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.wim import items
 from imgmount.filesystems.wim.image import Image
 from imgmount.filesystems.wim.metadata import NO_HASH, NO_SECURITY, Entry, Facts, Stream
@@ -92,7 +102,10 @@ class _WimNode(Node):
             name = f"user.ads.{names.shown(stream.name)}"
             try:
                 content = image.stream(stream.digest if stream.digest != NO_HASH else None)
-                if content.size > min(left, MAX_XATTR) or len(name.encode("utf-8", "replace")) > MAX_XATTR_NAME:
+                if (
+                    content.size > min(left, MAX_XATTR)
+                    or len(name.encode("utf-8", "replace")) > MAX_XATTR_NAME
+                ):
                     continue
                 yield name, content.read_exactly(0, content.size, "wim")
             except ImageError:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-from imgmount.core.steps import digests, steps
+from imgmount.core.read_through import digests, read_through
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.wim.blobs import Blob, Blobs, Part
-from imgmount.filesystems.wim.parts import Parts
+from imgmount.filesystems.wim.volume import WimVolume
 
 _INTEGRITY: Final = Struct("<III")  # size of the table, how many chunks, bytes of each
 HEADER: Final = 208
@@ -18,8 +18,9 @@ DIGEST: Final = 20
 MAX_CHUNKS: Final = 1 << 20
 
 
-def problems(parts: Parts, blobs: Blobs) -> Iterator[str]:
+def problems(volume: WimVolume) -> Iterator[str]:
     """One line for each problem."""
+    parts, blobs = volume.parts, volume.blobs
     for number in parts.missing:
         yield f"part {number} is missing"
     for part in parts.found:
@@ -53,13 +54,15 @@ def _integrity(part: Part) -> Iterator[str]:
     _, count, chunk = _INTEGRITY.unpack(head)
     covered = part.header.blobs.offset + part.header.blobs.stored - HEADER
     if not chunk or count > MAX_CHUNKS or count != -(-covered // chunk):
-        raise FormatError("wim", f"an integrity table of {count} chunks of {chunk} bytes", offset=where.offset)
+        raise FormatError(
+            "wim", f"an integrity table of {count} chunks of {chunk} bytes", offset=where.offset
+        )
     stored = part.device.read_exactly(where.offset + _INTEGRITY.size, DIGEST * count, "wim")
     for index in range(count):
         start = HEADER + index * chunk
         end = min(start + chunk, HEADER + covered)
         found = hashlib.sha1(usedforsecurity=False)
-        for data in steps(part.device, start, end):
+        for data in read_through(part.device, start, end):
             found.update(data)
         if found.digest() != stored[DIGEST * index : DIGEST * (index + 1)]:
             yield f"bytes {start:#x} to {end:#x} do not match the integrity table"

@@ -9,11 +9,13 @@ from uuid import UUID
 from imgmount.codecs import lzms
 from imgmount.codecs.libwim import Kind
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import filetime_ns
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, SYMLINK_MODE, Directory, Filesystem, Node, Stat, Symlink
+from imgmount.core.option import IMAGE
 from imgmount.errors import FormatError, ImageError, MountError, UnsupportedError
 from imgmount.families.windows import names
+from imgmount.families.windows.options import STREAMS
+from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.wim import items
 from imgmount.filesystems.wim.blobs import Blobs
 from imgmount.filesystems.wim.header import VERSIONS, Header
@@ -21,7 +23,6 @@ from imgmount.filesystems.wim.image import IMAGE_BITS, Image
 from imgmount.filesystems.wim.metadata import NO_HASH
 from imgmount.filesystems.wim.nodes import WimDirectory
 from imgmount.filesystems.wim.parts import Parts
-from imgmount.filesystems.wim.verify import problems
 from imgmount.filesystems.wim.xml import Xml
 
 MANY: Final = 20  # images told one by one
@@ -40,24 +41,28 @@ class WimVolume(Filesystem):
         self.xml = Xml(self.blobs.pool.resource(first, first.header.xml))
         if self.xml.encrypted:
             raise UnsupportedError("wim: an encrypted ESD: only the service that it was made for has its key")
-        as_files = _streams_as_files(context.options.extra)
+        as_files = STREAMS.of(context.options.extra) == "files"
         count = first.header.images
         self.images = [Image(number, self.blobs, streams_as_files=as_files) for number in range(1, count + 1)]
         if not self.images:
-            raise FormatError("wim", "no image: it only has content for other WIMs, which --refs makes use of")
+            raise FormatError(
+                "wim", "no image: it only has content for other WIMs, which --refs makes use of"
+            )
         self.only = self._chosen(context.options.extra)
         self.label = self.xml.name(self.only.number) if self.only else ""
         self.uuid = str(UUID(bytes_le=self.header.guid))
 
     def _chosen(self, extra: Mapping[str, str]) -> Image | None:
         """The image that is the root: the only one, or that of the option ``image``, a number or a name."""
-        wanted = extra.get("image")
-        if wanted is None:
+        wanted = IMAGE.of(extra)
+        if not wanted:
             return self.images[0] if len(self.images) == 1 else None
         for image in self.images:
             if wanted in (str(image.number), self.xml.name(image.number)):
                 return image
-        raise MountError(f"image {wanted!r} is neither a number from 1 to {len(self.images)} nor an image's name")
+        raise MountError(
+            f"image {wanted!r} is neither a number from 1 to {len(self.images)} nor an image's name"
+        )
 
     @property
     def root(self) -> Directory:
@@ -97,18 +102,11 @@ class WimVolume(Filesystem):
             except ImageError:
                 unreadable.append(str(image.number))
         found = f"{len(absent)} blobs" if absent else "none"
-        return f"{found}, and that of image {', '.join(unreadable)}, which cannot be read" if unreadable else found
-
-    def verify(self) -> Iterator[str]:
-        """The integrity table, and every SHA-1, of content and of metadata."""
-        return problems(self.parts, self.blobs)
-
-
-def _streams_as_files(extra: Mapping[str, str]) -> bool:
-    choice = extra.get("ads", "xattr")
-    if choice not in ("xattr", "files"):
-        raise MountError(f"-X ads={choice} is neither xattr nor files")
-    return choice == "files"
+        return (
+            f"{found}, and that of image {', '.join(unreadable)}, which cannot be read"
+            if unreadable
+            else found
+        )
 
 
 class _Images(Directory):
@@ -122,7 +120,10 @@ class _Images(Directory):
 
     def stat(self) -> Stat:
         volume = self._volume
-        return Stat(DIRECTORY_MODE, mtime_ns=max(filetime_ns(volume.xml.modified(image.number)) for image in volume.images))
+        return Stat(
+            DIRECTORY_MODE,
+            mtime_ns=max(filetime_ns(volume.xml.modified(image.number)) for image in volume.images),
+        )
 
     @property
     def xattr_prefixes(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 from xml.parsers import expat
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.steps import steps
+from imgmount.core.read_through import read_through
 from imgmount.errors import ImageError
 from imgmount.filesystems.wim.header import MAX_IMAGES
 
@@ -19,7 +19,15 @@ ENCRYPTED: Final = ("WIM", "ESD", "ENCRYPTED")
 ARCHITECTURES: Final = {"0": "x86", "5": "ARM", "6": "Itanium", "9": "x64", "12": "ARM64"}
 _VERSION: Final = ("MAJOR", "MINOR", "BUILD", "SPBUILD")
 _WANTED: Final = {
-    *(("NAME",), ("DESCRIPTION",), ("DISPLAYNAME",), ("FLAGS",), ("DIRCOUNT",), ("FILECOUNT",), ("TOTALBYTES",)),
+    *(
+        ("NAME",),
+        ("DESCRIPTION",),
+        ("DISPLAYNAME",),
+        ("FLAGS",),
+        ("DIRCOUNT",),
+        ("FILECOUNT",),
+        ("TOTALBYTES",),
+    ),
     *(("HARDLINKBYTES",), ("CREATIONTIME", "HIGHPART"), ("CREATIONTIME", "LOWPART")),
     *(("LASTMODIFICATIONTIME", "HIGHPART"), ("LASTMODIFICATIONTIME", "LOWPART")),
     *(("WINDOWS", name) for name in ("ARCH", "PRODUCTNAME", "EDITIONID", "INSTALLATIONTYPE")),
@@ -54,7 +62,7 @@ class Xml:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         parser.EntityDeclHandler = self._refuse
-        for data in steps(device):
+        for data in read_through(device):
             parser.Parse(data, False)
         parser.Parse(b"", True)
 
@@ -121,7 +129,9 @@ def _about(facts: Facts) -> Iterator[str]:
     edition = facts.get(("WINDOWS", "EDITIONID")) or facts.get(("FLAGS",))
     if edition:
         yield f"edition {edition}"
-    version = [facts["WINDOWS", "VERSION", name] for name in _VERSION if ("WINDOWS", "VERSION", name) in facts]
+    version = [
+        facts["WINDOWS", "VERSION", name] for name in _VERSION if ("WINDOWS", "VERSION", name) in facts
+    ]
     if version:
         yield f"build {'.'.join(version)}"
     if arch := facts.get(("WINDOWS", "ARCH")):
