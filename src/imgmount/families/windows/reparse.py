@@ -31,6 +31,7 @@ SPECIALS: Final = {
     0x8000_0026: S_IFBLK,
 }  # of WSL
 CLOUD: Final = 0x9000_001A
+ONEDRIVE: Final = 0x8000_0021
 CLOUD_MASK: Final = 0xFFFF_0FFF  # the digit between tells the provider's layer
 NAMES: Final = {
     MOUNT_POINT: "a junction",
@@ -44,20 +45,13 @@ NAMES: Final = {
     0x8000_0006: "a migrated file",
     0x8000_0018: "a file of a container's layer",
     0x8000_001B: "an app's alias",
-    0x8000_0021: "a file of OneDrive",
+    ONEDRIVE: "a file of OneDrive",
     0x8000_0023: "a socket of WSL",
     0x8000_0024: "a FIFO of WSL",
     0x8000_0025: "a character device of WSL",
     0x8000_0026: "a block device of WSL",
 }
-ELSEWHERE: Final = (
-    WOF,
-    0x8000_0008,
-    0x8000_0013,
-    0xC000_0004,
-    0x8000_0006,
-    0x8000_0021,
-)  # where the content is
+ELSEWHERE: Final = (WOF, 0x8000_0008, 0x8000_0013, 0xC000_0004, 0x8000_0006)  # never in the file itself
 PREFIXES: Final = ("\\??\\", "\\\\?\\", "\\\\.\\", "\\DosDevices\\", "\\GLOBAL??\\")
 
 
@@ -89,8 +83,9 @@ def name(tag: int) -> str:
 
 
 def is_elsewhere(tag: int, attributes: int) -> bool:
-    """Whether the content of a file with such a reparse point is somewhere else, if the file itself has none."""
-    return tag in ELSEWHERE or (tag & CLOUD_MASK == CLOUD and bool(attributes & (OFFLINE | RECALL)))
+    """Whether the content of a file with such a reparse point is somewhere else: its own data are a hole."""
+    cloud = tag == ONEDRIVE or tag & CLOUD_MASK == CLOUD
+    return tag in ELSEWHERE or (cloud and bool(attributes & (OFFLINE | RECALL)))
 
 
 def link(point: Point, fmt: str) -> Link:

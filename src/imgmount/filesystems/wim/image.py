@@ -90,14 +90,9 @@ class Image:
         facts = entry.facts
         if facts.attributes & ENCRYPTED:
             raise UnsupportedError("wim: a file encrypted with EFS, which only Windows can read")
-        digest = self.contents(entry).data
-        if (
-            digest is None
-            and facts.attributes & REPARSE_POINT
-            and reparse.is_elsewhere(facts.tag, facts.attributes)
-        ):
+        if facts.attributes & REPARSE_POINT and reparse.is_elsewhere(facts.tag, facts.attributes):
             raise UnsupportedError(f"wim: {reparse.name(facts.tag)}, whose content is elsewhere")
-        return self.stream(digest)
+        return self.stream(self.contents(entry).data)
 
     def stream(self, digest: bytes | None) -> BlockDevice:
         """Some content. Raises ``ImageError``."""
