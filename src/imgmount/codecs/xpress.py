@@ -16,6 +16,7 @@ from imgmount.errors import FormatError
 MAX_SIZE: Final = 1 << 16
 LENGTHS: Final = 256  # bytes of code lengths before the stream, two in each
 MIN_MATCH: Final = 3
+PADDING: Final = 4  # what may be looked at, but not used, behind the data
 LONG: Final = 15  # a length that goes on in a byte,
 LONGER: Final = 255  # and in a word where that is full
 
@@ -35,7 +36,7 @@ def decode(data: bytes, size: int) -> Content:
         raise FormatError("xpress", f"{len(data)} bytes, the code lengths alone are {LENGTHS}")
     lengths = [half for byte in data[:LENGTHS] for half in (byte & 15, byte >> 4)]
     try:
-        out = _expand(bytes(data) + bytes(4), lengths, size)
+        out = _expand(bytes(data) + bytes(PADDING), lengths, size)
     except IndexError as exc:
         raise FormatError("xpress", f"the data ends before its {size} bytes are decoded") from exc
     if len(out) != size:
@@ -72,4 +73,6 @@ def _expand(data: bytes, lengths: list[int], size: int) -> bytearray:
             if length == LONG + LONGER:
                 length, at = data[at] | data[at + 1] << 8, at + 2
         copy(out, distance, length + MIN_MATCH, "xpress")
+    if at - left // 16 * 2 > len(data) - PADDING:
+        raise IndexError
     return out

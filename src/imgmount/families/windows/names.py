@@ -24,6 +24,11 @@ def shown(name: str) -> str:
     return name if _ODD.search(name) is None else _ODD.sub(_escape, name)
 
 
+def shown_path(path: str) -> str:
+    """A path with slashes, each component fit for one; dots keep their meaning."""
+    return "/".join(part if part in _DOTS else shown(part) for part in path.split("/"))
+
+
 def _escape(found: re.Match[str]) -> str:
     number = ord(found[0])
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
+from imgmount.families.windows import names
 from imgmount.families.windows.attributes import OFFLINE, RECALL
 
 _HEADER: Final = Struct("<IHH")  # tag, length, reserved
@@ -108,13 +109,13 @@ def posix_target(point: Point, depth: int, inside: Callable[[str], bool], fmt: s
     ``FormatError``.
     """
     if point.tag == LX_SYMLINK:
-        text = point.data[4:].decode("utf-8", "surrogateescape")  # a version stands first
+        text = point.data[4:].decode("utf-8", "surrogateescape").replace("\0", "")  # a version stands first
         return _from_root(text, depth) if text.startswith("/") else kept_in(text, depth)
     target, relative = link(point, fmt)
     if relative and not target.startswith(("\\", "/")):
-        return kept_in(target.replace("\\", "/"), depth)
+        return kept_in(names.shown_path(target.replace("\\", "/")), depth)
     prefix = next((prefix for prefix in PREFIXES if target.startswith(prefix)), "")
-    target = target.removeprefix(prefix).replace("\\", "/")
+    target = names.shown_path(target.removeprefix(prefix).replace("\\", "/"))
     drive, colon, path = target.partition(":")
     if colon and len(drive) == 1:
         return _from_root(path, depth) if inside(path) else f"{drive}:/{kept_in(path, 0)}"
@@ -133,7 +134,7 @@ def kept_in(path: str, depth: int) -> str:
 
     Left to POSIX, ``link/..`` would be above wherever the link leads: perhaps out of the mount.
     """
-    path = path.replace("\0", "\u2400").lstrip("/") or "."
+    path = path.lstrip("/") or "."
     if ".." not in path:
         return path
     up, down = 0, list[str]()
