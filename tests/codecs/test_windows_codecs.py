@@ -27,7 +27,9 @@ def prose(size: int) -> bytes:
 def calls(size: int) -> bytes:
     """Machine code: what the x86 filters change, with targets of every kind."""
     targets = (0, 5, 11_999_999, 12_000_000, 0xFFFF_FFFF, 0xFFFF_0000, 0x8000_0000, 0xE8E8_E8E8)
-    pieces = (b"\xe8" + struct.pack("<I", RNG.choice((*targets, RNG.randrange(1 << 24)))) for _ in range(size))
+    pieces = (
+        b"\xe8" + struct.pack("<I", RNG.choice((*targets, RNG.randrange(1 << 24)))) for _ in range(size)
+    )
     return b"".join(piece + RNG.randbytes(RNG.randrange(4)) for piece in pieces)[:size]
 
 
@@ -93,7 +95,9 @@ def test_an_lzx_block_that_is_stored() -> None:
     content = bytes(range(1, 102))
 
     def block(data: bytes, held: int, bits: int) -> bytes:
-        word = (held << 20 | 0b0110 << 16 | len(data)) << (32 - 20 - bits)  # kind 3, no default size, 16 bits of size
+        word = (held << 20 | 0b0110 << 16 | len(data)) << (
+            32 - 20 - bits
+        )  # kind 3, no default size, 16 bits of size
         return struct.pack("<HH", word >> 16 & 0xFFFF, word & 0xFFFF) + struct.pack("<III", 1, 2, 3) + data
 
     coded = block(content[:51], 0, 0) + b"\0" + block(content[51:], 0, 0)
@@ -131,7 +135,9 @@ Decoder = Callable[[bytes, int], Content]
 def decoders(kind: Kind) -> tuple[Decoder, Decoder]:
     if kind is Kind.XPRESS:
         return xpress.decode, xpress.decompress
-    return lambda data, size: lzx.decode(data, size, 1 << 15), lambda data, size: lzx.decompress(data, size, 1 << 15)
+    return lambda data, size: lzx.decode(data, size, 1 << 15), lambda data, size: lzx.decompress(
+        data, size, 1 << 15
+    )
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,9 @@ def test_targets(point: reparse.Point, inside: bool, expected: str) -> None:
     assert posixpath.normpath(posixpath.join("/mnt/a/b", target)).startswith("/mnt")
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 7, struct.pack("<HHHH", 0, 9, 0, 0), struct.pack("<HHHHI", 9, 9, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 7, struct.pack("<HHHH", 0, 9, 0, 0), struct.pack("<HHHHI", 9, 9, 0, 0, 0)]
+)
 def test_points_that_are_cut(data: bytes) -> None:
     for tag in (reparse.SYMLINK, reparse.MOUNT_POINT):
         with pytest.raises(FormatError):
