@@ -36,7 +36,8 @@ class Image:
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
         self._fault = ""
-        self._owners: dict[int, int] = {}
+        self._owners: dict[int, int] = {}  # where a directory's entries begin -> where it is itself
+        self._listings: dict[int, int] = {}  # where a directory is -> where the entries begin among which that is
 
     @property
     def metadata(self) -> Metadata:
@@ -64,11 +65,16 @@ class Image:
         """How many names a file has."""
         return max(1, self.metadata.links(entry.group)[1]) if entry.group else 1
 
-    def claim(self, directory: Entry) -> None:
-        """Refuse a directory whose entries are those of another: loops end. Raises ``FormatError``."""
+    def claim(self, directory: Entry, listing: int) -> None:
+        """Refuse a directory that is listed at two places, or has the entries of another: loops end.
+
+        ``listing`` is where the entries begin among which it is. Raises ``FormatError``.
+        """
         below = directory.facts.below
         if self._owners.setdefault(below, directory.offset) != directory.offset:
             raise FormatError("wim", "a directory whose entries are those of another", offset=below)
+        if self._listings.setdefault(directory.offset, listing) != listing:
+            raise FormatError("wim", "a directory that is in two others", offset=directory.offset)
 
     @staticmethod
     def contents(entry: Entry) -> Contents:

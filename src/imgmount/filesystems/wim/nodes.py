@@ -126,9 +126,14 @@ def _time(filetime: int) -> bytes:
 class WimDirectory(_WimNode, Directory):
     """A directory."""
 
-    __slots__ = ()
+    __slots__ = ("_listing",)
     case_sensitive = False
     _mode = DIRECTORY_MODE
+
+    def __init__(self, image: Image, entry: Entry, depth: int, listing: int) -> None:
+        """``listing`` is where the entries begin among which this one is."""
+        super().__init__(image, entry, depth)
+        self._listing = listing
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
         return self.scan()
@@ -142,16 +147,16 @@ class WimDirectory(_WimNode, Directory):
         first = True
         for entry in image.metadata.entries(below):
             if first:
-                image.claim(self._entry)
+                image.claim(self._entry, self._listing)
                 first = False
             name = names.shown(entry.name)
-            yield name, _node(image, entry, depth)
+            yield name, _node(image, entry, depth, below)
             if image.streams_as_files:
                 for number, stream in enumerate(image.contents(entry).named, 1):
                     yield f"{name}:{names.shown(stream.name)}", WimStream(image, entry, number, stream)
 
 
-def _node(image: Image, entry: Entry, depth: int) -> Node:
+def _node(image: Image, entry: Entry, depth: int, listing: int) -> Node:
     """The node of an entry in a directory ``depth`` levels below the root."""
     kind = entry.raw[8] | entry.raw[9] << 8  # the attributes that matter are among the first 16
     if kind & attributes.REPARSE_POINT:
@@ -161,7 +166,7 @@ def _node(image: Image, entry: Entry, depth: int) -> Node:
         if tag in reparse.SPECIALS:
             return WimSpecial(image, entry, reparse.SPECIALS[tag])
     if kind & attributes.DIRECTORY:
-        return WimDirectory(image, entry, depth + 1)
+        return WimDirectory(image, entry, depth + 1, listing)
     if entry.raw[64:84] == NO_HASH and (unix := items.unix(entry)) and S_IFMT(unix.mode) in SPECIAL_FILES:
         return WimSpecial(image, entry, S_IFMT(unix.mode))
     return WimFile(image, entry, depth)

@@ -170,7 +170,7 @@ class _ImageRoot(Directory):
         self.id = image.number << IMAGE_BITS
 
     def _directory(self) -> WimDirectory:
-        return WimDirectory(self._image, self._image.metadata.root(), 0)
+        return WimDirectory(self._image, self._image.metadata.root(), 0, 0)
 
     def stat(self) -> Stat:
         if self._volume.only is None:  # who lists all images does not enter them
