@@ -140,6 +140,18 @@ def test_directories_that_loop_are_entered_once() -> None:
     assert survives(Wim([image]).pack()) < 20
 
 
+def test_directories_that_share_entries_are_refused() -> None:
+    """Else a few kilobytes would have files without end."""
+    files = [Entry(f"{number:03}") for number in range(100)]
+    size = len(files[0].packed())
+    count = 40
+    image = bytearray(metadata([Entry("d", below=1) for _ in range(count)] + [Entry("all", children=files)]))
+    start = len(image) - 8 - 100 * size
+    for number in range(count):
+        struct.pack_into("<Q", image, ENTRIES + number * len(Entry("d").packed()) + 16, start + number * size)
+    assert survives(Wim([bytes(image)]).pack()) < 2 * (200 + 2 * count)
+
+
 @pytest.mark.parametrize(
     "head",
     [struct.pack("<II", 8, 1), struct.pack("<II", 0xFFFFFFFF, 0), struct.pack("<II", 24, 0xFFFFFFFF)]

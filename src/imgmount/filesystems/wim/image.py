@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
@@ -37,6 +39,8 @@ class Image:
         self._metadata: Metadata | None = None
         self._fault = ""
         self._owners: dict[int, int] = {}  # where a directory's entries begin -> where it is itself
+        self._starts: list[int] = []  # where entries begin that were read, sorted,
+        self._ends: dict[int, int] = {}  # and where the last of them is
         self._listings: dict[int, int] = {}  # where a directory is -> where the entries begin among which that is
 
     @property
@@ -75,6 +79,24 @@ class Image:
             raise FormatError("wim", "a directory whose entries are those of another", offset=below)
         if self._listings.setdefault(directory.offset, listing) != listing:
             raise FormatError("wim", "a directory that is in two others", offset=directory.offset)
+        place = bisect_left(self._starts, below) - 1  # of the entries that begin before these
+        if place >= 0 and below < self._ends[self._starts[place]]:
+            raise FormatError("wim", "a directory whose entries are some of another's", offset=below)
+
+    def follow(self, below: int) -> Iterator[Entry]:
+        """The entries from ``below`` on; those that another directory has end them. Raises ``ImageError``."""
+        end = below
+        try:
+            for entry in self.metadata.entries(below):
+                end = entry.offset
+                if end in self._owners and end != below:
+                    raise FormatError("wim", "entries that are those of another directory too", offset=end)
+                yield entry
+        finally:
+            with self._lock:
+                if below not in self._ends:
+                    insort(self._starts, below)
+                self._ends[below] = max(end, self._ends.get(below, 0))
 
     @staticmethod
     def contents(entry: Entry) -> Contents:

@@ -145,7 +145,7 @@ class WimDirectory(_WimNode, Directory):
         if not below:
             return
         first = True
-        for entry in image.metadata.entries(below):
+        for entry in image.follow(below):
             if first:
                 image.claim(self._entry, self._listing)
                 first = False
