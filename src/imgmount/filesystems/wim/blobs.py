@@ -13,6 +13,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -109,6 +110,11 @@ class Table:
         ]
         firsts.sort()
         self._index = array("Q", firsts)
+        self._shift = 64 - max(1, self.count.bit_length() - 2)  # buckets of about four
+        buckets = array("I", bytes(4 * (1 << 64 - self._shift)))
+        for first in firsts:
+            buckets[first >> self._shift] += 1
+        self._buckets = array("I", accumulate(buckets, initial=0))
         self._devices: dict[int, BlockDevice] = {}
 
     def _whole(self) -> memoryview:
@@ -142,7 +148,8 @@ class Table:
         """The number of the record with a SHA-1, or -1."""
         key = int.from_bytes(digest[:8], "little") & ~_NUMBER
         index, raw = self._index, self._raw
-        start = bisect_left(index, key)
+        bucket = key >> self._shift
+        start = bisect_left(index, key, self._buckets[bucket], self._buckets[bucket + 1])
         for place in range(start, min(start + MAX_ALIKE, len(index))):
             entry: int = index[place]
             if entry & ~_NUMBER != key:

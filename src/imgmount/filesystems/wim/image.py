@@ -13,7 +13,7 @@ from imgmount.errors import FormatError, ImageError, MissingPartError, Unsupport
 from imgmount.families.windows import reparse
 from imgmount.families.windows.attributes import ENCRYPTED, REPARSE_POINT
 from imgmount.filesystems.wim.blobs import Blob, Blobs
-from imgmount.filesystems.wim.metadata import Entry, Metadata, Stream
+from imgmount.filesystems.wim.metadata import NO_HASH, Entry, Metadata, Stream
 
 IMAGE_BITS: Final = 36  # of a node's number: where its entry is, with the image's number above
 IN_GROUP: Final = 1 << 35  # the number is that of a group of hard links
@@ -21,10 +21,10 @@ MAX_POINT: Final = 16 << 10  # bytes of a reparse point, as Windows limits them
 
 
 class Contents(NamedTuple):
-    """What an entry has: the SHA-1 of its data and of its reparse point, if any, and its alternate streams."""
+    """What an entry has: the SHA-1 of its data and of its reparse point, or ``NO_HASH``, and its alternate streams."""
 
-    data: bytes | None
-    point: bytes | None
+    data: bytes
+    point: bytes
     named: list[Stream]
 
 
@@ -41,7 +41,9 @@ class Image:
         self._owners: dict[int, int] = {}  # where a directory's entries begin -> where it is itself
         self._starts: list[int] = []  # where entries begin that were read, sorted,
         self._ends: dict[int, int] = {}  # and where the last of them is
-        self._listings: dict[int, int] = {}  # where a directory is -> where the entries begin among which that is
+        self._listings: dict[
+            int, int
+        ] = {}  # where a directory is -> where the entries begin among which that is
 
     @property
     def metadata(self) -> Metadata:
@@ -58,27 +60,21 @@ class Image:
                     raise
             return self._metadata
 
-    def id(self, entry: Entry) -> int:
-        """A node's number: that of where its entry is, or of its hard links."""
-        inside = entry.offset
-        if entry.group:
-            inside = IN_GROUP | self.metadata.links(entry.group)[0]
-        return self.number << IMAGE_BITS | inside
+    def linked(self, group: int) -> tuple[int, int]:
+        """(a node's number, how many names it has) for the names of a group. Raises ``ImageError``."""
+        rank, count = self.metadata.links(group)
+        return self.number << IMAGE_BITS | IN_GROUP | rank, max(1, count)
 
-    def links(self, entry: Entry) -> int:
-        """How many names a file has."""
-        return max(1, self.metadata.links(entry.group)[1]) if entry.group else 1
-
-    def claim(self, directory: Entry, listing: int) -> None:
+    def claim(self, directory: int, below: int, listing: int) -> None:
         """Refuse a directory that is listed at two places, or has the entries of another: loops end.
 
-        ``listing`` is where the entries begin among which it is. Raises ``FormatError``.
+        It is at ``directory``, its entries begin at ``below``, and those among which it is at ``listing``.
+        Raises ``FormatError``.
         """
-        below = directory.facts.below
-        if self._owners.setdefault(below, directory.offset) != directory.offset:
+        if self._owners.setdefault(below, directory) != directory:
             raise FormatError("wim", "a directory whose entries are those of another", offset=below)
-        if self._listings.setdefault(directory.offset, listing) != listing:
-            raise FormatError("wim", "a directory that is in two others", offset=directory.offset)
+        if self._listings.setdefault(directory, listing) != listing:
+            raise FormatError("wim", "a directory that is in two others", offset=directory)
         place = bisect_left(self._starts, below) - 1  # of the entries that begin before these
         if place >= 0 and below < self._ends[self._starts[place]]:
             raise FormatError("wim", "a directory whose entries are some of another's", offset=below)
@@ -101,15 +97,15 @@ class Image:
     @staticmethod
     def contents(entry: Entry) -> Contents:
         """What an entry has. The first unnamed stream of a reparse point is that; the next is data."""
-        data = point = None
+        data = point = NO_HASH
         named = []
         wanted = bool(entry.facts.attributes & REPARSE_POINT)
         for stream in entry.streams():
             if stream.name:
                 named.append(stream)
-            elif wanted and point is None:
+            elif wanted and point == NO_HASH:
                 point = stream.digest
-            elif data is None:
+            elif data == NO_HASH:
                 data = stream.digest
         return Contents(data, point, named)
 
@@ -122,9 +118,16 @@ class Image:
             raise UnsupportedError(f"wim: {reparse.name(facts.tag)}, whose content is elsewhere")
         return self.stream(self.contents(entry).data)
 
-    def stream(self, digest: bytes | None) -> BlockDevice:
+    def size(self, digest: bytes) -> int:
+        """Bytes of some content; 0 where it is not here: who opens it learns why."""
+        try:
+            return 0 if digest == NO_HASH else self.blobs.size(digest)
+        except ImageError:
+            return 0
+
+    def stream(self, digest: bytes) -> BlockDevice:
         """Some content. Raises ``ImageError``."""
-        return MemoryDevice(b"") if digest is None else self.blobs.open(self._blob(digest))
+        return MemoryDevice(b"") if digest == NO_HASH else self.blobs.open(self._blob(digest))
 
     def _blob(self, digest: bytes) -> Blob:
         blob = self.blobs.find(digest)

@@ -26,7 +26,6 @@ from imgmount.families.windows.attributes import DIRECTORY, REPARSE_POINT
 _ENTRY: Final = Struct("<QIIQ16xQQQ20s4xIHHHHH")
 ENTRY: Final = _ENTRY.size
 assert ENTRY == 102
-_COUNTS: Final = Struct("<HHH")  # of an entry at 96: streams, bytes of the short name, of the name
 _STREAM: Final = Struct("<QQ20sH")
 _TAG: Final = Struct("<II")
 _SECURITY: Final = Struct("<II")
@@ -67,29 +66,27 @@ class Facts(NamedTuple):
 
 
 class Entry:
-    """One entry; ``offset`` is where it is in the metadata, ``raw`` the entry with its streams."""
+    """One entry; ``offset`` is where it is in the metadata, ``raw`` the entry with its streams, ``facts`` its fixed part."""
 
-    __slots__ = ("offset", "raw")
+    __slots__ = ("facts", "offset", "raw")
 
-    def __init__(self, offset: int, raw: bytes) -> None:
+    def __init__(self, offset: int, raw: bytes, facts: Facts) -> None:
         self.offset = offset
         self.raw = raw
-
-    @property
-    def facts(self) -> Facts:
-        """The fixed part."""
-        return Facts._make(_ENTRY.unpack_from(self.raw))
+        self.facts = facts
 
     @property
     def group(self) -> int:
         """What the names of one file share, or 0."""
-        return 0 if self.raw[9] & REPARSE_POINT >> 8 else int.from_bytes(self.raw[88:96], "little")
+        facts = self.facts
+        if not facts.tag | facts.reserved | facts.flags or facts.attributes & REPARSE_POINT:
+            return 0
+        return facts.tag | facts.reserved << 32 | facts.flags << 48
 
     @property
     def name(self) -> str:
         """As it is stored."""
-        long = self.raw[100] | self.raw[101] << 8
-        return names.decode(self.raw[ENTRY : ENTRY + long])
+        return names.decode(self.raw[ENTRY : ENTRY + self.facts.long])
 
     @property
     def short_name(self) -> str:
@@ -101,13 +98,12 @@ class Entry:
     @property
     def items_offset(self) -> int:
         """Where the items begin."""
-        raw = self.raw
-        short, long = raw[98] | raw[99] << 8, raw[100] | raw[101] << 8
+        short, long = self.facts[-2:]
         return ENTRY + (long + 2 if long else 0) + (short + 2 if short else 0) + 7 & ~7
 
     def items(self) -> Iterator[tuple[int, bytes]]:
         """The (tag, data) of the items."""
-        length = int.from_bytes(self.raw[:8], "little")
+        length = self.facts.length
         at = self.items_offset
         while at + _TAG.size <= length:
             tag, size = _TAG.unpack_from(self.raw, at)
@@ -119,10 +115,10 @@ class Entry:
 
     def streams(self) -> Iterator[Stream]:
         """Its own content, then the other streams; without content those that are not named are left out."""
-        own = self.raw[64:84]
+        own = self.facts.digest
         if own != NO_HASH:
             yield Stream("", own)
-        at = int.from_bytes(self.raw[:8], "little") + 7 & ~7
+        at = self.facts.length + 7 & ~7
         while at < len(self.raw):
             length, _, digest, size = _STREAM.unpack_from(self.raw, at)
             name = names.decode(self.raw[at + _STREAM.size : at + _STREAM.size + size])
@@ -175,27 +171,35 @@ class Metadata:
 
     def entries(self, offset: int) -> Iterator[Entry]:
         """The entries from ``offset`` on, up to the end of the directory. Raises ``FormatError``."""
-        window = _Window(self._device)
+        window, limit = _Window(self._device), self._device.size
         while True:
             data, at = window.at(offset, ENTRY)
-            length = int.from_bytes(data[at : at + 8], "little")
+            if len(data) - at < ENTRY:
+                if int.from_bytes(data[at : at + 8], "little") > END:
+                    raise FormatError("wim", "an entry past the end of the metadata", offset=offset)
+                return
+            facts = Facts._make(_ENTRY.unpack_from(data, at))
+            length = facts.length
             if length <= END:
                 return
-            if length < ENTRY or length > min(MAX_ENTRY, self._device.size - offset):
+            if length < ENTRY or length > MAX_ENTRY or length > limit - offset:
                 raise FormatError("wim", f"an entry of {length} bytes in the metadata", offset=offset)
+            if ENTRY + facts.long + facts.short > length:
+                message = f"names of {facts.long} and {facts.short} bytes in an entry of {length}"
+                raise FormatError("wim", message, offset=offset)
             size = length + 7 & ~7
-            if at + size > len(data):
+            if facts.streams:
+                size = self._end(window, offset, size, facts.streams)
+            if facts.streams or at + size > len(data):
                 data, at = window.at(offset, size)
-            count, short, long = _COUNTS.unpack_from(data, at + 96)
-            if ENTRY + long + short > length:
-                raise FormatError(
-                    "wim", f"names of {long} and {short} bytes in an entry of {length}", offset=offset
-                )
-            if count:
-                size = self._end(window, offset, size, count)
-                data, at = window.at(offset, size)
-            yield Entry(offset, data[at : at + size])
+            yield Entry(offset, data[at : at + size], facts)
             offset += size
+
+    def entry(self, offset: int) -> Entry:
+        """The entry at ``offset``. Raises ``FormatError``."""
+        for entry in self.entries(offset):
+            return entry
+        raise FormatError("wim", "no entry here any more", offset=offset)
 
     def _end(self, window: _Window, offset: int, at: int, count: int) -> int:
         """Where the ``count`` streams of the entry at ``offset`` end, counted from it."""
@@ -223,7 +227,7 @@ class Metadata:
                 left -= 1
                 if left < 0:
                     raise FormatError("wim", "directories that overlap")
-                if entry.raw[8] & DIRECTORY and (below := entry.facts.below) and below not in seen:
+                if entry.facts.attributes & DIRECTORY and (below := entry.facts.below) and below not in seen:
                     seen.add(below)
                     pending.append(below)
                 yield entry

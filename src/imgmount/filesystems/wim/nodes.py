@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK, S_IMODE
+from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK
 from struct import Struct
 from typing import Final
 
@@ -26,8 +26,8 @@ from imgmount.errors import ImageError
 from imgmount.families.windows import attributes, names, reparse, security
 from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.wim import items
-from imgmount.filesystems.wim.image import Image
-from imgmount.filesystems.wim.metadata import NO_HASH, NO_SECURITY, Entry, Facts, Stream
+from imgmount.filesystems.wim.image import IMAGE_BITS, Image
+from imgmount.filesystems.wim.metadata import NO_HASH, NO_SECURITY, Entry, Stream
 
 NOT_REBASED: Final = 1  # flag of a reparse point: an absolute target does not count from the image's root
 MAX_XATTR: Final = 64 << 10  # bytes of one extended attribute: what Linux can show
@@ -41,27 +41,33 @@ _EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
 class _WimNode(Node):
     """A node is an entry; ``_depth`` is how many levels below the image's root its directory is."""
 
-    __slots__ = ("_depth", "_entry", "_image")
+    __slots__ = ("_depth", "_image", "_offset", "_stat")
     _mode = FILE_MODE
 
     def __init__(self, image: Image, entry: Entry, depth: int) -> None:
         self._image = image
-        self._entry = entry
+        self._offset = entry.offset
         self._depth = depth
-        self.id = image.id(entry)
+        group = entry.group
+        self.id, links = image.linked(group) if group else (image.number << IMAGE_BITS | entry.offset, 1)
+        facts, mode = entry.facts, self._mode
+        written, read, size = filetime_ns(facts.written), filetime_ns(facts.read), self._size(entry)
+        unix = items.unix(entry)
+        if unix is None:
+            self._stat = Stat(mode, size, written, read, None, None, None, links)
+        else:
+            mode = mode & ~0o7777 | unix.mode & 0o7777
+            self._stat = Stat(mode, size, written, read, None, unix.uid, unix.gid, links, unix.rdev)
 
-    def _size(self, _: Facts) -> int:
+    def _size(self, _: Entry) -> int:
         return 0
 
+    @property
+    def _entry(self) -> Entry:
+        return self._image.metadata.entry(self._offset)
+
     def stat(self) -> Stat:
-        entry, mode = self._entry, self._mode
-        facts = entry.facts
-        size, written, read = self._size(facts), filetime_ns(facts.written), filetime_ns(facts.read)
-        links = self._image.links(entry) if facts.tag or facts.reserved or facts.flags else 1
-        if (unix := items.unix(entry)) is None:
-            return Stat(mode, size, written, read, None, None, None, links)
-        mode = S_IFMT(mode) | S_IMODE(unix.mode)
-        return Stat(mode, size, written, read, None, unix.uid, unix.gid, links, unix.rdev)
+        return self._stat
 
     def xattrs(self) -> Mapping[str, bytes]:
         return collect(self._xattrs(), "wim")
@@ -82,26 +88,26 @@ class _WimNode(Node):
                 if sid:
                     yield f"user.wim.{kind}", sid.encode()
         if facts.attributes & attributes.REPARSE_POINT:
-            yield from self._point(facts)
+            yield from self._point(entry)
         yield from items.xattrs(entry)
-        yield from self._streams()
+        yield from self._streams(entry)
 
-    def _point(self, facts: Facts) -> Iterator[tuple[str, bytes]]:
+    def _point(self, entry: Entry) -> Iterator[tuple[str, bytes]]:
         """The reparse point as Windows has it, with its header."""
         try:
-            point = self._image.point(self._entry)
+            point = self._image.point(entry)
         except ImageError:
             return
-        yield "user.wim.reparse", _POINT.pack(point.tag, len(point.data), facts.reserved) + point.data
+        yield "user.wim.reparse", _POINT.pack(point.tag, len(point.data), entry.facts.reserved) + point.data
 
-    def _streams(self) -> Iterator[tuple[str, bytes]]:
+    def _streams(self, entry: Entry) -> Iterator[tuple[str, bytes]]:
         """Alternate streams, unless they are files."""
         image = self._image
         left = 0 if image.streams_as_files else MAX_XATTRS
-        for stream in image.contents(self._entry).named if left else ():
+        for stream in image.contents(entry).named if left else ():
             name = f"user.ads.{names.shown(stream.name)}"
             try:
-                content = image.stream(stream.digest if stream.digest != NO_HASH else None)
+                content = image.stream(stream.digest)
                 if (
                     content.size > min(left, MAX_XATTR)
                     or len(name.encode("utf-8", "replace")) > MAX_XATTR_NAME
@@ -126,7 +132,7 @@ def _time(filetime: int) -> bytes:
 class WimDirectory(_WimNode, Directory):
     """A directory."""
 
-    __slots__ = ("_listing",)
+    __slots__ = ("_below", "_listing")
     case_sensitive = False
     _mode = DIRECTORY_MODE
 
@@ -134,21 +140,36 @@ class WimDirectory(_WimNode, Directory):
         """``listing`` is where the entries begin among which this one is."""
         super().__init__(image, entry, depth)
         self._listing = listing
+        self._below = entry.facts.below
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
         return self.scan()
 
+    def _scan_names(self) -> Iterator[str]:
+        return self.scan_names()
+
+    def _entries(self) -> Iterator[Entry]:
+        """What lies in this directory, and in no other. Raises ``ImageError``."""
+        image, below = self._image, self._below
+        first = True
+        for entry in image.follow(below) if below else ():
+            if first:
+                image.claim(self._offset, below, self._listing)
+                first = False
+            yield entry
+
+    def scan_names(self) -> Iterator[str]:
+        """The names of ``scan``."""
+        for entry in self._entries():
+            name = names.shown(entry.name)
+            yield name
+            for stream in self._image.contents(entry).named if self._image.streams_as_files else ():
+                yield f"{name}:{names.shown(stream.name)}"
+
     def scan(self) -> Iterator[tuple[str, Node]]:
         """(name, node) of the entries, and of their streams where those are files. Raises ``ImageError``."""
-        image, depth = self._image, self._depth
-        below = self._entry.facts.below
-        if not below:
-            return
-        first = True
-        for entry in image.follow(below):
-            if first:
-                image.claim(self._entry, self._listing)
-                first = False
+        image, depth, below = self._image, self._depth, self._below
+        for entry in self._entries():
             name = names.shown(entry.name)
             yield name, _node(image, entry, depth, below)
             if image.streams_as_files:
@@ -158,16 +179,15 @@ class WimDirectory(_WimNode, Directory):
 
 def _node(image: Image, entry: Entry, depth: int, listing: int) -> Node:
     """The node of an entry in a directory ``depth`` levels below the root."""
-    kind = entry.raw[8] | entry.raw[9] << 8  # the attributes that matter are among the first 16
-    if kind & attributes.REPARSE_POINT:
-        tag = entry.facts.tag
-        if tag in reparse.LINKS:
+    facts = entry.facts
+    if facts.attributes & attributes.REPARSE_POINT:
+        if facts.tag in reparse.LINKS:
             return WimLink(image, entry, depth)
-        if tag in reparse.SPECIALS:
-            return WimSpecial(image, entry, reparse.SPECIALS[tag])
-    if kind & attributes.DIRECTORY:
+        if facts.tag in reparse.SPECIALS:
+            return WimSpecial(image, entry, reparse.SPECIALS[facts.tag])
+    if facts.attributes & attributes.DIRECTORY:
         return WimDirectory(image, entry, depth + 1, listing)
-    if entry.raw[64:84] == NO_HASH and (unix := items.unix(entry)) and S_IFMT(unix.mode) in SPECIAL_FILES:
+    if facts.digest == NO_HASH and (unix := items.unix(entry)) and S_IFMT(unix.mode) in SPECIAL_FILES:
         return WimSpecial(image, entry, S_IFMT(unix.mode))
     return WimFile(image, entry, depth)
 
@@ -177,12 +197,11 @@ class WimFile(_WimNode, File):
 
     __slots__ = ()
 
-    def _size(self, facts: Facts) -> int:
-        image, digest = self._image, facts.digest
+    def _size(self, entry: Entry) -> int:
+        facts = entry.facts
         if facts.streams or facts.attributes & attributes.REPARSE_POINT:
-            found = image.contents(self._entry).data
-            return image.blobs.size(found) if found else 0
-        return image.blobs.size(digest) if digest != NO_HASH else 0
+            return self._image.size(self._image.contents(entry).data)
+        return self._image.size(facts.digest)
 
     def open(self) -> BlockDevice:
         return self._image.open(self._entry)
@@ -191,25 +210,19 @@ class WimFile(_WimNode, File):
 class WimStream(_WimNode, File):
     """An alternate stream as a file of its own; its number is the entry's, moved on inside it."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_digest",)
 
     def __init__(self, image: Image, entry: Entry, number: int, stream: Stream) -> None:
         super().__init__(image, entry, 0)
-        self.id = image.number << 36 | entry.offset + number
-        self._stream = stream
-
-    def stat(self) -> Stat:
-        return super().stat()._replace(nlink=1)
-
-    def _size(self, _: Facts) -> int:
-        return self._image.blobs.size(self._stream.digest) if self._stream.digest != NO_HASH else 0
+        self.id = image.number << IMAGE_BITS | entry.offset + number
+        self._digest = stream.digest
+        self._stat = self._stat._replace(size=image.size(stream.digest), nlink=1)
 
     def xattrs(self) -> Mapping[str, bytes]:
         return {}
 
     def open(self) -> BlockDevice:
-        digest = self._stream.digest
-        return self._image.stream(digest if digest != NO_HASH else None)
+        return self._image.stream(self._digest)
 
 
 class WimLink(_WimNode, Symlink):
@@ -218,14 +231,14 @@ class WimLink(_WimNode, Symlink):
     __slots__ = ()
     _mode = SYMLINK_MODE
 
-    def _size(self, _: Facts) -> int:
+    def stat(self) -> Stat:
         try:
-            return len(self.readlink().encode("utf-8", "surrogateescape"))
+            return self._stat._replace(size=len(self.readlink().encode("utf-8", "surrogateescape")))
         except ImageError:
-            return 0
+            return self._stat
 
     def readlink(self) -> str:
-        """The target: absolute ones were made relative to the image's root when it was captured, if they lead into it."""
+        """The target. An absolute one counts from the image's root, unless it led elsewhere when it was captured."""
         entry = self._entry
         rebased = not entry.facts.flags & NOT_REBASED
         return reparse.posix_target(self._image.point(entry), self._depth, lambda _: rebased, "wim")
@@ -237,5 +250,5 @@ class WimSpecial(_WimNode, Special):
     __slots__ = ("_mode",)
 
     def __init__(self, image: Image, entry: Entry, kind: int) -> None:
-        super().__init__(image, entry, 0)
         self._mode = kind | 0o444
+        super().__init__(image, entry, 0)

@@ -190,3 +190,6 @@ class _ImageRoot(Directory):
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
         return self._directory().scan()
+
+    def _scan_names(self) -> Iterator[str]:
+        return self._directory().scan_names()
