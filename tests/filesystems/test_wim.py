@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import struct
@@ -15,10 +16,13 @@ from fixture import Fixture, all_fixtures, fixture_trees, unpack
 from helpers import FIXTURES, image, tool
 from imgmount.chain.open import Image, open_image
 from imgmount.codecs import libwim
+from imgmount.core.cache import Content, ReadCache
 from imgmount.core.format import Options
 from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.errors import ChecksumError, MissingPartError, MountError, UnsupportedError
+from imgmount.filesystems.wim.chunks import Layout, SolidLayout
 from imgmount.filesystems.wim.volume import WimVolume
+from imgmount.jobs.verify import problems
 
 WIM = FIXTURES / "filesystems/wim"
 NEEDS_LIBWIM = ("lzms", "esd", "solidlzx")  # the metadata of all three is LZMS
@@ -241,6 +245,22 @@ def test_verify_finds_nothing_wrong(variant: str, tmp_path: Path) -> None:
         assert list(opened.volumes[0].check()) == []
 
 
+def test_verify_decodes_a_solid_wim_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    decode = SolidLayout.decode
+
+    def counted(layout: SolidLayout, first: int, count: int) -> Content:
+        decoded.extend(range(first, first + count))
+        return decode(layout, first, count)
+
+    monkeypatch.setattr(SolidLayout, "decode", counted)
+    with open_image(unpacked("esd", tmp_path)) as opened:
+        assert list(problems(opened)) == []
+    assert len(decoded) < 2 * len(
+        set(decoded)
+    )  # the files, in the order of the tree, would decode them again and again
+
+
 def test_small_content_is_checked_on_read(tmp_path: Path) -> None:
     path = unpacked("none", tmp_path)
     data = path.read_bytes()
@@ -254,13 +274,10 @@ def test_small_content_is_checked_on_read(tmp_path: Path) -> None:
 def test_a_chunk_larger_than_the_cache_is_decoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from imgmount.core.cache import ReadCache
-    from imgmount.filesystems.wim.chunks import Layout
-
     decoded: list[int] = []
     decode = Layout.decode
 
-    def counted(layout: Layout, first: int, count: int) -> object:
+    def counted(layout: Layout, first: int, count: int) -> Content:
         decoded.append(first)
         return decode(layout, first, count)
 
@@ -281,8 +298,6 @@ def test_a_chunk_larger_than_the_cache_is_decoded_once(
 
 
 def sha256_of(data: bytes) -> str:
-    import hashlib
-
     return hashlib.sha256(data).hexdigest()
 
 
@@ -307,8 +322,7 @@ def test_the_hostile_images_of_wimlib_are_contained(name: str, tmp_path: Path) -
         elif name == "duplicate_names":
             assert [node for node, _ in root.entries()] == ["1", "1 (1)", "1 (2)"]
         else:
-            problems = list(opened.volumes[0].check())
-            assert len(problems) == 1
+            assert len(list(opened.volumes[0].check())) == 1
             with pytest.raises(Exception, match=r"SHA-1|does not decompress"):
                 content(root, "file")
 

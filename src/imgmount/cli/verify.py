@@ -6,6 +6,7 @@ import argparse
 from typing import Final
 
 from imgmount.cli.options import add_image_arguments, open_from
+from imgmount.cli.progress import Progress
 from imgmount.cli.text import for_stdout
 
 SUMMARY: Final = "Check an image: its own checksums and structures, and that every byte of it can be read."
@@ -31,14 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print ``ok``, or one line a problem."""
+    from imgmount.core.read_through import watched
     from imgmount.jobs.verify import problems
 
-    with open_from(args) as image:
+    progress = Progress(0)
+    with open_from(args) as image, watched(progress):
         image.context.cache.start()
         found = 0
         for problem in problems(image, second_opinion=args.strict, read=args.read):
+            progress.clear()
             print(for_stdout(problem), flush=True)
             found += 1
+    progress.clear()
     if not found:
         print("ok")
     return EXIT_DAMAGED if found else 0

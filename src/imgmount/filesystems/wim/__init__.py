@@ -17,6 +17,7 @@ FORMAT: Final = FilesystemFormat(
     title="Windows Imaging (WIM, ESD, SWM)",
     open=Later("imgmount.filesystems.wim.volume:WimVolume"),
     check=Later("imgmount.filesystems.wim.verify:problems"),
+    checks_content=True,
     limits="no encrypted ESD, no files encrypted with EFS; LZMS needs libwim",
     options=(IMAGE, STREAMS),
 )

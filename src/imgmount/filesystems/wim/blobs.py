@@ -29,6 +29,7 @@ _RESOURCE: Final = Struct("<QQQ")
 _STORED: Final = (1 << 56) - 1
 _HASHES: Final = Struct("<30xQ12x")  # how a SHA-1 begins
 _FLAGS: Final = slice(7, None, _RECORD.size)
+NO_HASH: Final = bytes(20)  # of nothing
 IS_RUN: Final = 1 << 32  # the size that says where a solid resource lies
 MAX_TABLE: Final = 256 << 20
 MAX_SIZE: Final = 1 << 62
@@ -172,7 +173,7 @@ class Table:
         at = number * _RECORD.size
         stored, _, size = _RESOURCE.unpack_from(self._raw, at)
         found: int = stored & _STORED if self._raw[at + 7] & SOLID else size
-        return found
+        return found if found <= MAX_SIZE else 0  # who opens it learns why
 
     def blobs(self) -> Iterator[Blob]:
         """All content of this part, in the order in which it is stored."""
@@ -271,6 +272,12 @@ class Blobs:
             if (blob := table.find(digest)) is not None:
                 return blob
         return self._find_elsewhere(digest)
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether content is here; there is always none with ``NO_HASH``. Raises ``ImageError``."""
+        if digest == NO_HASH or any(table.size(digest) >= 0 for table in self.tables):
+            return True
+        return self._find_elsewhere(digest) is not None
 
     def size(self, digest: bytes) -> int:
         """Bytes of the content with a SHA-1; 0 where it is not here. Raises ``ImageError``."""

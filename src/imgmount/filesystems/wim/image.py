@@ -12,8 +12,8 @@ from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 from imgmount.families.windows import reparse
 from imgmount.families.windows.attributes import ENCRYPTED, REPARSE_POINT
-from imgmount.filesystems.wim.blobs import Blob, Blobs
-from imgmount.filesystems.wim.metadata import NO_HASH, Entry, Metadata, Stream
+from imgmount.filesystems.wim.blobs import NO_HASH, Blob, Blobs
+from imgmount.filesystems.wim.metadata import Entry, Metadata, Stream
 
 IMAGE_BITS: Final = 36  # of a node's number: where its entry is, with the image's number above
 IN_GROUP: Final = 1 << 35  # the number is that of a group of hard links
@@ -37,7 +37,7 @@ class Image:
         self.streams_as_files = streams_as_files
         self._lock = threading.Lock()
         self._metadata: Metadata | None = None
-        self._fault = ""
+        self._fault: ImageError | None = None
         self._owners: dict[int, int] = {}  # where a directory's entries begin -> where it is itself
         self._starts: list[int] = []  # where entries begin that were read, sorted,
         self._ends: dict[int, int] = {}  # and where the last of them is
@@ -49,14 +49,14 @@ class Image:
     def metadata(self) -> Metadata:
         """The metadata. Raises ``ImageError``."""
         with self._lock:
-            if self._fault:
-                raise ImageError(self._fault)
+            if self._fault is not None:
+                raise self._fault.again()
             if self._metadata is None:
                 try:
                     blob = self.blobs.metadata(self.number)
                     self._metadata = Metadata(self.blobs.content(blob), blob.digest)
                 except ImageError as exc:
-                    self._fault = f"{exc} (image {self.number})"
+                    self._fault = exc.again()
                     raise
             return self._metadata
 

@@ -22,6 +22,7 @@ from imgmount.core.read_through import read_through
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.families.windows import names
 from imgmount.families.windows.attributes import DIRECTORY, REPARSE_POINT
+from imgmount.filesystems.wim.blobs import NO_HASH
 
 _ENTRY: Final = Struct("<QIIQ16xQQQ20s4xIHHHHH")
 ENTRY: Final = _ENTRY.size
@@ -30,7 +31,6 @@ _STREAM: Final = Struct("<QQ20sH")
 _TAG: Final = Struct("<II")
 _SECURITY: Final = Struct("<II")
 END: Final = 8  # an entry this short, or shorter, ends a directory
-NO_HASH: Final = bytes(20)
 NO_SECURITY: Final = 0xFFFF_FFFF
 MAX_METADATA: Final = 1 << 30
 MAX_ENTRY: Final = 4 << 20  # with its streams

@@ -26,8 +26,9 @@ from imgmount.errors import ImageError
 from imgmount.families.windows import attributes, names, reparse, security
 from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.wim import items
+from imgmount.filesystems.wim.blobs import NO_HASH
 from imgmount.filesystems.wim.image import IMAGE_BITS, Image
-from imgmount.filesystems.wim.metadata import NO_HASH, NO_SECURITY, Entry, Stream
+from imgmount.filesystems.wim.metadata import NO_SECURITY, Entry, Stream
 
 NOT_REBASED: Final = 1  # flag of a reparse point: an absolute target does not count from the image's root
 MAX_XATTR: Final = 64 << 10  # bytes of one extended attribute: what Linux can show

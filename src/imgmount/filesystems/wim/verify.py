@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-from imgmount.core.read_through import digests, read_through
+from imgmount.core.read_through import digests, expect, read_through
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.wim.blobs import Blob, Blobs, Part
 from imgmount.filesystems.wim.volume import WimVolume
@@ -29,6 +29,7 @@ def problems(volume: WimVolume) -> Iterator[str]:
             yield from (f"{where}{problem}" for problem in _integrity(part))
         except ImageError as exc:
             yield f"{where}{exc}"
+    expect(sum(blob.size for table in blobs.tables for blob in table.blobs()))
     for table in blobs.tables:
         for blob in table.blobs():
             if any(blob.digest) and (problem := _problem(blobs, blob)):
