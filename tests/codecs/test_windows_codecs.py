@@ -91,7 +91,10 @@ def test_lzms(name: str) -> None:
 
 
 def test_an_lzx_block_that_is_stored() -> None:
-    """wimlib writes none, Microsoft does: R0 to R2 and the bytes begin at the next word, and what follows at an even one."""
+    """wimlib writes none, Microsoft does.
+
+    R0 to R2 and the bytes begin at the next word, and what follows at an even one.
+    """
     content = bytes(range(1, 102))
 
     def block(data: bytes, held: int, bits: int) -> bytes:

@@ -188,7 +188,10 @@ def test_names_that_no_path_can_have_are_shown_and_told() -> None:
 
 
 def test_streams_of_a_reparse_point_are_kept_apart() -> None:
-    """The first unnamed stream is the point, the second the data; the entry's own SHA-1 may stand for either."""
+    """The first unnamed stream is the point, the second the data.
+
+    The entry's own SHA-1 may stand for either.
+    """
     target = "file".encode("utf-16-le")
     point = struct.pack("<HHHHI", 0, len(target), 0, 0, 1) + target
     other = b"what an app stores"

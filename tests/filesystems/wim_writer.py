@@ -21,7 +21,10 @@ def padded(data: bytes) -> bytes:
 
 @dataclass
 class Entry:
-    """One entry; ``streams`` are (name, SHA-1); ``below`` is where its entries are, filled in for ``children``."""
+    """One entry; ``streams`` are (name, SHA-1).
+
+    ``below`` is where its entries are, filled in for ``children``.
+    """
 
     name: str | bytes = ""
     attributes: int = 0x20

@@ -12,14 +12,20 @@ LENGTH_MASK: Final = (1 << LENGTH_BITS) - 1
 
 
 class Code(NamedTuple):
-    """``table[next width bits]`` is ``symbol << LENGTH_BITS | length``. A code without symbols has an empty table."""
+    """``table[next width bits]`` is ``symbol << LENGTH_BITS | length``.
+
+    A code without symbols has an empty table.
+    """
 
     table: list[int]
     width: int
 
 
 def code(lengths: Sequence[int], fmt: str) -> Code:
-    """The code whose words have these ``lengths`` (0: no word). Raises ``FormatError`` if it is not complete."""
+    """The code whose words have these ``lengths`` (0: no word).
+
+    Raises ``FormatError`` if it is not complete.
+    """
     width = max(lengths)
     if not width:
         return Code([], 0)

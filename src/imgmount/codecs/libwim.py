@@ -1,6 +1,9 @@
-"""The decompressors of libwim (wimlib, LGPL), a library of the system that may not be there. Whole chunks of known size.
+"""The decompressors of libwim (wimlib, LGPL), a library of the system that may not be there.
 
-A decompressor serves one thread at a time, so a few of each kind wait here to be used again. API: wimlib.h, "Decompression".
+Whole chunks of known size.
+
+A decompressor serves one thread at a time, so a few of each kind wait here to be used again. API: wimlib.h,
+"Decompression".
 """
 
 from __future__ import annotations
@@ -61,7 +64,10 @@ def decompress(kind: Kind, data: bytes, size: int, largest: int) -> bytearray:
 
 
 def decompress_all(kind: Kind, data: bytes, out: bytearray, pieces: Iterable[Piece], largest: int) -> None:
-    """Chunks from ``data`` to ``out``; one that is as long stored as decoded is copied. Raises ``FormatError``."""
+    """Chunks from ``data`` to ``out``; one that is as long stored as decoded is copied.
+
+    Raises ``FormatError``.
+    """
     if not out:
         return
     data = bytes(data)

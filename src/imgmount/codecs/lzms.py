@@ -1,4 +1,7 @@
-"""LZMS, the codec of ESD files: decoded by libwim, and by nothing else that is free to use. Chunks of 32 KiB to 64 MiB."""
+"""LZMS, the codec of ESD files: decoded by libwim, and by nothing else that is free to use.
+
+Chunks of 32 KiB to 64 MiB.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ def check() -> None:
 
 
 def decompress(data: bytes, size: int, largest: int) -> Content:
-    """The ``size`` bytes of one chunk, of those of ``largest`` bytes at most. Raises ``FormatError``, ``UnsupportedError``."""
+    """The ``size`` bytes of one chunk, of those of ``largest`` bytes at most.
+
+    Raises ``FormatError``, ``UnsupportedError``.
+    """
     check()
     if not 0 <= size <= largest <= MAX_SIZE:
         raise FormatError("lzms", f"a chunk of {size} bytes of {largest}, at most {MAX_SIZE} are possible")

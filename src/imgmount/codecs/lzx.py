@@ -1,7 +1,10 @@
-"""LZX as WIM and the compressed files of NTFS (WOF) have it: each chunk stands alone and is as long as the window.
+"""LZX as WIM and the compressed files of NTFS (WOF) have it.
 
-libwim decodes it; without it Python does, some hundred times slower. Source: [MS-PATCH] LZX DELTA 2.3 to 2.7, and what wimlib's
-documentation says of WIM: lengths of blocks in 16 or 24 bits, x86 translation always, for a file of 12,000,000 bytes.
+Each chunk stands alone and is as long as the window.
+
+libwim decodes it; without it Python does, some hundred times slower. Source: [MS-PATCH] LZX DELTA 2.3 to
+2.7, and what wimlib's documentation says of WIM: lengths of blocks in 16 or 24 bits, x86 translation always,
+for a file of 12,000,000 bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +38,10 @@ X86_TAIL: Final = 10  # bytes at the end that are not translated
 
 
 def decompress(data: bytes, size: int, window: int) -> Content:
-    """The ``size`` bytes of one chunk; ``window`` is the size of the longest, 32 KiB to 2 MiB. Raises ``FormatError``."""
+    """The ``size`` bytes of one chunk; ``window`` is the size of the longest, 32 KiB to 2 MiB.
+
+    Raises ``FormatError``.
+    """
     if size > window or not 0 < window <= MAX_WINDOW:
         raise FormatError(
             "lzx", f"a chunk of {size} bytes in a window of {window}, at most {MAX_WINDOW} are possible"
@@ -61,7 +67,10 @@ def decode(data: bytes, size: int, window: int) -> Content:
 
 
 class _Chunk:
-    """A chunk as far as it is decoded. Bits come in little-endian words, highest first; ``at`` is the next bit."""
+    """A chunk as far as it is decoded.
+
+    Bits come in little-endian words, highest first; ``at`` is the next bit.
+    """
 
     def __init__(self, data: bytes, window: int) -> None:
         self._data = data

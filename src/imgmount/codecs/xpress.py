@@ -45,7 +45,10 @@ def decode(data: bytes, size: int) -> Content:
 
 
 def _expand(data: bytes, lengths: list[int], size: int) -> bytearray:
-    """Bits come in little-endian words, highest first; a word is taken when fewer than 16 bits are left of the others."""
+    """Bits come in little-endian words, highest first.
+
+    A word is taken when fewer than 16 bits are left of the others.
+    """
     table, width = code(lengths, "xpress")
     mask = (1 << width) - 1
     out = bytearray()

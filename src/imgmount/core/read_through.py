@@ -1,4 +1,7 @@
-"""A device read from one end to the other, a step at a time: for checksums of it all, watched by whoever shows progress."""
+"""A device read from one end to the other, a step at a time.
+
+For checksums of it all, watched by whoever shows progress.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""Reparse points: what Windows puts in the place of a file, and how symbolic links and junctions read on POSIX.
+"""Reparse points.
 
-Source: [MS-FSCC] 2.1.2. A link that Windows resolves on the same volume is shown relative to where it stands. One that leaves
-the volume is shown with its drive or server as the first component, so that it leads nowhere rather than out of the mount.
+What Windows puts in the place of a file, and how symbolic links and junctions read on POSIX.
+
+Source: [MS-FSCC] 2.1.2. A link that Windows resolves on the same volume is shown relative to where it
+stands. One that leaves the volume is shown with its drive or server as the first component, so that it leads
+nowhere rather than out of the mount.
 """
 
 from __future__ import annotations
@@ -64,7 +67,10 @@ class Point(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A symbolic link or junction: the substitute name as Windows writes it, and whether it starts where the link stands."""
+    """A symbolic link or junction.
+
+    The substitute name as Windows writes it, and whether it starts where the link stands.
+    """
 
     target: str
     relative: bool
@@ -103,10 +109,12 @@ def link(point: Point, fmt: str) -> Link:
 
 
 def posix_target(point: Point, depth: int, inside: Callable[[str], bool], fmt: str) -> str:
-    """The target of one of ``LINKS`` in a directory ``depth`` levels below the root, for ``readlink``: it never leads out.
+    """The target of one of ``LINKS`` in a directory ``depth`` levels below the root, for ``readlink``.
 
-    ``inside`` is asked for a target with a drive letter, without that and with slashes: whether it is on this volume. Raises
-    ``FormatError``.
+    It never leads out.
+
+    ``inside`` is asked for a target with a drive letter, without that and with slashes: whether it is on
+    this volume. Raises ``FormatError``.
     """
     if point.tag == LX_SYMLINK:
         text = point.data[4:].decode("utf-8", "surrogateescape").replace("\0", "")  # a version stands first

@@ -1,4 +1,7 @@
-"""Security descriptors in their self-relative form. Source: [MS-DTYP] 2.4.2 (SID) and 2.4.6 (SECURITY_DESCRIPTOR)."""
+"""Security descriptors in their self-relative form.
+
+Source: [MS-DTYP] 2.4.2 (SID) and 2.4.6 (SECURITY_DESCRIPTOR).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The blob tables of a WIM's parts: which content, named by its SHA-1, lies where.
 
-Records are kept as they are stored, 50 bytes each, with an index of 8 bytes beside them: hundreds of thousands are
-common. Solid resources come in runs: some records that say where these lie, then those of the blobs in them, whose
-offsets count through the run.
+Records are kept as they are stored, 50 bytes each, with an index of 8 bytes beside them: hundreds of
+thousands are common. Solid resources come in runs: some records that say where these lie, then those of the
+blobs in them, whose offsets count through the run.
 """
 
 from __future__ import annotations
@@ -316,7 +316,10 @@ class Blobs:
         return Slice(device, blob.resource.offset, blob.size)
 
     def open(self, blob: Blob) -> BlockDevice:
-        """What ``blob`` holds; what is small is checked. Two that are open at a time are one. Raises ``ImageError``."""
+        """What ``blob`` holds; what is small is checked. Two that are open at a time are one.
+
+        Raises ``ImageError``.
+        """
         with self._lock:
             known = self._devices.get(blob.digest)
             if known is None:

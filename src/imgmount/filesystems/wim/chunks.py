@@ -1,8 +1,8 @@
 """Resources that are compressed in chunks: where each chunk lies, and the device that decodes them.
 
 An ordinary resource begins with a table of where its chunks begin but for the first; in a pipable WIM that
-follows the chunks, and each has its size before it. A solid resource has a header of its own, and the sizes of
-its chunks. A chunk that is as long stored as decoded is not compressed.
+follows the chunks, and each has its size before it. A solid resource has a header of its own, and the sizes
+of its chunks. A chunk that is as long stored as decoded is not compressed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,10 @@ class TableLayout(Layout):
         self._kept: array[int] | None = None
 
     def _told(self, low: int, high: int) -> Sequence[int]:
-        """What the table says of chunks ``low`` to ``high``, which begin at 1. A small table is read whole, and kept."""
+        """What the table says of chunks ``low`` to ``high``, which begin at 1.
+
+        A small table is read whole, and kept.
+        """
         if self._kept is None and self.count * self._width <= MAX_KEPT:
             self._kept = self._read(1, self.count)
         return self._read(low, high) if self._kept is None else self._kept[low - 1 : high - 1]
@@ -183,7 +186,10 @@ class SolidLayout(Layout):
 
 
 class Kept:
-    """The last chunk that is too large for the cache: one of a mount, so that many readers of it decode it once."""
+    """The last chunk that is too large for the cache.
+
+    One of a mount, so that many readers of it decode it once.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

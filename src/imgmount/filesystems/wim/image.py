@@ -21,7 +21,10 @@ MAX_POINT: Final = 16 << 10  # bytes of a reparse point, as Windows limits them
 
 
 class Contents(NamedTuple):
-    """What an entry has: the SHA-1 of its data and of its reparse point, or ``NO_HASH``, and its alternate streams."""
+    """What an entry has.
+
+    The SHA-1 of its data and of its reparse point, or ``NO_HASH``, and its alternate streams.
+    """
 
     data: bytes
     point: bytes

@@ -1,4 +1,7 @@
-"""What entries carry as tagged items: modes and owners of Unix, extended attributes, the object identifier of NTFS."""
+"""What entries carry as tagged items.
+
+Modes and owners of Unix, extended attributes, the object identifier of NTFS.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def unix(entry: Entry) -> Unix | None:
 
 
 def xattrs(entry: Entry) -> Iterator[tuple[str, bytes]]:
-    """(name, value) of the extended attributes; those of Windows, which have no namespace, below ``user.ea``."""
+    """(name, value) of the extended attributes.
+
+    Those of Windows, which have no namespace, below ``user.ea``.
+    """
     for tag, data in entry.items():
         if tag == OBJECT_ID and len(data) >= OBJECT_ID_SIZE:
             yield "user.wim.object_id", data[:OBJECT_ID_SIZE]

@@ -1,7 +1,8 @@
 """The metadata of an image: its security descriptors, and its directories as runs of entries.
 
-An entry is 102 bytes, its names, tagged items, and behind its length the streams that it has besides its own. It is kept as it is
-stored and parsed where it is asked for. Nothing here is trusted: entries may lie anywhere, loop and overlap.
+An entry is 102 bytes, its names, tagged items, and behind its length the streams that it has besides its
+own. It is kept as it is stored and parsed where it is asked for. Nothing here is trusted: entries may lie
+anywhere, loop and overlap.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class Facts(NamedTuple):
 
 
 class Entry:
-    """One entry; ``offset`` is where it is in the metadata, ``raw`` the entry with its streams, ``facts`` its fixed part."""
+    """One entry.
+
+    ``offset`` is where it is in the metadata, ``raw`` the entry with its streams, ``facts`` its fixed part.
+    """
 
     __slots__ = ("facts", "offset", "raw")
 
@@ -151,7 +155,10 @@ class Metadata:
         return list(accumulate(sizes, initial=_SECURITY.size + 8 * self._count))
 
     def security(self, number: int) -> bytes:
-        """A security descriptor, self-relative; empty if there is none of this number. Raises ``FormatError``."""
+        """A security descriptor, self-relative; empty if there is none of this number.
+
+        Raises ``FormatError``.
+        """
         if number >= self._count:
             return b""
         start, end = self._security[number : number + 2]
@@ -216,7 +223,10 @@ class Metadata:
         return at
 
     def walk(self) -> Iterator[Entry]:
-        """Every entry, each directory once: those that loop end. Raises ``FormatError`` where there are too many."""
+        """Every entry, each directory once: those that loop end.
+
+        Raises ``FormatError`` where there are too many.
+        """
         left = self._device.size // ENTRY + 1
         root = self.root()
         yield root

@@ -239,7 +239,10 @@ class WimLink(_WimNode, Symlink):
             return self._stat
 
     def readlink(self) -> str:
-        """The target. An absolute one counts from the image's root, unless it led elsewhere when it was captured."""
+        """The target.
+
+        An absolute one counts from the image's root, unless it led elsewhere when it was captured.
+        """
         entry = self._entry
         rebased = not entry.facts.flags & NOT_REBASED
         return reparse.posix_target(self._image.point(entry), self._depth, lambda _: rebased, "wim")

@@ -1,4 +1,7 @@
-"""Whether a WIM is what it says: the integrity table of each part, and the SHA-1 of all content and metadata."""
+"""Whether a WIM is what it says.
+
+The integrity table of each part, and the SHA-1 of all content and metadata.
+"""
 
 from __future__ import annotations
 

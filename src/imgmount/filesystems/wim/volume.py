@@ -90,7 +90,10 @@ class WimVolume(Filesystem):
         return facts
 
     def _missing(self) -> str:
-        """How many blobs that entries name are in no part that is here; of very many entries only the first are asked."""
+        """How many blobs that entries name are in no part that is here.
+
+        Of very many entries only the first are asked.
+        """
         left = MAX_ASKED
         absent: set[bytes] = set()
         notes = []

@@ -1,4 +1,7 @@
-"""The XML of a WIM: what each image is. It is read by expat piece by piece, for a few known elements, without entities."""
+"""The XML of a WIM: what each image is.
+
+It is read by expat piece by piece, for a few known elements, without entities.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ Facts = dict[tuple[str, ...], str]  # by path below IMAGE
 
 
 class Xml:
-    """What is known of the images, by number; ``note`` says why that is not all, and ``encrypted`` of an ESD's files."""
+    """What is known of the images, by number.
+
+    ``note`` says why that is not all, and ``encrypted`` of an ESD's files.
+    """
 
     def __init__(self, device: BlockDevice) -> None:
         self.images: dict[int, Facts] = {}
