@@ -1,8 +1,6 @@
 """The decompressors of libwim (wimlib, LGPL), a library of the system that may not be there.
 
-Whole chunks of known size.
-
-A decompressor serves one thread at a time, so a few of each kind wait here to be used again. API: wimlib.h,
+They take whole chunks of known size. A decompressor serves one thread at a time, so a few of each kind wait here to be used again. API: wimlib.h,
 "Decompression".
 """
 

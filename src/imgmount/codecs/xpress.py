@@ -1,4 +1,4 @@
-"""XPRESS with Huffman codes, chunks of at most 64 KiB as WIM and the compressed files of NTFS (WOF) have them.
+"""XPRESS with Huffman codes: chunks of 64 KiB at most, as WIM and the compressed files of NTFS have them.
 
 libwim decodes it; without it Python does, some hundred times slower. Source: [MS-XCA] 2.2 (LZ77+Huffman).
 """

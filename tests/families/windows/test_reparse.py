@@ -66,6 +66,11 @@ def test_points_that_are_cut(data: bytes) -> None:
         reparse.parse(data[:7], "any")
 
 
+def test_a_target_of_odd_length() -> None:
+    point = reparse.Point(reparse.SYMLINK, struct.pack("<HHHHI", 0, 3, 0, 0, 1) + b"a\0b")
+    assert reparse.posix_target(point, 0, lambda _: True, "any") == "a"
+
+
 def test_the_header_and_the_name_of_a_point() -> None:
     assert reparse.parse(struct.pack("<IHH", 7, 2, 0) + b"abc", "any") == (7, b"ab")
     assert reparse.name(reparse.WOF) == "a compressed file, or a pointer into a WIM"

@@ -1,6 +1,4 @@
-"""Reparse points.
-
-What Windows puts in the place of a file, and how symbolic links and junctions read on POSIX.
+"""Reparse points, which Windows puts in the place of a file: how symbolic links and junctions read on POSIX.
 
 Source: [MS-FSCC] 2.1.2. A link that Windows resolves on the same volume is shown relative to where it
 stands. One that leaves the volume is shown with its drive or server as the first component, so that it leads
@@ -105,15 +103,13 @@ def link(point: Point, fmt: str) -> Link:
     if len(raw) != length:
         raise FormatError(fmt, f"a link's target at {offset}+{length} of {len(point.data) - start} bytes")
     relative = point.tag == SYMLINK and bool(_FLAGS.unpack_from(point.data, _NAMES.size)[0] & RELATIVE)
-    return Link(raw.decode("utf-16-le", "surrogatepass"), relative)
+    return Link(names.decode(raw), relative)
 
 
 def posix_target(point: Point, depth: int, inside: Callable[[str], bool], fmt: str) -> str:
     """The target of one of ``LINKS`` in a directory ``depth`` levels below the root, for ``readlink``.
 
-    It never leads out.
-
-    ``inside`` is asked for a target with a drive letter, without that and with slashes: whether it is on
+    It never leads out. ``inside`` is asked for a target with a drive letter, without that and with slashes: whether it is on
     this volume. Raises ``FormatError``.
     """
     if point.tag == LX_SYMLINK:
@@ -138,7 +134,7 @@ def _from_root(path: str, depth: int) -> str:
 
 
 def kept_in(path: str, depth: int) -> str:
-    """A relative path, in which ``..`` takes back the name before it, as in Windows, and stays at the root above that.
+    """A relative path, in which ``..`` takes back the name before it, as in Windows, and stays at the root.
 
     Left to POSIX, ``link/..`` would be above wherever the link leads: perhaps out of the mount.
     """

@@ -62,7 +62,9 @@ class Layout(ABC):
             end > self.resource.offset + self.resource.stored
             or end - start > count * self.chunk + PIPE_HEADER * count
         ):
-            message = f"chunk {first} at {start:#x} to {end:#x} is larger than {self.chunk} bytes, or outside its resource"
+            message = (
+                f"chunks {start:#x} to {end:#x} are larger than {self.chunk} bytes, or past their resource"
+            )
             raise FormatError("wim", message, offset=self.resource.offset)
         data = self.device.read_exactly(start, end - start, "wim")
         out = bytearray(min(count * self.chunk, self.size - first * self.chunk))
