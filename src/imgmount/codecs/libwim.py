@@ -1,7 +1,7 @@
 """The decompressors of libwim (wimlib, LGPL), a library of the system that may not be there.
 
-They take whole chunks of known size. A decompressor serves one thread at a time, so a few of each kind wait here to be used again. API: wimlib.h,
-"Decompression".
+They take whole chunks of known size. A decompressor serves one thread at a time, so a few of each kind wait
+here to be used again. API: wimlib.h, "Decompression".
 """
 
 from __future__ import annotations

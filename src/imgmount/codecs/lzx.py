@@ -1,8 +1,8 @@
 """LZX as WIM and the compressed files of NTFS (WOF) have it.
 
-Each chunk stands alone and is as long as the window. libwim decodes it; without it Python does, some hundred times slower. Source: [MS-PATCH] LZX DELTA 2.3 to
-2.7, and what wimlib's documentation says of WIM: lengths of blocks in 16 or 24 bits, x86 translation always,
-for a file of 12,000,000 bytes.
+Each chunk stands alone and is as long as the window. libwim decodes it; without it Python does, some hundred
+times slower. Source: [MS-PATCH] LZX DELTA 2.3 to 2.7, and what wimlib's documentation says of WIM: lengths
+of blocks in 16 or 24 bits, x86 translation always, for a file of 12,000,000 bytes.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Chunk:
             raise IndexError
 
     def _lengths(self, lengths: list[int], at: int, end: int) -> None:
-        """Code lengths from ``at`` to ``end``: each differs from the one before by what is told, or is in a run."""
+        """Code lengths from ``at`` to ``end``: each by how it differs from the one before, or in runs."""
         table, width = code([self._bits(4) for _ in range(20)], "lzx")
 
         def symbol() -> int:

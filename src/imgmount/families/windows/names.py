@@ -1,7 +1,7 @@
 r"""Names of Windows that no POSIX path can hold, shown with escapes.
 
-``\x2f`` stands for a slash, ``\ud800`` for half a character. No name of Windows has a backslash, so an escape is nothing else; where a hostile one has it, it is shown as
-``\x5c``.
+``\x2f`` stands for a slash, ``\ud800`` for half a character. No name of Windows has a backslash, so an
+escape is nothing else; where a hostile one has it, it is shown as ``\x5c``.
 """
 
 from __future__ import annotations

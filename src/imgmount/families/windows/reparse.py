@@ -109,8 +109,8 @@ def link(point: Point, fmt: str) -> Link:
 def posix_target(point: Point, depth: int, inside: Callable[[str], bool], fmt: str) -> str:
     """The target of one of ``LINKS`` in a directory ``depth`` levels below the root, for ``readlink``.
 
-    It never leads out. ``inside`` is asked for a target with a drive letter, without that and with slashes: whether it is on
-    this volume. Raises ``FormatError``.
+    It never leads out. ``inside`` is asked for a target with a drive letter, without that and with slashes:
+    whether it is on this volume. Raises ``FormatError``.
     """
     if point.tag == LX_SYMLINK:
         text = point.data[4:].decode("utf-8", "surrogateescape").replace("\0", "")  # a version stands first

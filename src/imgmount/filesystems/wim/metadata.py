@@ -279,7 +279,7 @@ class _Window:
         self._size = WINDOW
 
     def at(self, offset: int, size: int) -> tuple[bytes, int]:
-        """(data, where ``offset`` is in it), with ``size`` bytes from there unless the metadata ends before."""
+        """(data, where ``offset`` is in it), and ``size`` bytes follow unless the metadata ends before."""
         at = offset - self._start
         if at < 0 or at + size > len(self._data):
             self._data = self._device.pread(offset, max(size, self._size))
