@@ -7,6 +7,7 @@ here to be used again. API: wimlib.h, "Decompression".
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Iterable
 from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
 from enum import IntEnum
@@ -15,6 +16,8 @@ from typing import Any, Final, NamedTuple
 
 from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
+
+log = logging.getLogger(__name__)
 
 LIBRARIES: Final = ("libwim.so.15", "libwim.15.dylib", "libwim-15.dll")
 MAX_IDLE: Final = 8  # decompressors of one kind and size that wait
@@ -43,6 +46,12 @@ def library() -> Any:
     loaded.wimlib_free_decompressor.argtypes = [c_void_p]
     loaded.wimlib_free_decompressor.restype = None
     return loaded
+
+
+@cache
+def tell_that_it_is_slow() -> None:
+    """Say once what would make decoding faster."""
+    log.warning("libwim is not installed, WIM and compressed NTFS files are read slowly: 'apt install libwim15'")
 
 
 class Piece(NamedTuple):

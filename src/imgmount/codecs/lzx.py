@@ -47,6 +47,7 @@ def decompress(data: bytes, size: int, window: int) -> Content:
     window = max(window, MIN_WINDOW)
     if libwim.library() is not None:
         return libwim.decompress(libwim.Kind.LZX, data, size, window)
+    libwim.tell_that_it_is_slow()
     return decode(data, size, window)
 
 

@@ -27,6 +27,7 @@ def decompress(data: bytes, size: int) -> Content:
         raise FormatError("xpress", f"a chunk of {size} bytes, at most {MAX_SIZE} are possible")
     if libwim.library() is not None:
         return libwim.decompress(libwim.Kind.XPRESS, data, size, MAX_SIZE)
+    libwim.tell_that_it_is_slow()
     return decode(data, size)
 
 
