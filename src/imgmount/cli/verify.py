@@ -6,7 +6,6 @@ import argparse
 from typing import Final
 
 from imgmount.cli.options import add_image_arguments, open_from
-from imgmount.cli.progress import Progress
 from imgmount.cli.text import for_stdout
 
 SUMMARY: Final = "Check an image: its own checksums and structures, and that every byte of it can be read."
@@ -32,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print ``ok``, or one line a problem."""
+    from imgmount.cli.progress import Progress
     from imgmount.core.read_through import watched
     from imgmount.jobs.verify import problems
 
