@@ -33,6 +33,7 @@ NO_HASH: Final = bytes(20)  # of nothing
 IS_RUN: Final = 1 << 32  # the size that says where a solid resource lies
 MAX_TABLE: Final = 256 << 20
 MAX_SIZE: Final = 1 << 62
+MAX_OTHERS: Final = 1 << 22  # records of other WIMs that are kept
 MAX_ALIKE: Final = 64  # records whose SHA-1s begin alike: more than one is a wonder
 MAX_OPEN: Final = 128  # blobs whose devices wait to be used again
 MAX_RUNS: Final = 1 << 12
@@ -292,7 +293,7 @@ class Blobs:
             for table in self._others:
                 if (blob := table.find(digest)) is not None:
                     return blob
-            for part in self._unseen:
+            for part in self._unseen if sum(table.count for table in self._others) < MAX_OTHERS else ():
                 try:
                     table = Table(part, self.pool)
                 except ImageError:

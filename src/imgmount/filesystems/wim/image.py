@@ -38,7 +38,7 @@ class Image:
         self.number = number
         self.blobs = blobs
         self.streams_as_files = streams_as_files
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a listing that is dropped may end anywhere
         self._metadata: Metadata | None = None
         self._fault: ImageError | None = None
         self._owners: dict[int, int] = {}  # where a directory's entries begin -> where it is itself
