@@ -203,6 +203,7 @@ FILESYSTEMS: Final = (
     ),
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
+    _entry("wim", (0, b"MSWIM\0\0\0"), (0, b"WLPWM\0\0\0")),
     _entry("xfs", (0, b"XFSB")),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )

@@ -250,7 +250,8 @@ class FilesystemFormat(Format):
     when it is read. ``second_opinion`` compares with what another library reads, one line for each
     difference; ``MountError`` where that library is not installed. ``views`` are namespaces that ``--fs`` may
     name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has
-    besides this one, for the same files.
+    besides this one, for the same files. ``checks_content`` says that ``check`` compares every file with its
+    checksum: ``verify`` need not read them again, in an order that may be a slow one.
     """
 
     kind = "filesystem"
@@ -260,6 +261,7 @@ class FilesystemFormat(Format):
     second_opinion: Callable[[Any], Iterator[str]] | None = None
     views: tuple[str, ...] = ()
     companion: str = ""
+    checks_content: bool = False
 
     def answers_to(self, name: str) -> bool:
         """Whether ``name`` is this format or one of its views."""
