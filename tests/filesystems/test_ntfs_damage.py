@@ -170,6 +170,14 @@ def test_a_root_folder_without_a_record_is_rebuilt(plain: bytes) -> None:
     assert manifest(changed.root) == manifest(volume(plain).root)
 
 
+@pytest.mark.parametrize("variant", ["plain", "clusters"])
+def test_a_folder_whose_record_is_damaged_keeps_its_files(variant: str) -> None:
+    data = load(variant)
+    changed = volume(patched(data, (record_at(data, "many") + 510, b"??")))
+    assert manifest(changed.root) == manifest(volume(data).root)
+    assert any("written in part" in line for line in check(changed))
+
+
 def test_an_index_that_points_up_ends() -> None:
     data = load("clusters")
     blocks = blocks_of(data, "many")

@@ -58,6 +58,11 @@ class Facts(NamedTuple):
     stat: Stat
 
 
+def bare_folder(number: int, sequence: int) -> Facts:
+    """A folder of which nothing else is known."""
+    return Facts(number, sequence, True, 0, 0, 0, 0, False, Stat(DIRECTORY_MODE))
+
+
 class _Found:
     """What one pass over a record finds. ``stored`` counts clusters."""
 

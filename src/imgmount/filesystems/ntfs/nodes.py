@@ -16,7 +16,7 @@ from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.windows import attributes, names, reparse
 from imgmount.filesystems.ntfs import records, wof
 from imgmount.filesystems.ntfs.boot import NAME
-from imgmount.filesystems.ntfs.facts import SYSTEM, Facts
+from imgmount.filesystems.ntfs.facts import SYSTEM, Facts, bare_folder
 from imgmount.filesystems.ntfs.mft import FIRST_USER, MAX_RECORDS, ROOT
 from imgmount.filesystems.ntfs.records import Record
 from imgmount.filesystems.ntfs.streams import Stream
@@ -94,7 +94,7 @@ class NtfsDirectory(NtfsNode, Directory):
             raise damage
 
     def _entries(self) -> tuple[list[tuple[int, str]], ImageError | None]:
-        """(reference, name) of each entry; and what is lost, where the index is damaged and the records too."""
+        """(reference, name) of each entry; and what is lost, where index and records are damaged."""
         volume = self._volume
         volume.owners.claim(self.id, self._parent)
         shown = 0 if volume.shows_system else FIRST_USER
@@ -123,13 +123,28 @@ class NtfsDirectory(NtfsNode, Directory):
             number, name = reference & records.RECORD_MASK, names.shown(stored)
             facts = known.get(number, f"record {number} cannot be read")
             if isinstance(facts, str):
-                yield name, NtfsLost(number if number < MAX_RECORDS else 0, facts)
+                yield name, self._lost(reference, facts)
             elif reference >> 48 not in (0, facts.sequence):
                 yield name, NtfsLost(number, f"record {number} was used again for another file than this")
             else:
                 yield from self._nodes(name, facts)
         if damage is not None:
             raise damage
+
+    def _lost(self, reference: int, reason: str) -> Node:
+        """The node for an entry without facts: still a folder where only its record is damaged."""
+        number = reference & records.RECORD_MASK
+        if number >= MAX_RECORDS:
+            return NtfsLost(0, reason)
+        try:
+            self._volume.mft.record(number)
+        except ImageError:
+            from imgmount.filesystems.ntfs.rescue import folders
+
+            if reference in folders(self._volume, self.id):
+                facts = bare_folder(number, reference >> 48)
+                return NtfsDirectory(self._volume, facts, self._depth + 1, self.id, system=self._system)
+        return NtfsLost(number, reason)
 
     def _nodes(self, name: str, facts: Facts) -> Iterator[tuple[str, Node]]:
         """The node for an entry, and its streams where they are files."""

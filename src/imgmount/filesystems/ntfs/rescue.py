@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.boot import NAME
+from imgmount.filesystems.ntfs.index import entries
 from imgmount.filesystems.ntfs.records import FileName, parse_record
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ATTRIBUTES: Final = Struct("<I")
+_ATTRIBUTES_AT: Final = 56  # in a name
+_FOLDER: Final = 0x1000_0000  # among them, where the name stands in an index
 NOBODY: Final = (1 << 64) - 1  # instead of the number of a folder
 MAX_LOST: Final = 1000  # records that are counted
 MAX_MORE: Final = 1 << 22  # names of files that have several
@@ -111,3 +116,20 @@ def rescue(
         volume.rescued.add(folder)
         log.warning("%s: folder %d: %s: its names are taken from the file records", NAME, folder, reason)
     return None
+
+
+def folders(volume: NtfsVolume, parent: int) -> frozenset[int]:
+    """The references of what the index of ``parent`` says are folders, whatever their records say."""
+    if parent not in volume.said_folders:
+        found: set[int] = set()
+        try:
+            for node in volume.index(volume.mft.record(parent)).nodes():
+                found |= {entry.reference for entry in entries(node) if _is_folder(entry.key)}
+        except ImageError as exc:
+            log.debug("%s: folder %d: %s", NAME, parent, exc)
+        volume.said_folders[parent] = frozenset(found)
+    return volume.said_folders[parent]
+
+
+def _is_folder(key: bytes) -> bool:
+    return len(key) >= records.NAME_SIZE and bool(_ATTRIBUTES.unpack_from(key, _ATTRIBUTES_AT)[0] & _FOLDER)

@@ -26,7 +26,7 @@ ReadRecord = Callable[[int], Record]  # of a reference
 
 
 class Part(NamedTuple):
-    """One attribute, or the piece of one from a cluster on; the attribute is None where it cannot be found."""
+    """One attribute, or the piece of one from a cluster on; ``attribute`` is None where it is lost."""
 
     type: int
     name: str

@@ -10,7 +10,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
-from imgmount.core.node import DIRECTORY_MODE, Directory, Filesystem, Stat
+from imgmount.core.node import Directory, Filesystem
 from imgmount.core.single_parent import SingleParent
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.windows import names
@@ -18,7 +18,7 @@ from imgmount.families.windows.options import STREAMS, SYSTEM
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.bits import Bitmap
 from imgmount.filesystems.ntfs.boot import NAME, read_boot
-from imgmount.filesystems.ntfs.facts import Facts, facts_of
+from imgmount.filesystems.ntfs.facts import Facts, bare_folder, facts_of
 from imgmount.filesystems.ntfs.index import MAX_BLOCKS, Index
 from imgmount.filesystems.ntfs.logfile import State, log_state
 from imgmount.filesystems.ntfs.mft import CLUSTERS, LOG_FILE, ROOT, UPCASE, VOLUME, Mft
@@ -49,6 +49,7 @@ class NtfsVolume(Filesystem):
         self.uuid = f"{self.boot.serial:016X}"
         self.owners = SingleParent(NAME)
         self.rescued: set[int] = set()  # folders that the user has been told of
+        self.said_folders: dict[int, frozenset[int]] = {}  # of folders with damage: see rescue.folders
         if self.boot.offset:
             log.warning("%s: the boot sector is damaged: its backup at %#x is used", NAME, self.boot.offset)
         if self.log_state is State.OPEN:
@@ -61,7 +62,7 @@ class NtfsVolume(Filesystem):
         try:
             facts = self.facts(self.mft.record(ROOT))
         except ImageError:  # its files still name it
-            facts = Facts(ROOT, 0, True, 0, 0, 0, 0, False, Stat(DIRECTORY_MODE))
+            facts = bare_folder(ROOT, 0)
         return NtfsDirectory(self, facts, 0, ROOT)
 
     def stream(self, record: Record, kind: int, name: str = "") -> Stream | None:
