@@ -11,17 +11,20 @@ from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import FormatError
 
 NAME: Final = "ntfs"
 MAGIC: Final = b"NTFS    "
 MAGIC_AT: Final = 3
-SECTOR_SIZES: Final = (256, 512, 1024, 2048, 4096)
+MIN_SECTOR: Final = 256
+MAX_SECTOR: Final = 4096
 BACKUPS: Final = ((512, 512), (1024, 1024), (2048, 2048), (4096, 4096), (256, 256), (256, 768))
 # sector size, and how far before the end the backup is; the last as mkntfs has it with sectors of 256 bytes
 MAX_CLUSTER: Final = 2 << 20
 MAX_CLUSTERS: Final = 1 << 48
-RECORD_SIZES: Final = range(512, (64 << 10) + 1)
+MIN_RECORD: Final = 512
+MAX_RECORD: Final = 64 << 10
 STRIDE: Final = 512  # bytes that one fixup protects, whatever the size of a sector
 
 _BPB: Final = Struct("<3x8sHB26xQQQb3xb3xQ")
@@ -58,14 +61,10 @@ def _cluster(sector: int, per_cluster: int, offset: int) -> int:
     return sector << shift
 
 
-def _unit(cluster: int, count: int, what: str, offset: int) -> int:
+def _unit(cluster: int, count: int, most: int, what: str, offset: int) -> int:
     """Bytes in a record: so many clusters, or where that is negative the exponent of a power of two."""
     size = cluster * count if count > 0 else 1 << -count
-    if size not in RECORD_SIZES or size & (size - 1):
-        raise FormatError(
-            NAME, f"{what} of {size} bytes, a power of two from 512 to 64 KiB is right", offset=offset
-        )
-    return size
+    return within(NAME, f"size of {what}", size, MIN_RECORD, most, power_of_two=True, offset=offset)
 
 
 def parse_boot(device: BlockDevice, offset: int) -> Boot:
@@ -74,10 +73,7 @@ def parse_boot(device: BlockDevice, offset: int) -> Boot:
     magic, sector, per_cluster, sectors, mft, mirror, record, index, serial = _BPB.unpack(raw)
     if magic != MAGIC:
         raise FormatError(NAME, "no boot sector", offset=offset + MAGIC_AT)
-    if sector not in SECTOR_SIZES:
-        raise FormatError(
-            NAME, f"sectors of {sector} bytes, a power of two from 256 to 4096 is right", offset=offset + 11
-        )
+    within(NAME, "sector size", sector, MIN_SECTOR, MAX_SECTOR, power_of_two=True, offset=offset + 11)
     cluster = _cluster(sector, per_cluster, offset)
     size = sectors * sector
     if not 0 < size // cluster < MAX_CLUSTERS:
@@ -91,8 +87,8 @@ def parse_boot(device: BlockDevice, offset: int) -> Boot:
         size=size,
         mft=mft * cluster,
         mirror=mirror * cluster,
-        record_size=_unit(cluster, record, "records", offset + 64),
-        index_size=_unit(cluster, index, "index records", offset + 68),
+        record_size=_unit(cluster, record, MAX_RECORD, "records", offset + 64),
+        index_size=_unit(cluster, index, MAX_CLUSTER, "index records", offset + 68),
         serial=serial,
     )
 

@@ -12,8 +12,9 @@ from struct import error as StructError  # noqa: N812  the one exception that st
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import FormatError, ImageError
-from imgmount.filesystems.ntfs.boot import NAME, STRIDE
+from imgmount.filesystems.ntfs.boot import MAX_CLUSTER, NAME, STRIDE
 from imgmount.filesystems.ntfs.records import DOS, NAME_SIZE, FileName, file_name, unfixed
 
 _NODE: Final = Struct("<III")  # offset of entries, size used, size allocated; behind them flags
@@ -27,7 +28,7 @@ _VCN: Final = 16  # a block's own number, in it
 
 HAS_CHILD: Final = 1  # flags of an entry: a block stands before it
 LAST: Final = 2  # it is none, but the end
-BLOCK_SIZES: Final = range(256, (64 << 10) + 1)
+MIN_BLOCK: Final = 256
 MAX_BLOCKS: Final = 1 << 22
 KEY: Final = 16  # where an entry's key begins
 
@@ -115,13 +116,8 @@ class Index:
         if len(root) < _ROOT_NODE + _NODE_SIZE:
             raise FormatError(NAME, f"an index root of {len(root)} bytes")
         self.block_size = int.from_bytes(root[_SIZE_AT : _SIZE_AT + 4], "little")
-        if blocks is not None and (
-            self.block_size not in BLOCK_SIZES or self.block_size & (self.block_size - 1)
-        ):
-            reason = (
-                f"an index with blocks of {self.block_size} bytes, a power of two from 256 to 64 KiB is right"
-            )
-            raise FormatError(NAME, reason)
+        if blocks is not None:
+            within(NAME, "size of index blocks", self.block_size, MIN_BLOCK, MAX_CLUSTER, power_of_two=True)
         self.root = _node(root, _ROOT_NODE, "an index root")
         self.unit = cluster if cluster <= self.block_size else STRIDE
         self._blocks = blocks
