@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import struct
@@ -21,6 +22,8 @@ from imgmount.errors import UnsupportedError
 from imgmount.filesystems.ntfs import records, wof
 from imgmount.filesystems.ntfs.check import check
 from imgmount.filesystems.ntfs.compressed import CompressedDevice
+from imgmount.filesystems.ntfs.quick import quick_facts
+from imgmount.filesystems.ntfs.records import parse_record
 from imgmount.filesystems.ntfs.runs import HOLE, Disk, Runs
 from imgmount.filesystems.ntfs.volume import NtfsVolume
 
@@ -56,17 +59,11 @@ def test_holes_are_holes(features: bytes) -> None:
 
 
 def test_units_that_did_not_get_smaller_are_extents_too() -> None:
-    noise = random.Random(1).randbytes(40 * 4096)
+    noise = random.Random(1).randbytes(32 * 4096)
     packed = b"\xff\x3f" + noise[:4096]  # one chunk, stored as it is
     image = MemoryDevice(noise + packed.ljust(2 * 4096, b"\0"))
     runs = Runs()
-    for count, start in (
-        (16, 0),
-        (16, HOLE),
-        (16, 16),
-        (2, 40),
-        (14, HOLE),
-    ):  # the third run goes on into the last unit
+    for count, start in ((16, 0), (16, HOLE), (18, 16), (14, HOLE)):  # the third goes on into the last unit
         runs.add(count, start)
     expected = noise[:65536] + bytes(65536) + noise[65536:131072] + noise[:4096] + bytes(60000)
     device = CompressedDevice(Disk(image, 4096, context().cache), runs, 16, len(expected))
@@ -170,6 +167,38 @@ def test_what_wsl_keeps_is_shown() -> None:
     assert (stat.mode, stat.uid, stat.gid) == (0o100750, 1000, 100)
     assert file(opened, "of linux.sh").xattrs()["user.ea.OTHER"] == b"value"
     assert opened.root.lookup("names").stat().mode == 0o40555
+
+
+def test_short_names_are_attributes_and_no_entries() -> None:
+    opened = volume(load("lists"))
+    names = {path for path, _ in tree(opened.root)}
+    assert {"lengthyname", "a folder too long for DOS/inside.txt"} <= names
+    assert not {"LENGTH~1", "AFOLDE~1"} & names
+    found = file(opened, "lengthyname")
+    assert found.stat().nlink == 1
+    assert found.xattrs()["user.ntfs.short_name"] == b"LENGTH~1"
+    assert list(check(opened)) == []
+
+
+@pytest.mark.parametrize("variant", ["plain", "features", "clusters", "sectors", "lists", "deleted"])
+def test_sound_volumes_need_no_rescue(variant: str, caplog: pytest.LogCaptureFixture) -> None:
+    opened = volume(load(variant))
+    with caplog.at_level(logging.DEBUG):
+        assert manifest(opened.root)
+        assert list(check(opened)) == []
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("variant", ["plain", "features", "clusters", "lists"])
+def test_the_quick_look_at_a_record_sees_what_the_close_one_does(variant: str) -> None:
+    opened = volume(load(variant))
+    quick = 0
+    for number, raw in opened.mft.scan():
+        record = parse_record(raw, number)
+        if record.in_use and not record.base and (found := quick_facts(raw, number)) is not None:
+            assert found == opened.facts(record)
+            quick += 1
+    assert quick > 10
 
 
 def test_links_never_lead_out(features: bytes) -> None:
