@@ -1,6 +1,7 @@
-"""The LZNT1 decompressor of libfwnt (LGPL), which may not be there: the system's, or the one inside PyPI ``libfwnt-python``.
+"""The LZNT1 decompressor of libfwnt (LGPL), which may not be there.
 
-It is called through ctypes, so that other threads run meanwhile; the module of the wheel would hold them up.
+It is the system's, or the one inside PyPI ``libfwnt-python``. It is called through ctypes, so that other
+threads run meanwhile; the module of the wheel would hold them up.
 API: libfwnt.h, "LZNT1 compression functions".
 """
 
@@ -31,7 +32,7 @@ def _decompressor() -> Any:
 
 
 def lznt1(data: bytes, size: int) -> bytearray | None:
-    """Up to ``size`` bytes, whole chunks of 4 KiB; None where the library is absent or finds the data wrong."""
+    """Up to ``size`` bytes, whole chunks of 4 KiB; None where the library is absent or refuses the data."""
     expand = _decompressor()
     if expand is None or not data or not size:
         return None
