@@ -186,7 +186,7 @@ FILESYSTEMS: Final = (
         ),
         *((1048, magic) for magic in (b"\x5a\x4d", b"\x4d\x5a")),
     ),
-    _entry("ntfs", (3, b"NTFS    ")),
+    _entry("ntfs", (3, b"NTFS    "), rescue=True),
     _entry("nus", (0, b"\0\1\0\4")),
     _entry("recognised"),
     _entry("romfs", (0, b"-rom1fs-")),
