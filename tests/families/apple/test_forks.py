@@ -11,6 +11,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Node, Stat
 from imgmount.core.slices import MemoryDevice
 from imgmount.families.apple import forks
+from imgmount.families.apple.options import FORKS
 from imgmount.vfs.vfs import Vfs
 
 INFO = b"TEXTttxt" + bytes(24)
@@ -69,7 +70,7 @@ def content(vfs: Vfs, path: str) -> bytes:
     return device.pread(0, 1 << 20)
 
 
-@pytest.mark.parametrize("choice", forks.CHOICES)
+@pytest.mark.parametrize("choice", FORKS.values)
 def test_a_fork_is_found_below_its_file(choice: str) -> None:
     vfs = tree(choice)
     assert content(vfs, "/below/both/..namedfork/rsrc") == b"fork" * 9

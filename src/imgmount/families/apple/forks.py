@@ -27,7 +27,6 @@ NAMED_FORK: Final = "..namedfork"
 STREAM: Final = "rsrc"
 MAX_ATTRIBUTE: Final = 64 << 10  # XATTR_SIZE_MAX of Linux
 FINDER_INFO_SIZE: Final = 32
-CHOICES: Final = ("xattr", "appledouble", "tree")
 
 _MAGIC: Final = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
 _ENTRY: Final = Struct(">III")  # id, offset, bytes
@@ -98,7 +97,7 @@ def appledouble(info: bytes, fork: BlockDevice | None) -> BlockDevice:
 def listed(
     entries: Iterable[tuple[str, Node]], choice: str, top: Directory | None = None
 ) -> Iterator[tuple[str, Node]]:
-    """The entries of a directory as ``choice`` of CHOICES has them; ``top`` is the directory, if a root."""
+    """The entries of a directory as ``choice`` of FORKS has them; ``top`` is the directory, if a root."""
     for name, node in entries:
         yield name, node
         if choice == "appledouble" and (companion := _companion(node)) is not None:
