@@ -36,7 +36,6 @@ UUID = "12345678-9abc-def0-1122-334455667788"
         ("140M", ["mkfs.nilfs2", "-q", "-L", "a label"], r"^NILFS2: .*label 'a label', UUID"),
         ("4M", ["mkswap", "-L", "a label", "-U", UUID], rf"^Linux swap: .*label 'a label', UUID {UUID}"),
         ("4M", ["mkswap", "-p", "65536"], r"^Linux swap: "),
-        ("2M", ["hformat", "-l", "a label"], r"^HFS: "),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
