@@ -180,6 +180,7 @@ FILESYSTEMS: Final = (
     _entry("hfsplus", *((place, magic) for place in (1024, -1024) for magic in (b"H+\0\4", b"HX\0\5")), (1148, b"H+")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
+    _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
         *(
