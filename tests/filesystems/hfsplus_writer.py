@@ -15,6 +15,7 @@ CREATED, MODIFIED = EPOCH + 1_000_000_000, EPOCH + 1_100_000_000
 PRIVATE_FILES = "\0\0\0\0HFS+ Private Data"
 PRIVATE_FOLDERS = ".HFS+ Private Directory Data\r"
 ROOT, EXTENTS, CATALOG, ALLOCATION, ATTRIBUTES = 2, 3, 4, 6, 8
+HAS_ATTRIBUTES = 4  # flag of a record
 MAP_ROOM = 256  # bytes of a header node that its map has not
 
 Run = tuple[int, int]
@@ -23,6 +24,15 @@ Run = tuple[int, int]
 def name_key(name: str) -> tuple[int, ...]:
     """How names sort where case does not count."""
     return tuple(0xFFFF if unit == 0 else unit for unit in struct_units(name.lower()))
+
+
+def decomposed(name: str) -> str:
+    """As Apple stores names: some ranges stay as they are."""
+    kept = [range(0x2000, 0x3000), range(0xF900, 0xFB00), range(0x2F800, 0x2FB00)]
+    parts = [
+        char if any(ord(char) in one for one in kept) else unicodedata.normalize("NFD", char) for char in name
+    ]
+    return "".join(parts)
 
 
 def struct_units(name: str) -> tuple[int, ...]:
@@ -183,6 +193,7 @@ class Volume:
         attributes: dict[str, bytes] | None = None, sizes: tuple[int | None, int | None] = (None, None),
     ) -> int:  # fmt: skip
         number = number or self._number()
+        flags |= HAS_ATTRIBUTES if attributes else 0
         bsd = struct.pack(">IIBBHI", 501, 20, 0, owner_flags, mode, special)
         forks = [Fork(data, piece, size=sizes[0]), Fork(resource, piece, size=sizes[1])]
         self.forks += [(number, 0, forks[0]), (number, 0xFF, forks[1])]
@@ -303,13 +314,13 @@ class Volume:
             self._thread(4, file.number, file.parent, file.name)
 
     def _thread(self, kind: int, number: int, parent: int, name: str) -> None:
-        stored = unicodedata.normalize("NFD", name)
+        stored = decomposed(name)
         self.records.append(((number, ""), struct.pack(">hHI", kind, 0, parent) + packed_name(stored)))
 
     def _catalog(self) -> bytes:
         found = []
         for (parent, name), body in self.records:
-            stored = unicodedata.normalize("NFD", name)
+            stored = decomposed(name)
             text = packed_name(stored)
             order = struct_units(stored) if self.binary else name_key(stored)
             found.append(((parent, order), struct.pack(">HI", 4 + len(text), parent) + text, body))

@@ -71,7 +71,7 @@ class Attributes:
         for record in self._tree.records(number):
             name, block = _key(record)
             raw, _, data, end = record
-            if name == wanted and block and data + 4 + _EXTENTS.size <= end and raw[data + 3] == EXTENTS:
+            if name == wanted and block and data + _EXTENTS.size <= end and raw[data + 3] == EXTENTS:
                 numbers = _EXTENTS.unpack_from(raw, data)
                 yield block, list(zip(numbers[::2], numbers[1::2], strict=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat as s
 from struct import Struct
 from typing import Final, NamedTuple
@@ -104,12 +103,10 @@ class Item(NamedTuple):
         Volumes of systems before Mac OS X know no owners and modes.
         """
         _, modified, changed, accessed, _, owner, group = _TIMES.unpack_from(self.raw)
-        bits, device, size, allocated = self.format_bits, 0, 0, None
+        bits, size, allocated = self.format_bits, 0, None
         if self.kind == FILE:
             size, blocks, more = _SIZES.unpack_from(self.raw)
             allocated = (blocks + more) * block
-            if bits in (s.S_IFCHR, s.S_IFBLK):
-                device = os.makedev(self.special >> 24, self.special & 0xFF_FFFF)
         if self.mode:
             mode = bits | self.mode & 0o7777
         else:
@@ -124,8 +121,7 @@ class Item(NamedTuple):
             None if owner == UNKNOWN_OWNER else owner,
             None if group == UNKNOWN_OWNER else group,
             links,
-            device,
-            allocated,
+            allocated=allocated,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat as s
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_LINK: Final = 1 << 16
 MAX_NESTED: Final = 16  # links to folders inside each other
+LINUX: Final = b"H+Lx"
+_LINUX_MINOR, _MAC_MINOR = 20, 24  # bits of a minor device number
 # of FXInfo, what Mac OS X keeps for itself: document id, date added, write generation
 _HIDDEN: Final = bytes.fromhex("ff" * 16 + "00" * 8 + "ff" * 4 + "00" * 4)
 
@@ -121,6 +124,12 @@ class HfsPlusSpecial(HfsPlusNode, Special):
     """A device node, FIFO or socket."""
 
     __slots__ = ()
+
+    def stat(self) -> Stat:
+        is_device = self.item.format_bits in (s.S_IFCHR, s.S_IFBLK)
+        shift = _LINUX_MINOR if self._volume.header.mounted_by == LINUX else _MAC_MINOR
+        major, minor = divmod(self.item.special, 1 << shift)
+        return super().stat()._replace(size=0, nlink=1, rdev=os.makedev(major, minor) if is_device else 0)
 
 
 class BrokenLink(File):
