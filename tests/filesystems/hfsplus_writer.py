@@ -1,7 +1,7 @@
 """A writer of HFS+ volumes, for what no tool at hand writes: compressed files, folder links, journals.
 
-It follows TN1150 and shares no code with the reader. Linux, 7-Zip and libfshfs read what it writes as well, as
-far as they know of it.
+It follows TN1150 and shares no code with the reader. Linux, 7-Zip and libfshfs read what it writes, as far as
+they know of it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class FileFacts:
 def tree_file(
     records: list[tuple[bytes, bytes]], node: int, max_key: int, attributes: int, compare: int = 0
 ) -> bytes:
-    """A B-tree of sorted (key, data); index keys are as long as they are. Without records it is a header alone."""
+    """A B-tree of sorted (key, data). Without records it is a header alone."""
     nodes: list[tuple[int, int, list[bytes]]] = []  # kind, height, records
     level = [key + data for key, data in records]
     keys = [key for key, _ in records]
@@ -146,8 +146,8 @@ class Volume:
     """A volume to be: add to it, then take ``image``."""
 
     def __init__(
-        self, *, blocks: int = 1024, block: int = 4096, node: int = 4096, label: str = "Volume", hfsx: bool = False,
-        binary: bool = False, catalog_piece: int = 0, journal: int = 0,
+        self, *, blocks: int = 1024, block: int = 4096, node: int = 4096, label: str = "Volume",
+        hfsx: bool = False, binary: bool = False, catalog_piece: int = 0, journal: int = 0,
     ) -> None:  # fmt: skip
         self.blocks, self.block, self.node = blocks, block, node
         self.hfsx, self.binary = hfsx, binary
@@ -188,7 +188,8 @@ class Volume:
         return number
 
     def file(
-        self, parent: int, name: str, data: bytes = b"", resource: bytes = b"", *, number: int = 0, mode: int = 0o100644,
+        self, parent: int, name: str, data: bytes = b"", resource: bytes = b"", *, number: int = 0,
+        mode: int = 0o100644,
         finder: bytes = b"", special: int = 0, flags: int = 0, owner_flags: int = 0, piece: int = 0,
         attributes: dict[str, bytes] | None = None, sizes: tuple[int | None, int | None] = (None, None),
     ) -> int:  # fmt: skip
@@ -384,7 +385,7 @@ def journal_header(start: int, end: int, size: int) -> bytes:
 
 
 def journal_of(before: bytes, after: bytes, size: int, start: int = 512) -> tuple[bytes, int]:
-    """(a log of ``size`` bytes that makes ``after`` of ``before``, its end), from ``start`` on and round its end."""
+    """(a log of ``size`` bytes that makes ``after`` of ``before``, where it ends), round its end from ``start``."""
     changed = [at for at in range(0, len(before), 512) if before[at : at + 512] != after[at : at + 512]]
     runs: list[list[int]] = []
     for at in changed:

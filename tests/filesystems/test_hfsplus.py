@@ -1,9 +1,8 @@
-"""HFS+: what fixtures do not show. Volumes of Linux, xorriso and of our own writer, which Linux and 7-Zip read as well."""
+"""HFS+: what fixtures do not show. Volumes of Linux, of xorriso and of our own writer."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import subprocess
 import threading
@@ -68,7 +67,7 @@ def test_facts_are_those_that_linux_tells(fixture: Fixture, tmp_path: Path) -> N
         expected = linux_facts(fixture.expected.parent / "stat.txt")
         assert ours.keys() == expected.keys()
         for path, facts in expected.items():
-            mode, size, *_ = facts
+            mode = facts[0]
             assert mode is not None
             if (
                 mode & 0xF000 == 0x4000
@@ -201,7 +200,7 @@ def test_names_are_found_in_both_forms_and_in_any_case() -> None:
     for name in names:
         for form in ("NFC", "NFD"):
             if "\u2126" not in name and "\u212b" not in name:
-                assert content(volume, "/" + unicodedata.normalize(form, name)), name  # type: ignore[arg-type]
+                assert content(volume, "/" + unicodedata.normalize(form, name)), name
     assert content(volume, "/MIXED") == content(volume, "/mixed") == b"MiXeD"
     assert content(volume, "/\u00c9T\u00c9") == "\u00e9t\u00e9".encode()
     stored = [name for name, _ in opened(writer.image(), names="stored").root.entries()]
@@ -263,7 +262,7 @@ def test_the_flag_and_the_attribute_of_compression_must_both_be_there() -> None:
     )
     volume = opened(writer.image())
     nodes = dict(volume.root.entries())
-    with pytest.raises(FormatError, match="has no com.apple.decmpfs"):
+    with pytest.raises(FormatError, match=r"has no com\.apple\.decmpfs"):
         nodes["flag alone"].stat()
     assert content(volume, "/attribute alone") == b"plain"
     assert nodes["attribute alone"].xattrs()["user.com.apple.decmpfs"] == attribute
@@ -429,7 +428,7 @@ def test_loops_short_nodes_and_wild_places_end() -> None:
     catalog = opened(clean).header.forks[2].runs[0][0] * 4096
     rng = random.Random(6)
     nodes = 30
-    for _ in range(150):
+    for _ in range(60):
         damaged = bytearray(clean)
         for _ in range(rng.randrange(1, 4)):
             node = catalog + 4096 * rng.randrange(nodes)
@@ -467,7 +466,7 @@ def test_random_damage_anywhere_is_an_image_error() -> None:
     used = [at for at in range(0, len(clean), 512) if any(clean[at : at + 512])]
     used = [at for at in used if NOISE[:16] not in clean[at : at + 512]]
     rng = random.Random(12)
-    for _ in range(250):
+    for _ in range(120):
         damaged = bytearray(clean)
         for _ in range(rng.randrange(1, 6)):
             damaged[rng.choice(used) + rng.randrange(512)] = rng.choice([0, 1, 127, 255, rng.randrange(256)])
@@ -484,7 +483,7 @@ def survive(data: bytes) -> None:
         return
     left = 2000
     while pending and left:
-        for _, node in pending.pop().listing().nodes.items():
+        for node in pending.pop().listing().nodes.values():
             left -= 1
             try:
                 node.stat()
@@ -518,9 +517,8 @@ def test_private_names_are_hidden_in_the_root_alone() -> None:
     below = writer.folder(ROOT, "below")
     writer.folder(below, PRIVATE_FILES)
     volume = opened(writer.image())
-    assert [name for name, _ in paths(volume).find("/below").entries()] == [
-        "\u2400" * 4 + "HFS+ Private Data"
-    ]  # type: ignore[attr-defined]
+    found = [path for path, _ in paths(volume).walk()]
+    assert found == ["/below", "/below/" + "\u2400" * 4 + "HFS+ Private Data"]
 
 
 def test_forks_may_be_shown_as_appledouble_files() -> None:
@@ -532,6 +530,4 @@ def test_forks_may_be_shown_as_appledouble_files() -> None:
     assert content(volume, "/._both").endswith(b"resources")
     assert b"TEXTttxt" in content(volume, "/._both")
     assert content(volume, "/both/..namedfork/rsrc") == b"resources"
-    assert os.path.commonprefix([content(volume, "/._both"), bytes.fromhex("00051607")]) == bytes.fromhex(
-        "00051607"
-    )
+    assert content(volume, "/._both")[:4] == bytes.fromhex("00051607")
