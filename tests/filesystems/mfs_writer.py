@@ -1,4 +1,4 @@
-"""A writer of MFS volumes, as no tool at hand is one. It follows Inside Macintosh II, apart from the reader."""
+"""A writer of MFS volumes, as no tool at hand is one. Source: Inside Macintosh II; apart from the reader."""
 
 from __future__ import annotations
 
