@@ -175,9 +175,9 @@ FILESYSTEMS: Final = (
     ),
     _entry("fat"),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
-    _entry("hfs", *((place, b"BD") for place in (1024, -1024))),
-    # the volume header, its copy, and the HFS volume around one
-    _entry("hfsplus", *((place, magic) for place in (1024, -1024) for magic in (b"H+\0\4", b"HX\0\5")), (1148, b"H+")),
+    _entry("hfs", (1024, b"BD"), rescue=True),
+    # the volume header, or the HFS volume around one
+    _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
     _entry("mfs", (1024, b"\xd2\xd7")),

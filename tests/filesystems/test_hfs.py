@@ -17,6 +17,7 @@ from fixture import Fixture, all_fixtures
 from helpers import context, image, tool
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
+from imgmount.core.format import Match
 from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
@@ -184,7 +185,11 @@ def test_the_copy_serves_where_the_first_block_is_gone(tmp_path: Path) -> None:
     assert problems(volume) == [
         f"the master directory block is damaged; its copy is at {len(data) - 1024:#x}"
     ]
-    assert int(FORMAT.probe(MemoryDevice(bytes(data)))) == 50
+    with pytest.raises(FormatError):
+        FORMAT.probe(MemoryDevice(bytes(data)))
+    assert FORMAT.rescue is not None
+    assert FORMAT.rescue(MemoryDevice(bytes(data))) == Match.LIKELY
+    assert not FORMAT.rescue(MemoryDevice(bytes(2 << 20) + bytes(data)))
 
 
 def test_verify_sees_what_is_wrong(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from fixture import Fixture, all_fixtures
 from helpers import context, image, tool
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
+from imgmount.core.format import Match
 from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
@@ -351,7 +352,11 @@ def test_the_copy_of_the_header_serves_where_the_first_is_gone() -> None:
     assert content(volume, "/name") == b"content"
     assert "damaged" in volume.info()["header"]
     assert problems(volume) == [f"the volume header is damaged; its copy is at {len(data) - 1024:#x}"]
-    assert int(FORMAT.probe(MemoryDevice(bytes(data)))) == 50
+    with pytest.raises(FormatError):
+        FORMAT.probe(MemoryDevice(bytes(data)))
+    assert FORMAT.rescue is not None
+    assert FORMAT.rescue(MemoryDevice(bytes(data))) == Match.LIKELY
+    assert not FORMAT.rescue(MemoryDevice(bytes(2 << 20) + bytes(data)))
 
 
 def test_verify_sees_what_is_wrong() -> None:

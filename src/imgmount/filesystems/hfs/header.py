@@ -84,7 +84,11 @@ def read_block(device: BlockDevice) -> MasterBlock:
     except FormatError as exc:
         problem = exc
     try:
-        copy = parse_block(device, device.size + COPY)
-    except (FormatError, ValueError):
+        return read_copy(device)
+    except FormatError:
         raise problem from None
-    return copy
+
+
+def read_copy(device: BlockDevice) -> MasterBlock:
+    """The copy at the end of the volume. Raises ``FormatError``."""
+    return parse_block(device, device.size + COPY)

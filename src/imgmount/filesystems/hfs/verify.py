@@ -10,7 +10,7 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.families.apple import treecheck
 from imgmount.families.apple.volumecheck import Tally, used_blocks
 from imgmount.filesystems.hfs.catalog import parse_item
-from imgmount.filesystems.hfs.header import COPY, PLACE, SECTOR, UNMOUNTED, parse_block
+from imgmount.filesystems.hfs.header import PLACE, SECTOR, UNMOUNTED, read_copy
 
 if TYPE_CHECKING:
     from imgmount.filesystems.hfs.volume import HfsVolume
@@ -41,8 +41,8 @@ def _headers(volume: HfsVolume) -> Iterator[str]:
     if not block.attributes & UNMOUNTED:
         yield "the volume was not unmounted properly"
     try:
-        copy = parse_block(volume.device, volume.device.size + COPY)
-    except (FormatError, ValueError):
+        copy = read_copy(volume.device)
+    except FormatError:
         yield "the copy of the master directory block is damaged"
         return
     facts = [(one.blocks, one.block_size, one.first_block) for one in (block, copy)]

@@ -90,10 +90,14 @@ def read_header(device: BlockDevice) -> VolumeHeader:
     except FormatError as exc:
         problem = exc
     try:
-        copy = parse_header(device, device.size + COPY)
-    except (FormatError, ValueError):
+        return read_copy(device)
+    except FormatError:
         raise problem from None
-    return copy
+
+
+def read_copy(device: BlockDevice) -> VolumeHeader:
+    """The copy at the end of the volume. Raises ``FormatError``."""
+    return parse_header(device, device.size + COPY)
 
 
 def embedded(device: BlockDevice) -> BlockDevice | None:

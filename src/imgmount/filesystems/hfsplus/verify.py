@@ -10,7 +10,7 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.families.apple import treecheck
 from imgmount.families.apple.volumecheck import Tally, used_blocks
 from imgmount.filesystems.hfsplus.catalog import FILE, FOLDER, Item, parse_item, record_kind
-from imgmount.filesystems.hfsplus.header import COPY, PLACE, UNMOUNTED, parse_header
+from imgmount.filesystems.hfsplus.header import PLACE, UNMOUNTED, read_copy
 from imgmount.filesystems.hfsplus.links import FILE_LINK
 from imgmount.filesystems.hfsplus.nodes import HfsPlusFile
 
@@ -41,8 +41,8 @@ def _headers(volume: HfsPlusVolume) -> Iterator[str]:
         if not header.attributes & UNMOUNTED:
             yield "the volume was not unmounted properly"
         try:
-            copy = parse_header(volume.device, volume.device.size + COPY)
-        except (FormatError, ValueError):
+            copy = read_copy(volume.device)
+        except FormatError:
             yield "the copy of the volume header is damaged"
         else:
             if (copy.signature, copy.block_size, copy.blocks) != header_facts(volume):
