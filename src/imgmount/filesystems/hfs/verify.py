@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.apple import treecheck
 from imgmount.families.apple.volumecheck import Tally, used_blocks
 from imgmount.filesystems.hfs.catalog import parse_item
-from imgmount.filesystems.hfs.header import PLACE, SECTOR, UNMOUNTED, read_copy
+from imgmount.filesystems.hfs.header import COPY, PLACE, SECTOR, UNMOUNTED, parse_block
 
 if TYPE_CHECKING:
     from imgmount.filesystems.hfs.volume import HfsVolume
+
+DISC_COPY: Final = -2048  # where genisoimage has it, in the last sector of a disc
 
 
 def problems(volume: HfsVolume) -> Iterator[str]:
@@ -40,14 +42,16 @@ def _headers(volume: HfsVolume) -> Iterator[str]:
         return
     if not block.attributes & UNMOUNTED:
         yield "the volume was not unmounted properly"
-    try:
-        copy = read_copy(volume.device)
-    except FormatError:
-        yield "the copy of the master directory block is damaged"
+    for place in (COPY, DISC_COPY):
+        try:
+            copy = parse_block(volume.device, volume.device.size + place)
+        except FormatError:
+            continue
+        facts = [(one.blocks, one.block_size, one.first_block) for one in (block, copy)]
+        if facts[0] != facts[1]:
+            yield "the copy of the master directory block differs"
         return
-    facts = [(one.blocks, one.block_size, one.first_block) for one in (block, copy)]
-    if facts[0] != facts[1]:
-        yield "the copy of the master directory block differs"
+    yield "the copy of the master directory block is damaged"
 
 
 def _catalog(volume: HfsVolume) -> Iterator[str]:
