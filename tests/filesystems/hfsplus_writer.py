@@ -384,8 +384,20 @@ def journal_header(start: int, end: int, size: int) -> bytes:
     return bytes(raw)
 
 
-def journal_of(before: bytes, after: bytes, size: int, start: int = 512) -> tuple[bytes, int]:
-    """(a log of ``size`` bytes that makes ``after`` of ``before``, where it ends), round its end from ``start``."""
+def journal_of(
+    before: bytes,
+    after: bytes,
+    size: int,
+    start: int = 512,
+    *,
+    lists: int = 1,
+    sequence: int = 7,
+    told: int | None = None,
+) -> tuple[bytes, int]:
+    """(a log of ``size`` bytes that makes ``after`` of ``before``, its end), from ``start`` on.
+
+    A transaction has so many ``lists``. Its header tells of the first ``told`` lists alone.
+    """
     changed = [at for at in range(0, len(before), 512) if before[at : at + 512] != after[at : at + 512]]
     runs: list[list[int]] = []
     for at in changed:
@@ -394,22 +406,25 @@ def journal_of(before: bytes, after: bytes, size: int, start: int = 512) -> tupl
         else:
             runs.append([at, at + 512])
     room = (4096 - 16) // 16 - 1
+    room = min(room, -(-len(runs) // 6))  # six lists
     parts = [runs[n : n + room] for n in range(0, len(runs), room)]
-    stream = b""
+    stream, ends = b"", [0]
     for n, part in enumerate(parts):
         blocks = b"".join(after[first:last] for first, last in part)
-        more = int(n + 1 < len(parts))
-        entries = struct.pack("<QII", 0, 4096, more)
-        entries += b"".join(struct.pack("<QII", first // 512, last - first, 0) for first, last in part)
-        head = struct.pack("<HHIII", room + 1, len(part) + 1, 4096 + len(blocks), 0, 0) + entries
+        flags = (0 if n % lists else 2) | 1
+        entries = struct.pack("<QII", 0, 4096, sequence + n // lists if sequence >= 0 else 0)
+        for first, last in part:
+            entries += struct.pack("<QII", first // 512, last - first, checksum(after[first:last]))
+        head = struct.pack("<HHIII", room + 1, len(part) + 1, 4096 + len(blocks), 0, flags) + entries
         total = checksum(head[:32].ljust(32, b"\0"))
         stream += (head[:8] + struct.pack("<I", total) + head[12:]).ljust(4096, b"\0") + blocks
+        ends.append(len(stream))
     span = size - 512
     assert len(stream) < span, f"{len(stream)} bytes in a journal of {size}"
     log = bytearray(size)
     log[start : start + len(stream)] = stream[: size - start]
     rest = stream[size - start :] if start + len(stream) > size else b""
     log[512 : 512 + len(rest)] = rest
-    end = 512 + (start - 512 + len(stream)) % span
+    end = 512 + (start - 512 + ends[-1 if told is None else told]) % span
     log[:512] = journal_header(start, end, size).ljust(512, b"\0")
     return bytes(log), end

@@ -77,8 +77,8 @@ class Volume:
             self.file(b"Desktop", b"", resource_fork(self.folders), kind=b"FNDRERIK")
         disk = bytearray((FIRST_SECTOR * 512) + self.blocks * self.block + 1024)
         head = struct.pack(">2sIIHHHHHIIHIH", b"\xd2\xd7", CREATED, 0, 0, len(self.entries),
-                           DIRECTORY, SECTORS, self.blocks, self.block, 8 * self.block, FIRST_SECTOR, self.next,
-                           self.map.count(0))  # fmt: skip
+                           DIRECTORY, SECTORS, self.blocks, self.block, 8 * self.block, FIRST_SECTOR,
+                           self.next, self.map.count(0))  # fmt: skip
         head += bytes([len(self.name)]) + self.name
         packed = "".join(f"{one:03x}" for one in self.map)
         packed += "0" * (len(packed) & 1)

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.hfsplus import FORMAT
+from imgmount.filesystems.hfsplus.replay import Replay
 from imgmount.filesystems.hfsplus.volume import HfsPlusVolume
 from imgmount.vfs.vfs import Vfs
 
@@ -294,7 +296,7 @@ def test_attributes_of_all_sizes_are_read() -> None:
     assert problems(volume) == []
 
 
-def dirty(start: int, size: int = 512 << 10) -> tuple[bytes, bytes, bytes, int]:
+def dirty(start: int, size: int = 512 << 10, **how: Any) -> tuple[bytes, bytes, bytes, int]:
     """(before, after, before with a journal that leads to after, where the journal is)."""
     before, after = (Volume(blocks=700, journal=size) for _ in range(2))
     for writer, count in ((before, 10), (after, 40)):
@@ -302,7 +304,7 @@ def dirty(start: int, size: int = 512 << 10) -> tuple[bytes, bytes, bytes, int]:
             writer.file(ROOT, f"file {n}", b"%d " % n * 50)
     old, new = before.image(), after.image()
     place = new.index(journal_header(512, 512, size)[:8])
-    log, _ = journal_of(old, new, size, start)
+    log, _ = journal_of(old, new, size, start, **how)
     return old, new, old[:place] + log + old[place + size :], place
 
 
@@ -334,13 +336,34 @@ def test_a_journal_that_another_system_knew_nothing_of_is_left_alone() -> None:
 
 def test_a_damaged_journal_is_told_and_the_volume_read() -> None:
     _, _, data, place = dirty(512)
-    for at in (place + 36, place + 512 + 8, place + 512 + 24):
+    for at in (place + 36, place + 512 + 8, place + 512 + 24, place + 512 + 4096):
         damaged = bytearray(data)
         damaged[at] ^= 1
         volume = opened(bytes(damaged))
         assert len(listed(volume)) == 10
         assert volume.info()["journal"].startswith("damaged")
         assert any("journal" in line for line in problems(volume))
+
+
+@pytest.mark.parametrize(("lists", "whole"), [(1, 5), (3, 1), (2, 2), (6, 0)])
+def test_a_transaction_that_was_not_written_whole_is_dropped(lists: int, whole: int) -> None:
+    size = 512 << 10
+    _, _, data, place = dirty(512, size, lists=lists)
+    log = data[place : place + size]
+    end = int.from_bytes(log[16:24], "little")
+    damaged = bytearray(data)
+    damaged[place + end - 100] ^= 1  # in the last block of all
+    replay = Replay(MemoryDevice(bytes(damaged)), wanted=True)
+    assert replay.transactions == whole
+    assert "transaction" in str(replay.fault)
+
+
+@pytest.mark.parametrize("told", [1, 3, 5])
+def test_transactions_behind_the_end_that_is_told_count(told: int) -> None:
+    _, _, data, _ = dirty(300 << 10, lists=1, told=told)
+    assert len(listed(opened(data))) == 40
+    _, _, without, _ = dirty(300 << 10, lists=1, told=told, sequence=-1)
+    assert Replay(MemoryDevice(without), wanted=True).transactions == told
 
 
 def test_the_copy_of_the_header_serves_where_the_first_is_gone() -> None:

@@ -1,7 +1,9 @@
 """The journal of HFS+, replayed in memory: the volume as it will be once macOS has mounted it.
 
 A circular log of transactions, each of block lists {u16 room, u16 blocks, u32 bytes, u32 checksum, u32 flags,
-16-byte entries} followed by the blocks they name. Source: TN1150, "Journal"; xnu ``bsd/vfs/vfs_journal.h``.
+16-byte entries} and the blocks they name. An entry is {u64 block, u32 bytes, u32 checksum}; the first stands
+for the list itself and has the transaction's sequence number last. Source: TN1150, "Journal"; xnu
+``bsd/vfs/vfs_journal.h`` and ``.c``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ LIST_SIZE: Final = 32  # the same
 ENDIAN: Final = 0x1234_5678
 MAX_JOURNAL: Final = 1 << 30
 MAX_BLOCKS: Final = 1 << 17  # replayed: 512 MiB of 4 KiB, as much as the largest journals hold
+CHECKED, FIRST = 1, 2  # flags of a block list: its blocks have checksums; a transaction begins
 KILLED: Final = (1 << 64) - 1
 # systems that write to a journaled volume and know nothing of its journal
 WITHOUT_JOURNALS: Final = (b"8.10", b"10.0", b"H+Lx")
@@ -96,54 +99,122 @@ class Patch(NamedTuple):
     place: int
 
 
-def transactions(device: BlockDevice, journal: JournalHeader) -> Iterator[list[Patch]]:
-    """What each transaction writes, oldest first. Raises ``FormatError`` where the next one is not whole."""
+class Block(NamedTuple):
+    """What is written at once: one patch, or two where the log goes round. A ``checksum`` of 0 is none."""
+
+    patches: list[Patch]
+    checksum: int
+
+    def is_sound(self, device: BlockDevice) -> bool:
+        """Whether the journal has what was to be written. Raises ``ImageError``."""
+        if not self.checksum:
+            return True
+        data = b"".join([device.read_exactly(place, size, NAME) for _, size, place in self.patches])
+        return checksum(data) == self.checksum
+
+
+class BlockList(NamedTuple):
+    """A header of blocks, ``used`` bytes with them. ``is_first`` where a transaction begins."""
+
+    used: int
+    is_first: bool
+    sequence: int
+    blocks: list[Block]
+
+
+Transaction = list[Block]
+
+
+def transactions(device: BlockDevice, journal: JournalHeader) -> Iterator[Transaction]:
+    """The transactions whose headers are whole, oldest first. Raises ``FormatError`` where one is not.
+
+    The end that the journal's header tells may be old: lists behind it count as long as their sequence
+    numbers go on.
+    """
     if journal.computed != journal.checksum:
         raise ChecksumError(NAME, "the header of the journal", offset=journal.place)
-    at, left = journal.start, journal.size - journal.unit
-    room = MAX_BLOCKS
-    pending: list[Patch] = []
-    while at != journal.end:
-        used, more, blocks = _block_list(device, journal, at)
-        left -= used
-        room -= len(blocks)
-        if left < 0 or room < 0:
-            raise FormatError(NAME, "a journal with more in it than its size", offset=journal.place + at)
-        at += used
-        if at >= journal.size:
-            at = at - journal.size + journal.unit
-        pending += blocks
-        if not more:
+    pending: Transaction = []
+    lists = _Lists(device, journal)
+    for begins, found in lists:
+        if begins:
             yield pending
             pending = []
+        pending += found.blocks
+    yield pending
+    if not lists.reached_end:
+        raise FormatError(NAME, f"the lists of the journal end before {journal.end:#x}", offset=journal.place)
 
 
-def _block_list(device: BlockDevice, journal: JournalHeader, at: int) -> tuple[int, bool, list[Patch]]:
-    """(bytes, whether its transaction goes on, patches) of the list at ``at``. Raises ``FormatError``."""
+class _Lists:
+    """The block lists, from the start of the journal on."""
+
+    def __init__(self, device: BlockDevice, journal: JournalHeader) -> None:
+        self._device = device
+        self._journal = journal
+        self.reached_end = False
+
+    def __iter__(self) -> Iterator[tuple[bool, BlockList]]:
+        """(whether a transaction begins, list). Raises ``FormatError`` for damage before the end."""
+        journal, sequence = self._journal, 0
+        at, left, room = journal.start, journal.size - journal.unit, MAX_BLOCKS
+        while left > 0:
+            is_end = at == journal.end
+            self.reached_end |= is_end
+            found = self._read(at, sequence)
+            if found is None:
+                return
+            yield is_end or found.is_first, found
+            sequence = found.sequence
+            left -= found.used
+            room -= len(found.blocks)
+            if room < 0:
+                raise FormatError(NAME, f"more than {MAX_BLOCKS} blocks in the journal", offset=journal.place)
+            at += found.used
+            if at >= journal.size:
+                at = at - journal.size + journal.unit
+
+    def _read(self, at: int, sequence: int) -> BlockList | None:
+        """The list at ``at``, None where what stands there is older than ``sequence``, or behind the end."""
+        if self.reached_end and not sequence:
+            return None
+        try:
+            found = _block_list(self._device, self._journal, at)
+        except FormatError:
+            if self.reached_end:
+                return None
+            raise
+        goes_on = sequence <= found.sequence <= sequence + 1
+        return found if goes_on or not sequence or not found.sequence else None
+
+
+def _block_list(device: BlockDevice, journal: JournalHeader, at: int) -> BlockList:
+    """The list of blocks at ``at``. Raises ``FormatError``."""
     where = journal.place + at
     pieces = _around(journal, at, journal.list_size)
     raw = b"".join([device.read_exactly(place, size, NAME) for place, size in pieces])
     prefix = "<" if journal.order == "little" else ">"
-    _, count, used, told, _ = Struct(prefix + "HHIII").unpack_from(raw)
+    _, count, used, told, flags = Struct(prefix + "HHIII").unpack_from(raw)
     if checksum(raw[:8] + bytes(4) + raw[12:LIST_SIZE]) != told:
         raise ChecksumError(NAME, "a block list of the journal", offset=where)
     if not 1 <= count <= (journal.list_size - 16) // 16 or used < journal.list_size:
         raise FormatError(NAME, f"{count} blocks and {used} bytes in a list of the journal", offset=where)
     entries = [Struct(prefix + "QII").unpack_from(raw, 16 + 16 * n) for n in range(count)]
     place = at + journal.list_size
-    patches: list[Patch] = []
-    for number, size, _ in entries[1:]:
+    blocks: list[Block] = []
+    for number, size, told in entries[1:]:
         to = number * journal.unit
         if size > used or (number != KILLED and to + size > device.size):
             raise FormatError(NAME, f"{size} bytes for block {number} in the journal", offset=where)
         if number != KILLED:
+            patches = []
             for piece, length in _around(journal, place, size):
                 patches.append(Patch(to, length, piece))
                 to += length
+            blocks.append(Block(patches, told if flags & CHECKED else 0))
         place += size
     if place - at != used:
         raise FormatError(NAME, f"a list of {used} bytes with {place - at} in the journal", offset=where)
-    return used, bool(entries[0][2]), patches
+    return BlockList(used, bool(flags & FIRST), entries[0][2], blocks)
 
 
 def _around(journal: JournalHeader, at: int, size: int) -> list[tuple[int, int]]:
