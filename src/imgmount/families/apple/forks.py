@@ -32,7 +32,7 @@ _MAGIC: Final = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
 _ENTRY: Final = Struct(">III")  # id, offset, bytes
 _RESOURCE_ID: Final = 2
 _FINDER_ID: Final = 9
-_KIND_AT: Final = 40  # bits of a node's number: above them stands what a made-up node is
+_KIND_AT: Final = 44  # bits of a node's number: above them stands what a made-up node is
 _FORK, _COMPANION, _MIRROR, _FOLDER, _INNER = range(1, 6)
 
 
