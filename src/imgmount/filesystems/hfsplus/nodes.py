@@ -83,7 +83,10 @@ class HfsPlusFile(HfsPlusNode, File):
 
     def stat(self) -> Stat:
         stat = super().stat()
-        header = self.header()
+        try:
+            header = self.header()
+        except ImageError:  # which costs the content, not the name and its facts
+            return stat
         return stat if header is None else stat._replace(size=header.size)
 
     def open(self) -> BlockDevice:
