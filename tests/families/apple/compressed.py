@@ -10,10 +10,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from families.apple.lzbitmap_writer import stream
+
 CHUNK = 0x10000
-INLINE = (1, 3, 7, 9, 11)
-IN_FORK = (4, 8, 10, 12)
+INLINE = (1, 3, 7, 9, 11, 13)
+IN_FORK = (4, 8, 10, 12, 14)
 MARKERS = {3: b"\xff", 4: b"\xff", 7: b"\x06", 8: b"\x06", 9: b"\xcc", 10: b"\xcc", 11: b"\xff", 12: b"\xff"}
+MARKERS |= {13: b"\xff", 14: b"\xff"}
 
 
 def lzfse_module() -> Any:
@@ -49,6 +52,8 @@ def coded(kind: int, data: bytes) -> bytes:
         return found if 0 < len(found) < len(data) else stored
     if kind in (11, 12):
         return min(bytes(lzfse_module().compress(data)), stored, key=len)
+    if kind in (13, 14):
+        return min(stream(data), stored, key=len)
     return stored
 
 

@@ -40,7 +40,9 @@ def test_names_without_unicode_are_in_the_encoding_that_is_told() -> None:
     assert decoded(b"caf\x8e", None) == "caf\u00e9"
     japanese = "\u65e5\u672c".encode("shift_jis")
     assert decoded(japanese, None, script=0x81) == "\u65e5\u672c"
-    assert decoded(japanese, None, script=1) == japanese.decode("mac_roman")  # the high bit says that it counts
+    assert decoded(japanese, None, script=1) == japanese.decode(
+        "mac_roman"
+    )  # the high bit says that it counts
     assert decoded(japanese, "shift_jis") == "\u65e5\u672c"
     assert decoded(b"\x85\xff\x85", "shift_jis") == b"\x85\xff\x85".decode("mac_roman")
     assert decoded(b"\xc1\xf1", None, script=0x87) == b"\xc1\xf1".decode("mac_cyrillic")
