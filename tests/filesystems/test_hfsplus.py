@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import random
 import subprocess
 import threading
@@ -19,6 +20,7 @@ from filesystems.hfsplus_writer import (
     PRIVATE_FILES,
     ROOT,
     Volume,
+    checksum,
     journal_header,
     journal_of,
 )
@@ -32,6 +34,7 @@ from imgmount.core.node import Directory, File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.hfsplus import FORMAT
+from imgmount.filesystems.hfsplus.journal import ReplayedVolume
 from imgmount.filesystems.hfsplus.replay import Replay
 from imgmount.filesystems.hfsplus.volume import HfsPlusVolume
 from imgmount.vfs.vfs import Vfs
@@ -336,6 +339,30 @@ def test_a_journal_is_replayed_in_memory(start: int) -> None:
     before = opened(data, **{"no-journal": "yes"})
     assert listed(before) == {f"file {n}" for n in range(10)}
     assert problems(opened(old)) == problems(opened(new)) == []
+
+
+def test_a_journal_that_macos_wrote_restores_what_it_holds() -> None:
+    """The log still holds what was written last: told to be replayed, it must give back what is wiped."""
+    source = image("hfsplus/danifunker__rusty-backup__test_hfsplus_journaled_clean.img.xz")
+    clean = lzma.decompress(source.read_bytes())
+    place = clean.index(b"xLNJ")
+    head = bytearray(clean[place : place + 44])
+    head[8:16] = (512).to_bytes(8, "little")  # where the log begins
+    head[36:40] = bytes(4)
+    head[36:40] = checksum(bytes(head)).to_bytes(4, "little")
+    dirty_disk = bytearray(clean)
+    dirty_disk[place : place + 44] = head
+    expected = bytes(dirty_disk)
+    whole = Replay(MemoryDevice(expected), wanted=True)
+    assert whole.fault is None
+    assert whole.transactions == 4
+    assert whole.device.pread(0, len(clean)) == expected
+    assert isinstance(whole.device, ReplayedVolume)
+    for to, size, _ in whole.device.patches:
+        if to > 2048:  # the header says where the journal is
+            dirty_disk[to : to + size] = bytes(size)
+    assert bytes(dirty_disk) != expected
+    assert Replay(MemoryDevice(bytes(dirty_disk)), wanted=True).device.pread(0, len(clean)) == expected
 
 
 def test_a_journal_that_another_system_knew_nothing_of_is_left_alone() -> None:

@@ -231,19 +231,21 @@ def _around(journal: JournalHeader, at: int, size: int) -> list[tuple[int, int]]
 class ReplayedVolume(MappedDevice):
     """``device`` with ``patches`` over it, later ones over earlier ones. Nothing is held in memory."""
 
+    patches: list[Patch]  # without overlaps, in order
+
     def __init__(self, device: BlockDevice, patches: list[Patch]) -> None:
         self.size = device.size
         self.block_size = device.block_size
         self._device = device
-        self._patches: list[Patch] = []
+        self.patches = []
         for patch in patches:
-            _put(self._patches, patch)
-        self._starts = [patch.to for patch in self._patches]
+            _put(self.patches, patch)
+        self._starts = [patch.to for patch in self.patches]
 
     def _map(self, offset: int) -> Extent:
         index = bisect_right(self._starts, offset) - 1
         if index >= 0:
-            to, size, place = self._patches[index]
+            to, size, place = self.patches[index]
             if offset < to + size:
                 return Extent(to + size - offset, self._device, place + offset - to)
         stop = self._starts[index + 1] if index + 1 < len(self._starts) else self.size
