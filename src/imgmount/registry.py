@@ -175,8 +175,12 @@ FILESYSTEMS: Final = (
     ),
     _entry("fat"),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
+    _entry("hfs", (1024, b"BD"), rescue=True),
+    # the volume header, or the HFS volume around one
+    _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
+    _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
         *(

@@ -42,10 +42,6 @@ LOOKS: Final = (
     Look("Core Storage (FileVault)", ((8, b"\1\0\x10\0"), (88, b"CS"))),
     Look("EROFS", ((1024, b"\xe2\xe1\xf5\xe0"),), (1088, 16), 1072),
     Look("F2FS", ((1024, b"\x10\x20\xf5\xf2"),), (1148, 512), 1132, "utf-16-le"),
-    Look("HFS+", ((1024, b"H+\0\4"),)),
-    Look("HFSX", ((1024, b"HX\0\5"),)),
-    Look("HFS+", ((1024, b"BD"), (1148, b"H+"))),  # in a wrapper
-    Look("HFS", ((1024, b"BD"), (1038, b"\0\3"))),  # the bitmap of blocks is in sector 3
     *(
         Look("HP-UX HFS", ((8192 + 0x55C, bytes.fromhex(magic)),))
         for magic in ("00095014", "00195612", "00612195", "05231994")
