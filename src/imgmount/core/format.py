@@ -47,7 +47,7 @@ class Siblings(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked for. Every field but ``spare_keys`` has a command line option of the same name."""
+    """What the user asked for. Every field but the spare ones has a command line option of the same name."""
 
     container: str | None = None  # format names that override detection
     partitions: str | None = None
@@ -55,6 +55,7 @@ class Options:
     encoding: str | None = None  # for names without a declared charset
     refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
     password: str | None = None
+    spare_passwords: tuple[str, ...] = ()  # further lines of --password-file: of other volumes, other users
     keys: Mapping[str, bytes] = field(default_factory=dict)
     spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
     extra: Mapping[str, str] = field(
