@@ -51,3 +51,9 @@ class Option(NamedTuple):
 IMAGE: Final = Option(
     "image", "which of several images in one file: its number, name or URN", metavar="IMAGE", flag=True
 )
+SNAPSHOT: Final = Option(
+    "snapshot",
+    "the state of a QCOW2 or Parallels disk or an APFS volume to show: an identifier or name that info lists",
+    metavar="ID",
+    flag=True,
+)
