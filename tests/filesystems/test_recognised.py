@@ -96,7 +96,6 @@ def test_noise_and_zeros_are_nothing() -> None:
     [
         ("btrfs/kdave__btrfs-progs__compress.raw.xz", "Btrfs"),
         ("btrfs/util-linux__util-linux__btrfs.img.xz", "Btrfs"),
-        ("apfs/util-linux__util-linux__apfs.img.xz", "APFS"),
         ("other-fs/util-linux__util-linux__erofs.img.xz", "EROFS"),
         ("other-fs/util-linux__util-linux__hpfs.img.xz", "HPFS"),
         ("other-fs/util-linux__util-linux__jfs.img.xz", "JFS"),
@@ -109,8 +108,3 @@ def test_images_of_others_are_named(name: str, words: str) -> None:
         assert any(
             problem.startswith(f"{words}: this filesystem is recognised but not read") for problem in problems
         ), problems
-
-
-def test_an_image_of_dfvfs_is_named() -> None:
-    with open_image(image("apfs/log2timeline__dfvfs__apfs.raw")) as opened:
-        assert any("recognised but not read" in str(volume.problem) for volume in opened.volumes)

@@ -31,7 +31,6 @@ LOOKS: Final = (
     *(Look("Amiga AFS", ((0, mark),)) for mark in (b"AFS\1", b"muAF")),
     *(Look("Amiga PFS", ((0, mark),)) for mark in (b"PFS\1", b"PFS\2", b"PFS\3", b"muPF")),
     *(Look("Amiga SFS", ((0, mark),)) for mark in (b"SFS\0", b"SFS\2")),
-    Look("APFS", ((32, b"NXSB"),), uuid=72),
     Look("bcachefs", ((4120, bytes.fromhex("c68573f666ce90a9d96a60cf803df7ef")),), (4168, 32), 4152),
     Look("bcachefs", ((4120, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")),), (4168, 32), 4152),
     Look("BeFS", ((544, b"1SFB"),), (512, 32)),
