@@ -277,6 +277,29 @@ def test_block_zero_may_be_damaged_beside_sound_checkpoints() -> None:
     assert problems(filesystem) == ["the checksum of the superblock in block 0 is wrong"]
 
 
+@pytest.mark.parametrize("kept", [0, 0x1000 - 4])
+def test_a_container_whose_first_block_is_lost(kept: int, tmp_path: Path) -> None:
+    data = image(item("a", b"x"))
+    data[: BLOCK - kept] = bytes(BLOCK - kept)
+    data[0x24:0x28] = b"\0\0\2\0"
+    path = tmp_path / "image"
+    path.write_bytes(data)
+    with open_image(path) as opened_image:
+        (volume,) = opened_image.volumes
+        filesystem = volume.filesystem
+        assert isinstance(filesystem, ApfsFilesystem)
+        assert read(filesystem, "a") == b"x"
+        assert problems(filesystem) == ["block 0 has no superblock"]
+
+
+def test_a_block_size_in_a_damaged_first_block_is_not_believed() -> None:
+    data = image(item("a", b"x"))
+    data[0x24:0x28] = (8192).to_bytes(4, "little")
+    filesystem = opened(data)
+    assert read(filesystem, "a") == b"x"
+    assert problems(filesystem) == ["the checksum of the superblock in block 0 is wrong"]
+
+
 def test_damage_costs_only_its_node_and_verify_tells() -> None:
     data = image(*many(600), item("last", b"last"))
     leaves = [block for block in blocks_of(data, 3, 0x0E) if data[block * BLOCK + 34] == 0]

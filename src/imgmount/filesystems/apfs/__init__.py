@@ -14,7 +14,7 @@ from imgmount.core.format import FilesystemFormat, Later, Match
 from imgmount.core.option import SNAPSHOT
 from imgmount.errors import UnsupportedError
 from imgmount.families.apple import options
-from imgmount.filesystems.apfs.container import read_first
+from imgmount.filesystems.apfs.container import find_copy, read_first
 
 
 def probe(device: BlockDevice) -> Match:
@@ -24,10 +24,17 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
+def rescue(device: BlockDevice) -> Match:
+    """LIKELY where block 0 is lost and a checkpoint behind it is sound."""
+    find_copy(device)
+    return Match.LIKELY
+
+
 FORMAT: Final = FilesystemFormat(
     name="apfs",
     title="APFS",
     probe=probe,
+    rescue=rescue,
     open=Later("imgmount.filesystems.apfs.filesystem:ApfsFilesystem"),
     check=Later("imgmount.filesystems.apfs.verify:problems"),
     deleted=Later("imgmount.filesystems.apfs.filesystem:deleted"),

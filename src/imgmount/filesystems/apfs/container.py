@@ -45,6 +45,7 @@ _SIZE: Final = 0x520
 PRE_RELEASE, VERSION_2, FUSION = 1, 2, 0x100
 KNOWN: Final = VERSION_2 | FUSION
 SOFTWARE_KEYS: Final = 4  # flag: keys are not kept by hardware
+COPIES: Final = 17  # blocks in which to look for a superblock where block 0 has none
 TREE_AREA: Final = 1 << 31  # of a number of blocks: the area is in pieces that a B-tree lists
 
 
@@ -111,6 +112,16 @@ def read_first(device: BlockDevice) -> tuple[Superblock, bool]:
     return first, is_sound(data)
 
 
+def find_copy(device: BlockDevice) -> Superblock:
+    """A sound superblock behind block 0, where the checkpoints mostly begin. Raises ``FormatError``."""
+    for place in range(MIN_BLOCK, COPIES * MIN_BLOCK, MIN_BLOCK):
+        if device.pread(place + MAGIC_AT, len(MAGIC)) == MAGIC:
+            found = parse_superblock(device.read_exactly(place, MIN_BLOCK, NAME), place)
+            if place % found.block_size == 0 and is_sound(device.pread(place, found.block_size)):
+                return found
+    raise FormatError(NAME, "no container superblock: it begins with NXSB after 32 bytes", offset=0)
+
+
 def checkpoints(blocks: Blocks, first: Superblock) -> Iterator[Superblock]:
     """The sound superblocks of the descriptor area, the newest first.
 
@@ -138,18 +149,28 @@ def checkpoints(blocks: Blocks, first: Superblock) -> Iterator[Superblock]:
             yield candidate
 
 
-def newest(device: BlockDevice) -> tuple[Blocks, Superblock, Superblock]:
-    """(blocks, the newest sound superblock, the one in block 0). Raises ``ImageError``."""
-    first, sound = read_first(device)
-    blocks = Blocks(device, first.block_size)
+def _start(device: BlockDevice) -> tuple[Superblock | None, Superblock, bool]:
+    """(the superblock in block 0, the one that tells where checkpoints are, whether the former is sound)."""
+    first, sound = None, False
+    try:
+        first, sound = read_first(device)
+        return first, first if sound else find_copy(device), sound
+    except FormatError:
+        return first, find_copy(device) if first is None else first, sound
+
+
+def newest(device: BlockDevice) -> tuple[Blocks, Superblock, Superblock | None]:
+    """(blocks, the newest sound superblock, the one in block 0 if there is any). Raises ``ImageError``."""
+    first, start, sound = _start(device)
+    blocks = Blocks(device, start.block_size)
     damage: ImageError | None = None
     try:
-        for candidate in checkpoints(blocks, first):
+        for candidate in checkpoints(blocks, start):
             return blocks, candidate, first
     except FormatError as exc:
         damage = exc
     if sound:
-        return blocks, first, first
+        return blocks, start, first
     if damage is not None:
         raise damage
     raise ChecksumError(

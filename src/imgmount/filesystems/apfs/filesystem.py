@@ -157,13 +157,18 @@ class ApfsFilesystem(Filesystem):
         newest_change = max((slot.super.modified for slot in self.slots if slot.super is not None), default=0)
         return VolumesFolder(entries, newest_change)
 
+    def _other(self) -> str:
+        """What block 0 has, if that is not the checkpoint that is shown."""
+        if self.first is None:
+            return ", block 0 has none"
+        return f", block 0 has {self.first.xid}" if self.first.xid != self.container.super.xid else ""
+
     def info(self) -> Mapping[str, str]:
         main = self.container.super
         facts = {
             "uuid": self.uuid,
             "blocks": f"{main.blocks} of {main.block_size} bytes",
-            "checkpoint": f"{main.xid}"
-            + (f", block 0 has {self.first.xid}" if self.first.xid != main.xid else ""),
+            "checkpoint": f"{main.xid}{self._other()}",
         }
         for slot in self.slots:
             facts[f"volume {slot.index + 1}"] = _about(slot)

@@ -38,11 +38,13 @@ def problems(filesystem: ApfsFilesystem) -> Iterator[str]:
             yield f"volume {slot.name!r}: {problem}"
 
 
-def _ends(container: Container, first: Superblock) -> Iterator[str]:
+def _ends(container: Container, first: Superblock | None) -> Iterator[str]:
     device: BlockDevice = container.blocks.device
-    if not read_first(device)[1]:
+    if first is None:
+        yield "block 0 has no superblock"
+    elif not read_first(device)[1]:
         yield "the checksum of the superblock in block 0 is wrong"
-    if first.xid > container.super.xid:
+    if first is not None and first.xid > container.super.xid:
         yield f"block 0 has transaction {first.xid}, the newest sound checkpoint is {container.super.xid}"
     size = container.super.blocks * container.super.block_size
     if size > device.size:
