@@ -15,14 +15,14 @@ from uuid import UUID
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.names import safe_name
-from imgmount.core.node import DIRECTORY_MODE, Directory, Filesystem, Node, Stat
+from imgmount.core.node import Directory, Filesystem, Node
 from imgmount.core.option import SNAPSHOT
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.apfs import records as r
 from imgmount.filesystems.apfs import snapshots
 from imgmount.filesystems.apfs.container import FUSION, newest
-from imgmount.filesystems.apfs.nodes import LockedVolume, composed
-from imgmount.filesystems.apfs.numbers import number, space_of
+from imgmount.filesystems.apfs.folders import LockedVolume, VolumesFolder
+from imgmount.filesystems.apfs.names import composed
+from imgmount.filesystems.apfs.numbers import space_of
 from imgmount.filesystems.apfs.objects import NAME, VOLUME, anew, header
 from imgmount.filesystems.apfs.omap import Nodes, ObjectMap
 from imgmount.filesystems.apfs.superblock import ROLES, VolumeSuperblock, parse_volume
@@ -183,23 +183,6 @@ def deleted(filesystem: ApfsFilesystem) -> Iterator[tuple[str, Node]]:
             prefix = f"{filesystem.folders[slot.index]}/" if several else ""
             for name, node in slot.view.private.listing().nodes.items():
                 yield prefix + name, node
-
-
-class VolumesFolder(Directory):
-    """The folder of the volumes."""
-
-    __slots__ = ("_entries", "_time")
-
-    def __init__(self, entries: Mapping[str, Node], time: int) -> None:
-        self.id = number(0, r.ROOT_PARENT)
-        self._entries = entries
-        self._time = time
-
-    def stat(self) -> Stat:
-        return Stat(DIRECTORY_MODE, mtime_ns=self._time, nlink=2)
-
-    def _scan(self) -> Iterator[tuple[str, Node]]:
-        return iter(self._entries.items())
 
 
 def _about(slot: Slot) -> str:

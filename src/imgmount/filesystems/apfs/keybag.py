@@ -28,7 +28,7 @@ MAX_ENTRIES: Final = 1024
 _SEAL: Final = bytes(
     (1, 0x16, 0x20, 0x17, 0x15, 5)
 )  # before the salt, in what gives the key of a blob's HMAC
-MAX_DEPTH_LENGTH: Final = 4  # bytes of a length in DER
+MAX_LENGTH_BYTES: Final = 4  # bytes of a length in DER
 
 
 class Entry(NamedTuple):
@@ -134,7 +134,7 @@ def _elements(data: bytes, *, whole: bool = False) -> Iterator[tuple[int, bytes]
         at += 2
         if length & 0x80:
             width = length & 0x7F
-            if not 0 < width <= MAX_DEPTH_LENGTH:
+            if not 0 < width <= MAX_LENGTH_BYTES:
                 raise FormatError(NAME, f"a length of {width} bytes in a wrapped key")
             length, at = int.from_bytes(data[at : at + width], "big"), at + width
         if at + length > len(data):

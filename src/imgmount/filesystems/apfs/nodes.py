@@ -6,20 +6,18 @@ A node knows its volume and its inode's number.
 from __future__ import annotations
 
 import os
-import re
 import stat as s
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import DIRECTORY_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
 from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.apple import decmpfs, forks
 from imgmount.filesystems.apfs import records as r
 from imgmount.filesystems.apfs.numbers import number
-from imgmount.filesystems.apfs.objects import NAME, anew
+from imgmount.filesystems.apfs.objects import NAME
 from imgmount.filesystems.apfs.volume import Volume
 
 if TYPE_CHECKING:
@@ -107,12 +105,12 @@ def stat_of(inode: r.Inode) -> Stat:
     links = inode.links if not s.S_ISDIR(inode.mode) else inode.links + 2  # its entries, as macOS counts
     return Stat(
         inode.mode, inode.size if is_file else 0,
-        _signed(inode.modified), _signed(inode.accessed), _signed(inode.changed),
+        signed(inode.modified), signed(inode.accessed), signed(inode.changed),
         inode.uid, inode.gid, max(1, links), inode.rdev, inode.allocated if is_file else None,
     )  # fmt: skip
 
 
-def _signed(time: int) -> int:
+def signed(time: int) -> int:
     """Nanoseconds since 1970, also before."""
     return time - (1 << 64) if time >> 63 else time
 
@@ -257,31 +255,3 @@ class ApfsDirectory(ApfsNode, Directory):
             return s.S_IFMT(self._volume.inode(inode).mode)
         except ImageError:  # whose stat will say what is wrong
             return s.S_IFREG
-
-
-class LockedVolume(Directory):
-    """A volume that cannot be read: whoever lists it is told why."""
-
-    __slots__ = ("_reason", "_time")
-
-    def __init__(self, space: int, reason: ImageError, time: int) -> None:
-        self.id = number(space, r.ROOT)
-        self._reason = reason
-        self._time = time
-
-    def stat(self) -> Stat:
-        return Stat(DIRECTORY_MODE, mtime_ns=_signed(self._time), nlink=2)
-
-    def _scan(self) -> Iterator[tuple[str, Node]]:
-        raise anew(self._reason)
-
-
-_ODD: Final = re.compile("[\x01-\x1f\x7f]")
-_VISIBLE: Final = str.maketrans({**{chr(n): chr(0x2400 + n) for n in range(1, 32)}, "\x7f": "\u2421"})
-
-
-def composed(name: str) -> str:
-    """A name in the form that other systems than Apple's write, with control characters as their symbols."""
-    if not name.isascii():
-        name = unicodedata.normalize("NFC", name)
-    return name.translate(_VISIBLE) if _ODD.search(name) else name

@@ -10,7 +10,8 @@ from imgmount.core.format import Options
 from imgmount.core.node import Directory, Node, Stat
 from imgmount.families.apple import options as apple
 from imgmount.filesystems.apfs import records as r
-from imgmount.filesystems.apfs.nodes import FIRMLINK, ApfsDirectory, composed
+from imgmount.filesystems.apfs.names import composed
+from imgmount.filesystems.apfs.nodes import FIRMLINK, ApfsDirectory
 from imgmount.filesystems.apfs.numbers import number, space_of
 from imgmount.filesystems.apfs.snapshots import Snapshot, snapshots
 from imgmount.filesystems.apfs.superblock import CASE_INSENSITIVE
