@@ -175,6 +175,7 @@ def test_compressed_files_that_are_not_are_refused_by_name() -> None:
             item("bare", bsd_flags=COMPRESSED),
             item("store", xattrs=store, bsd_flags=COMPRESSED),
             item("cloud", b"x", bsd_flags=DATALESS),
+            item("cut", xattrs={"com.apple.decmpfs": b"fpmc"}, bsd_flags=COMPRESSED),
         )
     )
     with pytest.raises(FormatError, match="does not say how"):
@@ -183,7 +184,10 @@ def test_compressed_files_that_are_not_are_refused_by_name() -> None:
         read(filesystem, "store")
     with pytest.raises(UnsupportedError, match="iCloud"):
         read(filesystem, "cloud")
+    with pytest.raises(FormatError, match="an attribute of 4 bytes"):
+        read(filesystem, "cut")
     assert find(filesystem, "store").stat().size == 9
+    assert find(filesystem, "cut").stat().uid == 501
 
 
 def test_attributes_and_forks() -> None:

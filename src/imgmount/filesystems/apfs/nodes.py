@@ -124,9 +124,14 @@ class ApfsFile(ApfsNode, File):
     def stat(self) -> Stat:
         inode = self.inode()
         stat = stat_of(inode)
-        if not inode.bsd_flags & r.COMPRESSED or (header := self._compression()) is None:
+        if not inode.bsd_flags & r.COMPRESSED:
             return stat
-        return stat._replace(size=header.size, allocated=self._packed(header))
+        try:
+            header = self._compression()
+            allocated = self._packed(header) if header is not None else 0
+        except ImageError:  # which costs the content, not the name and its facts
+            return stat
+        return stat if header is None else stat._replace(size=header.size, allocated=allocated)
 
     def _packed(self, header: decmpfs.Header) -> int:
         """Bytes that a compressed file takes."""
