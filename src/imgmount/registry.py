@@ -79,6 +79,7 @@ CONTAINERS: Final = (
     _entry("compressed.gzip", (0, b"\x1f\x8b\x08")),
     _entry("compressed.lzma", (0, b"\x5d\0\0")),
     _entry("compressed.xz", (0, b"\xfd7zXZ\0")),
+    _entry("compressed.zip", (0, b"PK\3\4")),
     _entry(
         "compressed.zstd",
         (0, b"\x28\xb5\x2f\xfd"),
