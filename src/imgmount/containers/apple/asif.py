@@ -15,6 +15,7 @@ from uuid import UUID
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import within
 from imgmount.core.runs import MAX_EQUAL, RUN_BYTES, equal_run, rising_run
 from imgmount.errors import FormatError, UnsupportedError
 
@@ -23,7 +24,7 @@ MAGIC: Final = b"shdw"
 HEADER: Final = struct.Struct(">4s3I2Q16s2QI2HQ")
 VERSION: Final = 1
 MIN_CHUNK, MAX_CHUNK = 1 << 16, 1 << 26
-BLOCKS: Final = (512, 1024, 2048, 4096)
+BLOCKS: Final = (512, 4096)  # the smallest and the largest
 MAX_SECTORS: Final = 1 << 50
 MAX_TABLES: Final = 1 << 20
 TABLES_KEPT: Final = 8  # each maps about 126 GiB and takes 1 MiB
@@ -42,10 +43,10 @@ class AsifDevice(MappedDevice):
         _, version, _, _, *directories, identifier, sectors, most, chunk, block, _, _ = raw
         if version != VERSION:
             raise UnsupportedError(f"{NAME}: version {version}")
-        if not MIN_CHUNK <= chunk <= MAX_CHUNK or chunk & (chunk - 1) or block not in BLOCKS:
-            raise FormatError(NAME, f"chunks of {chunk} bytes, sectors of {block}", offset=0x40)
-        if not sectors <= most <= MAX_SECTORS:
-            raise FormatError(NAME, f"{sectors} sectors of {most} at most", offset=0x30)
+        within(NAME, "chunk size", chunk, MIN_CHUNK, MAX_CHUNK, power_of_two=True, offset=0x40)
+        within(NAME, "sector size", block, *BLOCKS, power_of_two=True, offset=0x44)
+        within(NAME, "largest number of sectors", most, 0, MAX_SECTORS, offset=0x38)
+        within(NAME, "number of sectors", sectors, 0, most, offset=0x30)
         self._file = file
         self._identifier = identifier
         self._most = most * block

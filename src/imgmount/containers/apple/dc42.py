@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import within
 from imgmount.core.read_through import read_through
 from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import forks_of
@@ -45,10 +46,13 @@ def _header(file: BlockDevice) -> Header:
     header = Header(*HEADER.unpack(file.read_exactly(0, HEADER.size, NAME)))
     if header.mark != MARK or header.name[0] > 63:
         raise FormatError(NAME, "no header of Disk Copy 4.2", offset=0)
-    if not 0 < header.size <= MAX_SIZE or header.size % SECTOR:
-        raise FormatError(NAME, f"a disk of {header.size} bytes", offset=0x40)
+    within(NAME, "size of the disk", header.size, SECTOR, MAX_SIZE, multiple_of=SECTOR, offset=0x40)
     if header.tags not in (0, header.size // SECTOR * TAG):
-        raise FormatError(NAME, f"{header.tags} bytes of tags", offset=0x44)
+        raise FormatError(
+            NAME,
+            f"{header.tags} bytes of tags: {header.size // SECTOR * TAG} or none were expected",
+            offset=0x44,
+        )
     return header
 
 

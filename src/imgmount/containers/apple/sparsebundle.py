@@ -15,6 +15,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import within
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 from imgmount.families.apple import plist
 from imgmount.families.apple.encryption import DecryptedDevice, is_encrypted, read_header, unlock
@@ -68,8 +69,8 @@ class SparseBundleDevice(MappedDevice):
         if version not in VERSIONS:
             raise UnsupportedError(f"{NAME}: version {version} of the bundle")
         band, self.size = plist.integer(root, "band-size", NAME), plist.integer(root, "size", NAME)
-        if not 0 < band <= MAX_BAND or band % SECTOR or self.size > MAX_SIZE:
-            raise FormatError(NAME, f"{self.size} bytes in bands of {band}")
+        within(NAME, "band-size", band, SECTOR, MAX_BAND, multiple_of=SECTOR)
+        within(NAME, "size", self.size, 0, MAX_SIZE)
         self.block_size = band
         self._version = version
         self._bands = Bands(context, self.size, band)

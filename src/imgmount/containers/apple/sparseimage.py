@@ -16,6 +16,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import within
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"sprs"
@@ -39,8 +40,8 @@ class SparseImageDevice(MappedDevice):
         sectors = sectors or low
         if version != VERSION:
             raise UnsupportedError(f"sparseimage: version {version}")
-        if not 0 < band <= MAX_BAND_SECTORS or sectors > MAX_SECTORS:
-            raise FormatError("sparseimage", f"{sectors} sectors in bands of {band}", offset=8)
+        within("sparseimage", "number of sectors in a band", band, 1, MAX_BAND_SECTORS, offset=8)
+        within("sparseimage", "number of sectors", sectors, 0, MAX_SECTORS, offset=0x1C)
         self._file = file
         self.size = sectors * SECTOR
         self.block_size = band * SECTOR

@@ -16,7 +16,8 @@ from typing import Final
 from imgmount.codecs import aes, des3
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice, GroupedDevice
-from imgmount.errors import FormatError, KeyRequiredError, PasswordRequiredError, UnsupportedError
+from imgmount.core.header import within
+from imgmount.errors import KeyRequiredError, PasswordRequiredError, UnsupportedError
 
 V2_MAGIC: Final = b"encrcdsa"
 V1_MAGIC: Final = b"cdsaencr"
@@ -32,7 +33,7 @@ TRIPLE_DES: Final = 17
 MAX_KEYS: Final = 64
 MAX_ITERATIONS: Final = 5_000_000  # some seconds; macOS takes 200,000 to 500,000
 MAX_BLOB: Final = 1024
-BLOCK_SIZES: Final = tuple(512 << shift for shift in range(8))
+BLOCK_SIZES: Final = (512, 1 << 16)  # the smallest and the largest
 MARK: Final = b"CKIE\0"
 HMAC_KEY: Final = 20
 AES_KEYS: Final = (16, 24, 32)
@@ -89,12 +90,12 @@ def _version2(file: BlockDevice) -> Header:
     _, version, _, _, _, key_bits, _, _, identifier, block_size, size, offset, count = fields
     if version != 2:
         raise UnsupportedError(f"{NAME}: version {version}")
-    if block_size not in BLOCK_SIZES:
-        raise FormatError(NAME, f"blocks of {block_size} bytes", offset=0x34)
+    within(NAME, "block size", block_size, *BLOCK_SIZES, power_of_two=True, offset=0x34)
     if key_bits // 8 not in AES_KEYS:
         raise UnsupportedError(f"{NAME}: keys of {key_bits} bits")
-    if size >= 1 << 62 or offset >= 1 << 62 or count > MAX_KEYS:
-        raise FormatError(NAME, f"{size:#x} bytes at {offset:#x}, {count} keys", offset=0x38)
+    within(NAME, "size of the data", size, 0, 1 << 60, offset=0x38)
+    within(NAME, "place of the data", offset, 0, 1 << 60, offset=0x40)
+    within(NAME, "number of keys", count, 0, MAX_KEYS, offset=0x48)
     keys = tuple(_version2_keys(file, count))
     if not keys:
         raise UnsupportedError(
@@ -113,8 +114,11 @@ def _version2_keys(file: BlockDevice, count: int) -> Iterator[WrappedKey]:
         if derivation != PBKDF2 or cipher != TRIPLE_DES or bits != 192:
             what = f"{NAME}: a key made by {derivation} and wrapped by {cipher} with {bits} bits"
             raise UnsupportedError(what)
-        if not 0 < length <= MAX_BLOB or length % des3.BLOCK or salt_size > 32 or iv_size > 32:
-            raise FormatError(NAME, f"a wrapped key of {length} bytes", offset=offset)
+        within(NAME, "size of the salt", salt_size, 0, 32, offset=offset + 0x0C)
+        within(NAME, "size of the IV", iv_size, des3.BLOCK, 32, offset=offset + 0x30)
+        within(
+            NAME, "size of a wrapped key", length, 8, MAX_BLOB, multiple_of=des3.BLOCK, offset=offset + 0x64
+        )
         blob = file.read_exactly(offset + V2_KEY.size, length, NAME)
         yield WrappedKey(iterations, salt[:salt_size], iv[: des3.BLOCK], (blob,))
 
@@ -127,16 +131,13 @@ def _version1(file: BlockDevice) -> Header:
         return int.from_bytes(raw[at : at + 4], "big")
 
     block_size, size = number(0x10), int.from_bytes(raw[0x4E8:0x4F0], "big")
-    if block_size not in BLOCK_SIZES:
-        raise FormatError(NAME, f"blocks of {block_size} bytes", offset=start + 0x10)
+    within(NAME, "block size", block_size, *BLOCK_SIZES, power_of_two=True, offset=start + 0x10)
     blobs = []
     for at in (0x88, 0x1B4):
         length = number(at)
-        if not 0 < length <= 0x128 or length % des3.BLOCK:
-            raise FormatError(NAME, f"a wrapped key of {length} bytes", offset=start + at)
+        within(NAME, "size of a wrapped key", length, 8, 0x128, multiple_of=des3.BLOCK, offset=start + at)
         blobs.append(raw[at + 4 : at + 4 + length])
-    if number(0x34) > 32:
-        raise FormatError(NAME, f"a salt of {number(0x34)} bytes", offset=start + 0x34)
+    within(NAME, "size of the salt", number(0x34), 0, 32, offset=start + 0x34)
     key = WrappedKey(number(0x30), raw[0x38 : 0x38 + number(0x34)], V1_IV, tuple(blobs))
     return Header(1, block_size, 128, 0, size, (key,), raw[:16])
 
