@@ -201,8 +201,8 @@ FILESYSTEMS: Final = (
     _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
-    _entry("mfs", (1024, b"\xd2\xd7")),
     _entry("macforks", (0, b"\0"), (0, b"(This file must be converted with BinHex")),
+    _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
         *(

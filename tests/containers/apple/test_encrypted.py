@@ -107,6 +107,12 @@ def test_a_trailer_that_lies(offset: int, value: int, error: type[Exception], tm
         FORMAT.open(MemoryDevice(bytes(data)), context(password="x"))
 
 
+def test_every_password_of_a_file_is_tried(tmp_path: Path) -> None:
+    path = fixture("aes128", tmp_path)
+    with open_image(path, Options(password="of another", spare_passwords=("correct horse",))) as found:
+        assert found.disk.pread(0, 14) == b"sector 0000000"
+
+
 def test_an_image_that_is_cut_gives_what_it_has(tmp_path: Path) -> None:
     path = fixture("aes128", tmp_path)
     with open_image(path, Options(password="correct horse")) as found:

@@ -19,7 +19,7 @@ class EncryptedDevice(MappedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._header = header = read_header(file)
-        keys = unlock(header, context.options.password)
+        keys = unlock(header, context.options)
         self._clear = DecryptedDevice(file, header.size, header, keys, context.cache)
         self._file = file
         self.size = header.size

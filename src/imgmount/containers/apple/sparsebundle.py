@@ -91,7 +91,7 @@ class SparseBundleDevice(MappedDevice):
             return None
         header = replace(read_header(token), offset=0)  # of the token: bands have no header
         self._cipher = f"{header.cipher}, version {header.version}, {header.keys[0].iterations} rounds"
-        keys = unlock(header, context.options.password)
+        keys = unlock(header, context.options)
         return DecryptedDevice(_Padded(self._bands), self.size, header, keys, context.cache)
 
     def _map(self, offset: int) -> Extent:

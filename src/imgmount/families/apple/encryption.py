@@ -11,11 +11,13 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 from imgmount.codecs import aes, des3
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice, GroupedDevice
+from imgmount.core.format import Options
 from imgmount.core.header import within
 from imgmount.errors import KeyRequiredError, PasswordRequiredError, UnsupportedError
 
@@ -142,16 +144,17 @@ def _version1(file: BlockDevice) -> Header:
     return Header(1, block_size, 128, 0, size, (key,), raw[:16])
 
 
-def unlock(header: Header, password: str | None) -> Keys:
-    """The keys of the data. Raises ``KeyRequiredError`` where there is no password, or a wrong one."""
-    if password is None:
+def unlock(header: Header, options: Options) -> Keys:
+    """The keys of the data. Raises ``KeyRequiredError`` where there is no password, or none that fits."""
+    if options.password is None:
         how = "give --password-file FILE or set IMGMOUNT_PASSWORD"
         raise PasswordRequiredError(f"{NAME}: the image needs a password ({header.cipher}): {how}")
     rounds = sum(key.iterations for key in header.keys)
     if rounds > MAX_ITERATIONS or not all(key.iterations for key in header.keys):
         wanted = f"{NAME}: keys derived in {rounds} rounds"
         raise UnsupportedError(f"{wanted}: 1 to {MAX_ITERATIONS} are tried")
-    for key in header.keys:
+    passwords = [options.password, *options.spare_passwords][: MAX_ITERATIONS // rounds]
+    for password, key in product(passwords, header.keys):
         secret = password.encode("utf-8", "surrogateescape")
         derived = hashlib.pbkdf2_hmac("sha1", secret, key.salt, key.iterations, 24)
         keys = _unwrap2(key, derived, header) if header.version == 2 else _unwrap1(key, derived)
