@@ -55,11 +55,31 @@ UFS_MAGICS: Final = tuple(
 CONTAINERS: Final = (
     _entry("amiga.dms", (0, b"DMS!")),
     _entry("amiga.uae_adf", (0, b"UAE-1ADF")),
+    _entry("apple.applesingle", (0, b"\0\x05\x16\0")),
+    _entry("apple.asif", (0, b"shdw")),
+    _entry("apple.binhex", (0, b"(This file must be converted with BinHex")),
+    _entry("apple.dart", (0, b"\0"), (0, b"\1"), (0, b"\2")),
+    _entry("apple.dc42", (0x52, b"\1\0")),
+    _entry("apple.encrypted", (0, b"encrcdsa"), (-8, b"cdsaencr")),
+    _entry("apple.macbinary", (0, b"\0")),
+    _entry("apple.ndif"),
+    _entry(
+        "apple.recognised",
+        *(
+            (0, magic)
+            for magic in (b"AEA1", b"AA01", b"YAA1", b"pbze", b"pbzx", b"pbz4", b"pbzb", b"\xfe\xef\x01")
+        ),
+    ),
+    _entry("apple.shrinkwrap"),
+    _entry("apple.sparsebundle", (0, b"<?xml"), (0, b"<plist"), (0, b"<!DOCTYPE plist")),
+    _entry("apple.sparseimage", (0, b"sprs")),
+    _entry("apple.udif"),
     _entry("compressed.bzip2", (0, b"BZh")),
     _entry("compressed.cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("compressed.gzip", (0, b"\x1f\x8b\x08")),
     _entry("compressed.lzma", (0, b"\x5d\0\0")),
     _entry("compressed.xz", (0, b"\xfd7zXZ\0")),
+    _entry("compressed.zip", (0, b"PK\3\4")),
     _entry(
         "compressed.zstd",
         (0, b"\x28\xb5\x2f\xfd"),
@@ -181,6 +201,7 @@ FILESYSTEMS: Final = (
     _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
+    _entry("macforks", (0, b"\0"), (0, b"(This file must be converted with BinHex")),
     _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
@@ -296,8 +317,8 @@ def best_match(
         claims = [pair for pair in found if pair[1].answers_to(wanted)]
         return claims[0] if claims else (Match.NO, named(kind, wanted))
     found = [pair for pair in found if not (isinstance(pair[1], PartitionsFormat) and pair[1].beside)]
-    if len(found) > 1 and found[1][0] is Match.CERTAIN:
-        names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
+    if len(found) > 1 and found[0][0] is found[1][0] and found[0][0] >= Match.CERTAIN:
+        names = " and ".join(fmt.name for match, fmt in found if match is found[0][0])
         raise ImageError(f"the image is {names} at once: choose with --{_CHOICES[kind]}")
     return found[0] if found else None
 
