@@ -24,12 +24,17 @@ def problems(volume: Iso9660) -> Iterator[str]:
 
 
 def _all_problems(volume: Iso9660) -> Iterator[str]:
+    if volume.primary_is_lost:
+        yield f"{NAME}: the primary volume descriptor is lost"
     for view in VIEWS[1:]:  # Rock Ridge is in the records of the plain tree
         if view in volume.views:
             descriptor = volume.primary if view == PLAIN else volume.joliet
             assert descriptor is not None
-            yield from _descriptor_problems(volume, view, descriptor)
             extents: set[int] = set()
+            if descriptor.rebuilt:
+                yield from _record_problems(volume.tree_root(view), view, extents)
+                continue
+            yield from _descriptor_problems(volume, view, descriptor)
             yield from _record_problems(volume.tree_root(view), view, extents)
             yield from _path_table_problems(volume, view, descriptor, extents)
 

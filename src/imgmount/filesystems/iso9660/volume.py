@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -22,6 +23,7 @@ from imgmount.filesystems.iso9660.descriptors import (
     Descriptor,
     descriptors,
 )
+from imgmount.filesystems.iso9660.lost_descriptor import is_lost, rebuilt
 from imgmount.filesystems.iso9660.nodes import IsoDirectory
 from imgmount.filesystems.iso9660.records import DIRECTORY, MAX_PATH_TABLE, Names, PathEntry, path_table
 from imgmount.filesystems.iso9660.tree import Tree
@@ -57,6 +59,10 @@ class Iso9660(Filesystem):
         found = list(descriptors(device, session_start + FIRST_SECTOR))
         self.primary = next((one for one in found if one.type == PRIMARY), None)
         self.joliet = next((one for one in found if one.joliet), None)
+        self.primary_is_lost = self.primary is None and is_lost(device, session_start)
+        if self.primary_is_lost:
+            self.primary = rebuilt(device, session_start)
+            log.warning("%s: the primary volume descriptor is lost: the root directory was looked for", NAME)
         if not (self.primary or self.joliet):
             raise FormatError(
                 NAME, "no primary volume descriptor", offset=(session_start + FIRST_SECTOR) * SECTOR
@@ -138,6 +144,11 @@ class Iso9660(Filesystem):
                 continue
             log.warning("%s: broken root record, root found through the path table", NAME)
             return tree.root(descriptor.root_offset, entry.extent + entry.xar, own[1][3], descriptor.root)
+        if not (descriptor.joliet or descriptor.high_sierra or self._session_base or descriptor.rebuilt):
+            found = rebuilt(self.device, self.session_start)
+            if found is not None:
+                log.warning("%s: broken root record and path tables, the root directory was looked for", NAME)
+                return self._find_root(replace(found, offset=descriptor.offset))
         if size and 0 <= tree.offset(extent + xar) < self.device.size:
             return tree.root(descriptor.root_offset, extent + xar, size, descriptor.root)
         raise FormatError(NAME, "broken root record and path tables", offset=descriptor.root_offset)

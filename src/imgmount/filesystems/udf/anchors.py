@@ -54,7 +54,7 @@ def anchors(image: BlockDevice, base: int = 0) -> Iterator[Anchor]:
     first. Anchors of an earlier life may survive at other block sizes: one that the recognition sequence
     speaks for goes before them.
     """
-    for block_size in sorted(BLOCK_SIZES, key=lambda size: not _is_recognised(image, size, base * size)):
+    for block_size in sorted(BLOCK_SIZES, key=lambda size: not is_recognised(image, size, base * size)):
         end = image.size // block_size
         first = read_anchor(image, block_size, base + FIRST_ANCHOR, end)
         last = [read_anchor(image, block_size, end - 1 - gap, end) for gap in (0, FIRST_ANCHOR)]
@@ -65,7 +65,7 @@ def anchors(image: BlockDevice, base: int = 0) -> Iterator[Anchor]:
         yield from dict.fromkeys(anchor for anchor in places if anchor)
 
 
-def _is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
+def is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
     """Whether there is a volume recognition sequence (2/8.3) in the steps that ``block_size`` asks for."""
     for step in range(MAX_RECOGNITION):
         word = image.pread(
