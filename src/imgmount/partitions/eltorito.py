@@ -63,7 +63,7 @@ def _catalogue(device: BlockDevice) -> tuple[BlockDevice, int]:
             return disc, int.from_bytes(descriptor[CATALOGUE], "little") * BLOCK
         if descriptor[1:6] != b"CD001":
             break
-    raise FormatError("eltorito", "no boot record")
+    raise FormatError("eltorito", "no boot record is among the volume descriptors")
 
 
 def _images(disc: BlockDevice, start: int) -> list[_Image]:
@@ -74,7 +74,11 @@ def _images(disc: BlockDevice, start: int) -> list[_Image]:
         or validation[30:] != b"\x55\xaa"
         or sum(struct.unpack("<16H", validation)) & 0xFFFF
     ):
-        raise FormatError("eltorito", "no validation entry", offset=start)
+        raise FormatError(
+            "eltorito",
+            "the catalogue does not begin with a validation entry whose words add up to 0",
+            offset=start,
+        )
     data = disc.pread(start + 32, 32 * MAX_RECORDS)
     platform, left = validation[1], 1
     found: list[_Image] = []

@@ -154,7 +154,7 @@ class IsoFile(RecordNode, File):
         self._check()
         kept = self.rare.kept
         if susp.SF in kept:
-            raise UnsupportedError(f"{NAME}: Rock Ridge sparse file")
+            raise UnsupportedError(f"{NAME}: Rock Ridge sparse files are not supported")
         if susp.ZF in kept:
             zf = zisofs.compression(self.block.data, kept[susp.ZF][0])
             return zisofs.open_compressed(self._stored(), zf, self.tree.cache) if zf.size else ZeroDevice(0)
@@ -175,7 +175,9 @@ def open_section(tree: Tree, section: Section) -> BlockDevice:
     if not section.unit:
         return tree.slice(section.start, section.size)
     if section.xar:
-        raise UnsupportedError(f"{NAME}: interleaved file with an extended attribute record")
+        raise UnsupportedError(
+            f"{NAME}: an interleaved file with an extended attribute record is not supported"
+        )
     return Interleaved(tree, section)
 
 

@@ -212,18 +212,20 @@ def link_target(data: bytes, fields: list[int]) -> bytes:
         while component + 2 <= end:
             flags, length = data[component], data[component + 1]
             if component + 2 + length > end:
-                raise FormatError(NAME, "symlink component longer than its field")
+                raise FormatError(NAME, "a component of a symlink is longer than the field it is in")
             target += joint + _component(flags, data[component + 2 : component + 2 + length])
             joint = b"" if flags & (CONTINUE | ROOT) else b"/"
             component += 2 + length
     if more or not target:
-        raise FormatError(NAME, "symlink without an end")
+        raise FormatError(NAME, "the fields of a symlink say that more follow, and none do")
     return target
 
 
 def _component(flags: int, text: bytes) -> bytes:
     if flags & ~(CONTINUE | CURRENT | PARENT | ROOT):
-        raise UnsupportedError(f"{NAME}: symlink component with flags {flags:#x}")
+        raise UnsupportedError(
+            f"{NAME}: symlink component with flags {flags:#x}, which mean nothing in Rock Ridge 1.12"
+        )
     if flags & ROOT:
         return b"/"
     if flags & PARENT:

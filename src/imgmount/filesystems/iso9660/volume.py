@@ -12,6 +12,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import NS
 from imgmount.core.format import Context
+from imgmount.core.header import one_of
 from imgmount.core.node import Filesystem
 from imgmount.errors import FormatError, MountError
 from imgmount.filesystems.iso9660 import susp
@@ -65,7 +66,9 @@ class Iso9660(Filesystem):
             log.warning("%s: the primary volume descriptor is lost: the root directory was looked for", NAME)
         if not (self.primary or self.joliet):
             raise FormatError(
-                NAME, "no primary volume descriptor", offset=(session_start + FIRST_SECTOR) * SECTOR
+                NAME,
+                "no primary or Joliet volume descriptor is found",
+                offset=(session_start + FIRST_SECTOR) * SECTOR,
             )
         self._encoding = _known_encoding(context.options.encoding)
         self._roots = self._open_trees()
@@ -113,14 +116,13 @@ class Iso9660(Filesystem):
                 log.warning("%s: %s tree: %s", NAME, _TITLES[view], exc.reason)
                 broken = exc
         if not roots:
-            raise broken or FormatError(NAME, "no root directory")
+            raise broken or FormatError(NAME, "no root directory is found")
         if PLAIN in roots and (root := self._rock_ridge_root(roots[PLAIN])):
             roots[ROCK_RIDGE] = root
         return roots
 
     def _new_tree(self, descriptor: Descriptor) -> Tree:
-        if descriptor.block_size not in _BLOCK_SIZES:
-            raise FormatError(NAME, f"blocks of {descriptor.block_size} bytes", offset=descriptor.offset)
+        one_of(NAME, "block size", descriptor.block_size, _BLOCK_SIZES, offset=descriptor.offset)
         return Tree(
             self.device,
             self._context.cache,
@@ -151,7 +153,11 @@ class Iso9660(Filesystem):
                 return self._find_root(replace(found, offset=descriptor.offset))
         if size and 0 <= tree.offset(extent + xar) < self.device.size:
             return tree.root(descriptor.root_offset, extent + xar, size, descriptor.root)
-        raise FormatError(NAME, "broken root record and path tables", offset=descriptor.root_offset)
+        raise FormatError(
+            NAME,
+            "neither the root record nor a path table leads to a directory",
+            offset=descriptor.root_offset,
+        )
 
     def path_table(self, descriptor: Descriptor, order: str) -> Iterator[PathEntry]:
         """The entries of the path table in that byte order, as many as can be read."""

@@ -48,7 +48,11 @@ class Descriptors:
             if self._newest and not self.damage and self._complete(self._newest[1]):
                 break
         if self._newest is None:
-            raise FormatError(FMT, "no logical volume descriptor", offset=anchor.main[1] * anchor.block_size)
+            raise FormatError(
+                FMT,
+                "neither descriptor sequence has a logical volume descriptor",
+                offset=anchor.main[1] * anchor.block_size,
+            )
         self.volume: Any = LOGICAL_VOLUME_DESCRIPTOR.parse(self._newest[1])
         self.maps: list[MapEntry] = _maps(self._newest[1])
 

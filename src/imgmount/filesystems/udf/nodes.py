@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import short
 from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.times import udf_time_ns
@@ -110,7 +111,7 @@ def identifiers(
     ``FormatError``.
     """
     if content.size > MAX_DIRECTORY:
-        raise FormatError(FMT, f"directory of {content.size} bytes")
+        raise FormatError(FMT, f"a directory of {content.size} bytes is larger than {short(MAX_DIRECTORY)}")
     damage: int | None = None
     offset = base = tries = 0
     window = b""
@@ -137,7 +138,7 @@ def identifiers(
         if not fid.characteristics & hidden:
             yield fid
     if damage is not None:
-        raise FormatError(FMT, "directory is damaged", offset=damage)
+        raise FormatError(FMT, "a directory is damaged: entries are missing from here on", offset=damage)
 
 
 def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> bytes:
@@ -233,7 +234,11 @@ class UdfSymlink(_UdfNode, Symlink):
 
     def readlink(self) -> str:
         if self._entry.size > MAX_LINK:
-            raise FormatError(FMT, f"link of {self._entry.size} bytes", offset=self._entry.offset)
+            raise FormatError(
+                FMT,
+                f"a link of {self._entry.size} bytes is longer than {MAX_LINK}",
+                offset=self._entry.offset,
+            )
         raw = self._space.content(self._entry).read_exactly(0, self._entry.size, FMT)
         parts: list[str] = []
         at = 0
@@ -288,7 +293,7 @@ class UdfDirectory(_UdfNode, Directory):
 
     def _identifiers(self) -> Iterator[Fid]:
         if self.id in self._ancestors:
-            raise FormatError(FMT, "directory contains itself", offset=self._entry.offset)
+            raise FormatError(FMT, "a directory is inside itself", offset=self._entry.offset)
         return directory_content(self._space, self._entry)
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
@@ -321,10 +326,10 @@ class Broken(File):
         self._error = error
 
     def stat(self) -> Stat:
-        raise self._error.with_traceback(None)
+        raise self._error.again()
 
     def open(self) -> BlockDevice:
-        raise self._error.with_traceback(None)
+        raise self._error.again()
 
 
 def make_node(

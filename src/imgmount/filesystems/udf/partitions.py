@@ -85,20 +85,22 @@ class MapEntry(NamedTuple):
 def parse_maps(raw: bytes, count: int) -> Iterator[MapEntry]:
     """The ``count`` maps in ``raw`` (3/10.7). Raises ``FormatError``, ``UnsupportedError``."""
     if count > MAX_MAPS:
-        raise FormatError(FMT, f"{count} partition maps")
+        raise FormatError(FMT, f"the volume has {count} partition maps, more than {MAX_MAPS}")
     at = 0
     for index in range(count):
         if at + _TYPE_1_SIZE > len(raw):
-            raise FormatError(FMT, f"partition map {index} of {count} is missing")
+            raise FormatError(FMT, f"partition map {index} of {count} is not in the descriptor")
         kind, length, _, number = _TYPE_1.unpack_from(raw, at)
         entry = MapEntry(PHYSICAL, number, raw[at : at + length])
         if (kind, length) == (2, _TYPE_2_SIZE) and at + length <= len(raw):
             _, _, _, identifier, _, number = _TYPE_2.unpack_from(raw, at)
             entry = MapEntry(identifier.rstrip(b"\0"), number, raw[at : at + length])
         elif (kind, length) != (1, _TYPE_1_SIZE):
-            raise UnsupportedError(f"{FMT}: partition map of type {kind}")
+            raise UnsupportedError(f"{FMT}: partition map of type {kind} is not 1 or 2")
         if entry.kind not in (PHYSICAL, VIRTUAL, SPARABLE, METADATA):
-            raise UnsupportedError(f"{FMT}: partition map {entry.kind.decode('ascii', 'replace')!r}")
+            raise UnsupportedError(
+                f"{FMT}: partition map {entry.kind.decode('ascii', 'replace')!r} is not virtual, sparable or metadata"
+            )
         yield entry
         at += length
 
@@ -176,9 +178,12 @@ def _sparable(disc: Disc, entry: MapEntry) -> BlockDevice:
     """The newest of the sparing tables that can be read (UDF 2.2.12) decides."""
     packet, count, size, *places = _SPARABLE_DETAILS.unpack_from(entry.raw, _DETAILS_AT)
     if not packet or count > MAX_SPARING_TABLES:
-        raise FormatError(FMT, f"sparable partition of {packet}-block packets with {count} tables")
+        raise FormatError(
+            FMT,
+            f"a sparable partition has packets of {packet} blocks and {count} sparing tables, not 1 to {len(places)}",
+        )
     tables = []
-    problem: ImageError = FormatError(FMT, "sparable partition without a sparing table")
+    problem: ImageError = FormatError(FMT, "no sparing table of the sparable partition can be read")
     for place in places[:count]:
         try:
             tables.append(read_sparing_table(disc, place, size, packet))
@@ -201,7 +206,7 @@ def read_sparing_table(disc: Disc, block: int, size: int, packet: int) -> tuple[
     if not identifier.startswith(_SPARING_IDENTIFIER) or _SPARING_ENTRIES_AT + 8 * count > max(
         size, len(raw)
     ):
-        raise FormatError(FMT, f"sparing table with {count} entries", offset=offset)
+        raise FormatError(FMT, f"a sparing table with {count} entries is too large", offset=offset)
     entries = table(disc.image.read_exactly(offset + _SPARING_ENTRIES_AT, 8 * count, FMT), 4, "little")
     pairs = zip(entries[::2], entries[1::2], strict=True)
     return sequence, {original // packet: mapped for original, mapped in pairs if original < _SPARING_FREE}
@@ -243,7 +248,11 @@ def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: i
     start, _ = disc.extent(entry.number)
     found = _find_vat(disc, space, start, below)
     if found.size > MAX_TABLE:
-        raise FormatError(FMT, f"virtual allocation table of {found.size} bytes", offset=found.offset)
+        raise FormatError(
+            FMT,
+            f"a virtual allocation table of {found.size} bytes is empty or too large",
+            offset=found.offset,
+        )
     raw = space.content(found).read_exactly(0, found.size, FMT)
     counts = None
     if found.file_type == VAT_TYPE:
@@ -305,7 +314,9 @@ def _add_metadata(disc: Disc, space: Space, entry: MapEntry, index: int, below: 
             problem = problem or exc
             disc.damage.append(f"metadata file at block {block} of its partition: {exc}")
     if not copies:
-        raise problem or FormatError(FMT, "no metadata file", offset=main * disc.block_size)
+        raise problem or FormatError(
+            FMT, "neither the metadata file nor its mirror is found", offset=main * disc.block_size
+        )
     space.partitions[index] = copies[0]
     if len(copies) > 1 and flags & _DUPLICATE:
         space.mirrors[index] = copies[1]
@@ -315,5 +326,7 @@ def _metadata_file(space: Space, below: int, block: int, file_type: int) -> Bloc
     raw, device = space.descriptor(below, block, FILE_ENTRY, EXTENDED_FILE_ENTRY)
     found = Entry(raw, below, device, block * space.block_size)
     if found.file_type != file_type:
-        raise FormatError(FMT, f"metadata file of type {found.file_type}", offset=found.offset)
+        raise FormatError(
+            FMT, f"the metadata file is of type {found.file_type}, not a metadata file", offset=found.offset
+        )
     return space.content(found)

@@ -75,15 +75,17 @@ def check_tag(raw: bytes, idents: tuple[int, ...], locations: tuple[int, ...], o
     ident, checksum, _, crc, crc_length, location = TAG.unpack_from(raw)
     if ident not in idents:
         wanted = " or ".join(map(str, idents))
-        raise FormatError(FMT, f"descriptor {ident} where {wanted} should be", offset=offset)
+        raise FormatError(FMT, f"descriptor {ident} is here, where {wanted} should be", offset=offset)
     if checksum != tag_checksum(raw):
-        raise ChecksumError(FMT, f"bad tag checksum of descriptor {ident}", offset=offset)
+        raise ChecksumError(FMT, f"the tag checksum of descriptor {ident} is wrong", offset=offset)
     if location not in locations:
         raise FormatError(
-            FMT, f"descriptor {ident} belongs to block {location}, not {locations[0]}", offset=offset
+            FMT,
+            f"descriptor {ident} says that it belongs to block {location}, not {locations[0]}",
+            offset=offset,
         )
     if TAG_SIZE + crc_length <= len(raw) and crc16(raw[TAG_SIZE : TAG_SIZE + crc_length], 0) != crc:
-        raise ChecksumError(FMT, f"bad CRC of descriptor {ident}", offset=offset)
+        raise ChecksumError(FMT, f"the CRC of descriptor {ident} is wrong", offset=offset)
     return int(ident)
 
 

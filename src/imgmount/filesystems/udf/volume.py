@@ -54,7 +54,8 @@ class UdfFilesystem(Filesystem):
         volume = self.descriptors.volume
         if volume.block_size != anchor.block_size:
             raise FormatError(
-                FMT, f"logical blocks of {volume.block_size} bytes on sectors of {anchor.block_size}"
+                FMT,
+                f"logical blocks of {volume.block_size} bytes differ from sectors of {anchor.block_size}, as the anchor counts",
             )
         self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions, [])
         self.space: Space = build(self.disc, self.descriptors.maps)
@@ -162,7 +163,7 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
     wanted = session(context.options.extra)
     if wanted is not None and not session_base and len(found := sessions(image)) > 1:
         if not 1 <= wanted <= len(found):
-            raise ImageError(f"{FMT}: session {wanted} of {len(found)}")
+            raise ImageError(f"{FMT}: there is no session {wanted}, only 1 to {len(found)}")
         return UdfFilesystem(image, found[wanted - 1])
     problem: ImageError | None = None
     candidates = anchors(image, session_base)
@@ -183,4 +184,6 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
             candidates = chain(later, candidates)
         except ImageError as exc:
             problem = problem or exc
-    raise problem or FormatError(FMT, "no anchor", offset=FIRST_ANCHOR * BLOCK_SIZES[0])
+    raise problem or FormatError(
+        FMT, "no anchor volume descriptor is found", offset=FIRST_ANCHOR * BLOCK_SIZES[0]
+    )

@@ -54,7 +54,7 @@ def _starts(device: BlockDevice) -> Iterator[tuple[int, int]]:
             return
         yield start, volume.root
         start = _following(device, start, volume)
-    raise FormatError("sessions", f"more than {MAX_SESSIONS}")
+    raise FormatError("sessions", f"more than {MAX_SESSIONS} sessions lead to each other")
 
 
 def probe(device: BlockDevice) -> Match:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"MComprHD"
@@ -64,11 +65,17 @@ class Header:
         """The header of ``file``. Raises ``FormatError``, ``UnsupportedError``."""
         magic, length, version = _PREFIX.unpack(file.read_exactly(0, _PREFIX.size, "chd"))
         if magic != MAGIC:
-            raise FormatError("chd", "no signature", offset=0)
+            raise FormatError("chd", "the file does not begin with MComprHD", offset=0)
         if version not in HEADER_SIZES:
-            raise UnsupportedError(f"chd: version {version}")
+            raise UnsupportedError(
+                f"chd: version {version} is not one of {', '.join(map(str, HEADER_SIZES))}"
+            )
         if length != HEADER_SIZES[version]:
-            raise FormatError("chd", f"header of {length} bytes in version {version}", offset=8)
+            raise FormatError(
+                "chd",
+                f"the header of version {version} has {length} bytes, not {HEADER_SIZES[version]}",
+                offset=8,
+            )
         body = file.read_exactly(_PREFIX.size, length - _PREFIX.size, "chd")
         return (cls._v5 if version == 5 else cls._v34 if version >= 3 else cls._v12)(version, body)
 
@@ -108,21 +115,23 @@ class Header:
         )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if not 0 < self.hunk_bytes <= MAX_HUNK_BYTES:
-            raise FormatError("chd", f"hunks of {self.hunk_bytes} bytes")
-        if not 0 < self.hunks <= MAX_HUNKS:
-            raise FormatError("chd", f"{self.hunks} hunks")
+        within("chd", "hunk size", self.hunk_bytes, 1, MAX_HUNK_BYTES)
+        within("chd", "number of hunks", self.hunks, 1, MAX_HUNKS)
         if not 0 < self.size <= self.hunks * self.hunk_bytes:
-            raise FormatError("chd", f"{self.size} bytes in {self.hunks} hunks of {self.hunk_bytes}")
+            raise FormatError(
+                "chd", f"a disc of {self.size} bytes does not fit {self.hunks} hunks of {self.hunk_bytes}"
+            )
         if self.version == 5 and self.hunk_bytes % self.unit_bytes:
             raise FormatError(
-                "chd", f"units of {self.unit_bytes} bytes in hunks of {self.hunk_bytes}", offset=0x3C
+                "chd",
+                f"hunks of {self.hunk_bytes} bytes are not made of units of {self.unit_bytes}",
+                offset=0x3C,
             )
 
 
 def _codec(compression: int) -> tuple[bytes, ...]:
     if compression not in _NAMES:
-        raise UnsupportedError(f"chd: compression {compression}")
+        raise UnsupportedError(f"chd: compression {compression} is not one of {', '.join(map(str, _NAMES))}")
     return (_NAMES[compression],)
 
 
@@ -153,12 +162,16 @@ def read_metadata(file: BlockDevice, offset: int) -> list[Metadata]:
     seen = set()
     while offset:
         if offset in seen or len(entries) >= MAX_METADATA:
-            raise FormatError("chd", "the metadata chain does not end", offset=offset)
+            raise FormatError(
+                "chd", "the metadata chain does not end: it loops, or is too long", offset=offset
+            )
         seen.add(offset)
         tag, packed, following = _METADATA.unpack(file.read_exactly(offset, _METADATA.size, "chd"))
         length = packed & 0xFFFFFF
         if length > MAX_METADATA_BYTES:
-            raise FormatError("chd", f"metadata of {length} bytes", offset=offset)
+            raise FormatError(
+                "chd", f"metadata of {length} bytes are more than {MAX_METADATA_BYTES}", offset=offset
+            )
         entries.append(Metadata(tag, packed >> 24, file.read_exactly(offset + _METADATA.size, length, "chd")))
         offset = following
     return entries
