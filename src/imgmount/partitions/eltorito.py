@@ -1,4 +1,6 @@
-"""El Torito: the catalogue of boot images on a disc, each of which is a floppy, a hard disk or a loader without a medium.
+"""El Torito: the catalogue of boot images on a disc.
+
+Each is a floppy, a hard disk or a loader without a medium.
 
 Source: the El Torito specification 1.0, 1995, and UEFI 2.10, section 13.3.2.1. The stored length is what
 firmware loads, often 1 or 4 sectors of an image of megabytes; the image itself says how long it is.
@@ -96,7 +98,10 @@ def _images(disc: BlockDevice, start: int) -> list[_Image]:
 
 
 def _length(disc: BlockDevice, image: _Image, limit: int) -> int:
-    """Bytes of the image, at most ``limit``: by its medium, its own tables, and only then by what the catalogue says."""
+    """Bytes of the image, at most ``limit``.
+
+    Its medium says it, or its own tables, and only then the catalogue.
+    """
     if image.medium in FLOPPIES:
         return min(FLOPPIES[image.medium], limit)
     head = disc.pread(image.lba * BLOCK, min(SECTOR, limit))

@@ -18,7 +18,9 @@ _CD: Final = (2, 44100, 16)
 
 
 def samples_of(file: BlockDevice, fmt: str) -> tuple[BlockDevice, bool]:
-    """(samples, whether they are big-endian) of a WAVE or AIFF file in the disc's own form: 44,100 Hz, 16 bits, stereo.
+    """(samples, whether they are big-endian) of a WAVE or AIFF file.
+
+    It must have the form that discs have: 44,100 Hz, 16 bits, stereo.
 
     Raises ``FormatError`` in the name of ``fmt``.
     """

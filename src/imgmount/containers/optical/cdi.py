@@ -62,7 +62,10 @@ class _Reader:
         return int.from_bytes(self._take(width), "little")
 
     def entries(self) -> Iterator[_Entry]:
-        """All tracks, in the order of their bytes in the file. Raises ``FormatError`` where one makes no sense."""
+        """All tracks, in the order of their bytes in the file.
+
+        Raises ``FormatError`` where one makes no sense.
+        """
         room = MAX_TRACKS
         for session in range(1, self._count(2) + 1):
             at = self._start + self._at

@@ -74,7 +74,7 @@ class IndexedBlocks(GroupedDevice):
         if span > count * (2 * self.unit + (1 << self._shift)) or starts != sorted(starts):
             raise FormatError(
                 self.fmt,
-                f"block {first} lies from {starts[0]:#x} to {starts[1]:#x}, which is no room for {self.block_size} bytes",
+                f"block {first} ends at {starts[1]:#x}, and begins at {starts[0]:#x} or is too long",
                 offset=HEADER_SIZE + 4 * first,
             )
         stored = self._file.pread(base, span)  # the end of the last block may be padding that was cut

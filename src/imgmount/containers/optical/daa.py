@@ -1,4 +1,6 @@
-"""PowerISO's and gBurner's discs (DAA, GBI), formats 0x100 and 0x110: deflate, LZMA and stored chunks, in one file or volumes.
+"""PowerISO's and gBurner's discs (DAA, GBI), formats 0x100 and 0x110.
+
+They have deflate, LZMA and stored chunks, in one file or in volumes.
 
 Little endian. Nothing official describes it; what is known was found by Luigi Auriemma (daa2iso) and the
 authors of libMirage, and confirmed by the reader in xxfclib, which is MIT-licensed. Encryption is refused by

@@ -111,7 +111,10 @@ class EcmDevice(ChunkedDevice):
 
 
 def _number(window: bytes, start: int, offset: int) -> tuple[int, int, int]:
-    """(type, number of units less one, bytes taken) of the record head at ``start``; ``offset`` is for the error."""
+    """(type, number of units less one, bytes taken) of the record head at ``start``.
+
+    ``offset`` is for the error.
+    """
     head = window[start : start + MAX_NUMBER_BYTES]
     count, shift = (head[0] if head else 0) >> 2 & 31, 5
     for length, byte in enumerate(head, 1):

@@ -1,4 +1,6 @@
-"""UltraISO's compressed discs (ISZ): zlib, bzip2, stored and empty chunks, in one file or several, plain or AES.
+"""UltraISO's compressed discs (ISZ).
+
+They have zlib, bzip2, stored and empty chunks, in one file or several, perhaps encrypted with AES.
 
 Little endian. Source: EZB Systems' "ISZ File Format Specification"; that its tables are masked, and that the
 encryption is AES in ECB mode with the password itself as the key and a chunk's last few bytes in clear, it
@@ -171,7 +173,7 @@ def _segments(file: BlockDevice, header: Any, context: Context) -> BlockDevice:
         if not 0 < first <= size <= part.size:
             raise FormatError(
                 "isz",
-                f"segment {number + 1} has its chunks from {first:#x} to {size:#x}, outside its {part.size:#x} bytes",
+                f"segment {number + 1} of {part.size:#x} bytes has its chunks from {first:#x} to {size:#x}",
             )
         parts.append(Slice(part, first, size - first))
         left = rest
@@ -179,7 +181,10 @@ def _segments(file: BlockDevice, header: Any, context: Context) -> BlockDevice:
 
 
 def _segment_table(file: BlockDevice, offset: int) -> Iterator[tuple[int, int, int]]:
-    """(size of the file, offset of its first chunk, bytes of its last chunk in the next file) until an empty entry."""
+    """The segments, up to an empty entry.
+
+    Each is (size of the file, offset of its first chunk, bytes of its last chunk in the next file).
+    """
     for number in range(MAX_SEGMENTS):
         at = offset + number * SEGMENT_SIZE
         raw = file.read_exactly(at, SEGMENT_SIZE, "isz")
@@ -209,7 +214,8 @@ def _cipher(encryption: int, password: str | None) -> Any:
             "isz: the image is encrypted, which needs AES: pip install imgmount[crypto]"
         ) from exc
     size = KEY_SIZES[encryption]
-    cipher = Cipher(algorithms.AES(password.encode()[:size].ljust(size, b"\0")), modes.ECB())  # noqa: S305  the format's mode
+    key = password.encode()[:size].ljust(size, b"\0")
+    cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305  the format's mode
 
     def decipher(data: bytes) -> bytes:
         whole = len(data) // AES_BLOCK * AES_BLOCK

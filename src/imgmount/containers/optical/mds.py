@@ -147,7 +147,10 @@ def _stored(point: _Point, context: Context) -> Track:
 
 
 def _joined(names: Sequence[str], context: Context) -> tuple[BlockDevice, ImageError | None]:
-    """The files one after the other, up to one that is missing, and why. Raises ``ImageError`` if that is the first."""
+    """The files one after the other, up to one that is missing, and why.
+
+    Raises ``ImageError`` if that is the first.
+    """
     parts: list[BlockDevice] = []
     fault = None
     for name in names:

@@ -2,8 +2,8 @@
 
 The end of the file points at chunks: four letters and a big-endian length, up to END!. CUES/CUEX places
 tracks on the disc, DAOI/DAOX or ETNF/ETN2 in the file, SINF counts the tracks of a session. Of tracks written
-at once (ETNF, ETN2) the pregaps of 150 sectors are not stored, nor counted by the address in their entries. No
-specification was ever published: the layout is known from the files themselves.
+at once (ETNF, ETN2) the pregaps of 150 sectors are not stored, nor counted by the address in their entries.
+No specification was ever published: the layout is known from the files themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Sectors of a CD without a description: .bin, .img, .mdf, .iso files of more than 2048 bytes a sector, or of one track.
+"""Sectors of a CD without a description.
+
+They are .bin, .img, .mdf and .iso files of more than 2048 bytes a sector, or of one track of a disc.
 
 The sync pattern (ECMA-130, 14.1) shows whole sectors, with or without subchannel. Without it, the descriptor
 in sector 16 shows how large sectors are, or in sector 166 where the pregap is stored as well. A file of sound

@@ -1,4 +1,7 @@
-"""Disc descriptions that are text: recognised without a magic, decoded whatever editor wrote them, their files found."""
+"""Disc descriptions that are text.
+
+They have no magic, may be in any encoding, and name the files that hold the tracks.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,10 @@ class Track:
     def lost(
         cls, number: int, session: int, lba: int, layout: Layout, fault: ImageError, *, sectors: int = 1
     ) -> Track:
-        """A track that is not there: each read says why. It is shown with one sector where nobody knows how many."""
+        """A track that is not there: each read says why.
+
+        It is shown with one sector where nobody knows how many.
+        """
         area = Unreadable(min(max(1, sectors), MAX_CD) * layout.stride, fault)
         return cls(number, session, lba, layout, area, fault=fault)
 
@@ -100,7 +103,10 @@ class Track:
         return size // self.layout.stride if self.is_data else -(-size // self.layout.stride)
 
     def files(self) -> tuple[tuple[str, BlockDevice], ...]:
-        """(name, content): ``.iso`` is user data, ``.bin`` the sectors as stored, ``.wav`` sound, ``.sub`` the subchannel."""
+        """(name, content) of what the raw view shows of the track.
+
+        ``.iso`` is user data, ``.bin`` the sectors as stored, ``.wav`` sound, ``.sub`` the subchannel.
+        """
         stem = f"track{self.number:02}"
         if self.is_lost:
             return ((f"{stem}.bin" if self.is_data else f"{stem}.wav", self.area),)
@@ -144,7 +150,10 @@ class DiscSpace(MappedDevice):
         self.size = max(self._ends, default=0)
 
     def _run(self, track: Track) -> tuple[int, int, Extent] | None:
-        """(start, end, where the start is stored) in this space, in bytes; what lies before LBA 0 is left out."""
+        """(start, end, where the start is stored) of a track in this space, in bytes.
+
+        What lies before LBA 0 is left out.
+        """
         view = track.layout.view(track.area, self.unit) if track.is_data else pcm(track.area, track.layout)
         first = track.lba - track.pregap
         skip = max(0, -first)
@@ -176,12 +185,17 @@ class Session(MappedDevice):
 
 
 def address_space(device: BlockDevice) -> tuple[BlockDevice, int]:
-    """(the device that disc addresses apply to, the block of it where ``device`` starts): for filesystems that store LBAs."""
+    """(the device that disc addresses apply to, the block of it where ``device`` starts).
+
+    Filesystems that store LBAs ask for it.
+    """
     return (device.disc, device.base) if isinstance(device, Session) else (device, 0)
 
 
 def whole_sectors(device: BlockDevice, unit: int) -> BlockDevice | None:
-    """The address space of ``device`` in units of 2324 (XA form 2), 2336 or 2352 bytes: sector n starts at ``n * unit``.
+    """The address space of ``device`` in units of 2324 (XA form 2), 2336 or 2352 bytes.
+
+    Sector n starts at ``n * unit``.
 
     None where the image does not store that much of its sectors. Files that XA marks as form 2 are read from
     it.
@@ -201,7 +215,7 @@ def audio_sectors(device: BlockDevice) -> BlockDevice | None:
 
 
 class Disc(Concat):
-    """A disc whose own bytes are the stored sectors of all tracks, one after the other, as the image stores them."""
+    """A disc. Its own bytes are the sectors of all tracks as the image stores them, one after the other."""
 
     settles: ClassVar = True  # whether the bytes may prove that a track's sectors are of another size
 
@@ -212,7 +226,10 @@ class Disc(Concat):
         facts: Mapping[str, str] | None = None,
         problems: Sequence[str] = (),
     ) -> None:
-        """``problems`` are what is wrong with the description, one line each: they are told, now and by ``verify``."""
+        """``problems`` are what is wrong with the description, one line each.
+
+        They are told, now and by ``verify``.
+        """
         if not 0 < len(tracks) <= MAX_TRACKS:
             counted = f"the disc has {len(tracks)} tracks, not 1 to {MAX_TRACKS}"
             raise FormatError(fmt, ": ".join([counted, *problems[:1]]))
@@ -271,7 +288,10 @@ class Disc(Concat):
         ]
 
     def main(self, session: int | None) -> BlockDevice | None:
-        """What the disc's filesystem is read from: the first data track of ``session``, or of the last session that has one."""
+        """What the disc's filesystem is read from.
+
+        It is the first data track of ``session``, or of the last session that has one.
+        """
         data = [track for track in self.tracks if track.is_data and not track.is_lost]
         if session is None:
             session = data[-1].session if data else None

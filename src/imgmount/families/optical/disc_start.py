@@ -1,7 +1,9 @@
-"""Where on its disc a track begins, by the file system in it: some images hold one session, or track, of a disc alone.
+"""Where on its disc a track begins, by the file system in it.
 
-The addresses in such a volume count from the start of the disc, while its descriptors lie 16 sectors after the
-start of the image. The root directory of ISO 9660 and the anchor of UDF say where they are themselves.
+Some images hold one session, or track, of a disc alone.
+
+The addresses in such a volume count from the start of the disc, while its descriptors lie 16 sectors after
+the start of the image. The root directory of ISO 9660 and the anchor of UDF say where they are themselves.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _ANCHOR_TAG: Final = 2
 
 
 def start_by_contents(view: BlockDevice, stated: int, space: BlockDevice | None = None) -> int:
-    """The LBA at which the 2048-byte sectors of ``view`` begin; ``stated`` where nothing in them says otherwise.
+    """The LBA at which ``view`` begins, in sectors of 2048 bytes.
+
+    It is ``stated`` where nothing in them says otherwise.
 
     ``space`` is what addresses apply to if ``stated`` is right: by default ``view`` itself, at 0.
     """

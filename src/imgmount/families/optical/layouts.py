@@ -1,4 +1,4 @@
-"""How sectors are stored, by their own bytes: what settles it where nothing says so, or where a description is wrong.
+"""How sectors are stored, by their own bytes: for images without a description, or with one that is wrong.
 
 The sync pattern (ECMA-130, 14.1) begins every whole sector that is not sound. Without it, the descriptor of a
 file system in sector 16 shows how large sectors are.
@@ -42,7 +42,9 @@ _WHOLE_FILE: Final = (USER_DATA, RAW, XA_SECTOR, RAW + 96)  # sizes that a lengt
 
 
 def find_layout(device: BlockDevice, start: int = 0, pregap: int = 0) -> Layout | None:
-    """How the sectors from byte ``start`` on are stored, the first ``pregap`` of them apart; None if nothing shows it.
+    """How the sectors from byte ``start`` on are stored, the first ``pregap`` of them apart.
+
+    None if nothing shows it.
 
     User data alone is not looked for.
     """
@@ -56,7 +58,10 @@ def find_layout(device: BlockDevice, start: int = 0, pregap: int = 0) -> Layout 
 
 
 def is_synced(device: BlockDevice, stride: int, start: int = 0) -> bool:
-    """Whether sectors 0, 1 and 16 from ``start`` on begin where they should; of one sector alone, its length is the proof."""
+    """Whether sectors 0, 1 and 16 from ``start`` on begin where they should.
+
+    A device of one sector has no other, and its length is the proof.
+    """
     left = device.size - start
     if left < 2 * stride:
         return left == stride and device.pread(start, len(SYNC)) == SYNC
@@ -110,7 +115,10 @@ def _data_for_audio(device: BlockDevice, start: int, pregap: int) -> Layout | No
 
 
 def _by_length(length: int, stated: Layout) -> Layout:
-    """The only layout that divides ``length`` where ``stated``, which needs sync patterns that are not there, does not."""
+    """User data alone, where that divides ``length`` and whole sectors do not.
+
+    Whole sectors would begin with sync patterns, and there are none.
+    """
     fitting = [main for main in _WHOLE_FILE if length % main == 0]
     if stated.main != RAW or length % stated.stride == 0 or fitting != [USER_DATA]:
         return stated
@@ -118,7 +126,10 @@ def _by_length(length: int, stated: Layout) -> Layout:
 
 
 def stated_address(device: BlockDevice, layout: Layout, sector: int) -> int | None:
-    """The LBA that the header of ``sector`` has (ECMA-130, 14.2): minutes, seconds and frames as BCD; None if it has none."""
+    """The LBA that the header of ``sector`` has (ECMA-130, 14.2): minutes, seconds and frames as BCD.
+
+    None if it has none.
+    """
     at = layout.header_at
     data = device.pread(sector * layout.stride + at, 3) if at is not None else b""
     digits = [(byte >> 4, byte & 15) for byte in data]

@@ -1,4 +1,6 @@
-"""Sectors of a compact disc as images store them, and what can be seen of them: user data, XA payload, playable sound.
+"""Sectors of a compact disc as images store them, and what can be seen of them.
+
+That is user data, the payload of XA, or sound that can be played.
 
 A sector is 2352 bytes on the disc: all sound, or 12 bytes of sync, a header whose last byte is the mode, and
 data (ECMA-130, 14-16). Images store it whole, or only its user data, or without sync and header, with or
@@ -43,7 +45,10 @@ class Mode(Enum):
 
 
 class Layout(NamedTuple):
-    """How an image stores the sectors of a track: ``main`` bytes of each, then ``extra`` bytes of subchannel."""
+    """How an image stores the sectors of a track.
+
+    ``main`` bytes of each, then ``extra`` bytes of subchannel.
+    """
 
     mode: Mode
     main: int
@@ -83,7 +88,10 @@ class Layout(NamedTuple):
         return start if start + unit <= self.main else None
 
     def view(self, stored: BlockDevice, unit: int) -> BlockDevice | None:
-        """``unit`` bytes of every sector of ``stored``: 2048 of user data, 2324 of form 2, 2336 or 2352 as on the disc."""
+        """``unit`` bytes of every sector of ``stored``.
+
+        They are 2048 of user data, 2324 of form 2, or 2336 or 2352 as on the disc.
+        """
         start = self.offset_of(unit)
         if start is None:
             return None
@@ -92,7 +100,10 @@ class Layout(NamedTuple):
         return Strided(stored, self.stride, start, unit)
 
     def sniffed(self, stored: BlockDevice) -> Layout:
-        """The layout with the mode that a whole sector states itself: descriptions are often wrong about it."""
+        """The layout with the mode that a whole sector states itself.
+
+        Descriptions are often wrong about it.
+        """
         header = self.header_at
         if header is None:
             return self

@@ -20,7 +20,7 @@ from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
 
 
 def probe(device: BlockDevice) -> Match:
-    """Certain, but on bridge discs the UDF tree is the complete one, and on a GameCube disc its own is what counts."""
+    """CERTAIN, but LIKELY where another filesystem counts: UDF on bridge discs, a GameCube disc's own."""
     return Match.LIKELY if is_udf_bridge(device) or is_gamecube_disc(device) else Match.CERTAIN
 
 

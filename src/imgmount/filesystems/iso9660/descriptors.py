@@ -15,7 +15,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.families.optical.times import iso_long_time_ns
 
 NAME: Final = "iso9660"
-SECTOR: Final = 2048  # ECMA-119 6.1.2: the logical sector; blocks may be smaller, descriptors and directories follow sectors
+# ECMA-119 6.1.2: the logical sector. Blocks may be smaller; descriptors and directories follow sectors.
+SECTOR: Final = 2048
 FIRST_SECTOR: Final = 16  # ECMA-119 6.2.1: the system area ends here
 MAX_DESCRIPTORS: Final = 64
 STANDARD_ID: Final = b"CD001"

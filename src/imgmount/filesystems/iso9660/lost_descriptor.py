@@ -1,4 +1,6 @@
-"""A volume whose primary descriptor is lost: what stands behind it shows that it is ISO 9660, and its root is looked for.
+"""A volume whose primary descriptor is lost.
+
+The descriptors behind it show that it is ISO 9660, and its root directory is looked for.
 
 The first record of a directory stands for itself, the second for its parent (ECMA-119, 6.8.2.2). The root is
 the directory that is its own parent, and writers put it right behind the path tables.
@@ -55,7 +57,10 @@ def has_root(device: BlockDevice, start: int) -> bool:
 
 
 def rebuilt(device: BlockDevice, start: int) -> Descriptor | None:
-    """A primary descriptor as far as it can be known: blocks of 2048 bytes, and the root. None if that is not found."""
+    """A primary descriptor as far as it can be known: blocks of 2048 bytes, and the root.
+
+    None if that is not found.
+    """
     others = {int.from_bytes(one.root[2:6], "little") for one in descriptors(device, start + FIRST_SECTOR)}
     root = next((record for sector, record in _roots(device, start) if sector not in others), None)
     if root is None:

@@ -43,7 +43,9 @@ _MINOR_MASK: Final = 0xF_FFFF
 
 
 class RecordBlock:
-    """Bytes in memory that hold directory records: those of a directory, the first of which stands at ``base`` in the device.
+    """Bytes in memory that hold directory records.
+
+    They are those of a directory, whose first byte is at ``base`` of the device.
 
     A record with fields elsewhere has a block of its own, with all its fields in one row.
     """

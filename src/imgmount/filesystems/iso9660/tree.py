@@ -114,7 +114,10 @@ class Tree:
         return self.device.pread(offset, size) if size else b""
 
     def own_record(self, start: int) -> tuple[bytes, Fields] | None:
-        """The record that the directory at block ``start`` has of itself, if there is one: (its sector, fields)."""
+        """The record that the directory at block ``start`` has of itself, if there is one.
+
+        It is given as (its sector, fields).
+        """
         offset = self.offset(start)
         data = self.device.pread(offset, SECTOR) if offset >= 0 else b""
         if len(data) <= HEADER_SIZE:
@@ -201,7 +204,10 @@ class Tree:
         return (_ASSOCIATED_PREFIX if record.fields[5] & ASSOCIATED else "") + self.names.decode(raw)
 
     def _linked(self, record: _Record, begin: int, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
-        """The node of a record with fields elsewhere, or of a relocated directory; nothing in the place it was moved to."""
+        """The node of a record with fields elsewhere, or of a relocated directory.
+
+        In the place that a directory was moved to, it is left out.
+        """
         block, at, fields, parts = record
         area, whole = susp.gather(block.data, begin, at + fields[0], self.read_area)
         data = block.data[at:begin] + area

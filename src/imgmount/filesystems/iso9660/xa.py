@@ -1,5 +1,6 @@
-"""CD-ROM XA: files in sectors of mode 2 form 2, whose records count 2048 bytes a sector where 2324 are stored, and audio tracks.
+"""CD-ROM XA: files in sectors of mode 2 form 2, and audio tracks that stand in the directory.
 
+Records of the former count 2048 bytes a sector, where 2324 are stored.
 Only a device that knows whole sectors can give them. ``xa=form2``, the default, gives the 2324 bytes, and of
 files that mix both forms 2336 with the subheader that tells them apart; ``xa=raw`` gives whole sectors behind
 the RIFF header that Windows makes up; ``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand
@@ -51,7 +52,10 @@ class Sectors(NamedTuple):
 
 
 def open_sectors(device: BlockDevice, context: Context) -> Sectors | None:
-    """What files in form 2, and audio tracks, are read from; None if the disc has neither, or the user wants none."""
+    """What files in form 2, and audio tracks, are read from.
+
+    None if the disc has neither, or the user wants none.
+    """
     choice = XA.of(context.options.extra)
     if choice == "cooked":
         return None

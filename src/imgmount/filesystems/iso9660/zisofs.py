@@ -67,7 +67,7 @@ def open_compressed(stored: BlockDevice, zf: Compression, cache: ReadCache) -> B
         genuine = magic == _V2_MAGIC
         if genuine and (version or method != _V2_ZLIB):
             raise UnsupportedError(
-                f"{NAME}: zisofs header of version {version} with compression {method}; version 1 and zlib are read"
+                f"{NAME}: zisofs header version {version}, compression {method} is not version 1, zlib"
             )
     else:
         raise UnsupportedError(
@@ -78,12 +78,13 @@ def open_compressed(stored: BlockDevice, zf: Compression, cache: ReadCache) -> B
     if (words * 4, block_log2, size) != zf[1:]:
         raise FormatError(
             NAME,
-            f"header size, block size and size are {words * 4, block_log2, size} in the zisofs header, {tuple(zf[1:])} in the directory",
+            f"zisofs sizes are {words * 4, block_log2, size} in the header, {tuple(zf[1:])} in the directory",
         )
     if not MIN_BLOCK_LOG2 <= block_log2 <= MAX_BLOCK_LOG2 or size > MAX_BLOCKS << block_log2:
         raise FormatError(
             NAME,
-            f"a zisofs file of {size} bytes in blocks of 2**{block_log2} is too large, or blocks are not 2**{MIN_BLOCK_LOG2} to 2**{MAX_BLOCK_LOG2}",
+            f"a zisofs file of {size} bytes has blocks of 2**{block_log2}, "
+            f"not 2**{MIN_BLOCK_LOG2} to 2**{MAX_BLOCK_LOG2}, or too many of them",
         )
     return _ZisofsDevice(stored, zf, cache)
 
@@ -115,7 +116,7 @@ class _ZisofsDevice(ChunkedDevice):
         if not start < end <= self._stored.size or end - start > 2 * self._block:
             raise FormatError(
                 NAME,
-                f"zisofs block {block} lies from {start:#x} to {end:#x}, not inside the {self._stored.size:#x} bytes stored",
+                f"zisofs block {block}, {start:#x} to {end:#x}, is outside the {self._stored.size:#x} stored",
             )
         decoder = zlib.decompressobj()
         try:

@@ -1,4 +1,6 @@
-"""UDF, the file system of DVDs, Blu-ray discs, packet-written CDs and some hard disks: revisions 1.02 to 2.60.
+"""UDF, the file system of DVDs, Blu-ray discs, packet-written CDs and some hard disks.
+
+Its revisions are 1.02 to 2.60.
 
 References: ECMA-167 3rd edition, OSTA UDF 1.02, 1.50, 2.00, 2.01, 2.50, 2.60.
 """
@@ -23,7 +25,7 @@ def probe(device: BlockDevice) -> Match:
 
 
 def rescue(device: BlockDevice) -> Match:
-    """A valid anchor whose volume descriptors can be read, without the recognition sequence that should announce it."""
+    """A valid anchor whose volume descriptors can be read; the recognition sequence is not asked for."""
     disc, start = address_space(device)
     for anchor in anchors(disc, start):
         try:

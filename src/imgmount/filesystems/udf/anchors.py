@@ -1,4 +1,7 @@
-"""Where a volume begins: recognition sequence and anchors (ECMA-167 2/8.3, 3/8.4.1, UDF 2.2.3, 6.11), one session or many."""
+"""Where a volume begins, or each session of a disc: recognition sequence and anchors.
+
+Source: ECMA-167 2/8.3, 3/8.4.1, UDF 2.2.3, 6.11.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ def is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
 
 
 def sessions(image: BlockDevice) -> list[Anchor]:
-    """The anchors of all sessions, in order: each begins with a recognition sequence and has an anchor 256 blocks on."""
+    """The anchors of all sessions, in order.
+
+    Each begins with a recognition sequence and has an anchor 256 blocks on.
+    """
     found: list[Anchor] = []
     for base in _recognised(image):
         anchor = read_anchor(image, SESSION_BLOCK, base + FIRST_ANCHOR, image.size // SESSION_BLOCK)
@@ -93,7 +99,10 @@ def sessions(image: BlockDevice) -> list[Anchor]:
 
 
 def _recognised(image: BlockDevice) -> Iterator[int]:
-    """The blocks where sessions begin, as their recognition sequences say (on bridge discs those of ISO 9660 go first)."""
+    """The blocks where sessions begin, by their recognition sequences.
+
+    On bridge discs the descriptors of ISO 9660 go first.
+    """
     ahead = 0
     for start in range(0, min(image.size, MAX_SCAN), SCAN_STEP):
         chunk = image.pread(start, SCAN_STEP)

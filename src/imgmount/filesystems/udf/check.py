@@ -97,7 +97,8 @@ def _mirrors(filesystem: UdfFilesystem) -> Iterator[str]:
                     _first_difference(main.pread(offset, size), mirror.pread(offset, size))
                     // space.block_size
                 )
-                yield f"partition {index}: metadata and mirror differ from block {offset // space.block_size + block} on"
+                at = offset // space.block_size + block
+                yield f"partition {index}: metadata and mirror differ from block {at} on"
                 break
 
 

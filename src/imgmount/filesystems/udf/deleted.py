@@ -1,4 +1,6 @@
-"""Deleted files: names that are marked so (ECMA-167 4/14.4.3), as long as nobody has used their file entries and blocks again.
+"""Deleted files: names that are marked so (ECMA-167 4/14.4.3).
+
+Their file entries and blocks must not have been used again.
 
 Many writers clear the address of what they delete (UDF 2.3.4.2): then the name is all that is left, and
 asking for more says so.
@@ -138,7 +140,7 @@ class _Finder:
                 if count > MAX_BITMAP:
                     raise FormatError(
                         FMT,
-                        f"the bitmap of free blocks has {count} bytes, which is not what the partition needs",
+                        f"the bitmap of free blocks has {count} bytes, more than {MAX_BITMAP}",
                         offset=block * size,
                     )
                 return device.read_exactly(block * size + _COUNTS_AT + _COUNTS.size, count, FMT)

@@ -63,8 +63,20 @@ _EXTENT_AT: Final = 20
 class Entry:
     """A file entry: its header as stored, and the place and device it was read from."""
 
-    __slots__ = ("_attributes", "_descriptors", "_end", "device", "extended", "file_type", "flags", "offset", "partition",
-                 "raw", "size", "strategy")  # fmt: skip
+    __slots__ = (
+        "_attributes",
+        "_descriptors",
+        "_end",
+        "device",
+        "extended",
+        "file_type",
+        "flags",
+        "offset",
+        "partition",
+        "raw",
+        "size",
+        "strategy",
+    )
 
     def __init__(self, raw: bytes, partition: int, device: BlockDevice, offset: int) -> None:
         self.partition = partition
@@ -97,7 +109,7 @@ class Entry:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """Where the allocation descriptors (or the embedded content) begin in the entry, and how long they are."""
+        """(where in the entry the allocation descriptors or the embedded content begin, their length)."""
         return self._descriptors, self._end - self._descriptors
 
     @property
@@ -126,7 +138,7 @@ class Entry:
 
 
 class Space:
-    """The partitions of a logical volume by reference number, and the copies of those that are recorded twice."""
+    """The partitions of a logical volume by reference number, and the mirrors of those that have one."""
 
     def __init__(self, block_size: int) -> None:
         self.block_size = block_size
@@ -143,7 +155,10 @@ class Space:
         return self.partitions[partition]
 
     def descriptor(self, partition: int, block: int, *idents: int) -> tuple[bytes, BlockDevice]:
-        """The block-sized descriptor at ``block``, or its mirror where it is damaged, and which device it came from."""
+        """(the descriptor at ``block``, one block long, the device that it was read from).
+
+        Where it is damaged, that is the mirror.
+        """
         device = self.device(partition)
         try:
             return self._checked(self._block(device, block), partition, block, idents), device
@@ -304,7 +319,10 @@ class Space:
 
 
 def _parse(raw: bytes, layout: int, partition: int) -> Iterator[tuple[int, int, int, int]]:
-    """(type, bytes, partition, block) of each allocation descriptor; a short one means the partition of its file entry."""
+    """(type, bytes, partition, block) of each allocation descriptor.
+
+    A short one means the partition of its file entry.
+    """
     if layout == SHORT:
         for length, block in _SHORT_AD.iter_unpack(_whole(raw, _SHORT_AD)):
             yield length >> TYPE_SHIFT, length & LENGTH_MASK, partition, block

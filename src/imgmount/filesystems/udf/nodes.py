@@ -79,7 +79,10 @@ _ROOTS: Final = (1, 2)
 
 
 class Fid(NamedTuple):
-    """A file identifier descriptor (4/14.4): a name and the ICB it stands for; ``unique`` is the file's number there, or 0."""
+    """A file identifier descriptor (4/14.4): a name and the ICB it stands for.
+
+    ``unique`` is the file's number there, or 0.
+    """
 
     name: bytes
     characteristics: int
@@ -105,7 +108,9 @@ def _parse_fid(raw: bytes, at: int) -> tuple[Fid, int] | None:
 def identifiers(
     content: BlockDevice, mirror: BlockDevice | None = None, hidden: int = DELETED | PARENT
 ) -> Iterator[Fid]:
-    """The file identifiers of a directory but those with ``hidden`` characteristics: deleted ones and the parent.
+    """The file identifiers of a directory without those that have ``hidden`` characteristics.
+
+    By default those are deleted ones and the parent.
 
     What is damaged is looked for in ``mirror``, then skipped, and is the error raised at the end. Raises
     ``FormatError``.
@@ -202,7 +207,7 @@ class _UdfNode(Node):
         return _status(self._space, self._entry)
 
     def xattrs(self) -> Mapping[str, bytes]:
-        """Named streams (UDF 3.3.5), the first 64 of them that hold at most 64 KiB, as ``user.udf.stream.NAME``."""
+        """Named streams (UDF 3.3.5) as ``user.udf.stream.NAME``: the first 64 of at most 64 KiB."""
         place = self._entry.streams
         if place is None:
             return {}
@@ -262,7 +267,7 @@ class UdfSpecial(_UdfNode, Special):
         return _status(self._space, self._entry, 0, self._rdev())
 
     def _rdev(self) -> int:
-        """From the device specification among the extended attributes (4/14.10.7), each at least as long as its header."""
+        """The device number in the device specification, an extended attribute (4/14.10.7)."""
         raw = self._entry.attributes
         at = _ATTRIBUTES_HEADER
         while at + _DEVICE_AT + _DEVICE.size <= len(raw):

@@ -1,4 +1,6 @@
-"""Partition maps: each partition of a logical volume as a device whose bytes lie in the image (3/10.7, UDF 2.2.8 to 2.2.10).
+"""Partition maps: each partition of a logical volume as a device whose bytes lie in the image.
+
+Source: ECMA-167 3/10.7, UDF 2.2.8 to 2.2.10.
 
 Type 1 is a run of blocks. Of type 2 there are the virtual partition (a table says where each block of a
 write-once disc is now), the sparable partition (worn packets are replaced) and the metadata partition (a file
@@ -98,15 +100,16 @@ def parse_maps(raw: bytes, count: int) -> Iterator[MapEntry]:
         elif (kind, length) != (1, _TYPE_1_SIZE):
             raise UnsupportedError(f"{FMT}: partition map of type {kind} is not 1 or 2")
         if entry.kind not in (PHYSICAL, VIRTUAL, SPARABLE, METADATA):
-            raise UnsupportedError(
-                f"{FMT}: partition map {entry.kind.decode('ascii', 'replace')!r} is not virtual, sparable or metadata"
-            )
+            name = entry.kind.decode("ascii", "replace")
+            raise UnsupportedError(f"{FMT}: partition map {name!r} is not virtual, sparable or metadata")
         yield entry
         at += length
 
 
 class Disc(NamedTuple):
-    """The image, where the session of interest ends (in blocks), and the partitions' (start, length) in blocks by number.
+    """The image, the block where the session of interest ends, and the partitions by number.
+
+    Partitions are (start, length) in blocks.
 
     ``damage`` collects what was wrong with structures that have copies.
     """
@@ -153,7 +156,10 @@ def _physical(disc: Disc, entry: MapEntry) -> BlockDevice:
 
 
 class SparablePartition(MappedDevice):
-    """A run of blocks of which some packets lie elsewhere: ``spared`` maps packet numbers to blocks of the disc."""
+    """A run of blocks of which some packets lie elsewhere.
+
+    ``spared`` maps packet numbers to blocks of the disc.
+    """
 
     def __init__(self, disc: Disc, number: int, packet: int, spared: Mapping[int, int]) -> None:
         start, length = disc.extent(number)
@@ -180,7 +186,7 @@ def _sparable(disc: Disc, entry: MapEntry) -> BlockDevice:
     if not packet or count > MAX_SPARING_TABLES:
         raise FormatError(
             FMT,
-            f"a sparable partition has packets of {packet} blocks and {count} sparing tables, not 1 to {len(places)}",
+            f"a sparable partition has packets of {packet} blocks and {count} tables, not 1 to {len(places)}",
         )
     tables = []
     problem: ImageError = FormatError(FMT, "no sparing table of the sparable partition can be read")

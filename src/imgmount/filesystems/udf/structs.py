@@ -1,4 +1,6 @@
-"""Descriptors of ECMA-167 as UDF uses them: the tag that begins each, names, addresses, and the few that are read at open.
+"""Descriptors of ECMA-167 as UDF uses them.
+
+Here are the tag that begins each, names, addresses, and the few that are read at open.
 
 Everything is little endian. References: ECMA-167 3rd edition (part/section), OSTA UDF 1.02 to 2.60.
 """
@@ -68,7 +70,9 @@ def tag_checksum(raw: bytes) -> int:
 
 
 def check_tag(raw: bytes, idents: tuple[int, ...], locations: tuple[int, ...], offset: int) -> int:
-    """The identifier of the descriptor in ``raw``, which lies at ``offset`` of the device and claims one of ``locations``.
+    """The identifier of the descriptor in ``raw``, which lies at ``offset`` of the device.
+
+    It must be one of ``idents`` and say that it belongs to one of the blocks ``locations``.
 
     A CRC that covers more than ``raw`` is not checked here. Raises ``FormatError``, ``ChecksumError``.
     """

@@ -1,4 +1,7 @@
-"""A UDF volume put together: partitions, file set, root directory, integrity (ECMA-167 4/8, UDF 2.2 and 2.3)."""
+"""A UDF volume put together: partitions, file set, root directory, integrity.
+
+Source: ECMA-167 4/8, UDF 2.2 and 2.3.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class UdfFilesystem(Filesystem):
         if volume.block_size != anchor.block_size:
             raise FormatError(
                 FMT,
-                f"logical blocks of {volume.block_size} bytes differ from sectors of {anchor.block_size}, as the anchor counts",
+                f"logical blocks have {volume.block_size} bytes, not the {anchor.block_size} of the anchor",
             )
         self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions, [])
         self.space: Space = build(self.disc, self.descriptors.maps)
@@ -73,7 +76,10 @@ class UdfFilesystem(Filesystem):
         return self._root
 
     def _file_set(self, place: Place) -> Any:
-        """The prevailing descriptor of the file set (4/8.3.1): on write-once media the later ones supersede the first."""
+        """The prevailing descriptor of the file set (4/8.3.1).
+
+        On write-once media the later ones supersede the first.
+        """
         raw, _ = self.space.descriptor(place.partition, place.block, FILE_SET)
         newest = FILE_SET_DESCRIPTOR.parse(raw)
         for _ in range(MAX_FILE_SETS):
@@ -93,7 +99,7 @@ class UdfFilesystem(Filesystem):
         return newest
 
     def integrity(self) -> tuple[Any, Any] | None:
-        """The last logical volume integrity descriptor and UDF's part of it (3/8.8.2), if they can be read."""
+        """(the last logical volume integrity descriptor, UDF's part of it), if they can be read (3/8.8.2)."""
         extent = self.descriptors.volume.integrity
         block_size = self.anchor.block_size
         newest, block, blocks = None, extent.location, extent.length // block_size
@@ -155,7 +161,9 @@ class UdfFilesystem(Filesystem):
 
 
 def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> UdfFilesystem:
-    """The volume in ``image``: of several sessions the last, or the one that the options name (counted from 1).
+    """The volume in ``image``.
+
+    Of several sessions it is the last, or the one that the options name (counted from 1).
 
     ``session_base`` is the block at which the session of interest begins, where the caller knows. Raises
     ``ImageError``.

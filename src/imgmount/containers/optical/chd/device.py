@@ -32,7 +32,10 @@ STORED: Final = int(How.STORED)  # compared for each hunk, and members of an enu
 
 
 def _reader(file: BlockDevice, entries: Sequence[Entry]) -> Callable[[int, int], bytes]:
-    """How to read the stored hunks among ``entries``: with one read if they lie together, as they mostly do."""
+    """How to read the stored hunks among ``entries``.
+
+    It is one read where they lie together, as they mostly do.
+    """
     stored = [entry for entry in entries if entry.how <= How.STORED]
     start = min((entry.offset for entry in stored), default=0)
     end = max((entry.offset + entry.length for entry in stored), default=0)
@@ -123,7 +126,10 @@ class CodedHunks(GroupedDevice):
 
 
 class StoredHunks(MappedDevice):
-    """The hunks of a version 5 file without codecs: where they are, in hunks of the file, or 0 for a hole or the parent's."""
+    """The map of a version 5 file without codecs.
+
+    It says where each hunk is, in hunks of the file; 0 stands for a hole, or for the parent's.
+    """
 
     def __init__(self, file: BlockDevice, header: Header, parent: BlockDevice | None) -> None:
         self._file = file

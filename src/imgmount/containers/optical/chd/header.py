@@ -86,10 +86,18 @@ class Header:
         )
         sector = int.from_bytes(body[_V12.size : _V12.size + 4], "big") if version == 2 else SECTOR
         return cls(
-            version=version, codecs=_codec(compression), size=cylinders * heads * sectors * sector,
-            hunk_bytes=hunk_sectors * sector, hunks=hunks, unit_bytes=sector, map_offset=HEADER_SIZES[version],
-            metadata_offset=0, digest=_set(md5), raw_sha1=b"", parent=parent if flags & HAS_PARENT else b"",
-        )  # fmt: skip
+            version=version,
+            codecs=_codec(compression),
+            size=cylinders * heads * sectors * sector,
+            hunk_bytes=hunk_sectors * sector,
+            hunks=hunks,
+            unit_bytes=sector,
+            map_offset=HEADER_SIZES[version],
+            metadata_offset=0,
+            digest=_set(md5),
+            raw_sha1=b"",
+            parent=parent if flags & HAS_PARENT else b"",
+        )
 
     @classmethod
     def _v34(cls, version: int, body: bytes) -> Self:
@@ -99,20 +107,36 @@ class Header:
         else:
             flags, compression, hunks, size, metadata, hunk_bytes, sha1, parent, raw = _V4.unpack(body)
         return cls(
-            version=version, codecs=_codec(compression), size=size, hunk_bytes=hunk_bytes, hunks=hunks, unit_bytes=0,
-            map_offset=HEADER_SIZES[version], metadata_offset=metadata, digest=_set(sha1), raw_sha1=_set(raw),
+            version=version,
+            codecs=_codec(compression),
+            size=size,
+            hunk_bytes=hunk_bytes,
+            hunks=hunks,
+            unit_bytes=0,
+            map_offset=HEADER_SIZES[version],
+            metadata_offset=metadata,
+            digest=_set(sha1),
+            raw_sha1=_set(raw),
             parent=parent if flags & HAS_PARENT else b"",
-        )  # fmt: skip
+        )
 
     @classmethod
     def _v5(cls, version: int, body: bytes) -> Self:
         names, size, map_offset, metadata, hunk_bytes, unit_bytes, raw, sha1, parent = _V5.unpack(body)
         codecs = tuple(names[at : at + 4] for at in range(0, 16, 4))
         return cls(
-            version=version, codecs=codecs if any(codecs[0]) else (), size=size, hunk_bytes=hunk_bytes,
-            hunks=-(-size // hunk_bytes) if hunk_bytes else 0, unit_bytes=unit_bytes or 1, map_offset=map_offset,
-            metadata_offset=metadata, digest=_set(sha1), raw_sha1=_set(raw), parent=_set(parent),
-        )  # fmt: skip
+            version=version,
+            codecs=codecs if any(codecs[0]) else (),
+            size=size,
+            hunk_bytes=hunk_bytes,
+            hunks=-(-size // hunk_bytes) if hunk_bytes else 0,
+            unit_bytes=unit_bytes or 1,
+            map_offset=map_offset,
+            metadata_offset=metadata,
+            digest=_set(sha1),
+            raw_sha1=_set(raw),
+            parent=_set(parent),
+        )
 
     def __post_init__(self) -> None:
         within("chd", "hunk size", self.hunk_bytes, 1, MAX_HUNK_BYTES)
@@ -178,7 +202,10 @@ def read_metadata(file: BlockDevice, offset: int) -> list[Metadata]:
 
 
 def overall_sha1(raw: bytes, entries: Sequence[Metadata]) -> bytes:
-    """The SHA-1 that covers the logical stream and the metadata that take part (chd_file::compute_overall_sha1)."""
+    """The SHA-1 of the stream's SHA-1 and of the metadata that take part.
+
+    Source: chd_file::compute_overall_sha1.
+    """
     parts = sorted(
         entry.tag + hashlib.sha1(entry.data).digest() for entry in entries if entry.flags & CHECKSUMMED
     )

@@ -38,7 +38,10 @@ class How(IntEnum):
 
 
 class Entry(NamedTuple):
-    """One hunk: ``length`` bytes at ``offset`` of the file unless ``how`` says otherwise; ``crc`` of its content, if known."""
+    """One hunk: ``length`` bytes at ``offset`` of the file unless ``how`` says otherwise.
+
+    ``crc`` is that of its content, None where it is not stored.
+    """
 
     how: int
     offset: int
@@ -127,7 +130,10 @@ def _types(bits: Bits, hunks: int) -> list[tuple[int, int]]:
 
 
 class _Unpacker:
-    """The second half of a packed map: a length and a CRC for each coded hunk, a number for each reference."""
+    """The second half of a packed map.
+
+    It has a length and a CRC for each coded hunk, and a number for each reference.
+    """
 
     def __init__(self, bits: Bits, header: Header, widths: tuple[int, int, int]) -> None:
         self._bits = bits
@@ -217,7 +223,9 @@ class _Unpacker:
 
 
 def _big_endian(values: array[int]) -> bytes:
-    return table(values.tobytes(), values.itemsize, "big").tobytes() if _LITTLE else values.tobytes()  # type: ignore[arg-type]
+    if not _LITTLE:
+        return values.tobytes()
+    return table(values.tobytes(), values.itemsize, "big").tobytes()  # type: ignore[arg-type]
 
 
 _LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"

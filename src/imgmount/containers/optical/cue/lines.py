@@ -1,4 +1,7 @@
-"""The lines of a cue sheet, as far as they can be read: what is wrong with one is told and costs no more than it says."""
+"""The lines of a cue sheet, as far as they can be read.
+
+A line that makes no sense is told, and costs no other line.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,10 @@ class SheetTrack:
 
 
 class Sheet:
-    """What a sheet says. ``problems`` are its lines that make no sense; words that are not known are passed over."""
+    """What a sheet says.
+
+    ``problems`` are its lines that make no sense; words that are not known are passed over.
+    """
 
     def __init__(self, text: str) -> None:
         self.files: list[SheetFile] = []

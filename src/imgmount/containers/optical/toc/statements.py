@@ -208,7 +208,10 @@ class _Parser:
         self._add(Extent(length, stored, start), big_endian if audio else None)
 
     def _settled(self, stored: BlockDevice, start: int, stated: Layout, *, alone: bool) -> Layout:
-        """The bytes have the last word about how large sectors of data are. The zeros before them count in those."""
+        """The bytes have the last word about how large sectors of data are.
+
+        The zeros before them count in those.
+        """
         if any(part.run.device is not None for part in self._parts):
             return stated
         layout = settled(stored, start, stated, alone=alone)
@@ -220,7 +223,7 @@ class _Parser:
         self._layout = layout
         return layout
 
-    def _add(self, run: Extent, big_endian: bool | None) -> None:  # noqa: FBT001  a fact of the part, not a switch
+    def _add(self, run: Extent, big_endian: bool | None) -> None:  # noqa: FBT001  a fact
         number = len(self.tracks) + 1
         if len(self._parts) >= MAX_PARTS:
             raise FormatError("toc", f"track {number} has more than {MAX_PARTS} parts")
@@ -291,6 +294,9 @@ def _unescaped(token: str) -> str:
 
 
 def read_toc(file: BlockDevice, context: Context) -> Disc:
-    """The disc that the TOC ``file`` describes. Raises ``FormatError``, ``MissingPartError``, ``UnsupportedError``."""
+    """The disc that the TOC ``file`` describes.
+
+    Raises ``FormatError``, ``MissingPartError``, ``UnsupportedError``.
+    """
     parser = _Parser(read_text(file, "toc", context.options.encoding), context)
     return Disc("toc", parser.parse(), problems=parser.problems)
