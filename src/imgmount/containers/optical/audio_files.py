@@ -29,7 +29,7 @@ def samples_of(file: BlockDevice, fmt: str) -> tuple[BlockDevice, bool]:
         return _wave(file, fmt), False
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return _aiff(file, fmt, compressed=head[8:12] == b"AIFC")
-    raise FormatError(fmt, "the file is neither WAVE nor AIFF, whose samples could be read", offset=0)
+    raise FormatError(fmt, "the file is neither WAVE nor AIFF", offset=0)
 
 
 def _chunks(file: BlockDevice, order: str) -> dict[bytes, tuple[int, int]]:

@@ -187,8 +187,8 @@ def _track(session: int, entry: tuple[int, int, int], span: tuple[int, int], ima
     layout = Layout(Mode.MODE1 if control & DATA_BIT else Mode.AUDIO, min(stride, RAW), max(0, stride - RAW))
     first = (start - image.missing) * stride
     if not image.missing <= start <= lba <= end or first >= stored.size:
-        have = stored.size // stride
-        text = f"track {number} starts at sector {lba} and ends at {end}, outside the image of {have}"
+        sectors = stored.size // stride
+        text = f"track {number} starts at sector {lba} and ends at {end}, outside the image of {sectors}"
         return Track.lost(number, session, lba, layout, FormatError("ccd", text), sectors=max(0, end - lba))
     fault = None
     if first + (end - start) * stride > stored.size:

@@ -22,6 +22,7 @@ from imgmount.core.header import one_of, parse_header, within
 from imgmount.core.slices import Concat, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.optical.disc import MAX_LBA, MAX_TRACKS, Disc, Track
+from imgmount.families.optical.layouts import contradiction, settled
 from imgmount.families.optical.sectors import SECTOR_SIZES, SUBCHANNEL, Layout, Mode
 
 _HEADER = Struct(  # offset
@@ -81,7 +82,8 @@ def open_mds(file: BlockDevice, context: Context) -> Disc:
             raise
         problems.append(f"session {number + 1}: {exc.reason}")
     within("mds", "number of tracks", len(points), 1, MAX_TRACKS)
-    return Disc("mds", [_track(point, context) for point in points], problems=problems)
+    tracks = [_track(point, context, problems) for point in points]
+    return Disc("mds", tracks, problems=problems)
 
 
 def _points(file: BlockDevice, offset: int, session: int, *, dvd: bool) -> list[_Point]:
@@ -115,16 +117,16 @@ def _name(file: BlockDevice, footer: int) -> str:
     return data[: len(data) & ~1].decode("utf-16-le", "replace").split("\0", 1)[0]
 
 
-def _track(point: _Point, context: Context) -> Track:
+def _track(point: _Point, context: Context, problems: list[str]) -> Track:
     try:
-        return _stored(point, context)
+        return _stored(point, context, problems)
     except ImageError as exc:
         return Track.lost(
             point.number, point.session, point.lba, point.layout, exc, sectors=min(point.length or 0, MAX_LBA)
         )
 
 
-def _stored(point: _Point, context: Context) -> Track:
+def _stored(point: _Point, context: Context, problems: list[str]) -> Track:
     """The track as its files hold it. Raises ``ImageError``."""
     if point.layout.main not in SECTOR_SIZES:
         known = ", ".join(map(str, sorted(SECTOR_SIZES)))
@@ -135,7 +137,12 @@ def _stored(point: _Point, context: Context) -> Track:
     data, fault = _joined(names, context)
     start = min(point.offset, data.size)
     left = data.size - start
-    size = left if point.length is None else point.length * point.layout.stride
+    layout = point.layout
+    if layout.mode is not Mode.AUDIO:
+        layout = settled(data, start, layout, alone=False)
+        if layout.stride != point.layout.stride:
+            problems.append(contradiction(point.number, point.layout, layout))
+    size = left if point.length is None else point.length * layout.stride
     if size > left or not left:
         wanted = f"{left} of {size} bytes are there"
         ended = FormatError("mds", f"{names[-1]} ends before track {point.number} does: {wanted}")
@@ -143,7 +150,7 @@ def _stored(point: _Point, context: Context) -> Track:
     if not left and fault is not None:
         raise fault
     area = Slice(data, start, min(size, left))
-    return Track(point.number, point.session, point.lba, point.layout, area, fault=fault)
+    return Track(point.number, point.session, point.lba, layout, area, fault=fault)
 
 
 def _joined(names: Sequence[str], context: Context) -> tuple[BlockDevice, ImageError | None]:

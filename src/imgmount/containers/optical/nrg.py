@@ -178,14 +178,21 @@ def open_nrg(file: BlockDevice, _: Context) -> Disc:
     following = 0
     for number, stored in enumerate(contents.tracks, 1):
         session = 1 + sum(end < number for end in ends)
-        if found and session != found[-1].session:
-            following += session_gap(session - 1) + PREGAP
-        elif found:
-            following += stored.silent
+        following += _lead(stored, session, found)
         lba = contents.places.get(number, max(stored.lba, following))
         found.append(_track(file, number, session, lba, stored))
         following = lba + found[-1].sectors
     return Disc("nrg", found, problems=contents.problems)
+
+
+def _lead(stored: _Stored, session: int, before: list[Track]) -> int:
+    """Sectors between the end of the track before and INDEX 01 of this one."""
+    pregap = stored.silent + max(0, stored.start - stored.pregap) // stored.layout.stride
+    if not before:
+        return max(0, pregap - PREGAP)
+    if session == before[-1].session:
+        return pregap
+    return session_gap(session - 1) + max(PREGAP, pregap)
 
 
 def _track(file: BlockDevice, number: int, session: int, lba: int, stored: _Stored) -> Track:

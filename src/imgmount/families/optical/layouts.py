@@ -101,7 +101,9 @@ def settled(device: BlockDevice, start: int, stated: Layout, *, pregap: int = 0,
 
 def contradiction(number: int, stated: Layout, found: Layout) -> str:
     """What to tell of track ``number`` whose bytes prove another layout than is stated."""
-    said, proved = (f"{one} with {one.stride} bytes a sector" for one in (stated, found))
+    said, proved = (
+        f"{one} with {one.extra} bytes of subchannel" if one.extra else str(one) for one in (stated, found)
+    )
     return f"track {number} is said to be {said}; its bytes are {proved}"
 
 

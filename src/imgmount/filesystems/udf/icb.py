@@ -137,7 +137,7 @@ class Entry:
         return place if place and place.length else None
 
 
-class Space:
+class VolumeSpace:
     """The partitions of a logical volume by reference number, and the mirrors of those that have one."""
 
     def __init__(self, block_size: int) -> None:

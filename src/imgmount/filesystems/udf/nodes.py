@@ -22,7 +22,7 @@ from imgmount.core.header import short
 from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.times import udf_time_ns
-from imgmount.filesystems.udf.icb import Entry, Space
+from imgmount.filesystems.udf.icb import Entry, VolumeSpace
 from imgmount.filesystems.udf.structs import (
     FILE_IDENTIFIER,
     FMT,
@@ -161,13 +161,13 @@ def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> by
     return content.pread(offset, 1)
 
 
-def directory_content(space: Space, entry: Entry, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
+def directory_content(space: VolumeSpace, entry: Entry, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
     """The file identifiers in the directory that ``entry`` describes, see ``identifiers``."""
     mirror = space.content(entry, mirrored=True) if space.mirrors and not entry.embedded else None
     return identifiers(space.content(entry), mirror, hidden)
 
 
-def _status(space: Space, entry: Entry, size: int | None = None, rdev: int = 0) -> Stat:
+def _status(space: VolumeSpace, entry: Entry, size: int | None = None, rdev: int = 0) -> Stat:
     uid, gid, permissions, links = entry.owner
     blocks, accessed, modified, changed = entry.times
     # Five bits each for others, group and owner: execute, write, read as in Unix, then change attributes and
@@ -198,7 +198,7 @@ class _UdfNode(Node):
 
     __slots__ = ("_entry", "_space")
 
-    def __init__(self, space: Space, place: Place, entry: Entry) -> None:
+    def __init__(self, space: VolumeSpace, place: Place, entry: Entry) -> None:
         self.id = place.id
         self._space = space
         self._entry = entry
@@ -288,7 +288,7 @@ class UdfDirectory(_UdfNode, Directory):
     __slots__ = ("_ancestors",)
 
     def __init__(
-        self, space: Space, place: Place, entry: Entry, ancestors: frozenset[int] = frozenset()
+        self, space: VolumeSpace, place: Place, entry: Entry, ancestors: frozenset[int] = frozenset()
     ) -> None:
         super().__init__(space, place, entry)
         self._ancestors = ancestors
@@ -302,7 +302,7 @@ class UdfDirectory(_UdfNode, Directory):
         return directory_content(self._space, self._entry)
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
-        space, lineage = self._space, self._ancestors | {self.id}
+        space, ancestors = self._space, self._ancestors | {self.id}
         batch: list[Fid] = []
         damage: ImageError | None = None
         fids = self._identifiers()
@@ -314,7 +314,7 @@ class UdfDirectory(_UdfNode, Directory):
             except ImageError as exc:
                 damage = exc
             for fid, entry in zip(batch, space.entries([fid.icb for fid in batch]), strict=True):
-                yield cs0(fid.name), make_node(space, fid.icb, entry, lineage)
+                yield cs0(fid.name), make_node(space, fid.icb, entry, ancestors)
             if damage is not None:
                 raise damage
             if len(batch) < BATCH:
@@ -338,13 +338,13 @@ class Broken(File):
 
 
 def make_node(
-    space: Space, place: Place, entry: Entry | ImageError, lineage: frozenset[int] = frozenset()
+    space: VolumeSpace, place: Place, entry: Entry | ImageError, ancestors: frozenset[int] = frozenset()
 ) -> Node:
     """The node of the ICB at ``place``."""
     if isinstance(entry, ImageError):
         return Broken(place, entry)
     if entry.file_type in (DIRECTORY, STREAM_DIRECTORY):
-        return UdfDirectory(space, place, entry, lineage)
+        return UdfDirectory(space, place, entry, ancestors)
     if entry.file_type == SYMLINK:
         return UdfSymlink(space, place, entry)
     if entry.file_type in _SPECIAL:

@@ -19,7 +19,7 @@ from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.udf.icb import Entry, Space
+from imgmount.filesystems.udf.icb import Entry, VolumeSpace
 from imgmount.filesystems.udf.structs import (
     EXTENDED_FILE_ENTRY,
     FILE_ENTRY,
@@ -127,9 +127,9 @@ class Disc(NamedTuple):
         return self.extents[number]
 
 
-def build(disc: Disc, maps: list[MapEntry]) -> Space:
+def build(disc: Disc, maps: list[MapEntry]) -> VolumeSpace:
     """The partitions that ``maps`` describe. Raises ``ImageError``."""
-    space = Space(disc.block_size)
+    space = VolumeSpace(disc.block_size)
     space.partitions = [
         _sparable(disc, entry) if entry.kind == SPARABLE else _physical(disc, entry) for entry in maps
     ]
@@ -250,7 +250,7 @@ class LaterSessionError(FormatError):
     """The table at the end of the image belongs to a partition that begins later: there are more sessions."""
 
 
-def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: int) -> None:
+def _add_virtual(disc: Disc, space: VolumeSpace, entry: MapEntry, index: int, below: int) -> None:
     start, _ = disc.extent(entry.number)
     found = _find_vat(disc, space, start, below)
     if found.size > MAX_TABLE:
@@ -270,7 +270,7 @@ def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: i
     space.aliases[index] = entries
 
 
-def _find_vat(disc: Disc, space: Space, start: int, below: int) -> Entry:
+def _find_vat(disc: Disc, space: VolumeSpace, start: int, below: int) -> Entry:
     """The file entry of the virtual allocation table: the last thing written (UDF 2.2.10).
 
     Raises ``FormatError``.
@@ -291,7 +291,7 @@ def _find_vat(disc: Disc, space: Space, start: int, below: int) -> Entry:
     raise FormatError(FMT, "no virtual allocation table at the end of the disc", offset=disc.end * size)
 
 
-def _vat_entry(raw: bytes, space: Space, below: int, offset: int) -> Entry | None:
+def _vat_entry(raw: bytes, space: VolumeSpace, below: int, offset: int) -> Entry | None:
     """The entry in ``raw``, if it is one of a virtual allocation table."""
     if len(raw) < space.block_size or TAG.unpack_from(raw)[0] not in (FILE_ENTRY, EXTENDED_FILE_ENTRY):
         return None
@@ -308,7 +308,7 @@ def _vat_entry(raw: bytes, space: Space, below: int, offset: int) -> Entry | Non
     return entry if _VAT_TRAILER.unpack(trailer)[1].startswith(_VAT_IDENTIFIER) else None
 
 
-def _add_metadata(disc: Disc, space: Space, entry: MapEntry, index: int, below: int) -> None:
+def _add_metadata(disc: Disc, space: VolumeSpace, entry: MapEntry, index: int, below: int) -> None:
     """Main file and mirror (UDF 2.2.13); either will do."""
     main, mirror, _, _, _, flags = _METADATA_DETAILS.unpack_from(entry.raw, _DETAILS_AT)
     copies: list[BlockDevice] = []
@@ -328,7 +328,7 @@ def _add_metadata(disc: Disc, space: Space, entry: MapEntry, index: int, below: 
         space.mirrors[index] = copies[1]
 
 
-def _metadata_file(space: Space, below: int, block: int, file_type: int) -> BlockDevice:
+def _metadata_file(space: VolumeSpace, below: int, block: int, file_type: int) -> BlockDevice:
     raw, device = space.descriptor(below, block, FILE_ENTRY, EXTENDED_FILE_ENTRY)
     found = Entry(raw, below, device, block * space.block_size)
     if found.file_type != file_type:

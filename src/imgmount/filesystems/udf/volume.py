@@ -19,7 +19,7 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.options import session
 from imgmount.filesystems.udf.anchors import FIRST_ANCHOR, Anchor, anchors, sessions
 from imgmount.filesystems.udf.descriptors import Descriptors
-from imgmount.filesystems.udf.icb import Space
+from imgmount.filesystems.udf.icb import VolumeSpace
 from imgmount.filesystems.udf.nodes import UdfDirectory, make_node
 from imgmount.filesystems.udf.partitions import Disc, LaterSessionError, VirtualPartition, build
 from imgmount.filesystems.udf.structs import (
@@ -61,7 +61,7 @@ class UdfFilesystem(Filesystem):
                 f"logical blocks have {volume.block_size} bytes, not the {anchor.block_size} of the anchor",
             )
         self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions, [])
-        self.space: Space = build(self.disc, self.descriptors.maps)
+        self.space: VolumeSpace = build(self.disc, self.descriptors.maps)
         file_set = self._file_set(long_ad(volume.contents, 0))
         self.label = volume.identifier or file_set.identifier
         place = long_ad(file_set.root, 0)

@@ -59,7 +59,7 @@ class SheetTrack:
     doubt: ImageError | None = None
 
 
-class Sheet:
+class CueSheet:
     """What a sheet says.
 
     ``problems`` are its lines that make no sense; words that are not known are passed over.
@@ -174,12 +174,12 @@ class Sheet:
 
 
 _READERS: Final = {
-    "FILE": Sheet.file,
-    "TRACK": Sheet.track,
-    "INDEX": Sheet.index,
-    "PREGAP": Sheet.pregap,
-    "POSTGAP": Sheet.postgap,
-    "REM": Sheet.remark,
+    "FILE": CueSheet.file,
+    "TRACK": CueSheet.track,
+    "INDEX": CueSheet.index,
+    "PREGAP": CueSheet.pregap,
+    "POSTGAP": CueSheet.postgap,
+    "REM": CueSheet.remark,
 }
 
 

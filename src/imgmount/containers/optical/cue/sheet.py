@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from imgmount.containers.optical.audio_files import samples_of, sectors_of
-from imgmount.containers.optical.cue.lines import RAW_TYPES, Sheet, SheetFile, SheetTrack
+from imgmount.containers.optical.cue.lines import RAW_TYPES, CueSheet, SheetFile, SheetTrack
 from imgmount.containers.optical.text_sheet import open_data, read_text
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
@@ -24,7 +24,7 @@ WAVES: Final = (b"RIFF", b"FORM")
 
 def read_sheet(file: BlockDevice, context: Context) -> Disc:
     """The disc that the sheet ``file`` describes. Raises ``FormatError``, ``MissingPartError``."""
-    sheet = Sheet(read_text(file, "cue", context.options.encoding))
+    sheet = CueSheet(read_text(file, "cue", context.options.encoding))
     if not sheet.files or not sheet.tracks:
         missing = "TRACK" if sheet.files else "FILE"
         raise FormatError(
@@ -37,7 +37,7 @@ def read_sheet(file: BlockDevice, context: Context) -> Disc:
     return Disc("cue", tracks, problems=sheet.problems)
 
 
-def _read_file(sheet: Sheet, source: SheetFile, context: Context) -> None:
+def _read_file(sheet: CueSheet, source: SheetFile, context: Context) -> None:
     """Give each track its part of the file, or what is wrong with it."""
     starts = _starts(sheet, source)
     try:
@@ -51,7 +51,7 @@ def _read_file(sheet: Sheet, source: SheetFile, context: Context) -> None:
         try:
             stored, big_endian = samples_of(stored, "cue")
         except FormatError as exc:
-            log.warning("%s: %s is shown as it is", exc, source.name)
+            log.warning("cue: %s is shown as it is: %s", source.name, exc.reason)
             _place_original(source, starts, stored)
             return
     else:
@@ -68,7 +68,7 @@ def _is_audio_file(source: SheetFile, stored: BlockDevice) -> bool:
     return stored.pread(0, 4) in WAVES and source.name.lower().endswith((".wav", ".aif", ".aiff"))
 
 
-def _starts(sheet: Sheet, source: SheetFile) -> list[tuple[SheetTrack, int]]:
+def _starts(sheet: CueSheet, source: SheetFile) -> list[tuple[SheetTrack, int]]:
     """(track, sector of its first index in the file), in order.
 
     What lies before the first index belongs to the first track, too. An index that lies before the one above
@@ -93,7 +93,7 @@ def _starts(sheet: Sheet, source: SheetFile) -> list[tuple[SheetTrack, int]]:
 
 
 def _place(
-    sheet: Sheet,
+    sheet: CueSheet,
     source: SheetFile,
     starts: list[tuple[SheetTrack, int]],
     stored: BlockDevice,
@@ -157,7 +157,7 @@ def _place_original(source: SheetFile, starts: list[tuple[SheetTrack, int]], sto
         track.met = True
 
 
-def _addressed(sheet: Sheet) -> list[Track]:
+def _addressed(sheet: CueSheet) -> list[Track]:
     """The tracks with their places on the disc.
 
     The first 150 sectors of the first pregap come before LBA 0 and do not count.

@@ -173,7 +173,7 @@ class _Parser:
             try:
                 stored, big_endian = samples_of(stored, "toc")
             except FormatError as exc:
-                log.warning("%s: %s is shown as it is", exc, statement.name)
+                log.warning("toc: %s is shown as it is: %s", statement.name, exc.reason)
                 self._original = statement.name.rpartition(".")[2].lower(), stored
                 self._add(Extent(stated or sectors_of(stored) * layout.stride), None)
                 return
