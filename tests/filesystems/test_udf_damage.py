@@ -77,8 +77,8 @@ def test_a_bad_file_entry_costs_one_file(tmp_path: Path) -> None:
     volume = in_memory(data)
     good, errors = survivors(volume)
     assert everything - good == {"empty"}
-    assert [str(error) for error in errors] == ["udf: bad CRC of descriptor 261, at 0x5800"]
-    assert list(check(volume)) == ["/empty: udf: bad CRC of descriptor 261, at 0x5800"]
+    assert [str(error) for error in errors] == ["udf: the CRC of descriptor 261 is wrong, at 0x5800"]
+    assert list(check(volume)) == ["/empty: udf: the CRC of descriptor 261 is wrong, at 0x5800"]
 
 
 def test_a_bad_name_costs_one_entry(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_directory_that_contains_itself_ends() -> None:
     good, errors = survivors(finish(disc))
     assert good == {"a", "a/b", "a/b/a", "root again"}
     assert {error.reason for error in errors if isinstance(error, FormatError)} == {
-        "directory contains itself"
+        "a directory is inside itself"
     }
 
 
@@ -226,7 +226,7 @@ def test_chains_that_loop_end() -> None:
     good, errors = survivors(finish(disc))
     assert good == set()
     assert sorted(str(error).split(",")[0] for error in errors) == [
-        "udf: chain of file entries loops", "udf: chain of file entries loops", "udf: list of extents loops",
+        "udf: the chain of file entries loops or is too long", "udf: the chain of file entries loops or is too long", "udf: the list of extents loops",
     ]  # fmt: skip
 
 

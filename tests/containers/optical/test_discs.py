@@ -204,6 +204,20 @@ def test_an_mdf_that_ends_early_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
         assert disc.whole.device.size == 30 * 2048
 
 
+def test_the_bytes_say_how_large_the_sectors_of_an_mdf_are(tmp_path: Path) -> None:
+    path = unpacked("mds/single", tmp_path)
+    data = bytearray(path.read_bytes())
+    with open_image(path) as disc:
+        wanted = content(shown(disc.disk)["track01.iso"])  # type: ignore[arg-type]
+        assert not list(disc.disk.verify())  # type: ignore[attr-defined]
+    size = data.index((2352).to_bytes(2, "little"), 0x58)
+    data[size : size + 2] = (2048).to_bytes(2, "little")
+    path.write_bytes(bytes(data))
+    with open_image(path) as disc:
+        assert content(shown(disc.disk)["track01.iso"]) == wanted  # type: ignore[arg-type]
+        assert "track 1 is said to be" in "".join(disc.disk.verify())  # type: ignore[attr-defined]
+
+
 # ---- CCD ----
 
 

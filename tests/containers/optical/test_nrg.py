@@ -226,3 +226,15 @@ def test_a_track_that_is_cut_keeps_what_is_there() -> None:
     assert first.fault is None
     assert "track 2 ends at" in str(second.fault)
     assert content(first.device) == bytes(10 * 2048)
+
+
+def test_stored_pregaps_count_where_no_chunk_places_the_tracks() -> None:
+    """CUEX says where tracks are; without it the pregaps that DAOX describes do."""
+    spans, at = b"", 0
+    for pregap, length in ((150, 20), (75, 10), (0, 5)):
+        start = at + pregap * 2048
+        spans += struct.pack(">12xHB3x3Q", 2048, 0, at, start, start + length * 2048)
+        at = start + length * 2048
+    data = bytes(at) + chunk(b"DAOX", bytes(22) + spans) + END + b"NER5" + struct.pack(">Q", at)
+    disc = open_disc("nrg", data)
+    assert [(track.lba, track.sectors) for track in disc.tracks] == [(0, 20), (95, 10), (105, 5)]
