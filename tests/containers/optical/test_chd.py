@@ -158,7 +158,7 @@ def test_tracks_longer_than_the_disc_are_refused() -> None:
 def test_self_references_that_loop_are_refused() -> None:
     entries = struct.pack(">QIHBB", 1, 0, 0, 0, 4) + struct.pack(">QIHBB", 0, 0, 0, 0, 4)
     disk = opened(patched(OLD, 108, entries))
-    with pytest.raises(FormatError, match="refers to no content"):
+    with pytest.raises(FormatError, match="refers to hunks that only refer to others"):
         disk.pread(0, 1)
 
 
@@ -167,7 +167,7 @@ def test_what_is_not_read_is_refused_by_name() -> None:
         opened(patched(ZLIB, 12, struct.pack(">I", 6)))
     with pytest.raises(UnsupportedError, match="avhu"):
         opened(patched(ZLIB, 16, b"avhu"))
-    with pytest.raises(UnsupportedError, match="codec brtl"):
+    with pytest.raises(UnsupportedError, match="codec .brtl. is not one of"):
         opened(patched(ZLIB, 16, b"brtl"))
 
 
