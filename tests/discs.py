@@ -33,7 +33,10 @@ def open_disc(fmt: str, data: bytes, files: dict[str, bytes] | None = None, name
 
 
 def told(fmt: str, data: bytes, files: dict[str, bytes] | None = None, name: str = "test.img") -> str:
-    """What is said of a damaged description: why it is refused, else what ``verify`` and its tracks say, a line each."""
+    """What is said of a damaged description.
+
+    Why it is refused, else what ``verify`` and its tracks say, a line each.
+    """
     try:
         disc = open_disc(fmt, data, files, name)
     except ImageError as exc:

@@ -167,7 +167,7 @@ def test_what_is_not_read_is_refused_by_name() -> None:
         opened(patched(ZLIB, 12, struct.pack(">I", 6)))
     with pytest.raises(UnsupportedError, match="avhu"):
         opened(patched(ZLIB, 16, b"avhu"))
-    with pytest.raises(UnsupportedError, match="codec .brtl. is not one of"):
+    with pytest.raises(UnsupportedError, match=r"codec .brtl. is not one of"):
         opened(patched(ZLIB, 16, b"brtl"))
 
 

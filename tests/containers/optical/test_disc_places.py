@@ -1,4 +1,7 @@
-"""Images that hold one track of a disc, or its pregap as well, with nothing that says so: the bytes say where they belong."""
+"""Images that hold one track of a disc, or its pregap as well, with nothing that says so.
+
+The bytes say where they belong.
+"""
 
 from __future__ import annotations
 

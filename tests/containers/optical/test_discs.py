@@ -1,4 +1,7 @@
-"""CDI, MDS, CCD, TOC, GDI and bare sectors: what other tools read in the same files, and descriptions that lie."""
+"""CDI, MDS, CCD, TOC, GDI and bare sectors.
+
+What other tools read in the same files, and descriptions that lie.
+"""
 
 from __future__ import annotations
 
