@@ -37,12 +37,19 @@ def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False) -> Ent
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 ISO_9660: Final = b"\x01CD001"
 EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
-# 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data
-# starts
+# Sectors of CDs: their size without 0, 96 or 16 bytes of subchannel, and where user data starts in them. Their
+# descriptor is in sector 16, or 150 further where a pregap is stored.
+CD_SECTORS: Final = ((2352, 16), (2352, 24), (2340, 4), (2340, 12), (2336, 8), (2332, 8), (2056, 8))
 RAW_DESCRIPTORS: Final = (
-    *(16 * size + skip for size in (2352, 2448, 2368) for skip in (16, 24)),
-    *(16 * size + 8 for size in (2336, 2432, 2352, 2332, 2428, 2348, 2056, 2152, 2072)),
+    *(
+        sector * (size + extra) + skip
+        for sector in (16, 166)
+        for size, skip in CD_SECTORS
+        for extra in (0, 96, 16)
+    ),
+    *(sector * 2048 for sector in (16, 166)),
 )
+UDF_ANCHORS: Final = (b"\x02\0\x02\0", b"\x02\0\x03\0")  # in block 256, of revisions up to and from 2.00
 
 # of the superblock of UFS, and of its backup in group 0 for blocks of 4 to 64 KiB
 UFS_PLACES: Final = (0, 8192, 16384, 32768, 65536, 73728, 81920, 98304, 131072, 262144)
@@ -112,7 +119,12 @@ CONTAINERS: Final = (
     _entry("optical.isz", (0, b"IsZ!")),
     _entry("optical.mds", (0, b"MEDIA DESCRIPTOR")),
     _entry("optical.nrg", (-8, b"NERO"), (-12, b"NER5")),
-    _entry("optical.rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
+    _entry(
+        "optical.rawsectors",
+        (0, SYNC),
+        *((at, ISO_9660) for at in RAW_DESCRIPTORS),
+        *((256 * 2048, tag) for tag in UDF_ANCHORS),
+    ),
     _entry("optical.toc"),
     _entry("optical.zso", (0, b"ZISO")),
     _entry(
@@ -199,7 +211,7 @@ FILESYSTEMS: Final = (
     _entry("hfs", (1024, b"BD"), rescue=True),
     # the volume header, or the HFS volume around one
     _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
-    _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM"), rescue=True),
     _entry("logical_evidence"),
     _entry("macforks", (0, b"\0"), (0, b"(This file must be converted with BinHex")),
     _entry("mfs", (1024, b"\xd2\xd7")),
@@ -226,6 +238,7 @@ FILESYSTEMS: Final = (
             for step in (*range(1, 9), 10, 12, 14, 16, 32)
             for data in (b"NSR02", b"NSR03")
         ),
+        rescue=True,
     ),
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
@@ -233,6 +246,10 @@ FILESYSTEMS: Final = (
     _entry("xfs", (0, b"XFSB")),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
+
+# What a small text of such a name describes, whatever is wrong with it: a sheet is never shown as a disk.
+SHEETS: Final = {".ccd": "ccd", ".cue": "cue", ".gdi": "gdi", ".toc": "toc"}
+MAX_SHEET: Final = 1 << 20
 
 # Where each kind of format lives, and its lines.
 TABLES: Final[dict[type[Format], tuple[str, tuple[Entry, ...]]]] = {
@@ -321,6 +338,16 @@ def best_match(
         names = " and ".join(fmt.name for match, fmt in found if match is found[0][0])
         raise ImageError(f"the image is {names} at once: choose with --{_CHOICES[kind]}")
     return found[0] if found else None
+
+
+def sheet_by_name(device: BlockDevice, name: str) -> str | None:
+    """The format of a description that is known by its file's name: it settles a tie, and refuses what no probe knows.
+
+    None where ``device`` is no text.
+    """
+    head = device.pread(0, 1024) if device.size <= MAX_SHEET else b"\0"
+    is_text = head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head
+    return SHEETS.get(name[-4:].lower()) if is_text else None
 
 
 def beside(device: BlockDevice) -> list[PartitionsFormat]:

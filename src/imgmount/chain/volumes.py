@@ -169,7 +169,8 @@ def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     if sessions := [part for part in more if part.session]:
         main = _chosen(sessions, session(context.options.extra))
     whole = Volume(Partition(0, "", "", disk if main is None else main), context)
-    volumes = [whole] if not parts or (main is not None and _covers(whole.device, context)) else []
+    covers = main is not None and _covers(whole.device, context, of_disc=isinstance(disk, Partitioned))
+    volumes = [whole] if not parts or covers else []
     left = MAX_NESTED * TABLE
     around = _around(parts, context)
     for part in parts:
@@ -182,9 +183,14 @@ def _around(parts: Sequence[Partition], context: Context) -> Context:
     return replace(context, parts=tuple(part.device for part in parts))
 
 
-def _covers(device: BlockDevice, context: Context) -> bool:
-    """Whether a filesystem is certain to use the whole of a device that is divided as well."""
+def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
+    """Whether a filesystem is certain to use the whole of a device that is divided as well.
+
+    Tracks divide no filesystem, so that of a disc may also be found by what is left of it.
+    """
     found = best_match(FilesystemFormat, device, context.options.fs, rescue=False)
+    if found is None and of_disc:
+        return best_match(FilesystemFormat, device) is not None
     return found is not None and found[0] is Match.CERTAIN
 
 
