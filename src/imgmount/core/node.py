@@ -143,7 +143,7 @@ class Directory(Node):
             for raw, node in self._scan():
                 nodes[safe_name(raw, nodes)] = node
         except ImageError as exc:
-            damage = exc
+            damage = exc.again()  # without its traceback, which holds on to every frame it passed
         return Listing(nodes, damage, None if self.case_sensitive else self.fold)
 
     @final

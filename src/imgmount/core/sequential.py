@@ -126,7 +126,7 @@ class SequentialDevice(ChunkedDevice):
             stream.position += len(chunk)
         except FormatError as exc:
             with self._state:
-                self._damage.setdefault(span, (stream.position, exc))
+                self._damage.setdefault(span, (stream.position, exc.again()))
             raise
         else:
             return chunk
@@ -142,7 +142,7 @@ class SequentialDevice(ChunkedDevice):
                     return self._passed.pop(index), None
                 damage = self._damage.get(span)
                 if damage is not None and offset >= damage[0]:
-                    raise damage[1]
+                    raise damage[1].again()
                 idle = max(_behind(self._idle, span, offset), default=None, key=_position)
                 best = idle.position if idle else start
                 if not any(

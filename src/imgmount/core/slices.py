@@ -114,4 +114,4 @@ class Unreadable(BlockDevice):
         self._reason = reason
 
     def _pread(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        raise self._reason
+        raise self._reason.again()

@@ -99,7 +99,7 @@ def current_header(file: BlockDevice) -> Any:
         except FormatError as exc:
             errors.append(exc)
     if not headers:
-        raise errors[0]
+        raise errors[0].again()
     header = max(headers, key=lambda one: int(one.sequence))
     if header.version != 1 or header.log_version:
         raise UnsupportedError(f"vhdx: version {header.version}, log version {header.log_version}")
