@@ -53,14 +53,18 @@ def test_what_follows_the_stream(tail: bytes, count: int) -> None:
 
 @pytest.mark.parametrize(("number", "place"), [(0, 200), (1, 1), (1, 200), (3, 1), (3, 200)])
 def test_nothing_behind_a_damaged_block_is_read(number: int, place: int) -> None:
-    """Not as if the image were shorter: a copy of it must fail. Byte 1 is in the magic, byte 200 in the data."""
+    """Not as if the image were shorter: a copy of it must fail.
+
+    Byte 200 is in the data; byte 1 is in the magic, without which the block before does not end either.
+    """
     data = noise(450_000)
     coded = bytearray(bz2.compress(data, 1))
     blocks = [mark.bit for mark in _marks(MemoryDevice(bytes(coded)))]
     coded[blocks[number] // 8 + place] ^= 4
     device = opened(bytes(coded), "bzip2")
+    number -= place == 1
     before = number * 99_900  # at least
-    assert len(data) - 1000 < device.size < len(data) + 1000
+    assert len(data) - 1000 - (100_000 if place == 1 else 0) < device.size < len(data) + 1000
     assert device.pread(0, before) == data[:before]
     assert readable(device, data) <= number * 100_000
     for offset in (number * 100_000, device.size - 1):
