@@ -10,6 +10,7 @@ import pytest
 from imgmount.chain.open import open_image
 from imgmount.containers.vdisk.qcow2.device import Qcow2Device
 from imgmount.containers.vdisk.qcow2.refcounts import check_refcounts
+from imgmount.core.format import Options
 from imgmount.errors import ImageError, MissingPartError, UnsupportedError
 from vdisk import check, create, raw_of, run, scribble
 
@@ -245,16 +246,27 @@ def test_a_base_declared_raw_is_raw_whatever_it_looks_like(folder: Path) -> None
         assert opened.disk.pread(0, 512) == base.read_bytes()[:512]
 
 
-def test_a_base_of_no_declared_format_is_guessed_but_may_name_no_files(folder: Path) -> None:
+def test_a_base_of_no_declared_format_is_told_by_its_bytes(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So are its own bases, if they are in the same folder: its guest may have written what it says."""
     base = create(folder / "base", "qcow2", SIZE)
     scribble(base, "qcow2", SIZE, writes=5)
     path = image_naming(folder / "disk", backing="base")
     with open_image(path) as opened:
         assert opened.disk.pread(0, SIZE) == raw_of(base, "qcow2")
-    image_naming(base, backing="third", fmt="raw")
+    assert "the format of 'base' is not declared" in caplog.text
+    image_naming(base, backing="third")
     (folder / "third").write_bytes(SECRET)
-    with pytest.raises(MissingPartError, match="does not declare"):
-        open_image(path)
+    with open_image(path) as opened:
+        assert opened.disk.pread(0, len(SECRET)) == SECRET
+        assert {file.name for file in opened.siblings.files.paths} == {"base", "third"}
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret"
+    elsewhere.write_bytes(SECRET)
+    image_naming(base, backing=str(elsewhere), fmt="raw")
+    for refs in ([], ["any"]):
+        with pytest.raises(MissingPartError, match="secret"):
+            open_image(path, Options(refs=refs))
 
 
 def test_loops_end(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from imgmount.core.format import Context
 from imgmount.core.runs import RUN_BYTES, Bits, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, ImageError, UnsupportedError
+
+log = logging.getLogger(__name__)
 
 OFFSET_MASK: Final = 0x00FF_FFFF_FFFF_FE00  # bits 9-55 of L1 and L2 entries
 COPIED: Final = 1 << 63  # set with offset 0: a cluster at the start of an external data file
@@ -96,7 +99,12 @@ class Qcow2Device(MappedDevice):
         declared = self.header.backing_format
         if declared is not None and declared not in QEMU_FORMATS:
             raise UnsupportedError(f"qcow2: backing format {declared!r} of {self.header.backing!r}")
-        return context.open_parent(self.header.backing, QEMU_FORMATS[declared] if declared else None)
+        opened = context.open_parent(self.header.backing, QEMU_FORMATS[declared] if declared else None)
+        if declared is None:
+            log.warning(
+                "qcow2: the format of %r is not declared: it is told by its bytes", self.header.backing
+            )
+        return opened
 
     def _read_l2(self, index: int) -> tuple[array[int], array[int] | None]:
         """The L2 table that L1 entry ``index`` names: entries, and the bitmaps of extended ones."""
