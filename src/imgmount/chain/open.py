@@ -18,6 +18,7 @@ from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Cataloged, ContainerFormat, Context, Options, Partitioned, Snapshotted
 from imgmount.errors import ImageError
+from imgmount.families.nintendo.split_sets import RULES
 from imgmount.format_options import check_options
 from imgmount.registry import best_match
 from imgmount.sources.image_folder import main_file
@@ -106,7 +107,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
     context = Context(path, siblings, ReadCache() if cache is None else cache, options)
     layers: list[Layer] = []
     try:
-        source = open_source(path, siblings)
+        source = open_source(path, siblings, RULES)
         layers.append(Layer("file", "file", source))
         context = with_parents(context, source)
         _peel(layers, context)

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from imgmount.cli.text import for_stdout
@@ -51,19 +52,24 @@ def live_mounts() -> list[dict[str, Any]]:
 
 def _servers() -> Iterator[tuple[str, int]]:
     """(mount point, pid) of processes whose command line says that they serve one; a helper's own name is enough."""
-    from pathlib import Path
-
     for entry in Path(PROC).iterdir():
         if not entry.name.isdecimal():
             continue
         try:
             words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
-            folder = (entry / "cwd").readlink()
-        except OSError:  # gone, or not ours to look at
+        except OSError:  # gone
             continue
         if _is_server(words):
             for word in words[1:]:
-                yield os.path.normpath(folder / word), int(entry.name)
+                yield os.path.normpath(_folder(entry) / word), int(entry.name)
+
+
+def _folder(process: Path) -> Path:
+    """Where the words of a process begin. A daemon keeps that to itself, and works in ``/``."""
+    try:
+        return (process / "cwd").readlink()
+    except OSError:
+        return Path("/")
 
 
 def _is_server(words: list[str]) -> bool:

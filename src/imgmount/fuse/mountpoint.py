@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Final
 from imgmount.errors import MountError
 
 FSTYPE: Final = "fuse.imgmount"
+MADE_HERE: Final = "user.imgmount.made"  # on a folder that is to be removed with its mount
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
 
@@ -30,9 +32,8 @@ class Mount:
 
 def mounts() -> Iterator[Mount]:
     """Every live imgmount mount, oldest first: proc(5), mountinfo."""
-    for line in (
-        MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    ):  # a name may hold any other line end
+    # not splitlines: a name may hold any other line end
+    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
         ours, _, theirs = line.partition(" - ")
         if not theirs.startswith(f"{FSTYPE} "):
             continue
@@ -76,7 +77,16 @@ def _make(target: Path) -> bool:
         target.mkdir(parents=False)
     except OSError as exc:
         raise MountError(f"{target}: cannot be created: {exc.strerror}") from exc
+    with contextlib.suppress(OSError):  # not every host file system has such attributes
+        os.setxattr(target, MADE_HERE, b"1")
     return True
+
+
+def discard(target: Path) -> None:
+    """Remove a folder that ``prepare`` made and whose daemon died before it could."""
+    with contextlib.suppress(OSError):
+        if os.getxattr(target, MADE_HERE):
+            target.rmdir()
 
 
 def default_target(image: Path) -> Path:

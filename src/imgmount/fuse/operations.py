@@ -54,22 +54,20 @@ class Owner:
 
 
 class _OpenFile:
-    """A file that somebody reads.
+    """A file that is being read. ``host`` and ``start`` are set where it is one run of a host file: no read asks again."""
 
-    Where it is one run of a host file, ``fd`` and ``start`` say so, and no read asks again.
-    """
-
-    __slots__ = ("device", "fd", "start")
+    __slots__ = ("device", "host", "start")
 
     def __init__(self, device: BlockDevice) -> None:
         self.device = device
-        self.fd, self.start = -1, 0
+        self.host: FileDevice | None = None
+        self.start = 0
         try:
             runs = list(itertools.islice(device.extents(0, device.size), 2))
         except ImageError:  # damaged somewhere: each read will see
             return
         if len(runs) == 1 and isinstance(runs[0].device, FileDevice):
-            self.fd, self.start = runs[0].device.fd, runs[0].offset
+            self.host, self.start = runs[0].device, runs[0].offset
 
 
 class _Files:
@@ -187,8 +185,8 @@ class Operations:
         file = self._files[path]
         device = file.device
         self._scratch.clear()
-        if file.fd >= 0 and offset < device.size:
-            buffers = [(min(size, device.size - offset), FD, 0, file.fd, file.start + offset)]
+        if file.host is not None and offset < device.size:
+            buffers = [_of_host(file.host, file.start + offset, min(size, device.size - offset))]
         elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
             buffers = [self._copied(buffers_of(runs))]
         else:
@@ -198,7 +196,7 @@ class Operations:
     def _buffers(self, run: Extent) -> list[FuseBuf]:
         length, device, offset = run
         if isinstance(device, FileDevice):
-            return [(length, FD, 0, device.fd, offset)]
+            return [_of_host(device, offset, length)]
         if device is not None:
             return [self._copied(device.buffers(offset, length))]
         whole, rest = divmod(length, ZEROS)
@@ -228,9 +226,8 @@ class Operations:
 
     def opendir(self, path: bytes, info: int) -> None:
         handle = next(self._numbers)
-        self._directories[handle] = _OpenDirectory(
-            _decode(path).rstrip("/")
-        )  # parsed when read: the kernel may know it already
+        # parsed when it is read: the kernel may know it already
+        self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))
         library.set_fh(info, handle)
         library.cache_directory(info)
 
@@ -244,9 +241,7 @@ class Operations:
         if directory.listing is None:
             self._read(directory)
         if offset == 0:
-            for position, dots in enumerate(
-                (b".", b".."), 1
-            ):  # the kernel takes their numbers from its own inodes
+            for position, dots in enumerate((b".", b".."), 1):  # the kernel numbers these itself
                 fill(buffer, dots, None, position, 0)
             offset = 2
         replies, last = directory.replies, len(directory.nodes)
@@ -283,7 +278,7 @@ class Operations:
         wanted = name.decode("utf-8", "surrogateescape")
         if not wanted.startswith(
             self._xattr_prefixes
-        ):  # ls(1) asks each file for two such, unless it hears this once
+        ):  # ls(1) asks each file for two, unless it hears this once
             raise OSError(EOPNOTSUPP, "No such namespace")
         value = self._xattrs(path).get(wanted)
         if value is None:
@@ -296,6 +291,12 @@ class Operations:
 
     def _xattrs(self, path: bytes) -> Mapping[str, bytes]:
         return self._vfs.find(_decode(path)).xattrs()
+
+
+def _of_host(file: FileDevice, offset: int, length: int) -> FuseBuf:
+    """A run of a host file, which must still be there: the kernel would take its end for the end of ours."""
+    file.check_reaches(offset + length)
+    return length, FD, 0, file.fd, offset
 
 
 def _decode(path: bytes) -> str:

@@ -21,9 +21,8 @@ class Scratch(threading.local):
     """One memory file a thread. What is in it is good until the same thread clears it for its next reply."""
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create(
-            "replies", os.MFD_CLOEXEC
-        )  # as long as the process: so live the threads of a mount
+        # open as long as the process, as the threads of a mount are
+        self.fd = os.memfd_create("replies", os.MFD_CLOEXEC)
         self._used = 0
         self._grow(CAPACITY)
 

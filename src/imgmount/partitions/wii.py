@@ -18,10 +18,10 @@ from imgmount.errors import ImageError, UnsupportedError
 from imgmount.families.nintendo import wii_clusters as wii
 from imgmount.families.nintendo import wii_partitions as wii_disc
 from imgmount.families.nintendo.disc_header import DEFAULT_ENCODING, HEADER_SIZE, GameDisc
+from imgmount.families.nintendo.key_files import disc_names
 from imgmount.families.nintendo.title_keys import Ticket, find_title_key
 from imgmount.families.nintendo.wii_clusters import CLUSTER, DATA, DecryptedParts
 from imgmount.families.nintendo.wii_partitions import Layout
-from imgmount.sources.keyring import disc_names
 
 TMD_CONTENT_HASH: Final = 0x1F4  # of the first content: the SHA-1 of the H3 table
 CHUNK_CLUSTERS: Final = 4  # 128 KiB: small enough that a random read of 4 KiB is not all decryption

@@ -19,6 +19,7 @@ from imgmount.core.fields import text
 from imgmount.core.format import Context, Partition, PartitionsFormat
 from imgmount.core.slices import Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.nintendo.key_files import WIIU_FOLDER, disc_names, own_names
 from imgmount.families.nintendo.title_keys import MAX_TICKET, Ticket, find_title_key
 from imgmount.families.nintendo.wiiu import (
     UNIT,
@@ -32,7 +33,7 @@ from imgmount.families.nintendo.wiiu import (
     read_fst,
 )
 from imgmount.families.nintendo.wiiu_title import MAX_TMD, Tmd
-from imgmount.sources.keyring import KeySearch, disc_names, own_names
+from imgmount.sources.keyring import KeySearch
 
 PRODUCT: Final = 22  # characters at the start of the disc: "WUP-P-..."
 TOC: Final = 0x18000
@@ -76,7 +77,11 @@ def _toc(disc: BlockDevice, context: Context) -> tuple[bytes, bytes | None]:
     name = context.path.name
     own = own_names(name)
     search = KeySearch(
-        context, DISC, beside=disc_names(name), folder=own, wiiu=[f"discKeys/{file}" for file in own]
+        context,
+        DISC,
+        beside=disc_names(name),
+        folder=own,
+        home=[f"{WIIU_FOLDER}/discKeys/{file}" for file in own],
     )
     for key in search:
         clear = decrypt_cbc(key, raw)

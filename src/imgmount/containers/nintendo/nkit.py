@@ -21,11 +21,11 @@ from imgmount.families.nintendo import junk
 from imgmount.families.nintendo import wii_clusters as wii
 from imgmount.families.nintendo import wii_partitions as wii_disc
 from imgmount.families.nintendo.disc_header import HEADER_SIZE, GameDisc
+from imgmount.families.nintendo.key_files import disc_names
 from imgmount.families.nintendo.nkit import NKit, SparseDisc
 from imgmount.families.nintendo.title_keys import Ticket, find_title_key
 from imgmount.families.nintendo.wii_clusters import CLUSTER, DATA, GROUP_CLUSTERS
 from imgmount.families.nintendo.wii_partitions import FLAGS, Layout
-from imgmount.sources.keyring import disc_names
 
 ID_SIZE: Final = 4  # of the game id, that is: the seed of the junk
 

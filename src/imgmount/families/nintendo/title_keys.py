@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from imgmount.codecs.aes import decrypt_cbc
 from imgmount.core.format import Context
 from imgmount.errors import FormatError
+from imgmount.families.nintendo.key_files import WIIU_FOLDER
 from imgmount.sources.keyring import KeySearch
 
 ISSUER: Final = slice(0x140, 0x180)
@@ -63,14 +64,17 @@ def find_title_key(
     """
     name = ticket.title_id.hex()
     own = KeySearch(
-        context, name, beside=beside, wiiu=(f"titleKeys/{name.upper()}.key", f"titleKeys/{name}.key")
+        context,
+        name,
+        beside=beside,
+        home=[f"{WIIU_FOLDER}/titleKeys/{one}.key" for one in (name.upper(), name)],
     )
     if (found := next(filter(fits, own), None)) is not None:
         return found
     if not ticket.encrypted_key:
         raise own.failure("there is no ticket, which would have it")
     files = ("devcommon.key" if ticket.common.endswith("debug") else "common.key",)
-    search = KeySearch(context, ticket.common, beside=files, wiiu=files)
+    search = KeySearch(context, ticket.common, beside=files, home=[f"{WIIU_FOLDER}/{file}" for file in files])
     for common in search:
         if fits(key := ticket.title_key(common)):
             return key
