@@ -91,15 +91,27 @@ def table_of(text: str, category: str = "main") -> dict[str, str]:
     }
 
 
-def read_media(segments: Sequence[Segment]) -> Media:
-    """The media, as the first segment that does describes it. Raises ``FormatError``."""
+def read_media(segments: Sequence[Segment]) -> tuple[list[Media], list[str]]:
+    """(the media, as each section says that describes it, in order; what is wrong with those that are damaged).
+
+    Raises ``FormatError`` where none says it.
+    """
+    found: list[Media] = []
+    faults: list[FormatError] = []
     for segment in segments:
         for section in segment.sections:
-            if segment.version == 2 and section.kind == "device":
-                return _media2(segment)
-            if segment.version == 1 and section.kind in ("volume", "disk", "data"):
-                return read_volume(segment, section)
-    raise FormatError("ewf", f"{segments[0].name}: nothing describes the disk")
+            try:
+                if segment.version == 2 and section.kind == "device":
+                    found.append(_media2(segment))
+                elif segment.version == 1 and section.kind in ("volume", "disk", "data"):
+                    found.append(read_volume(segment, section))
+            except FormatError as exc:
+                faults.append(exc.again())
+    if found:
+        return found, [fault.reason for fault in faults]
+    if faults:
+        raise faults[0].again()
+    raise FormatError("ewf", f"{segments[0].name}: no section describes the disk (volume, disk or data)")
 
 
 def read_volume(segment: Segment, section: Section) -> Media:

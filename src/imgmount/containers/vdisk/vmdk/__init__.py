@@ -10,13 +10,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.containers.vdisk.vmdk.disk import VmdkDevice
-from imgmount.core.format import ContainerFormat
+from imgmount.containers.vdisk.vmdk.descriptor import HEAD, is_descriptor
+from imgmount.containers.vdisk.vmdk.disk import MAGICS, VmdkDevice
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import ContainerFormat, Match
+
+
+def probe(file: BlockDevice) -> Match:
+    """The magic of an extent is proof; a text must say that it is a descriptor."""
+    head = file.pread(0, HEAD)
+    return Match.CERTAIN if head.startswith(MAGICS) or is_descriptor(head) else Match.NO
+
 
 FORMAT: Final = ContainerFormat(
     name="vmdk",
     title="VMware disk (VMDK)",
     open=VmdkDevice,
+    probe=probe,
     limits="no physical disks; SESparse images whose journal must be replayed are refused",
     guest=True,
 )

@@ -11,13 +11,28 @@ from imgmount.errors import FormatError
 MAX_DESCRIPTOR: Final = 1 << 20  # a disk of 16 TiB in files of 2 GiB has one of half a megabyte
 MAX_EXTENTS: Final = 16384
 NO_PARENT: Final = 0xFFFF_FFFF
-FIRST_LINE: Final = re.compile(rb"#\s*disk\s*descriptorfile", re.IGNORECASE)
+# the first line, in the ways it is written; perhaps behind a byte order mark, blank lines and other comments
+_FIRST_LINE = re.compile(rb"^[ \t]*+#[ \t]*+disk[ \t_]*+descriptor[ \t_]*+file", re.IGNORECASE | re.MULTILINE)
+_VERSION = re.compile(rb"^[ \t]*+version[ \t]*+=", re.IGNORECASE | re.MULTILINE)
+_TYPE = re.compile(rb"^[ \t]*+createType[ \t]*+=", re.IGNORECASE | re.MULTILINE)
+_COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t\r\n]++|#[^\r\n]*+)*+")
+HEAD: Final = 4096  # bytes in which a descriptor says what it is
 # possessive: what has matched is not given back, or a line of blanks takes hours
 _EXTENT = re.compile(
     r'(RW|RDONLY|NOACCESS)\s++([0-9]{1,18})\s++(\w++)(?:\s++"([^"]*+)"(?:\s++([0-9]{1,18}))?)?', re.IGNORECASE
 )
 _SETTING = re.compile(r'([\w.]++)\s*+=\s*+"?+([^"]*+)"?+\s*+$')
 _ENCODING = re.compile(rb'^[ \t]*+encoding[ \t]*+=[ \t]*+"([\w-]++)"', re.IGNORECASE | re.MULTILINE)
+
+
+def is_descriptor(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a descriptor."""
+    head = head[:HEAD].replace(b"\r", b"\n")
+    comments = _COMMENTS.match(head)
+    end = comments.end() if comments else 0
+    if _FIRST_LINE.search(head, 0, end):
+        return True
+    return bool(_VERSION.match(head, end) and _TYPE.search(head))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from imgmount.containers.vdisk.vmdk.descriptor import (
-    FIRST_LINE,
+    HEAD,
     MAX_DESCRIPTOR,
     NO_PARENT,
     Descriptor,
     ExtentLine,
+    is_descriptor,
 )
 from imgmount.containers.vdisk.vmdk.extents import (
     COMPRESSED,
@@ -31,6 +32,7 @@ from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 KDMV: Final = b"KDMV"
 COWD: Final = b"COWD"
 SESPARSE: Final = b"\xbe\xba\xfe\xca\0\0\0\0"
+MAGICS: Final = (KDMV, COWD, SESPARSE)
 PHYSICAL: Final = ("fulldevice", "partitioneddevice", "vmfsrdm", "vmfsrdmp", "vmfsraw", "vmfsrawdevicemap")
 PHYSICAL_EXTENTS: Final = ("VMFSRDM", "VMFSRAW")
 MAX_DESCRIPTOR_CANDIDATES: Final = 64  # files beside a lone extent that may be its descriptor
@@ -150,7 +152,7 @@ class VmdkDevice(MappedDevice):
         ]
         for other in beside[:MAX_DESCRIPTOR_CANDIDATES]:
             text = self._context.siblings.open(other).pread(0, MAX_DESCRIPTOR)
-            if FIRST_LINE.match(text) and f'"{name}"'.encode("utf-8", "surrogateescape") in text:
+            if is_descriptor(text) and f'"{name}"'.encode("utf-8", "surrogateescape") in text:
                 raise UnsupportedError(
                     f"vmdk: {name!r} is a part of the disk that {other!r} describes: open that"
                 )
@@ -190,7 +192,7 @@ class VmdkDevice(MappedDevice):
 def _descriptor(file: BlockDevice, header: Any) -> Descriptor | None:
     """The descriptor that ``file`` is, or has inside if it has a ``header``."""
     if header is None:
-        if not FIRST_LINE.match(file.pread(0, 64)):
+        if not is_descriptor(file.pread(0, HEAD)):
             return None
         if file.size > MAX_DESCRIPTOR:
             raise FormatError("vmdk", f"a descriptor of {file.size} bytes")
