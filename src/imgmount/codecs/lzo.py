@@ -1,14 +1,20 @@
-"""LZO1X, as any compressor of that family writes it. In Python: the library is GPL.
+"""LZO1X, as any compressor of that family writes it: by PyPI ``lzallright`` (MIT) where it is installed, else in Python.
 
 Source: the kernel's Documentation/staging/lzo.rst, which describes the stream.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from imgmount.errors import FormatError
 
+_fast: Any = None
+with suppress(ImportError):
+    import lzallright as _fast
+
+_MAX_FAST: Final = 256 << 10  # coded bytes: the library has no limit, and gives at most 255 times as many
 _FIRST_LITERALS: Final = 17  # a first byte above this is a count of literals, this much too large
 _LONG_LITERALS: Final = 15
 _MAX_ZEROS: Final = 1 << 16  # bytes that continue a length: 16 MiB
@@ -26,6 +32,19 @@ def decode(data: bytes, size: int) -> bytes:
 
 def decode_upto(data: bytes, limit: int) -> bytes:
     """One stream of at most ``limit`` bytes. Raises ``FormatError``."""
+    if _fast is not None and len(data) <= _MAX_FAST:
+        try:
+            chunk: bytes = _fast.LZOCompressor.decompress(data, limit)
+        except _fast.LZOError:  # perhaps only because something follows the end
+            return decode_alone(data, limit)
+        if len(chunk) <= limit:
+            return chunk
+        raise FormatError("lzo", f"more than {limit} bytes")
+    return decode_alone(data, limit)
+
+
+def decode_alone(data: bytes, limit: int) -> bytes:
+    """What ``decode_upto`` gives, without ``lzallright``."""
     out = bytearray()
     try:
         _decode(data, limit, out)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from imgmount.codecs import deflate, zstd
@@ -37,6 +38,7 @@ READS_ZERO: Final = 1
 SECTOR: Final = 512
 SUBCLUSTERS: Final = 32
 ALL_STORED: Final = 0xFFFF_FFFF  # an extended entry's bitmap: each subcluster stored, none zero
+SHOWN_SNAPSHOTS: Final = 1000
 L2_BYTES: Final = 16 << 20  # of tables kept
 STATES: Final = {DIRTY: "not closed properly", CORRUPT: "marked as corrupt"}
 QEMU_FORMATS: Final = {
@@ -68,7 +70,6 @@ class Qcow2Device(MappedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self.header = header = Header.read(file)
         self.file = file
-        self.snapshots = snapshots(file, header)
         self.size, offset, length = header.size, header.l1_offset, header.l1_size
         self.snapshot = SNAPSHOT.of(context.options.extra)
         if self.snapshot:
@@ -86,14 +87,17 @@ class Qcow2Device(MappedDevice):
         self._data = context.open_parent(header.data_file, "raw") if header.data_file else file
         self._backing = self._open_backing(context) if header.backing else None
 
+    def snapshots(self) -> Iterator[Snapshot]:
+        """The internal snapshots, in the order of the table. Raises ``FormatError``."""
+        return snapshots(self.file, self.header)
+
     def _find_snapshot(self, wanted: str) -> Snapshot:
-        named = [one for one in self.snapshots if one.id == wanted] or [
-            one for one in self.snapshots if one.name == wanted
-        ]
+        present = list(self.snapshots())
+        named = [one for one in present if one.id == wanted] or [one for one in present if one.name == wanted]
         if len(named) == 1:
             return named[0]
-        present = ", ".join(f"{one.id} ({one.name})" for one in self.snapshots) or "none"
-        raise ImageError(f"qcow2: {len(named) or 'no'} snapshots are called {wanted!r}; there are: {present}")
+        listed = ", ".join(f"{one.id} ({one.name})" for one in present[:SHOWN_SNAPSHOTS]) or "none"
+        raise ImageError(f"qcow2: {len(named) or 'no'} snapshots are called {wanted!r}; there are: {listed}")
 
     def _open_backing(self, context: Context) -> BlockDevice:
         declared = self.header.backing_format
@@ -219,9 +223,16 @@ class Qcow2Device(MappedDevice):
             facts["backing file"] = (
                 f"{header.backing} ({header.backing_format or 'no format declared: guessed'})"
             )
-        for one in self.snapshots:
-            made = datetime.fromtimestamp(one.seconds, UTC)
-            facts[f"snapshot {one.id}"] = f"{one.name!r} of {made:%Y-%m-%d %H:%M:%S} UTC, {one.size} bytes"
+        try:
+            for one in islice(self.snapshots(), SHOWN_SNAPSHOTS):
+                made = datetime.fromtimestamp(one.seconds, UTC)
+                facts[f"snapshot {one.id}"] = (
+                    f"{one.name!r} of {made:%Y-%m-%d %H:%M:%S} UTC, {one.size} bytes"
+                )
+        except FormatError as exc:
+            facts["snapshots"] = f"cannot be listed: {exc}"
+        if header.snapshots > SHOWN_SNAPSHOTS:
+            facts["more snapshots"] = str(header.snapshots - SHOWN_SNAPSHOTS)
         states = [name for bit, name in STATES.items() if header.incompatible & bit]
         if states:
             facts["warning"] = "; ".join(states)

@@ -71,8 +71,11 @@ def check_refcounts(disk: Qcow2Device) -> Iterator[str]:
         return
     counts = _Counts(disk)
     counts.add_disk(header.l1_offset, header.l1_size, "the disk")
-    for one in disk.snapshots:
-        counts.add_disk(one.l1_offset, one.l1_size, f"snapshot {one.id}")
+    try:
+        for one in disk.snapshots():
+            counts.add_disk(one.l1_offset, one.l1_size, f"snapshot {one.id}")
+    except FormatError as exc:
+        yield f"snapshots cannot be listed: {exc.reason}"
     yield from counts.problems[:MAX_PROBLEMS]
     shown = 0
     for cluster, stored in enumerate(_stored(disk, len(counts.found))):
