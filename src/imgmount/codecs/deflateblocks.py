@@ -81,7 +81,7 @@ def _decoded(alone: bytes, before: bytes, limit: int) -> tuple[bytes | None, int
     try:
         piece = stream.decompress(alone, limit + 1)
     except zlib.error as exc:
-        raise FormatError("deflate", str(exc)) from exc
+        raise FormatError("deflate", "the compressed data is damaged") from exc
     return (piece if stream.eof else None), len(alone) - len(stream.unused_data)
 
 

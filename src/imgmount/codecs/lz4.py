@@ -34,7 +34,7 @@ def decode_upto(data: bytes, limit: int) -> bytes:
         try:
             chunk: bytes = _library.decompress(data, uncompressed_size=limit)
         except _library.LZ4BlockError as exc:
-            raise FormatError("lz4", str(exc)) from exc
+            raise FormatError("lz4", "the compressed data is damaged") from exc
         return chunk
     return _decode_upto(data, limit)
 

@@ -1,7 +1,7 @@
 """The small things that on-disk structures share: integer tables, fixed strings, times.
 
 Times are nanoseconds since 1970 UTC. Formats that store wall-clock time without a zone (DOS, Amiga, classic
-Mac) are read in the zone of whoever looks, so that the clock shown is the clock stored; set TZ to choose
+Mac) are read in the zone of the reader, so that the clock shown is the clock stored; set TZ to choose
 another.
 """
 

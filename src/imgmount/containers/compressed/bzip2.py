@@ -210,7 +210,9 @@ def _marks(file: BlockDevice) -> Iterator[Mark]:
             if mark.bit < 8 * (base + SEARCHED):
                 count += 1
                 if count > MAX_BLOCKS:
-                    raise FormatError("bzip2", f"more than {MAX_BLOCKS} blocks", offset=mark.bit // 8)
+                    raise FormatError(
+                        "bzip2", f"more than {MAX_BLOCKS} blocks: no more are read", offset=mark.bit // 8
+                    )
                 yield mark
 
 

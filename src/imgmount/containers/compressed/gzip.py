@@ -55,7 +55,7 @@ class Header(NamedTuple):
     def parse(cls, data: bytes, offset: int) -> Header:
         """Parse the header that ``data`` begins with. Raises ``FormatError``."""
         if len(data) < 10 or not data.startswith(MAGIC) or data[3] & RESERVED:
-            raise FormatError("gzip", "no member header", offset=offset)
+            raise FormatError("gzip", "no member begins here (1f 8b 08)", offset=offset)
         flags, at = data[3], 10
         extra, name = b"", b""
         if flags & FEXTRA:
@@ -115,7 +115,7 @@ class _Reader:
             try:
                 part: bytes = self.zlib.decompress(data, limit)
             except zlib.error as exc:
-                raise FormatError("gzip", str(exc), offset=self.coded) from exc
+                raise FormatError("gzip", "the compressed data is damaged", offset=self.coded) from exc
             # at the end both may hold the same bytes
             unused = self.zlib.unused_data if self.zlib.eof else self.zlib.unconsumed_tail
             self.coded += len(data) - len(unused)
@@ -285,7 +285,7 @@ class BgzfDevice(UnevenDevice):
                     )
                 )
             except FormatError as exc:
-                raise FormatError("gzip", f"member {member + 1}: {exc}", offset=base + start) from exc
+                raise FormatError("gzip", f"member {member + 1}: {exc.reason}", offset=base + start) from exc
         return b"".join(pieces)
 
     def info(self) -> Mapping[str, str]:

@@ -26,7 +26,7 @@ class ZeroFill:
     def fill(self, offset: int, size: int, error: ImageError) -> bytes:
         """Zeros for the ``size`` bytes at ``offset`` that ``error`` is about; raises it unless zeros are wanted."""
         if not self.wanted:
-            raise error
+            raise error.again()
         if offset not in self._sizes and len(self._sizes) < MAX_KEPT:
             self._sizes[offset] = size
             log.warning("%s: %#x+%#x reads as zeros", error, offset, size)

@@ -1,4 +1,4 @@
-"""The parent of a differencing disk, which knows it by an identifier, perhaps also by names, and takes no other disk for it."""
+"""Find the parent of a differencing disk by its identifier; names only say where to look first."""
 
 from __future__ import annotations
 

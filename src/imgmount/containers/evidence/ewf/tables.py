@@ -59,8 +59,7 @@ class Place(NamedTuple):
 class Tables:
     """All tables of the segments that are here. ``count`` is the number of chunks they hold.
 
-    ``unplaced`` tells of segments behind a missing one of which nobody can say where in the disk their chunks
-    belong.
+    ``unplaced`` names the segments behind a missing one whose place in the disk is not known.
     """
 
     def __init__(self, segments: Sequence[Segment], media: Media) -> None:
@@ -181,13 +180,15 @@ def _measure(segment: Segment, section: Section) -> tuple[int | None, int]:
     header, width = (_HEADER1, 4) if segment.version == 1 else (_HEADER2, _ENTRY2.size)
     raw = segment.file.read_exactly(section.offset, header.size, "ewf")
     if not _header_agrees(raw, segment.version):
-        raise ChecksumError("ewf", f"{segment.name}: checksum of a table's header", offset=section.offset)
+        raise ChecksumError(
+            "ewf", f"{segment.name}: a table's header disagrees with its checksum", offset=section.offset
+        )
     fields = header.unpack(raw)
     chunks = int(fields[0 if segment.version == 1 else 1])
     if chunks * width > min(MAX_BYTES, section.size - header.size):
         raise FormatError(
             "ewf",
-            f"{segment.name}: a table of {chunks} chunks in {section.size} bytes",
+            f"{segment.name}: a table of {chunks} chunks does not fit into its section of {section.size} bytes",
             offset=section.offset,
         )
     return None if segment.version == 1 else int(fields[0]), chunks
@@ -203,7 +204,7 @@ def _entries(place: Place, section: Section) -> tuple[int, bytes]:
     """(base offset, entries) of a table or its mirror. Raises ``ChecksumError``."""
     version = place.segment.version
     header, width = (_HEADER1, 4) if version == 1 else (_HEADER2, _ENTRY2.size)
-    where = f"{place.segment.name}: checksum of {section.kind} at chunk {place.first}"
+    where = f"{place.segment.name}: {section.kind} at chunk {place.first} disagrees with its checksum"
     file, size = place.segment.file, place.chunks * width
     if header.size + size > section.size:
         raise ChecksumError("ewf", where, offset=section.offset)
@@ -271,7 +272,10 @@ class _Table1:
         start = self._offset(index)
         end = self._offset(index + 1) if index + 1 < len(self._entries) else self._end
         if not self._start <= start < end <= self._end:
-            raise FormatError("ewf", f"{self._name}: chunk {self._first + index} from {start:#x} to {end:#x}")
+            raise FormatError(
+                "ewf",
+                f"{self._name}: chunk {self._first + index} is stored from {start:#x} to {end:#x}, outside its section",
+            )
         flags = COMPRESSED if index < self._wrap and self._entries[index] & BIT31 else self._stored
         return Chunk(self._file, start, end - start, flags)
 
@@ -290,5 +294,8 @@ class _Table2:
         if flags & PATTERN and not flags & COMPRESSED:
             flags &= ~PATTERN
         if not flags & PATTERN and offset + size > self._file.size:
-            raise FormatError("ewf", f"{self._name}: chunk {self._first + index} at {offset:#x}+{size:#x}")
+            raise FormatError(
+                "ewf",
+                f"{self._name}: chunk {self._first + index} at {offset:#x}+{size:#x} ends beyond the file",
+            )
         return Chunk(self._file, offset, size, flags)

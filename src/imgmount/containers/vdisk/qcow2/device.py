@@ -240,7 +240,7 @@ class Qcow2Device(MappedDevice):
 
 
 class _CompressedClusters(GroupedDevice):
-    """The compressed clusters, at their places in the disk; nobody asks for what is between them."""
+    """The compressed clusters, at their places in the disk; what is between them is never read."""
 
     def __init__(self, disk: Qcow2Device, context: Context) -> None:
         super().__init__(disk.size, disk.block_size, context.cache)

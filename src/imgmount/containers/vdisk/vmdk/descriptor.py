@@ -71,7 +71,7 @@ class Descriptor:
             elif not line.startswith("#") and (found := _SETTING.match(line)):
                 settings[found[1].lower()] = found[2]
         if len(extents) > MAX_EXTENTS:
-            raise FormatError("vmdk", f"{len(extents)} extents")
+            raise FormatError("vmdk", f"{len(extents)} extents: at most {MAX_EXTENTS} are read")
         return cls(tuple(extents), settings)
 
     @property
@@ -96,7 +96,7 @@ class Descriptor:
         try:
             return int(self.settings.get(key, "ffffffff"), 16)
         except ValueError as exc:
-            raise FormatError("vmdk", f"{key} is {self.settings[key]!r}") from exc
+            raise FormatError("vmdk", f"{key} is {self.settings[key]!r}, not a hexadecimal number") from exc
 
 
 def _decode(data: bytes) -> str:

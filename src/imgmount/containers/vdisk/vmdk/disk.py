@@ -195,11 +195,13 @@ def _descriptor(file: BlockDevice, header: Any) -> Descriptor | None:
         if not is_descriptor(file.pread(0, HEAD)):
             return None
         if file.size > MAX_DESCRIPTOR:
-            raise FormatError("vmdk", f"a descriptor of {file.size} bytes")
+            raise FormatError("vmdk", f"a descriptor of {file.size} bytes: at most {MAX_DESCRIPTOR} are read")
         return Descriptor.parse(file.pread(0, file.size))
     if not header.descriptor_offset:
         return None
     size = header.descriptor_size * SECTOR
     if size > MAX_DESCRIPTOR:
-        raise FormatError("vmdk", f"a descriptor of {size} bytes", offset=0x24)
+        raise FormatError(
+            "vmdk", f"a descriptor of {size} bytes: at most {MAX_DESCRIPTOR} are read", offset=0x24
+        )
     return Descriptor.parse(file.read_exactly(header.descriptor_offset * SECTOR, size, "vmdk"))

@@ -91,7 +91,9 @@ def parse(layout: Any, data: bytes) -> Any:
     try:
         return layout.parse(data)
     except ConstructError as exc:
-        raise FormatError("vmdk", f"bad header: {exc}", offset=0) from exc
+        raise FormatError(
+            "vmdk", "the header is damaged: a constant in it is not what it must be", offset=0
+        ) from exc
 
 
 class Beneath:
