@@ -1,4 +1,4 @@
-"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper, whole chunks of known or at least bounded size.
+"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper: whole chunks of bounded size.
 
 libdeflate does it where PyPI ``deflate`` is installed, about twice as fast as zlib.
 """

@@ -1,4 +1,7 @@
-"""LZ4 blocks (lz4_Block_format.md) of known size: by PyPI ``lz4`` where it is installed, else in Python, slower."""
+"""LZ4 blocks (lz4_Block_format.md) of known size.
+
+PyPI ``lz4`` decodes where it is installed, Python elsewhere, slower.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,10 @@ Filter = Mapping[str, Any]
 
 
 def lzma1_filter(properties: bytes) -> Filter:
-    """The filter of five LZMA1 property bytes: (pb * 5 + lp) * 9 + lc, then the dictionary size, little endian."""
+    """The filter of five LZMA1 property bytes.
+
+    (pb * 5 + lp) * 9 + lc, then the dictionary size, little endian.
+    """
     if len(properties) < 5 or properties[0] >= 9 * 5 * 5:
         raise FormatError(
             "lzma", f"properties {properties[:5].hex()}: the first byte is at most 0xe0, four follow"

@@ -1,4 +1,6 @@
-"""LZO1X, as any compressor of that family writes it: by PyPI ``lzallright`` (MIT) where it is installed, else in Python.
+"""LZO1X, as any compressor of that family writes it.
+
+PyPI ``lzallright`` (MIT) decodes where it is installed, Python elsewhere.
 
 Source: the kernel's Documentation/staging/lzo.rst, which describes the stream.
 """
@@ -91,7 +93,10 @@ def _decode(data: bytes, limit: int, out: bytearray) -> None:
 
 
 def _match(data: bytes, at: int, code: int, state: int) -> tuple[int, int, int, int]:
-    """(distance, length, position after it, byte whose low bits count the literals that follow); distance 0 is the end."""
+    """(distance, length, position after it, byte whose low bits count the literals that follow).
+
+    Distance 0 is the end.
+    """
     if code >= 64:
         return 1 + (code >> 2 & 7) + (data[at] << 3), (code >> 5) + 1, at + 1, code
     if code < 16:

@@ -1,4 +1,7 @@
-"""Decoders that keep a position, for data that decodes only forwards: bz2's, lzma's and zstd's, driven alike."""
+"""Decoders that keep a position, for data that decodes only forwards.
+
+Bz2's, lzma's and zstd's, driven alike.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class CodedBlock(NamedTuple):
     """Coded data that a decoder of its own understands: an xz block, a bzip2 block, a zstd frame.
 
     ``decompressor`` makes an object with the standard library's ``decompress(data, max_length)``, ``eof`` and
-    ``needs_input``. ``borders`` are decoded sizes, rising, up to which the bytes are right once the decoder has
+    ``needs_input``. ``borders`` are decoded sizes, rising, up to which the bytes are right once the decoder
+    has
     come so far, for a decoder that may run on over damage for a while; at the end of the block all are. None
     where what it returns is right at once. They may have an attribute ``sure``: the decoded size from which on
     only the checksum would find damage. ``check`` is the checksum that ends the block: where it disagrees, no

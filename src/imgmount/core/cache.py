@@ -28,7 +28,10 @@ ContentT = TypeVar("ContentT")
 
 
 class Cut:
-    """What could be decoded of a chunk, from its start, and why the rest could not: reads beyond it raise ``error``."""
+    """What could be decoded of a chunk, from its start, and why the rest could not.
+
+    Reads beyond it raise ``error``.
+    """
 
     __slots__ = ("data", "error")
 
@@ -108,7 +111,10 @@ class ReadCache:
                 return result
 
     def _lead(self, key: Key, flight: _Flight, load: Callable[[int], ContentT]) -> ContentT:
-        """Decode and wake the waiters; an error of the image is kept for them. After another they try themselves."""
+        """Decode and wake the waiters; an error of the image is kept for them.
+
+        After another they try themselves.
+        """
         try:
             flight.value = load(key[1])
         except ImageError as exc:
@@ -157,7 +163,9 @@ class ReadCache:
             self._workers.append(worker)
 
     def read_ahead(self, key: Key, load: Callable[[int], Any]) -> bool:
-        """Decode a chunk in the background, if nobody has or is about to; an error waits for the reader of the chunk.
+        """Decode a chunk in the background, if nobody has or is about to.
+
+        An error waits for the reader of the chunk.
 
         False where there are no threads for it, or their queue is full.
         """

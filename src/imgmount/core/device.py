@@ -27,7 +27,10 @@ Buffer = (
 
 
 class Extent(NamedTuple):
-    """Where ``length`` bytes come from: ``device`` at ``offset``, or zeros when ``device`` is None (a hole)."""
+    """Where ``length`` bytes come from.
+
+    ``device`` at ``offset``, or zeros when ``device`` is None (a hole).
+    """
 
     length: int
     device: BlockDevice | None = None
@@ -73,7 +76,10 @@ class BlockDevice(ABC):
         return (self.pread(offset, size),)
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        """The runs that make up the range, clipped at the end, in order: holes and devices that are not mapped further."""
+        """The runs that make up the range, clipped at the end, in order.
+
+        Holes and devices that are not mapped further.
+        """
         size = min(size, self.size - offset)
         if size > 0:
             yield Extent(size, self, offset)
@@ -190,7 +196,7 @@ class ChunkedDevice(BlockDevice):
         return buffers
 
     def _look_ahead(self, first: int, last: int) -> None:
-        """Decode the chunks of this read at once, and the next ones for a reader that passed the two before it."""
+        """Decode the chunks of this read at once, and the next ones for a sequential reader."""
         serial, cache = self._serial, self._cache
         if self._is_passed(first):
             last = min(last + self._ahead, self._chunk_count() - 1)
@@ -213,7 +219,8 @@ class ChunkedDevice(BlockDevice):
 class GroupedDevice(ChunkedDevice):
     """A chunked device whose ``unit`` is small: a chunk is a long run of units, or a short one for a lookup.
 
-    Long runs make the bookkeeping cheap, short ones decode little that nobody asked for. Damage costs its unit alone.
+    Long runs make the bookkeeping cheap, short ones decode little that nobody asked for. Damage costs its
+    unit alone.
     """
 
     def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
@@ -265,7 +272,10 @@ class _ShortRuns(ChunkedDevice):
         self._ahead = 0
 
     def is_read_on(self, offset: int) -> bool:
-        """Whether the reader at ``offset`` has just passed two runs. The first two of a device do not count."""
+        """Whether the reader at ``offset`` has just passed two runs.
+
+        The first two of a device do not count.
+        """
         index = offset // self.block_size
         return index > 1 and self._is_passed(index)
 
@@ -274,7 +284,10 @@ class _ShortRuns(ChunkedDevice):
 
 
 class _SingleUnits(ChunkedDevice):
-    """The same units one by one, read where a run of them is damaged: those that are whole, and what is wrong with each."""
+    """The same units one by one, read where a run of them is damaged.
+
+    Those that are whole, and what is wrong with each.
+    """
 
     def __init__(self, whole: GroupedDevice, cache: ReadCache) -> None:
         super().__init__(whole.size, whole.unit, cache)
@@ -294,7 +307,10 @@ def _run(unit: int, size: int) -> int:
 
 
 class UnevenDevice(ChunkedDevice):
-    """A chunked device whose chunks differ in size; ``starts[n]`` is the first byte of chunk n, ``starts[0]`` is 0."""
+    """A chunked device whose chunks differ in size.
+
+    ``starts[n]`` is the first byte of chunk n, ``starts[0]`` is 0.
+    """
 
     def __init__(self, size: int, starts: Sequence[int], cache: ReadCache) -> None:
         self._starts = starts

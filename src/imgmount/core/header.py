@@ -1,4 +1,7 @@
-"""What every format does with a header: parse it whole, and refuse a field that is out of its bounds in words."""
+"""What every format does with a header.
+
+Parse it whole, and refuse a field that is out of its bounds in words.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def within(
     multiple_of: int = 1,
     offset: int | None = None,
 ) -> int:
-    """``value``, which must lie from ``low`` to ``high``, both allowed. Raises ``FormatError`` with what would be right.
+    """``value``, which must lie from ``low`` to ``high``, both allowed.
+
+    Raises ``FormatError`` with what would be right.
 
     >>> within("wux", "sector size", 32769, 256, 256 << 20, power_of_two=True, offset=8)
     Traceback (most recent call last):

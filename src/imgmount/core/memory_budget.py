@@ -9,7 +9,10 @@ DECODING: Final = 256 << 20
 
 
 class MemoryBudget:
-    """Bytes that may be taken and are given back. Nobody waits here: who gets nothing waits for its own others."""
+    """Bytes that may be taken and are given back.
+
+    Nobody waits here: who gets nothing waits for its own others.
+    """
 
     def __init__(self, limit: int = DECODING) -> None:
         self.limit = limit
@@ -17,7 +20,10 @@ class MemoryBudget:
         self._lock = threading.Lock()
 
     def take(self, size: int, *, must: bool = False) -> bool:
-        """Whether ``size`` bytes are there, and are taken; with ``must`` they are taken even beyond the limit."""
+        """Whether ``size`` bytes are there, and are taken.
+
+        With ``must`` they are taken even beyond the limit.
+        """
         with self._lock:
             if self.taken + size > self.limit and not must:
                 return False

@@ -30,7 +30,8 @@ class Decoder(Protocol):
     def read(self, size: int) -> bytes:
         """The next ``size`` bytes; fewer only at the end.
 
-        Raises ``ImageError``; an attribute ``salvaged``, if there is one, holds what came before a ``FormatError``.
+        Raises ``ImageError``; an attribute ``salvaged``, if there is one, holds what came before a
+        ``FormatError``.
         """
 
     def finish(self) -> None:
@@ -154,7 +155,7 @@ class SequentialDevice(ChunkedDevice):
         return chunk
 
     def _take(self, index: int, span: int, offset: int) -> tuple[Content | Cut, _Stream | None]:
-        """The chunk, if it is known, or else the decoder that will be there first, waited for if it is busy."""
+        """The chunk if it is known, else the decoder that will be there first; wait for it if it is busy."""
         start = self._starts[span]
         memory = self._decoder_memory(span) + 2 * self._step
         with self._state:
@@ -182,7 +183,10 @@ class SequentialDevice(ChunkedDevice):
             return b"", stream
 
     def _damaged_chunk(self, span: int, offset: int) -> Cut:
-        """What is left of the chunk at ``offset``, which is damaged or lies behind damage. Raises its error."""
+        """What is left of the chunk at ``offset``, which is damaged or lies behind damage.
+
+        Raises its error.
+        """
         position, cut = self._damage[span]
         if offset == position and cut.data:
             return cut
@@ -261,7 +265,10 @@ def _position(stream: _Stream) -> int:
 
 
 def _next_chunk(decoder: Decoder, size: int, *, last: bool) -> Content | Cut:
-    """The next ``size`` bytes, or what comes before the damage. Raises ``ImageError`` that another try may not meet."""
+    """The next ``size`` bytes, or what comes before the damage.
+
+    Raises ``ImageError`` that another try may not meet.
+    """
     try:
         chunk = decoder.read(size)
     except FormatError as exc:
@@ -277,7 +284,7 @@ def _next_chunk(decoder: Decoder, size: int, *, last: bool) -> Content | Cut:
 
 
 def group(starts: Sequence[int], least: int = MIN_GROUP) -> list[int]:
-    """Indices into ``starts`` such that what lies between two of them is ``least`` bytes or more, or a single piece."""
+    """Indices into ``starts``: between two of them lie ``least`` bytes or more, or a single piece."""
     chosen = [0]
     for index in range(1, len(starts)):
         if starts[index] - starts[chosen[-1]] >= least:

@@ -146,7 +146,10 @@ class Bzip2Device(CodedBlocksDevice):
         return None if error else size
 
     def _next_stream(self, end: int, combined: int) -> int | None:
-        """Check the CRC of the stream whose end magic is at bit ``end``; where the next stream's first block should be."""
+        """Check the CRC of the stream whose end magic is at bit ``end``.
+
+        Returns where the next stream's first block should be.
+        """
         if _bits(self._file, end + MAGIC_BITS, CRC_BITS) != combined:
             self._problems.append(
                 f"bzip2: stream {self._streams} disagrees with its checksum, at {end // 8:#x}"

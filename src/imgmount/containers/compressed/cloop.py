@@ -1,4 +1,6 @@
-"""Compressed loop images (cloop, version 2), as live CDs used them: equal blocks, each a zlib stream, behind a table of offsets.
+"""Compressed loop images (cloop, version 2), as live CDs used them.
+
+Equal blocks, each a zlib stream, behind a table of offsets.
 
 Versions 0.x, 3 and 4 are refused. Source: cloop 2.x, ``README``; QEMU, ``block/cloop.c`` as the reference for
 behaviour.

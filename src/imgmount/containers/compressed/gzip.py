@@ -154,7 +154,10 @@ def _skip_zeros(file: BlockDevice, offset: int) -> int:
 
 
 class _Copy(NamedTuple):
-    """A place where decoding can begin: ``start`` of the decoded data, ``coded`` of the file, a copy of the decoder there."""
+    """A place where decoding can begin.
+
+    ``start`` of the decoded data, ``coded`` of the file, a copy of the decoder there.
+    """
 
     start: int
     coded: int
@@ -215,7 +218,10 @@ class _Scan:
             self._spacing *= 2
 
     def _damaged(self, first: int, error: FormatError) -> None:
-        """If this is the last member, its trailer still says how much there should be: what is missing cannot be read."""
+        """If this is the last member, its trailer still says how much there should be.
+
+        What is missing cannot be read.
+        """
         self.problems.append(f"{error}: {self.size} bytes decode")
         isize = TRAILER.unpack(self._file.pread(self._file.size - TRAILER.size, TRAILER.size))[1]
         missing = (isize - (self.size - first)) & 0xFFFF_FFFF

@@ -57,7 +57,10 @@ class Stream(NamedTuple):
 
 
 class XzDevice(CodedBlocksDevice):
-    """What an .xz file holds. ``problem`` is why its index is not used; then its last block may not be whole."""
+    """What an .xz file holds.
+
+    ``problem`` is why its index is not used; then its last block may not be whole.
+    """
 
     fmt = "xz"
     error = lzma.LZMAError
@@ -142,7 +145,10 @@ def _streams(file: BlockDevice) -> list[Stream]:
 
 
 def _without_padding(file: BlockDevice, end: int) -> int:
-    """Where the stream that ends at or before ``end`` ends: padding is zeros (2.2), and a footer does not end in one."""
+    """Where the stream that ends at or before ``end`` ends.
+
+    Padding is zeros (2.2), and a footer does not end in one.
+    """
     while end:
         start = max(0, end - (64 << 10))
         kept = len(file.pread(start, end - start).rstrip(b"\0"))
@@ -194,7 +200,10 @@ def _parse_index(index: bytes, offset: int) -> tuple[list[int], list[int]]:
 
 
 def open_xz(file: BlockDevice, context: Context) -> BlockDevice:
-    """The image inside ``file``; without a sound index, the blocks of the first stream as they follow each other."""
+    """The image inside ``file``.
+
+    Without a sound index, the blocks of the first stream as they follow each other.
+    """
     try:
         return XzDevice(file, _streams(file), context.cache)
     except FormatError as exc:

@@ -1,6 +1,9 @@
-"""One block of an .xz file: its header, and where its LZMA2 chunks end. Source: The .xz File Format 1.2.1, 3 and 5.3.1.
+"""One block of an .xz file: its header, and where its LZMA2 chunks end.
 
-An LZMA decoder may run on over damage and give wrong bytes; at the end of an LZMA2 chunk it must have used what
+Source: The .xz File Format 1.2.1, 3 and 5.3.1.
+
+An LZMA decoder may run on over damage and give wrong bytes; at the end of an LZMA2 chunk it must have used
+what
 the chunk's header says, so damage is found there at the latest.
 """
 
@@ -30,7 +33,7 @@ DECODER: Final = 64 << 10  # bytes besides the dictionary
 
 
 def variable_length(data: bytes, at: int, offset: int) -> tuple[int, int]:
-    """The multibyte integer at ``at`` of ``data``, which begins at ``offset`` of the file (1.2), and where it ends."""
+    """The multibyte integer at ``at`` of ``data``, which is at ``offset`` of the file (1.2), and where it ends."""
     value = 0
     for shift, byte in enumerate(data[at : at + 9]):
         value |= (byte & 0x7F) << (7 * shift)
@@ -69,9 +72,10 @@ def parse_header(file: BlockDevice, offset: int) -> tuple[int, int]:
 
 
 class ChunkEnds:
-    """Iterates over the LZMA2 chunks from ``start`` of the file on, before ``end`` (5.3.1), to the decoded size after each.
+    """Iterates over the LZMA2 chunks from ``start`` to ``end`` of the file (5.3.1): the decoded size after each.
 
-    ``stored`` is where the last one ends in the file. ``sure`` is the decoded size before the first chunk that is
+    ``stored`` is where the last one ends in the file. ``sure`` is the decoded size before the first chunk
+    that is
     not compressed: damage in it changes nothing that a decoder checks.
     """
 
@@ -117,7 +121,7 @@ class FoundBlock(NamedTuple):
 
 
 def find_blocks(file: BlockDevice, offset: int, check: int) -> Iterator[FoundBlock]:
-    """The blocks from ``offset`` on, whose checksums have ``check`` bytes, up to the index or the end of the file."""
+    """The blocks from ``offset`` to the index or the end of the file; their checksums have ``check`` bytes."""
     while file.pread(offset, 1).strip(b"\0"):
         chunks = ChunkEnds(file, offset + parse_header(file, offset)[0], file.size)
         deque(chunks, maxlen=0)

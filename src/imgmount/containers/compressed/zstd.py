@@ -45,7 +45,10 @@ SEEK_RESERVED: Final = 0x7C
 
 
 class FrameHeader(NamedTuple):
-    """Of a frame: its size as stated, or None; the header's size; the checksum's size; bytes of its window."""
+    """Of a frame: its size as stated, or None; the header's size; the checksum's size.
+
+    Bytes of its window.
+    """
 
     decoded: int | None
     size: int
@@ -195,7 +198,7 @@ def parse_frame_header(header: bytes, offset: int) -> FrameHeader:
 
 
 def _last_block(file: BlockDevice, offset: int) -> tuple[int, int]:
-    """Where a frame's last block ends, beyond the file if that is truncated, and how many blocks there are."""
+    """Where a frame's last block ends, beyond the file if that is cut, and how many blocks there are."""
     window, base, last, count = b"", 0, 0, 0
     while not last and count <= MAX_BLOCKS:
         if not base <= offset <= base + len(window) - 3:
@@ -213,7 +216,10 @@ def _last_block(file: BlockDevice, offset: int) -> tuple[int, int]:
 
 
 def _seek_table(file: BlockDevice) -> list[Frame]:
-    """The frames as the seekable format's table lists them; none if there is no table or it contradicts the file."""
+    """The frames as the seekable format's table lists them.
+
+    None if there is no table or it contradicts the file.
+    """
     if file.size < SEEK_FOOTER.size + SKIPPABLE_HEADER.size:
         return []
     count, descriptor, magic = SEEK_FOOTER.unpack(file.pread(file.size - SEEK_FOOTER.size, SEEK_FOOTER.size))
@@ -234,7 +240,10 @@ def _seek_table(file: BlockDevice) -> list[Frame]:
 
 
 def _agrees(file: BlockDevice, frame: Frame) -> bool:
-    """Whether there is a frame where the table says, of the size that it says: a wrong one would displace all that follow."""
+    """Whether there is a frame where the table says, of the size that it says.
+
+    A wrong one would displace all that follow.
+    """
     header = file.pread(frame.offset, MAX_HEADER)
     if int.from_bytes(header[:4], "little") & ~15 == SKIPPABLE:
         return frame.decoded == 0

@@ -1,4 +1,6 @@
-"""Advanced Forensic Format, AFFLIB 3: one file (aff), pages spread over the files of a folder (afd), or beside raw files (afm).
+"""Advanced Forensic Format, AFFLIB 3.
+
+One file (aff), pages spread over the files of a folder (afd), or beside raw files (afm).
 
 A file is a list of named segments; ``page7`` is the eighth page of the disk. Source: AFFLIBv3, "AFF file
 format".

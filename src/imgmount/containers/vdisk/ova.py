@@ -25,7 +25,6 @@ RECORD: Final = 512
 _PAX_LENGTH = re.compile(rb"(\d{1,6}) ")
 MAX_MEMBERS: Final = 4096
 MAX_PAX: Final = 1 << 20  # of extended headers together
-MAGIC_OFFSET: Final = 257
 DISKS: Final = (".vmdk", ".vhd", ".vhdx", ".vdi", ".qcow2", ".qcow", ".img", ".raw")
 PACKED: Final = (".gz", ".bz2", ".xz")
 DESCRIPTION: Final = ".ovf"
@@ -81,7 +80,10 @@ def _number(field: bytes, offset: int) -> int:
 
 
 def _pax(content: bytes) -> dict[str, str]:
-    """The records of an extended header, each "LENGTH KEY=VALUE" and a newline; the length is that of the whole record."""
+    """The records of an extended header, each "LENGTH KEY=VALUE" and a newline.
+
+    The length is that of the whole record.
+    """
     found: dict[str, str] = {}
     at = 0
     while length := _PAX_LENGTH.match(content, at):
@@ -101,7 +103,10 @@ class Disk(NamedTuple):
 
 
 def probe(file: BlockDevice) -> Match:
-    """A tar is an appliance if it holds a description; DSP0243 wants it first, and some writers put it last."""
+    """A tar is an appliance if it holds a description.
+
+    DSP0243 wants it first, and some writers put it last.
+    """
     return Match.CERTAIN if any(_is_description(member.name) for member in members(file)) else Match.NO
 
 

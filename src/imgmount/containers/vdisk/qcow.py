@@ -1,4 +1,6 @@
-"""QEMU copy-on-write disks, version 1 (QCOW): two levels of tables, clusters stored plainly, compressed or not at all.
+"""QEMU copy-on-write disks, version 1 (QCOW).
+
+Two levels of tables, clusters stored plainly, compressed or not at all.
 
 Its backing file has no declared format: it is guessed and may name no further files. Encrypted images are
 refused. Source: QEMU, ``block/qcow.c`` as the reference for behaviour; M. McLoughlin, "The QCOW Image

@@ -33,7 +33,6 @@ from imgmount.families.optical.sectors import (
 
 MAX_TRACKS: Final = 99
 MAX_LBA: Final = 1 << 31  # ECMA-167 and ISO 9660 address 32 bits; no medium has half of that
-FRAMES_PER_SECOND: Final = 75
 PREGAP: Final = 150  # sectors before the first track of every session
 LEAD_IN: Final = 4500
 LEAD_OUT: Final = 6750  # of the first session

@@ -1,4 +1,6 @@
-"""Advanced Forensic Format 4: disk images as maps of compressed streams in zip volumes, alone or striped over several.
+"""Advanced Forensic Format 4.
+
+Disk images as maps of compressed streams in zip volumes, alone or striped over several.
 
 Source: AFF4 Standard v1.0 (Schatz, 2016).
 """

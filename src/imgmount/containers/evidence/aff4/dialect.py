@@ -1,6 +1,7 @@
 """AFF4 as it was written before the standard, told by its names, and read as if it were the standard's.
 
-Evimetry 2.0 and 2.1 have a namespace of 2009, winpmem 2.1 has types in lower case; both have other names for facts.
+Evimetry 2.0 and 2.1 have a namespace of 2009, winpmem 2.1 has types in lower case; both have other names for
+facts.
 Source: images by these programs; there is no specification.
 """
 

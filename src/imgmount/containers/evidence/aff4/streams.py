@@ -68,7 +68,7 @@ TEXTS: Final = {"UnknownData": b"UNKNOWN", UNREADABLE: b"UNREADABLEDATA"}
 
 
 class ImageStream(GroupedDevice):
-    """Chunks of ``chunk`` bytes, ``per_bevy`` of them in a member, each with a table of where it begins and how long it is."""
+    """Chunks of equal size, a number of them in a member (a bevy), and a table of where each begins and ends."""
 
     def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], context: Context) -> None:
         size, chunk = number(facts, "size"), number(facts, "chunkSize")
@@ -141,7 +141,10 @@ class ImageStream(GroupedDevice):
         return self._decode(raw, self.unit)[:wanted]  # others fill the last one
 
     def hashes(self, suffix: str) -> bytes:
-        """The digests of all chunks, one behind the other, of a hash that is kept beside the bevies; empty if there is none."""
+        """The digests of all chunks, one behind the other, of a hash that is kept beside the bevies.
+
+        Empty if there is none.
+        """
         pieces = []
         for bevy in range(-(-self.units // self._per_bevy)):
             name = f"{self._urn}/{bevy:08d}.blockHash.{suffix}"
@@ -152,7 +155,7 @@ class ImageStream(GroupedDevice):
 
 
 def _old_index(entries: bytes, size: int) -> bytes:
-    """The standard's index of a bevy of ``size`` bytes, whose own lists where the chunks end, or where they begin."""
+    """The standard's index of a bevy of ``size`` bytes whose own lists the ends, or the starts, of its chunks."""
     places = table(entries, 4, "little")
     if places and places[0] == 0:
         places = array("I", [*places[1:], size])

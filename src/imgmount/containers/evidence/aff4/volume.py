@@ -1,4 +1,4 @@
-"""An AFF4 volume: a zip file whose members are named after their URNs, with the facts about them in ``information.turtle``."""
+"""An AFF4 volume: a zip file of streams, named after their URNs, and facts in ``information.turtle``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expert Witness Format: disk images (E01, S01, Ex01) and logical evidence (L01, Lx01) of EnCase, FTK Imager, SMART and others.
+"""Expert Witness Format: disk images (E01, S01, Ex01) and logical evidence (L01, Lx01) of EnCase and others.
 
 Each chunk has a checksum and it is checked whenever the chunk is decoded: nothing is handed to the kernel
 unseen. Source: libewf's documentation, "Expert Witness Compression Format" and "Expert Witness Compression
@@ -147,7 +147,7 @@ def open_ewf(file: BlockDevice, context: Context) -> EwfDevice:
 
 
 def open_set(file: BlockDevice, context: Context) -> tuple[list[Segment], list[str]]:
-    """The segments of the set that ``file`` is part of, in order, and the names of those that are not here."""
+    """The segments of the set that ``file`` is part of, in order, and the names of missing ones."""
     given, own = context.path.name, read_number(file)
     if not segment_name(given, own):
         return [_read_alone(file, given, own)], []

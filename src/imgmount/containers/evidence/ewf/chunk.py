@@ -81,7 +81,10 @@ def _stored(chunk: Chunk, raw: bytes, size: int, whole: int) -> bytes:
 
 
 def _unchecked_blocks(raw: bytes) -> bytes:
-    """A zlib stream of stored blocks whose NLEN is 0, as the Tableau TD3 writes them; empty if it is anything else."""
+    """A zlib stream of stored blocks whose NLEN is 0, as the Tableau TD3 writes them.
+
+    Empty if it is anything else.
+    """
     pieces: list[bytes] = []
     at, last = _ZLIB_HEADER, 0
     while not last and at + _BLOCK_HEADER <= len(raw):

@@ -1,4 +1,7 @@
-"""How large the disk is, where the sections of a set do not agree: some writers leave the volume section empty."""
+"""How large the disk is, where the sections of a set do not agree.
+
+Some writers leave the volume section empty.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from imgmount.errors import FormatError
 
 
 def settle(said: Sequence[Media], tables: Tables, *, whole: bool) -> tuple[Media, list[str]]:
-    """(the media, what is wrong with what ``said`` has) by the chunks that are stored; ``whole`` is the set that is here.
+    """(the media, what is wrong with what ``said`` has) by the chunks that are stored.
+
+    ``whole`` is the set that is here.
 
     What is said first is right if the chunks of a whole set fit it, or if nothing does.
     """

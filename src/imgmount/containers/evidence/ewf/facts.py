@@ -92,7 +92,7 @@ def table_of(text: str, category: str = "main") -> dict[str, str]:
 
 
 def read_media(segments: Sequence[Segment]) -> tuple[list[Media], list[str]]:
-    """(the media, as each section says that describes it, in order; what is wrong with those that are damaged).
+    """(the media as each section describes it, in order; what is wrong with damaged sections).
 
     Raises ``FormatError`` where none says it.
     """

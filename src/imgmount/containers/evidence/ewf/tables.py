@@ -46,7 +46,10 @@ class Chunk(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A table section on disk: ``chunks`` entries, the first is ``first``; ``data`` is the sectors section before it, if any."""
+    """A table section on disk: ``chunks`` entries, the first is ``first``.
+
+    ``data`` is the sectors section before it, if any.
+    """
 
     segment: Segment
     section: Section
@@ -133,7 +136,10 @@ def _runs(segments: Sequence[Segment]) -> list[list[Segment]]:
 
 
 def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
-    """The first chunk of the segments that end an EWF1 set, whose tables do not number them; None if that is open."""
+    """The first chunk of the segments that end an EWF1 set, whose tables do not number them.
+
+    None if that is open.
+    """
     chunks = sum(place.chunks for place in _find(run, 0))
     known = (
         run[-1].last and media.chunks * media.chunk_size >= media.size > (media.chunks - 1) * media.chunk_size
@@ -142,7 +148,10 @@ def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
 
 
 def _find(segments: Sequence[Segment], first: int | None) -> Iterator[Place]:
-    """The tables of segments that follow each other, from chunk ``first`` on; None for where an EWF2 table says it begins."""
+    """The tables of segments that follow each other, from chunk ``first`` on.
+
+    None for where an EWF2 table says it begins.
+    """
     for segment in segments:
         data: Section | None = None
         sections = segment.sections
@@ -256,7 +265,7 @@ class _Table1:
         self.bytes = len(raw)
 
     def _find_wrap(self) -> int:
-        """EnCase 6.7.1: where offsets outgrow 31 bits they use the bit that says "compressed", and no chunk is from there on."""
+        """EnCase 6.7.1: offsets beyond 31 bits use the bit for "compressed", and no chunk is compressed from there."""
         previous = 0
         for index, entry in enumerate(self._entries):
             if entry & ~BIT31 < previous:

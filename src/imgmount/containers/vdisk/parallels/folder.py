@@ -57,7 +57,7 @@ def _sectors(element: ET.Element, path: str) -> int:
 
 
 class BundleDevice(MappedDevice):
-    """The disk that a descriptor describes, in its newest state, or as it was at the snapshot that the user wants (a GUID)."""
+    """The disk that a descriptor describes, in its newest state or at the snapshot that the user names (a GUID)."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         root = _parse(file)

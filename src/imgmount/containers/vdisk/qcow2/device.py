@@ -1,4 +1,4 @@
-"""The disk in a QCOW2 file: two levels of tables, clusters stored plainly, compressed, in another file or not at all."""
+"""The disk in a QCOW2 file: two levels of tables; clusters plain, compressed, elsewhere or not at all."""
 
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ class _Counts:
 
 
 def check_refcounts(disk: Qcow2Device) -> Iterator[str]:
-    """Clusters in use that are counted less often than they are referred to: a writer would overwrite them."""
+    """Clusters in use that are counted less often than they are referred to.
+
+    A writer would overwrite them.
+    """
     header, size = disk.header, disk.header.cluster_size
     if disk.file.size // size > MAX_CLUSTERS:
         yield f"more than {MAX_CLUSTERS} clusters: reference counts are not checked"

@@ -1,4 +1,6 @@
-"""Android sparse images: data, repeated words, and nothing. "Don't care" reads as zeros, as simg2img writes it.
+"""Android sparse images: data, repeated words, and nothing.
+
+"Don't care" reads as zeros, as simg2img writes it.
 
 An image too large for a flash loader is cut into parts (``super.img_sparsechunk.0``...): each is a sparse image of
 the whole size that does not care for what is in the others. Any part opens the set.

@@ -25,7 +25,9 @@ WINDOW: Final = 64 << 10  # of the file, held while chunks are followed
 
 
 class Part:
-    """A sparse file's runs: data in the file at ``places``, or words, which stand in ``places``. What is in none is zeros.
+    """A sparse file's runs: data in the file at ``places``, or words, which stand in ``places``.
+
+    What is in none is zeros.
 
     ``first`` and ``end`` are where the part begins and ends to care; ``stored`` is where it ends in the file.
     """

@@ -1,4 +1,6 @@
-"""The parts of a sparse image that was cut for a flash loader: which files they are, and what is missing between them.
+"""The parts of a sparse image that was cut for a flash loader.
+
+Which files they are, and what is missing between them.
 
 Each part cares for one stretch of the image, in the order of the numbers in their names.
 Source: AOSP, ``system/core/libsparse/sparse.cpp``, "sparse_file_resparse".
@@ -92,7 +94,7 @@ def _follow(before: Numbered, after: Numbered) -> bool:
 
 
 def _missing(numbered: list[Numbered]) -> Iterator[tuple[int, int, BlockDevice]]:
-    """What is between the stretches of parts whose numbers do not follow each other, and outside of a lone part's."""
+    """What lies between parts whose numbers do not follow each other, and outside of a lone part."""
     first, last = numbered[0], numbered[-1]
     gaps = [(0, first.part.first, first.name, "before")] if first.number > 0 else []
     for before, after in pairwise(numbered):

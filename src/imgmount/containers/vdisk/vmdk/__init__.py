@@ -1,4 +1,4 @@
-"""VMware disks (VMDK): one file or many, sparse (KDMV, COWD, SESparse), flat, compressed for streaming, and deltas over a parent.
+"""VMware disks (VMDK): sparse (KDMV, COWD, SESparse), flat, compressed for streaming, deltas over a parent.
 
 A descriptor, a text of its own or inside the first file, names the extents in order and the parent. Files are
 looked for beside the image; physical disks are refused. Specs: VMware, "Virtual Disk Format 5.0"; for COWD

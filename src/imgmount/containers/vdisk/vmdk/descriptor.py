@@ -37,7 +37,10 @@ def is_descriptor(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ExtentLine:
-    """A line such as ``RW 4192256 SPARSE "disk-s001.vmdk"``; ``sectors`` and ``start`` in sectors of 512 bytes."""
+    """A line such as ``RW 4192256 SPARSE "disk-s001.vmdk"``.
+
+    ``sectors`` and ``start`` in sectors of 512 bytes.
+    """
 
     access: str
     sectors: int
@@ -80,7 +83,10 @@ class Descriptor:
 
     @property
     def cid(self) -> int:
-        """The identifier of the content, which changes with the first write after opening; a child remembers its parent's."""
+        """The identifier of the content, which changes with the first write after opening.
+
+        A child remembers its parent's.
+        """
         return self._number("cid")
 
     @property
@@ -100,7 +106,10 @@ class Descriptor:
 
 
 def _decode(data: bytes) -> str:
-    """The text in the encoding that it names, by its name on Windows perhaps; in UTF-8 where it names none that is known."""
+    """The text in the encoding that it names, by its name on Windows perhaps.
+
+    In UTF-8 where it names none that is known.
+    """
     found = _ENCODING.search(data)
     name = found[1].decode("ascii").lower() if found else "utf-8"
     try:
