@@ -40,7 +40,7 @@ ZLIB: Final = 0x00
 LZMA: Final = 0x20
 ZERO: Final = 0x30
 LZMA_HEADER: Final = 13  # properties, size
-_PAGE = re.compile(r"(?:page|seg)([0-9]{1,9})")
+MAX_DIGITS: Final = 9  # of a page's number in a name: "page12", in old files "seg12"
 _MEMBER = re.compile(r"file_[0-9]{3,6}\.aff", re.IGNORECASE)
 _FACTS: Final = {
     "acquisition_date": "acquired", "acquisition_commandline": "command", "acquisition_device": "device",
@@ -93,9 +93,9 @@ class AffDevice(MappedDevice):
 
     def _scan(self, file: BlockDevice) -> None:
         for name, segment in _segments(file):
-            page = _PAGE.fullmatch(name)
-            if page:
-                self._places.setdefault(int(page[1]), segment)
+            page = name.removeprefix("page") if name.startswith("page") else name.removeprefix("seg")
+            if len(page) <= MAX_DIGITS and page.isdecimal() and page.isascii() and page != name:
+                self._places.setdefault(int(page), segment)
             elif name.startswith("affkey_") or name.endswith("/aes256"):
                 raise UnsupportedError("aff: encryption")
             else:

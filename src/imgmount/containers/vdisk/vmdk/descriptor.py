@@ -65,7 +65,7 @@ class Descriptor:
         data = data.split(b"\0", 1)[0]
         lines = _decode(data).splitlines()
         extents, settings = [], {}
-        for line in map(str.strip, lines):
+        for line in filter(None, map(str.strip, lines)):
             if found := _EXTENT.match(line):
                 access, sectors, kind, name, start = found.groups()
                 extents.append(

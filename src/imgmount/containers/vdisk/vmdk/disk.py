@@ -45,6 +45,7 @@ class VmdkDevice(MappedDevice):
         self._context = context
         self._problems: list[str] = []
         self._tables = 0
+        self._files: dict[str, BlockDevice] = {}  # by name: thousands of extents may lie in one
         header = HostedExtent.header(file) if file.pread(0, 4) == KDMV else None
         self.descriptor = _descriptor(file, header)
         self.parent = self._open_parent()
@@ -102,7 +103,9 @@ class VmdkDevice(MappedDevice):
         if line.kind not in ("FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE"):
             raise UnsupportedError(f"vmdk: extents of type {line.kind}")
         try:
-            file = self._context.siblings.open(line.name)
+            file = self._files[line.name] = self._files.get(line.name) or self._context.siblings.open(
+                line.name
+            )
         except MissingPartError as exc:
             if self.parent is None or self.descriptor is None:
                 raise
