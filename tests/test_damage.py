@@ -12,7 +12,7 @@ from damage import tried
 from damage_toys import IMAGE
 from fixture import Fixture, all_fixtures
 
-COUNT = int(os.environ.get("IMGMOUNT_DAMAGE", "16"))  # damages to each fixture
+COUNT = int(os.environ.get("IMGMOUNT_DAMAGE", "10"))  # damages to each fixture
 DAMAGED = [fixture for fixture in all_fixtures() if fixture.expected.stem == "expected"]
 
 # Whatever these serve is covered by a checksum that is compared when it is read.

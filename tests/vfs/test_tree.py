@@ -81,7 +81,7 @@ FORMATS = {
 
 @pytest.fixture(autouse=True)
 def fake_formats(monkeypatch: pytest.MonkeyPatch) -> None:
-    def matches(kind: type[Any], device: BlockDevice) -> list[tuple[Match, Any]]:
+    def matches(kind: type[Any], device: BlockDevice, **_: bool) -> list[tuple[Match, Any]]:
         return [(fmt.probe(device), fmt) for fmt in FORMATS[kind] if fmt.probe(device)]  # type: ignore[attr-defined]
 
     monkeypatch.setattr(registry, "matches", matches)
@@ -224,5 +224,5 @@ def test_deleted_files_lie_in_their_folders(tmp_path: Path) -> None:
         volume.format = plain
         assert not list(build_vfs(image, View.DELETED).walk())
         assert build_vfs(image, View.DELETED).notes == [
-            "disk: nobody knows how to find what was deleted from this filesystem"
+            "disk: deleted files of this file system cannot be found"
         ]

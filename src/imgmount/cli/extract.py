@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Copy all that can be copied: 2 if something in the image could not be read, else 1 if something could not be written."""
+    """Copy what can be copied. 2: something could not be read; 1: something could not be written."""
     from pathlib import Path
 
     from imgmount.cli.progress import Progress

@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.text import for_stdout
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY: Final = "List the images that are mounted now."
 PROGRAMS: Final = ("imgmount", "mount.imgmount", "mount.fuse.imgmount")
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def live_mounts() -> list[dict[str, Any]]:
-    """Every mount of ours, oldest first: image, mountpoint, options, and pid, which is None where it cannot be told."""
+    """Every mount of ours, oldest first: image, mountpoint, options, pid (None where it is not known)."""
     from imgmount.fuse.mountpoint import mounts
 
     found = list(mounts())
@@ -51,7 +53,9 @@ def live_mounts() -> list[dict[str, Any]]:
 
 
 def _servers() -> Iterator[tuple[str, int]]:
-    """(mount point, pid) of processes whose command line says that they serve one; a helper's own name is enough."""
+    """(mount point, pid) of processes whose command line says that they serve a mount."""
+    from pathlib import Path
+
     for entry in Path(PROC).iterdir():
         if not entry.name.isdecimal():
             continue
@@ -66,6 +70,8 @@ def _servers() -> Iterator[tuple[str, int]]:
 
 def _folder(process: Path) -> Path:
     """Where the words of a process begin. A daemon keeps that to itself, and works in ``/``."""
+    from pathlib import Path
+
     try:
         return (process / "cwd").readlink()
     except OSError:

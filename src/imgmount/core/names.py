@@ -13,7 +13,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand
 
 
 def safe_name(raw: str, taken: Container[str]) -> str:
-    """``raw`` without ``/`` and NUL, not ``.``, ``..`` or empty, fit for UTF-8, at most 255 bytes of UTF-8, and not in ``taken``.
+    """``raw`` as a path component: no ``/`` or NUL, not ``.`` or ``..``, 255 bytes of UTF-8 at most, not ``taken``.
 
     A second ``a.txt`` becomes ``a (1).txt``.
     """
@@ -32,7 +32,7 @@ def safe_name(raw: str, taken: Container[str]) -> str:
 
 
 def _encodable(name: str) -> str:
-    """Half a UTF-16 pair has no place in a path; bytes that were not text, as ``surrogateescape`` has them, do."""
+    """Replace halves of UTF-16 pairs. Bytes that were not text (``surrogateescape``) stay."""
     try:
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -52,21 +52,42 @@ def _shorten(name: str, limit: int) -> str:
 
 def _unique(name: str, taken: Container[str]) -> str:
     """The name with a number that is free. Many equal names cost a logarithm each."""
-    stem, dot, suffix = name.rpartition(".")
-    if not stem or len(suffix) > MAX_SUFFIX:
-        stem, dot, suffix = name, "", ""
-
-    def numbered(number: int) -> str:
-        tail = f" ({number}){dot}{suffix}"
-        return _shorten(stem, MAX_NAME_BYTES - len(tail.encode("utf-8", "surrogateescape"))) + tail
-
     used, free = 0, 1
-    while numbered(free) in taken:
+    while numbered(name, free) in taken:
         used, free = free, 2 * free
     while free - used > 1:
         middle = (used + free) // 2
-        if numbered(middle) in taken:
+        if numbered(name, middle) in taken:
             used = middle
         else:
             free = middle
-    return numbered(free)
+    return numbered(name, free)
+
+
+def numbered(name: str, number: int) -> str:
+    """``a (2).txt`` for ``a.txt``, shortened where it would be too long."""
+    stem, dot, suffix = name.rpartition(".")
+    if not stem or len(suffix) > MAX_SUFFIX:
+        stem, dot, suffix = name, "", ""
+    tail = f" ({number}){dot}{suffix}"
+    return _shorten(stem, MAX_NAME_BYTES - len(tail.encode("utf-8", "surrogateescape"))) + tail
+
+
+class UniqueNames:
+    """The names of one directory, each once. It remembers where numbers go on: equal names cost the same each."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # of a name that came again: the last number given
+
+    def fit(self, raw: str) -> str:
+        """``raw`` as ``safe_name`` makes it, unlike all names before."""
+        name = safe_name(raw, ())
+        if name in self._taken:
+            number = self._numbers.get(name, 0) + 1
+            while (candidate := numbered(name, number)) in self._taken:
+                number += 1
+            self._numbers[name] = number
+            name = candidate
+        self._taken.add(name)
+        return name

@@ -12,7 +12,7 @@ from errno import EISDIR, ENOENT
 from typing import Final, NamedTuple, final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.names import safe_name
+from imgmount.core.names import UniqueNames
 from imgmount.errors import ImageError
 
 DIRECTORY_MODE: Final = s.S_IFDIR | 0o555
@@ -59,7 +59,7 @@ class Node(ABC):
 
     @property
     def xattr_prefixes(self) -> tuple[str, ...]:
-        """How the names of extended attributes begin, here and in all that is below: ``""`` stands for any name."""
+        """How names of extended attributes begin, here and below: ``""`` stands for any name."""
         return ("user.",)
 
 
@@ -113,11 +113,9 @@ class Directory(Node):
     @final
     def entries(self) -> Iterator[tuple[str, Node]]:
         """(name, node), each name once and fit for a path component."""
-        seen: set[str] = set()
+        names = UniqueNames()
         for raw, node in self._scan():
-            name = safe_name(raw, seen)
-            seen.add(name)
-            yield name, node
+            yield names.fit(raw), node
 
     @final
     def names(self) -> Iterator[str]:
@@ -125,11 +123,7 @@ class Directory(Node):
 
         Raises ``ImageError`` where it is damaged.
         """
-        seen: set[str] = set()
-        for raw in self._scan_names():
-            name = safe_name(raw, seen)
-            seen.add(name)
-            yield name
+        yield from map(UniqueNames().fit, self._scan_names())
 
     @final
     def listing(self) -> Listing:
@@ -137,11 +131,12 @@ class Directory(Node):
 
         What can still be read of a damaged directory is there; the error is kept beside it.
         """
+        names = UniqueNames()
         nodes: dict[str, Node] = {}
         damage = None
         try:
             for raw, node in self._scan():
-                nodes[safe_name(raw, nodes)] = node
+                nodes[names.fit(raw)] = node
         except ImageError as exc:
             damage = exc.again()  # without its traceback, which holds on to every frame it passed
         return Listing(nodes, damage, None if self.case_sensitive else self.fold)

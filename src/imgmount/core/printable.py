@@ -1,4 +1,4 @@
-"""Text from images on one line that a terminal or a log can show: a name may hold a newline or an escape code."""
+"""Text from images on one harmless line: a name may hold a newline or an escape code."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def discard(target: Path) -> None:
 
 
 def default_target(image: Path) -> Path:
-    """Where to mount when nobody says: the image's name without its suffix, beside it or in the user's run-time folder."""
+    """The mount point where none is given: named after the image, beside it or in the run-time folder."""
     parents = [image.resolve().parent]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         parents.append(Path(runtime))
@@ -127,7 +127,8 @@ def detach(target: Path, *, lazy: bool = False) -> None:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
     message = "neither umount nor fusermount3 is installed"
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  no shell, fixed words
+        # no shell, fixed words
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 0:
             return
         message = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]

@@ -1,8 +1,8 @@
-"""This is a protocol adapter only: it turns libfuse's calls into questions to the vfs, and the answers into structs.
+"""A protocol adapter, no more: libfuse's calls become questions to the vfs, and the answers structs.
 
 Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
-handles; files have none, so that the kernel, where it can, neither asks for leave to open one nor says that
-it has closed it: a small file costs one request instead of three. Reads are answered with file descriptors:
+handles; files have none, so the kernel need not tell of opening and closing one: a small file
+costs one request instead of three. Reads are answered with file descriptors:
 of the host file wherever the bytes lie there unchanged, so that the kernel moves them without us; of a memory
 file for decoded bytes; of an empty one for holes.
 """
@@ -54,7 +54,7 @@ class Owner:
 
 
 class _OpenFile:
-    """A file that is being read. ``host`` and ``start`` are set where it is one run of a host file: no read asks again."""
+    """A file that is being read. Where it is one run of a host file, ``host`` and ``start`` say which."""
 
     __slots__ = ("device", "host", "start")
 
@@ -73,7 +73,7 @@ class _OpenFile:
 class _Files:
     """The files that were read last, by path.
 
-    Any number of threads may ask. What a file holds goes when nobody reads it.
+    Any number of threads may ask. A file that is pushed out is freed when its last read ends.
     """
 
     def __init__(self, vfs: Vfs) -> None:
@@ -270,7 +270,7 @@ class Operations:
                 inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
                 try:
                     stat: bytes | None = pack(facts(node.stat(), inode))
-                except ImageError:  # the name is known all the same; whoever asks for more is told
+                except ImageError:  # the name is known all the same; getattr will tell
                     stat = None
                 replies.append((name.encode("utf-8", "surrogateescape"), stat))
 

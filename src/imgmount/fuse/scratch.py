@@ -1,4 +1,4 @@
-"""Where decoded bytes wait for the kernel: a memory file, so that libfuse splices them as it does a host file's.
+"""Where decoded bytes wait for the kernel: a memory file, which libfuse can splice like a host file.
 
 A reply in plain memory would be copied into a pipe first; this way decoded bytes are copied once here and
 once by the kernel.

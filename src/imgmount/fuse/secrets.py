@@ -11,7 +11,7 @@ _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
 
 def forget_secrets() -> None:
-    """Wipe the variables that hold secrets, also where ``/proc/PID/environ`` shows them, and forbid dumps of the memory."""
+    """Wipe secrets from the environment, as ``/proc/PID/environ`` shows it, and forbid memory dumps."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.getenv.restype = ctypes.c_void_p
     for name in VARIABLES:

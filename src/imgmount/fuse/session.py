@@ -106,7 +106,7 @@ class Session:
             os._exit(code)
 
     def _await(self, child: int, reader: int) -> int:
-        """0 when the mount of the process ``child`` answers. Raises ``MountError`` where it does not in ``MAX_WAIT`` seconds."""
+        """0 when the mount of the process ``child`` answers. ``MountError`` after ``MAX_WAIT`` seconds."""
         with os.fdopen(reader, "rb") as pipe:
             if select([pipe], [], [], MAX_WAIT)[0]:
                 return 0 if pipe.read(1) == b"1" else MountError.exit_code
@@ -144,7 +144,7 @@ def raise_read_ahead(target: Path, *, coded: bool) -> None:
 
 
 def _detach_from_caller(writer: int) -> None:
-    """Report success, then let go of the terminal; warnings go to the system log unless a log file was asked for."""
+    """Report success and leave the terminal. Warnings go to the system log if there is no log file."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)

@@ -52,7 +52,7 @@ class _Level(NamedTuple):
 class Extraction:
     """Copies nodes to the folder ``target``. What fails is reported, and the rest goes on.
 
-    ``image_failed`` says that something could not be read, ``host_failed`` that something could not be written.
+    ``image_failed``: something could not be read. ``host_failed``: something could not be written.
     """
 
     def __init__(self, vfs: Vfs, target: str, *, preserve: bool, force: bool, report: Report) -> None:

@@ -22,8 +22,8 @@ MAX_UNREADABLE: Final = 16 << 20
 def problems(image: Image, *, second_opinion: bool = False, read: bool = True) -> Iterator[str]:
     """What is wrong with ``image``, one line each: containers first, then partitions, file systems and files.
 
-    ``read`` reads every byte of every disk and file. ``second_opinion`` compares with other libraries too; raises
-    ``MountError`` where those are not installed.
+    ``read`` reads every byte of every disk and file. ``second_opinion`` compares with other libraries too.
+    Raises ``MountError`` where those are not installed.
     """
     for layer in image.layers:
         yield from _told(layer.name, layer.check())
@@ -121,7 +121,7 @@ def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
 
 
 def _failures(device: BlockDevice) -> Iterator[tuple[int, int, str]]:
-    """(offset, size, why) of pieces that cannot be read, first in large steps, where that fails in small ones. Holes can be."""
+    """(offset, size, why) of pieces that cannot be read. Where a large step fails, small ones are tried."""
     for offset, size in stretches(device, READ_SIZE):
         try:
             device.pread(offset, size)

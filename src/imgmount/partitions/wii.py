@@ -135,7 +135,7 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
     flags = header[wii_disc.FLAGS : wii_disc.FLAGS + 2]
     parts = []
     for index, (start, kind) in enumerate(wii_disc.entries(disc), 1):
-        name, facts = "", {}
+        name, facts, fault = "", {}, None
         try:
             layout = wii_disc.layout(disc, start)
             title = layout.title_id[4:]
@@ -143,8 +143,8 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
             facts = {"title id": layout.title_id.hex()}
             device = _data(disc, layout, flags, context)
         except ImageError as exc:
-            device = Unreadable(0, exc)
-        parts.append(Partition(index, kind, name, device, info=facts))
+            device, fault = Unreadable(0, exc), exc
+        parts.append(Partition(index, kind, name, device, info=facts, fault=fault))
     return parts
 
 

@@ -42,7 +42,7 @@ class FileDevice(BlockDevice):
     def check_reaches(self, end: int) -> None:
         """Refuse a range that ends at ``end`` where the host file has become shorter. Raises ``ImageError``.
 
-        For those who give the descriptor away: who reads it past the end sees the end of a file, not an error.
+        Call it before the descriptor is handed on: a read past the end of that is no error.
         """
         if self._is_regular and os.fstat(self.fd).st_size < end:
             raise self._shrunk(end)

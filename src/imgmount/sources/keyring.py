@@ -1,8 +1,8 @@
-"""Keys that the user has: given by name, beside the image, or in a folder of theirs. None is shipped, none is logged.
+"""Keys of the user: given by name, beside the image, or in a folder. None is shipped, none is logged.
 
-They are looked for in this order: ``--key NAME=HEX``, ``--keys`` and ``$IMGMOUNT_KEYS``; files beside the image;
-``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files below the home folder that the platform's
-tools use. A key file holds the bytes themselves or hexadecimal digits. The caller proves each key on what it
+The order is: ``--key NAME=HEX``, ``--keys`` and ``$IMGMOUNT_KEYS``; files beside the image; files in
+``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files below the home folder that other tools
+use. A key file holds the bytes themselves or hexadecimal digits. The caller proves each key on what it
 decrypts: see ``KeySearch.failure``.
 """
 
@@ -101,7 +101,8 @@ class KeySearch:
                 f"is wrong: what it decrypts is not what the image should hold; tried {', '.join(self.tried)}"
             )
         else:
-            what = f"is needed{instead and f' ({instead})'}: give --keys FILE or --key {self.name}=HEX; looked for {self.places}"
+            how = f"give --keys FILE or --key {self.name}=HEX; looked for {self.places}"
+            what = f"is needed{instead and f' ({instead})'}: {how}"
         return KeyRequiredError("; ".join((f"the key {self.name!r} {what}", *notes)))
 
 

@@ -1,7 +1,7 @@
 """Raw images cut into numbered files, of which any part opens the set.
 
-``disk.000``, ``disk.001``..., from 0 or 1, with three digits or more; and ``disk.img.part1``, ``disk.img.part2``...
-with as many digits as each number needs or padded with zeros. A family of formats may know other rules.
+``disk.000``, ``disk.001``..., from 0 or 1, with three digits or more; ``disk.img.part1``,
+``disk.img.part2``..., with or without leading zeros. A family of formats may know other rules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SetRule = Callable[[str, FolderSiblings], Sequence[str]]
 
 
 def open_source(path: Path, siblings: FolderSiblings, rules: Sequence[SetRule] = ()) -> BlockDevice:
-    """The file at ``path``, or the set of files that it belongs to: numbered ones, or those that one of ``rules`` finds.
+    """The file at ``path``, or the set of files that it belongs to, by number or by one of ``rules``.
 
     Raises ``MissingPartError`` for a gap.
     """
@@ -77,7 +77,7 @@ def part_names(name: str, present: Sequence[str], pattern: re.Pattern[str]) -> l
 
 
 def _parts_of(name: str, pattern: re.Pattern[str]) -> tuple[str, str, str]:
-    """What stands before the number, the number, and what stands behind it; nothing where there is no number."""
+    """(before, number, behind) of a name; three empty strings where it has no number."""
     found = pattern.fullmatch(name)
     if found is None:
         return "", "", ""

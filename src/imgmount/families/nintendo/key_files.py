@@ -19,5 +19,5 @@ def own_names(image: str) -> list[str]:
 
 
 def disc_names(image: str) -> list[str]:
-    """The names that its key may have beside it: also ``game.key`` and ``disc.key``, as programs that copy discs name it."""
+    """The names that a disc's key may have beside it, ``game.key`` and ``disc.key`` among them."""
     return list(dict.fromkeys(("game.key", *own_names(image), "disc.key")))

@@ -1,7 +1,7 @@
 """Discs cut into files as tools of the Wii and the Wii U name them.
 
-``game_part1.wud``..., ``game.part0.iso``...; sets whose first file has no number: ``game.wbfs``, ``game.wbf1``...; and as wit
-cuts discs, ``game.iso``, ``game.iso.1``..., if the content agrees: ``game.iso.1`` is also what a second download is called.
+``game_part1.wud``..., ``game.part0.iso``...; sets whose first file has no number: ``game.wbfs``, ``game.wbf1``...;
+and as wit cuts discs, ``game.iso``, ``game.iso.1``..., if the content agrees: a second download has such a name too.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def wbfs_parts(name: str, siblings: FolderSiblings) -> Sequence[str]:
 
 
 def wit_parts(name: str, siblings: FolderSiblings) -> Sequence[str]:
-    """``game.iso`` and its followers, if a disc begins there and nowhere else, and all but the last are equally long."""
+    """``game.iso`` and its followers, if only the first begins a disc and all but the last are as long."""
     found = _WIT.fullmatch(name)
     names = _led(found["first"], "", ".", siblings.names()) if found else []
     if len(names) < 2:

@@ -47,7 +47,7 @@ class Ticket(NamedTuple):
     @classmethod
     def _parse(cls, raw: bytes, common: str) -> Self:
         if len(raw) < MIN_TICKET:
-            raise FormatError("ticket", f"{len(raw)} bytes, {MIN_TICKET} needed")
+            raise FormatError("ticket", f"it has {len(raw)} bytes, {MIN_TICKET} at least are needed")
         return cls(raw[TITLE_ID : TITLE_ID + 8], raw[TITLE_KEY : TITLE_KEY + 16], common)
 
     def title_key(self, common: bytes) -> bytes:
@@ -58,7 +58,7 @@ class Ticket(NamedTuple):
 def find_title_key(
     ticket: Ticket, context: Context, fits: Callable[[bytes], bool], *, beside: Sequence[str] = ()
 ) -> bytes:
-    """The title key, from the user or from ``ticket`` with the user's common key; ``fits`` proves it on what it decrypts.
+    """The title key: the user's, or from ``ticket`` with the user's common key. ``fits`` proves it.
 
     ``beside`` are names of files beside the image that may have the title key. Raises ``KeyRequiredError``.
     """
