@@ -72,6 +72,10 @@ class File(Node):
     def open(self) -> BlockDevice:
         """The content, ``stat().size`` bytes long."""
 
+    def streams(self) -> Mapping[str, File]:
+        """What the file holds besides, by name: paths have it as ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
+        return {}
+
 
 class Symlink(Node):
     """A symbolic link."""
