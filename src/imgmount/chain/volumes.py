@@ -126,7 +126,7 @@ class Volume:
     def filesystem(self) -> Filesystem:
         """The open filesystem. Raises ``ImageError``, ``UnknownFormatError`` where there is none."""
         if isinstance(self._opened, ImageError):
-            raise self._opened
+            raise self._opened.again()
         return self._opened
 
     def check(self) -> Iterable[str]:

@@ -72,7 +72,7 @@ class _Builder:
         if problem is None:
             return Vfs(volume.filesystem.root, {}, self.notes, volume.device.size)
         if isinstance(problem, FormatError):
-            raise problem
+            raise problem.again()
         self.notes.append(f"{problem}: raw view")
         return self.folder(list(self.raw()))
 

@@ -152,7 +152,7 @@ class DmsDevice(MappedDevice):
                     self._note(track, data)
                     continue
                 if inherited is not None and track.mode > SIMPLE:
-                    raise inherited
+                    raise inherited.again()
                 self._tracks[track.number] = MemoryDevice(
                     _content(decoder, track, data).ljust(self.block_size, b"\0")
                 )
@@ -186,7 +186,7 @@ class DmsDevice(MappedDevice):
         number, skip = divmod(offset, self.block_size)
         track = self._tracks[number]
         if isinstance(track, ImageError):
-            raise track
+            raise track.again()
         return Extent(self.block_size - skip, track, skip if track else 0)
 
     def info(self) -> Mapping[str, str]:

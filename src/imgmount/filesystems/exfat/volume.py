@@ -171,9 +171,9 @@ class ClusterDevice(MappedDevice):
     def _map(self, offset: int) -> Extent:
         index = bisect_right(self._starts, offset) - 1
         if index == len(self._chain.firsts):
-            raise self._chain.damage or FormatError(
-                NAME, f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes"
-            )
+            if self._chain.damage is not None:
+                raise self._chain.damage.again()
+            raise FormatError(NAME, f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
         skip = offset - self._starts[index]
         return Extent(
             self._starts[index + 1] - offset,
@@ -230,7 +230,7 @@ class ExfatDirectory(_ExfatNode, Directory):
             if chain.damage is not None and chain.counts:
                 log.warning("%s: the root directory: %s", NAME, chain.damage)
             elif chain.damage is not None:
-                raise chain.damage
+                raise chain.damage.again()
             return ClusterDevice(volume, chain, size)
         flags, _, first, length = records.stream_of(self._stream)
         if length > MAX_DIRECTORY:

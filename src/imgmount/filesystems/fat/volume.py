@@ -216,9 +216,9 @@ class FatFileDevice(MappedDevice):
     def _map(self, offset: int) -> Extent:
         index = bisect_right(self._starts, offset) - 1
         if index == len(self._chain.firsts):
-            raise self._chain.damage or FormatError(
-                "fat", f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes"
-            )
+            if self._chain.damage is not None:
+                raise self._chain.damage.again()
+            raise FormatError("fat", f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
         skip = offset - self._starts[index]
         start = self._volume.offset(self._chain.firsts[index])
         return Extent(self._starts[index + 1] - offset, self._volume.device, start + skip)
