@@ -77,7 +77,9 @@ def test_reference_images(name: str, digest: str) -> None:
             content.update(found.disk.pread(offset, 1 << 20))
         assert (found.disk.size, content.hexdigest()) == (1 << 28, digest)
         device = cast("Aff4Device", found.layers[1].device)
-        lost = [problem for problem in device.verify() if "could not be read when the image was made" in problem]
+        lost = [
+            problem for problem in device.verify() if "could not be read when the image was made" in problem
+        ]
         assert list(device.verify()) == lost
         assert bool(lost) == ("ReadError" in name) == ("unreadable" in device.info())
         assert device.info()["serial number"] == "SGAT5060001234"

@@ -201,7 +201,10 @@ def test_table2_stands_in_for_a_table_that_counts_too_many() -> None:
     start = at(ENCASE, "table") + 76
     device = opened(sealed(changed(ENCASE, start, b"\xff\xff\xff\xff"), start, 20))
     check_device(device, DISK)
-    assert any("table's header disagrees" in problem or "table at chunk 0 disagrees" in problem for problem in device.verify())
+    assert any(
+        "table's header disagrees" in problem or "table at chunk 0 disagrees" in problem
+        for problem in device.verify()
+    )
 
 
 def test_two_bad_tables_are_an_error_and_no_guess() -> None:
@@ -302,7 +305,9 @@ def test_a_size_that_is_too_small_gives_way_to_the_chunks(sectors: int) -> None:
     device = opened(lying(16, struct.pack("<Q", sectors), "volume", "data"))
     check_device(device, DISK)
     (problem,) = device.verify()
-    assert problem == f"the volume section says that the disk has {sectors * 512} bytes, its chunks hold {SIZE}"
+    assert (
+        problem == f"the volume section says that the disk has {sectors * 512} bytes, its chunks hold {SIZE}"
+    )
 
 
 @pytest.mark.parametrize("sectors", [2**32, 2**52, 2**54 - 1, 2**63, 2**64 - 1])
