@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from imgmount.errors import ImageError
+from imgmount.families.fat.chains import PAGE, Chain
 from imgmount.filesystems.fat import records
-from imgmount.filesystems.fat.table import PAGE, Chain
 
 if TYPE_CHECKING:
     from imgmount.filesystems.fat.volume import FatDirectory, FatVolume
