@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from fixture import Fixture, all_fixtures
 from imgmount import registry
-from imgmount.core.format import ContainerFormat, FilesystemFormat, Later, Match, PartitionsFormat
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import ContainerFormat, FilesystemFormat, Later, Magic, Match, PartitionsFormat
+from imgmount.core.slices import MemoryDevice
+from imgmount.errors import FormatError
 from imgmount.format_options import all_options
 
 SRC = Path(registry.__file__).parent
@@ -41,6 +46,7 @@ def test_a_format_says_what_it_is_and_has_fixtures(kind: Kind, entry: registry.E
     fmt = registry.load(kind, entry.module)
     assert isinstance(fmt, kind)
     assert fmt.title
+    assert entry.rescue == (fmt.rescue is not None)
     place = (KINDS[kind], fmt.name)
     fixtures = [fixture for fixture in all_fixtures() if (fixture.kind, fixture.format) == place]
     assert fixtures, f"fixtures/{'/'.join(place)} is missing"
@@ -82,3 +88,59 @@ def test_a_fixture_is_recognised_as_its_format_and_no_other(fixture: Fixture, tm
     for found in own:
         assert [fmt.name for match, fmt in found if match is Match.CERTAIN] in ([name], [])
         assert found[0][1].name == name
+
+
+def backup_at_end(device: BlockDevice) -> Match:
+    if device.pread(0, 6) == b"broken":
+        raise FormatError("toy", "the copy is damaged as well")
+    return Match.CERTAIN if device.pread(device.size - 6, 6) == b"backup" else Match.NO
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format with a magic and one that has a backup, and one that takes what is named so for its own."""
+    probes = {
+        "guess": lambda device: Match.FALLBACK if device.pread(0, 5) == b"guess" else Match.NO,
+        "start": lambda _: Match.CERTAIN,
+    }
+    for name in ("backup", "guess", "start"):
+        module = ModuleType(f"toys.{name}")
+        vars(module)["FORMAT"] = FilesystemFormat(
+            name=name,
+            title=name,
+            probe=probes.get(name, lambda _: Match.NO),
+            rescue=backup_at_end if name == "backup" else None,
+            open=lambda *_: pytest.fail("nothing is opened"),
+        )
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, "toys", ModuleType("toys"))
+    entries = (
+        registry.Entry("backup", rescue=True),
+        registry.Entry("guess"),
+        registry.Entry("start", (Magic(0, b"start"),)),
+    )
+    monkeypatch.setitem(registry.TABLES, FilesystemFormat, ("toys", entries))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"start...backup", [(Match.CERTAIN, "start")]),
+        (b".........backup", [(Match.LIKELY, "backup")]),
+        (b"guess....backup", [(Match.LIKELY, "backup"), (Match.FALLBACK, "guess")]),
+        (b"broken...backup", []),
+        (b"...............", []),
+    ],
+)
+@pytest.mark.usefixtures("toys")
+def test_the_other_copy_is_asked_for_only_where_nothing_surer_is_found(
+    data: bytes, expected: list[tuple[Match, str]]
+) -> None:
+    device = MemoryDevice(data)
+    found = registry.matches(FilesystemFormat, device)
+    assert [(match, fmt.name) for match, fmt in found] == expected
+    best = registry.best_match(FilesystemFormat, device)
+    assert (best and (best[0], best[1].name)) == (expected[0] if expected else None)
+    assert (Match.LIKELY, "backup") not in [
+        (match, fmt.name) for match, fmt in registry.matches(FilesystemFormat, device, rescue=False)
+    ]

@@ -20,14 +20,18 @@ F = TypeVar("F", bound=Format)
 
 
 class Entry(NamedTuple):
-    """A module below its kind's package, and the magics of which one must be there."""
+    """A module below its kind's package, and the magics of which one must be there.
+
+    ``rescue`` is whether its format has a second question, see ``Format.rescue``.
+    """
 
     module: str
     magics: tuple[Magic, ...] = ()
+    rescue: bool = False
 
 
-def _entry(module: str, *magics: tuple[int, bytes]) -> Entry:
-    return Entry(module, tuple(Magic(*magic) for magic in magics))
+def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False) -> Entry:
+    return Entry(module, tuple(Magic(*magic) for magic in magics), rescue)
 
 
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
@@ -228,31 +232,60 @@ def _has(device: BlockDevice, magic: Magic) -> bool:
     return offset >= 0 and device.pread(offset, len(magic.data)) == magic.data
 
 
-def matches(kind: type[F], device: BlockDevice) -> list[tuple[Match, F]]:
-    """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing."""
+def matches(kind: type[F], device: BlockDevice, *, rescue: bool = True) -> list[tuple[Match, F]]:
+    """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing.
+
+    Where no signature or structure is found, ``rescue`` asks a second time: for the other copy.
+    """
     found = []
     for entry in TABLES[kind][1]:
+        fmt = _asked(kind, entry, device)
+        if fmt is not None:
+            found.append(fmt)
+    if rescue and all(match <= Match.FALLBACK for match, _ in found):
+        found += _rescued(kind, device)
+    return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
+
+
+def _asked(kind: type[F], entry: Entry, device: BlockDevice) -> tuple[Match, F] | None:
+    try:
+        if entry.magics and not any(_has(device, magic) for magic in entry.magics):
+            return None
+        fmt = load(kind, entry.module)
+        match = fmt.probe(device)
+    except ImageError as exc:
+        log.debug("%s: %s", entry.module, exc)
+        return None
+    return (match, fmt) if match else None
+
+
+def _rescued(kind: type[F], device: BlockDevice) -> list[tuple[Match, F]]:
+    """What the second question of each format finds: LIKELY at most, so that it stands behind a sound table."""
+    found = []
+    for entry in TABLES[kind][1]:
+        if not entry.rescue:
+            continue
+        fmt = load(kind, entry.module)
         try:
-            if entry.magics and not any(_has(device, magic) for magic in entry.magics):
-                continue
-            fmt = load(kind, entry.module)
-            match = fmt.probe(device)
+            match = fmt.rescue(device) if fmt.rescue else Match.NO
         except ImageError as exc:
             log.debug("%s: %s", entry.module, exc)
             continue
         if match:
-            found.append((match, fmt))
-    return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
+            found.append((min(match, Match.LIKELY), fmt))
+    return found
 
 
-def best_match(kind: type[F], device: BlockDevice, wanted: str | None = None) -> tuple[Match, F] | None:
+def best_match(
+    kind: type[F], device: BlockDevice, wanted: str | None = None, *, rescue: bool = True
+) -> tuple[Match, F] | None:
     """The format that ``device`` is in and how sure that is, or None.
 
-    ``wanted`` settles a tie, and is believed without proof.
+    ``wanted`` settles a tie, and is believed without proof. ``rescue`` is as in ``matches``.
 
     Two formats that are both certain are reported: which one is right is the user's to say.
     """
-    found = matches(kind, device)
+    found = matches(kind, device, rescue=rescue)
     if wanted is not None:
         claims = [pair for pair in found if pair[1].answers_to(wanted)]
         return claims[0] if claims else (Match.NO, named(kind, wanted))

@@ -184,7 +184,7 @@ def _around(parts: Sequence[Partition], context: Context) -> Context:
 
 def _covers(device: BlockDevice, context: Context) -> bool:
     """Whether a filesystem is certain to use the whole of a device that is divided as well."""
-    found = best_match(FilesystemFormat, device, context.options.fs)
+    found = best_match(FilesystemFormat, device, context.options.fs, rescue=False)
     return found is not None and found[0] is Match.CERTAIN
 
 

@@ -192,12 +192,18 @@ class Format:
     format has none; it reads through ``pread`` alone and ``FormatError`` means no. ``open`` may raise any
     ``ImageError``. ``limits`` says what is not read. ``needs`` is the optional part of the package that the
     format needs: "crypto". ``options`` are those that it reads.
+
+    ``rescue`` is a second probe for damaged starts: it looks for the other copy (a backup boot sector, a
+    later descriptor) and is asked only where no probe of its kind found more than ``FALLBACK``. It reads few
+    sectors, as every unknown device is asked, and accepts only what proves itself: a checksum, or fields that
+    fit each other and the device. Its format's line in ``registry.py`` says ``rescue=True``.
     """
 
     kind: ClassVar[str]  # what it gives back
     name: str
     title: str
     probe: Callable[[BlockDevice], Match] = certain
+    rescue: Callable[[BlockDevice], Match] | None = None
     limits: str = ""
     needs: str = ""
     options: tuple[Option, ...] = ()
