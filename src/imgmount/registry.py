@@ -173,7 +173,7 @@ FILESYSTEMS: Final = (
     _entry(
         "ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))
     ),
-    _entry("fat"),
+    _entry("fat", rescue=True),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
@@ -203,7 +203,7 @@ FILESYSTEMS: Final = (
     ),
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
-    _entry("xfs", (0, b"XFSB")),
+    _entry("xfs", (0, b"XFSB"), rescue=True),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 

@@ -82,7 +82,7 @@ def shell(device: BlockDevice, _: Context) -> BlockDevice:
 def test_an_image_of_itself_must_end_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     fmt = ContainerFormat(name="shell", title="A shell", open=shell, probe=always)
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _: [(Match.CERTAIN, fmt)] if kind is ContainerFormat else []
+        registry, "matches", lambda kind, _, **__: [(Match.CERTAIN, fmt)] if kind is ContainerFormat else []
     )
     with pytest.raises(ImageError, match="more than 8 containers"):
         open_image(WUX)
@@ -90,7 +90,7 @@ def test_an_image_of_itself_must_end_somewhere(monkeypatch: pytest.MonkeyPatch) 
 
 def test_two_formats_that_are_equally_sure_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (ContainerFormat(name=name, title=name, open=shell, probe=always) for name in ("one", "two"))
-    monkeypatch.setattr(registry, "matches", lambda _, __: [(Match.CERTAIN, one), (Match.CERTAIN, two)])
+    monkeypatch.setattr(registry, "matches", lambda *_, **__: [(Match.CERTAIN, one), (Match.CERTAIN, two)])
     with pytest.raises(ImageError, match="one and two at once: choose with --container"):
         open_image(WUX)
 
@@ -133,7 +133,7 @@ def nested(names: list[str], problem: ImageError | None = None) -> list[tuple[Ma
 def test_tables_that_hold_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"table{number}" for number in range(10_000))
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _: nested([next(names)]) if kind is PartitionsFormat else []
+        registry, "matches", lambda kind, _, **__: nested([next(names)]) if kind is PartitionsFormat else []
     )
     monkeypatch.setattr(volumes, "MAX_NESTED", 100)
     with open_image(WUX) as image:
@@ -144,7 +144,7 @@ def test_tables_that_hold_each_other_end(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_only_so_many_tables_in_partitions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"table{number}" for number in range(10_000))
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _: nested([next(names)]) if kind is PartitionsFormat else []
+        registry, "matches", lambda kind, _, **__: nested([next(names)]) if kind is PartitionsFormat else []
     )
     monkeypatch.setattr(volumes, "MAX_NESTED", 5)
     with open_image(WUX) as image:
@@ -156,7 +156,7 @@ def test_only_so_many_tables_in_partitions_are_read(monkeypatch: pytest.MonkeyPa
 def test_only_so_many_volumes_are_shown_and_the_rest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     names = iter(f"table{number}" for number in range(10_000))
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _: nested([next(names)]) if kind is PartitionsFormat else []
+        registry, "matches", lambda kind, _, **__: nested([next(names)]) if kind is PartitionsFormat else []
     )
     monkeypatch.setattr(volumes, "MAX_VOLUMES", 7)
     with open_image(WUX) as image:
@@ -166,7 +166,7 @@ def test_only_so_many_volumes_are_shown_and_the_rest_is_told(monkeypatch: pytest
 
 def test_a_table_in_itself_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _: nested(["one"]) if kind is PartitionsFormat else []
+        registry, "matches", lambda kind, _, **__: nested(["one"]) if kind is PartitionsFormat else []
     )
     with open_image(WUX) as image:
         assert [volume.name for volume in image.volumes] == ["p1", "p2"]
@@ -177,7 +177,7 @@ def test_a_table_that_cannot_be_read_leaves_the_raw_view_with_the_reason(
 ) -> None:
     problem = MissingPartError("the other half is missing")
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _: nested(["one"], problem) if kind is PartitionsFormat else []
+        registry, "matches", lambda kind, _, **__: nested(["one"], problem) if kind is PartitionsFormat else []
     )
     with open_image(WUX) as image:
         (volume,) = image.volumes

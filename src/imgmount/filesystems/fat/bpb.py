@@ -51,11 +51,12 @@ class Bpb(NamedTuple):
     label: bytes
     serial: int | None
     dirty: bool
+    source: str = ""  # what it was read from, where that is not the boot sector
 
     @classmethod
-    def read(cls, device: BlockDevice) -> Self:
-        """The parameter block of a volume. Raises ``FormatError``."""
-        boot = device.read_exactly(0, BOOT_SIZE, "fat")
+    def read(cls, device: BlockDevice, offset: int = 0) -> Self:
+        """The parameter block in the boot sector at ``offset``. Raises ``FormatError``."""
+        boot = device.read_exactly(offset, BOOT_SIZE, "fat")
         oem, sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors, total_32 = (
             _BPB.unpack_from(boot)
         )
@@ -73,7 +74,7 @@ class Bpb(NamedTuple):
             fat_sectors, flags, version, root_cluster, fsinfo = _FAT32.unpack_from(boot, 0x24)
             _check(version == 0, f"FAT32 version {version:#x}", 0x2A)
         _check(fat_sectors, "FATs of no size", 0x16)
-        _check(big == (root_entries == 0), f"{root_entries} root entries", 0x11)
+        _check(big or root_entries, "no root entries, which only FAT32 does without", 0x11)
         root = reserved + fats * fat_sectors
         data = root + -(-root_entries * RECORD // sector)
         clusters = (total - data) // per_cluster

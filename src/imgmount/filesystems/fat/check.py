@@ -36,6 +36,8 @@ class _Bitmap:
 
 def check(volume: FatVolume) -> Iterator[str]:
     """Each problem, in one line."""
+    if volume.bpb.source and volume.bpb.bits == 32:
+        yield f"the boot sector is damaged, {volume.bpb.source} is used"
     yield from _copies(volume)
     if volume.dirty:
         yield "the volume was not unmounted properly"

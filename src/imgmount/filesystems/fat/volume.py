@@ -17,7 +17,7 @@ from imgmount.errors import FormatError, ImageError, MountError
 from imgmount.families.fat.chains import Chain, ClusterDevice
 from imgmount.families.fat.times import dos_serial
 from imgmount.filesystems.fat import records
-from imgmount.filesystems.fat.bpb import Bpb
+from imgmount.filesystems.fat.boot import find_bpb
 from imgmount.filesystems.fat.table import cluster_table
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class FatVolume(Filesystem):
 
     def __init__(self, device: BlockDevice, context: Context) -> None:
         self.device = device
-        self.bpb = Bpb.read(device)
+        self.bpb = find_bpb(device)
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
         self.fat = cluster_table(device, self.bpb)
         self.uuid = "" if self.bpb.serial is None else dos_serial(self.bpb.serial)
@@ -121,6 +121,8 @@ class FatVolume(Filesystem):
         facts["clusters"] = f"{bpb.clusters} of {bpb.cluster_size} bytes"
         if (free := self._free()) is not None:
             facts["free"] = f"{free} clusters, says FSInfo"
+        if bpb.source:
+            facts["boot sector"] = f"missing or damaged, read from {bpb.source}"
         facts["state"] = "dirty" if self.dirty else "clean"
         return {key: value for key, value in facts.items() if value}
 

@@ -29,6 +29,7 @@ def open_volume(device: BlockDevice, context: Context) -> UdfFilesystem:
 FORMAT: Final = FilesystemFormat(
     name="udf",
     title="Universal Disk Format",
+    system_area=True,
     open=open_volume,
     probe=probe,
     check=Later("imgmount.filesystems.udf.check:check"),

@@ -52,6 +52,7 @@ MAX_INODE: Final = 1 << 47
 class Superblock:
     """The fields a reader needs, checked. Names that end in ``shift`` are logarithms."""
 
+    offset: int  # of this copy on the device
     raw: bytes
     version: int
     block_size: int
@@ -103,11 +104,11 @@ class Superblock:
         return self.block(block) * self.block_size + index * self.inode_size
 
 
-def read_superblock(device: BlockDevice) -> Superblock:
-    """The first superblock. Raises ``FormatError``, ``UnsupportedError``."""
-    raw = device.read_exactly(0, SIZE, NAME)
+def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
+    """The superblock at ``offset``, the start of a group. Raises ``FormatError``, ``UnsupportedError``."""
+    raw = device.read_exactly(offset, SIZE, NAME)
     if raw[:4] != MAGIC:
-        raise FormatError(NAME, "no superblock", offset=0)
+        raise FormatError(NAME, f"a superblock begins with {MAGIC!r}, here is {raw[:4]!r}", offset=offset)
     fields = _FIELDS.unpack_from(raw)
     block_size, blocks, realtime, uuid, log, root, group_blocks, groups, log_blocks, flags, *rest = fields
     sector, inode_size, label, block_log, inode_log, per_block_log, group_log, *counts = rest
@@ -122,20 +123,25 @@ def read_superblock(device: BlockDevice) -> Superblock:
     if incompat & UNKNOWN_INCOMPAT:
         raise UnsupportedError(f"{NAME}: incompatible features {incompat & UNKNOWN_INCOMPAT:#x}")
     if block_size not in BLOCK_SIZES or block_size != 1 << block_log or inode_size != 1 << inode_log:
-        raise FormatError(NAME, f"blocks of {block_size} bytes, inodes of {inode_size}", offset=4)
+        raise FormatError(NAME, f"blocks of {block_size} bytes, inodes of {inode_size}", offset=offset + 4)
     if not 256 <= inode_size <= 2048 or inode_size << per_block_log != block_size:
-        raise FormatError(NAME, f"inodes of {inode_size} bytes, 2**{per_block_log} a block", offset=0x68)
+        raise FormatError(
+            NAME, f"inodes of {inode_size} bytes, 2**{per_block_log} a block", offset=offset + 0x68
+        )
     if not group_blocks or not groups or not (groups - 1) * group_blocks < blocks <= groups * group_blocks:
-        raise FormatError(NAME, f"{blocks} blocks in {groups} groups of {group_blocks}", offset=8)
+        raise FormatError(NAME, f"{blocks} blocks in {groups} groups of {group_blocks}", offset=offset + 8)
     if not group_blocks <= 1 << group_log <= 1 << 31 or group_log != (group_blocks - 1).bit_length():
-        raise FormatError(NAME, f"groups of {group_blocks} blocks, 2**{group_log}", offset=0x7C)
+        raise FormatError(NAME, f"groups of {group_blocks} blocks, 2**{group_log}", offset=offset + 0x7C)
     if sector < SIZE or sector > block_size or block_size << min(directory_log, 8) > MAX_DIRECTORY_BLOCK:
         raise FormatError(
-            NAME, f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks", offset=0x66
+            NAME,
+            f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks",
+            offset=offset + 0x66,
         )
     (second,) = _FEATURES_2.unpack_from(raw)
     return Superblock(
-        raw=device.read_exactly(0, sector, NAME),
+        offset=offset,
+        raw=device.read_exactly(offset, sector, NAME),
         version=version,
         block_size=block_size,
         blocks=blocks,

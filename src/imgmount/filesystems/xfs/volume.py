@@ -18,6 +18,7 @@ from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.unix.block_pointers import MappedFile, mapped_file
 from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
 from imgmount.filesystems.xfs import superblock as sb
+from imgmount.filesystems.xfs.backups import read_superblock
 from imgmount.filesystems.xfs.blocks import fork_map
 from imgmount.filesystems.xfs.directory import block_entries, local_entries
 from imgmount.filesystems.xfs.inode import EXTENTS, LOCAL, REALTIME, Fork, Inode, parse_inode
@@ -40,7 +41,7 @@ class XfsVolume(InodeVolume[Inode]):
 
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.device = device
-        self.super = sb.read_superblock(device)
+        self.super = read_superblock(device)
         self.label = self.super.label
         self.uuid = str(UUID(bytes=self.super.uuid))
         self.root_number = self.super.root
@@ -146,6 +147,8 @@ class XfsVolume(InodeVolume[Inode]):
             ]
         except ImageError as exc:
             facts["log"] = str(exc)
+        if spb.offset:
+            facts["superblock"] = f"damaged, read from the copy at {spb.offset:#x}"
         return {key: value for key, value in facts.items() if value}
 
     def verify(self) -> Iterator[str]:
@@ -155,7 +158,9 @@ class XfsVolume(InodeVolume[Inode]):
                 yield "the log has not been replayed"
         except ImageError as exc:
             yield f"the log: {exc}"
-        if not spb.checksum_is_right:
+        if spb.offset:
+            yield f"the superblock is damaged, its copy at {spb.offset:#x} is used"
+        elif not spb.checksum_is_right:
             yield "the superblock's checksum is wrong"
         if spb.incompat & sb.NEEDS_REPAIR:
             yield "the filesystem is marked as in need of repair"
