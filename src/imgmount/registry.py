@@ -190,7 +190,11 @@ FILESYSTEMS: Final = (
     _entry("nus", (0, b"\0\1\0\4")),
     _entry("recognised"),
     _entry("romfs", (0, b"-rom1fs-")),
-    _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
+    # the first two are SquashFS's own, the others those of device makers
+    _entry(
+        "squashfs",
+        *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs", b"hsqt", b"tqsh", b"sqlz", b"zlqs")),
+    ),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a
     # larger block apart
     _entry(

@@ -145,7 +145,7 @@ def test_raw_shows_the_disk_and_its_parts(tmp_path: Path) -> None:
 def test_a_filesystem_that_leaves_room_for_a_table_is_the_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hybrid = replace(FORMATS[FilesystemFormat][0], system_area=True)
+    hybrid = FilesystemFormat(name="tree", title="A tree", open=Tree, probe=probe_tree, system_area=True)
     monkeypatch.setitem(FORMATS, FilesystemFormat, [hybrid])
     image = disk(tmp_path, b"fs-part ", head=b"fs-disc ")
     assert paths(image, View.TREE) == ["/fs-disc"]
