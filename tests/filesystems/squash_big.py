@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 _SUPER = "4sIIIIHHHHHHQQQQQQQQ"
 _INODES = {  # behind the common fields, by type; B marks the block sizes of a file
@@ -25,7 +26,7 @@ def _turned(fields: str, data: bytes | bytearray, at: int = 0) -> bytes:
 class _Turner:
     def __init__(self, data: bytes, headers: str) -> None:
         self.data, self.headers = data, headers
-        self.fields = list(struct.unpack_from("<" + _SUPER, data))
+        self.fields: list[Any] = list(struct.unpack_from("<" + _SUPER, data))
         self.block_size, self.fragments, self.ids = self.fields[3], self.fields[4], self.fields[8]
         self.places = self.fields[13:]  # owners, attributes, inodes, directories, fragments, export
         self.out = bytearray()
@@ -140,11 +141,11 @@ class _Turner:
         self.stored(folders, self.directories(b"".join(folders.values())))
         fragment_table = self.table(self.places[4], self.fragments, "QII") if self.fragments else _NO_TABLE
         id_table = self.table(self.places[0], self.ids, "I")
-        root = self.fields[11]
-        block = self.moved[self.places[2] + (root >> 16)] - inode_table
+        root = int(self.fields[11])
+        where = self.moved[self.places[2] + (root >> 16)] - inode_table
         self.fields[0] = b"sqsh"
         self.fields[11:] = [
-            block << 16 | root & 0xFFFF, len(self.out), id_table, _NO_TABLE, inode_table, directory_table, fragment_table,
+            where << 16 | root & 0xFFFF, len(self.out), id_table, _NO_TABLE, inode_table, directory_table, fragment_table,
             _NO_TABLE,
         ]  # fmt: skip
         self.out[:96] = struct.pack(">" + _SUPER, *self.fields)

@@ -16,12 +16,14 @@ from imgmount.core.format import Context
 from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import MemoryDevice
 from imgmount.core.xattrs import collect
-from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.families.unix.block_pointers import mapped_file
+from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
+from imgmount.families.unix.block_pointers import PointerMap, mapped_file
+from imgmount.families.unix.extent_tree import ExtentTree
 from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
 from imgmount.filesystems.ext.blocks import extent_tree, indirect_map
+from imgmount.filesystems.ext.checksums import Checks
 from imgmount.filesystems.ext.directory import entries
 from imgmount.filesystems.ext.groups import Groups
 from imgmount.filesystems.ext.inode import (
@@ -54,6 +56,7 @@ class ExtVolume(InodeVolume[Inode]):
         self.block_size = self.super.block_size
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
         self.single_parent = SingleParent(sb.NAME)
+        self.checks = Checks(self.super.seed, enabled=bool(self.super.ro_compat & sb.METADATA_CSUM))
         self.groups = Groups(device, self.super)
         self._tables = TablePages(device, sb.NAME)
 
@@ -64,7 +67,9 @@ class ExtVolume(InodeVolume[Inode]):
         group, index = divmod(number - 1, self.super.inodes_per_group)
         size = self.super.inode_size
         offset = self.groups.inode_table(group) * self.block_size + index * size
-        return parse_inode(self._tables.read(offset, size), number, self.super)
+        raw = self._tables.read(offset, size)
+        self.checks.inode(raw, number)
+        return parse_inode(raw, number, self.super)
 
     def is_inline(self, inode: Inode) -> bool:
         """Whether the content is in the inode itself."""
@@ -87,10 +92,17 @@ class ExtVolume(InodeVolume[Inode]):
             return MemoryDevice(b"".join(self.inline(inode)))
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
-        blocks_of = extent_tree if inode.flags & EXTENTS else indirect_map
-        return mapped_file(
-            self.device, self.block_size, inode.size, blocks_of(self.device, self.super, inode.block).find
-        )
+        return mapped_file(self.device, self.block_size, inode.size, self._map(inode).find)
+
+    def _map(self, inode: Inode) -> ExtentTree | PointerMap:
+        if not inode.flags & EXTENTS:
+            return indirect_map(self.device, self.super, inode.block)
+        seed = self.checks.of_inode(inode.raw, inode.number)
+
+        def check(data: bytes, offset: int) -> None:
+            self.checks.extents(data, seed, offset)
+
+        return extent_tree(self.device, self.super, inode.block, check)
 
     def target(self, inode: Inode) -> bytes:
         if inode.flags & ENCRYPT:
@@ -111,11 +123,31 @@ class ExtVolume(InodeVolume[Inode]):
 
     def _parts(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
         if not self.is_inline(inode):
-            yield from directory_parts(self.content(inode), self.block_size, sb.NAME, self.device.size)
+            parts = directory_parts(self.content(inode), self.block_size, sb.NAME, self.device.size)
+            yield from self._checked(parts, inode) if self.checks.enabled else parts
             return
         head, rest = self.inline(inode)
         yield 0, head[_INLINE_PARENT:]
         yield len(head), rest
+
+    def _checked(
+        self, parts: Iterator[tuple[int, bytes | ImageError]], inode: Inode
+    ) -> Iterator[tuple[int, bytes | ImageError]]:
+        """The parts of a directory, less the blocks whose checksums are wrong."""
+        seed, size = self.checks.of_inode(inode.raw, inode.number), self.block_size
+        for base, part in parts:
+            if isinstance(part, ImageError):
+                yield base, part
+                continue
+            sound = 0  # where the blocks begin that are not given yet
+            for at in range(0, len(part), size):
+                try:
+                    self.checks.directory(part[at : at + size], seed, base + at)
+                except ChecksumError as exc:
+                    yield base + sound, part[sound:at]
+                    yield base + at, exc
+                    sound = at + size
+            yield base + sound, part[sound:]
 
     def ignores_case(self, inode: Inode) -> bool:
         return bool(inode.flags & CASEFOLD and self.super.incompat & sb.CASEFOLD)
@@ -130,6 +162,7 @@ class ExtVolume(InodeVolume[Inode]):
         if inode.xattr_block:
             start = inode.xattr_block * self.block_size
             block = self.device.read_exactly(start, self.block_size, sb.NAME)
+            self.checks.attributes(block, inode.xattr_block, start)
             found |= collect(xattrs.named(xattrs.block_attributes(block, self._large_value)), sb.NAME)
         return found
 

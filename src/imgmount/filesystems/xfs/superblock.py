@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
 from imgmount.errors import FormatError, UnsupportedError
+from imgmount.filesystems.xfs import checksums
 
 NAME: Final = "xfs"
 SIZE: Final = 512
@@ -23,7 +23,6 @@ MAGIC: Final = b"XFSB"
 _FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
 _FEATURES_2: Final = Struct(">200xI")
 _INCOMPAT: Final = Struct(">216xI")
-_CRC: Final = Struct("<224xI")
 
 VERSION_MASK: Final = 0x000F
 DIRECTORIES_2: Final = 0x2000  # of version 4
@@ -80,10 +79,12 @@ class Superblock:
     @property
     def checksum_is_right(self) -> bool:
         """Whether the checksum over the sector is right; True for version 4, which has none."""
-        if self.version < VERSIONS[-1]:
-            return True
-        (stored,) = _CRC.unpack_from(self.raw)
-        return crc32c(self.raw[:224] + bytes(4) + self.raw[228:]) == int(stored)
+        return not self.is_checked or checksums.is_right(self.raw, checksums.SUPERBLOCK)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether metadata has checksums."""
+        return self.version == VERSIONS[-1]
 
     def block(self, number: int) -> int:
         """The block on the device that a number means, whose upper bits are the group.

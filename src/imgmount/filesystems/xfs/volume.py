@@ -9,7 +9,6 @@ from struct import Struct
 from typing import Final
 from uuid import UUID
 
-from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.single_parent import SingleParent
@@ -17,6 +16,7 @@ from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.unix.block_pointers import MappedFile, mapped_file
 from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
+from imgmount.filesystems.xfs import checksums
 from imgmount.filesystems.xfs import superblock as sb
 from imgmount.filesystems.xfs.backups import read_superblock
 from imgmount.filesystems.xfs.blocks import fork_map
@@ -74,19 +74,16 @@ class XfsVolume(InodeVolume[Inode]):
             if magic == _VALUE:
                 count = 1
             offset, room = start * spb.block_size, count * spb.block_size
-            if spb.version == sb.VERSIONS[-1]:
-                told, at, length = _REMOTE.unpack_from(
-                    self.device.read_exactly(offset, _REMOTE.size, sb.NAME)
-                )
+            if spb.is_checked:
+                data = self.device.read_exactly(offset, room, sb.NAME)
+                told, at, length = _REMOTE.unpack_from(data)
                 if told == magic and at == len(found) and length <= room - _REMOTE_HEADER:
+                    checksums.check(data, checksums.ATTRIBUTES, "a part of a long link or value", offset)
                     offset, room = offset + _REMOTE_HEADER, length
-                elif magic in (
-                    _VALUE,
-                    told,
-                ):  # mkfs.xfs wrote links of prototype files without a header for years
-                    raise FormatError(
-                        sb.NAME, f"{length} bytes at {at} of {size} behind the magic {told!r}", offset=offset
-                    )
+                elif magic in (_VALUE, told):
+                    # links alone may have no header: mkfs.xfs wrote those of prototype files so for years
+                    reason = f"{length} bytes at {at} of {size} behind the magic {told!r}"
+                    raise FormatError(sb.NAME, reason, offset=offset)
             found += self.device.read_exactly(offset, min(room, size - len(found)), sb.NAME)
             block += count
             if not room:
@@ -129,7 +126,14 @@ class XfsVolume(InodeVolume[Inode]):
         size = self.super.block_size
         find = fork_map(self.device, self.super, fork).find
         content = MappedFile(self.device, size, MAX_ATTRIBUTE_BLOCKS * size, find)
-        return lambda block: content.read_exactly(block * size, size, sb.NAME)
+
+        def read(block: int) -> bytes:
+            data = content.read_exactly(block * size, size, sb.NAME)
+            if self.super.is_checked:
+                checksums.check(data, checksums.ATTRIBUTES, f"block {block} of attributes")
+            return data
+
+        return read
 
     def info(self) -> Mapping[str, str]:
         spb = self.super
@@ -178,7 +182,5 @@ class XfsVolume(InodeVolume[Inode]):
                     return  # so will be those that follow
                 if raw[:4] != magic:
                     yield f"group {group}: its header at {offset:#x} is damaged"
-                elif spb.version == sb.VERSIONS[-1]:
-                    stored = int.from_bytes(raw[crc_at : crc_at + 4], "little")
-                    if crc32c(raw[:crc_at] + bytes(4) + raw[crc_at + 4 :]) != stored:
-                        yield f"group {group}: the checksum of its header at {offset:#x} is wrong"
+                elif spb.is_checked and not checksums.is_right(raw, crc_at):
+                    yield f"group {group}: the checksum of its header at {offset:#x} is wrong"
