@@ -25,7 +25,7 @@ _BLOCK_SIZES: Final = (4096, 512, 1024, 2048, 8192, 16384, 32768, 65536)
 _USUAL: Final = 4096
 _HEADERS: Final = ((1, b"XAGF"), (2, b"XAGI"))  # of a group: sector, magic; its length in blocks is at 12
 _LENGTH: Final = slice(12, 16)
-_DIVISIONS: Final = (4, 1 << 3, 1 << 4, 1 << 5, 2, 1)  # of the device into groups
+_DIVISIONS: Final = (4, *range(2, 17), 32)  # of the device into groups
 _POWERS: Final = range(24, 41)  # sizes of a group of volumes that were made larger, 16 MiB to 1 TiB
 _NO_INODE: Final = (1 << 64) - 1
 
