@@ -17,6 +17,7 @@ MODULES: Final = (
     "imgmount.containers.evidence.options",
     "imgmount.containers.vdisk.options",
     "imgmount.families.optical.options",
+    "imgmount.families.unix.options",
     "imgmount.families.windows.options",
 )
 

@@ -22,6 +22,7 @@ _HEADER: Final = Struct("<HHHH4x")  # magic, entries, room, depth
 _LEAF: Final = Struct("<IHHI")  # first block, length, start (high, low)
 _INDEX: Final = Struct("<IIH2x")  # first block, child (low, high)
 _MAGIC: Final = 0xF30A
+EXTENT_MAGIC: Final = b"\x0a\xf3"  # the same, as i_block begins with it
 MAX_DEPTH: Final = 5
 MAX_INITIALISED: Final = 1 << 15  # a longer extent is this much shorter, and holds no data yet
 DIRECT: Final = 12

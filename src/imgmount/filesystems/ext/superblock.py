@@ -55,11 +55,16 @@ _SUPERBLOCK: Final = Struct(          # offset
     "ro_compat" / Int32ul,            # 0x64
     "uuid" / Bytes(16),               # 0x68
     "label" / Bytes(16),              # 0x78
-    Padding(0x76),                    # 0x88
+    Padding(0x58),                    # 0x88
+    "journal_inode" / Int32ul,        # 0xE0
+    "journal_device" / Int32ul,       # 0xE4
+    Padding(0x15),                    # 0xE8
+    "journal_backup_type" / Int8ul,   # 0xFD
     "descriptor_size" / Int16ul,      # 0xFE
     Padding(4),                       # 0x100
     "first_meta_bg" / Int32ul,        # 0x104
-    Padding(0x48),                    # 0x108
+    Padding(4),                       # 0x108
+    "journal_blocks" / Bytes(68),     # 0x10C  copy of the journal's i_block, then its size, high part first
     "blocks_high" / Int32ul,          # 0x150
     Padding(4),                       # 0x154
     "free_blocks_high" / Int32ul,     # 0x158
@@ -130,6 +135,8 @@ class Superblock:
     label: str
     descriptor_size: int
     first_meta_bg: int
+    journal_inode: int  # 0: none, or on another device
+    journal_backup: bytes  # its i_block and size, as ``journal_blocks``; empty if there is no copy
     checksum: int
     seed: int  # of checksums over metadata
 
@@ -243,6 +250,8 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
         label=text(fields.label, "utf-8") if dynamic else "",
         descriptor_size=descriptor,
         first_meta_bg=fields.first_meta_bg,
+        journal_inode=fields.journal_inode,
+        journal_backup=fields.journal_blocks if fields.journal_backup_type == 1 else b"",
         checksum=fields.checksum,
         seed=fields.checksum_seed if incompat & CSUM_SEED else metadata_crc(fields.uuid),
     )
