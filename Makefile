@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit bench docs clean
+.PHONY: demo test lint types unit coverage bench docs clean
 
 demo: $(VENV)/.demo
 	./scripts/demo.sh $(abspath $(BIN))
@@ -13,12 +13,16 @@ test: lint types unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check src tests benchmarks
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/pytest
+
+coverage: $(VENV)/.dev $(VENV)/.oracles
+	$(BIN)/pytest --cov=imgmount --cov-branch --cov-report=term-missing:skip-covered
 
 bench: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/python benchmarks/run.py
@@ -32,6 +36,7 @@ docs: $(VENV)/.dev
 	$(BIN)/imgmount --print bash > packaging/completion/imgmount.bash
 	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
 	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
+	command -v dot >/dev/null && dot -Tsvg docs/architecture.dot -o docs/architecture.svg
 
 $(VENV)/bin/python:
 	./scripts/install-system.sh base

@@ -18,9 +18,8 @@ from imgmount.errors import MissingPartError
 
 SRC = str(Path(__file__).parent.parent / "src")
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-IMAGES = (
-    Path(__file__).parent.parent.parent / "shared" / "images"
-)  # images made by others; absent outside our workplace
+# images made by others: not part of the repository, and absent on most machines
+IMAGES = Path(os.environ.get("IMGMOUNT_IMAGES") or FIXTURES.parent.parent / "shared" / "images")
 
 
 class NoSiblings:
@@ -58,4 +57,8 @@ def tool(name: str) -> str:
 def image(relative: str) -> Path:
     """An image made by others; the test skips where that collection is absent."""
     path = IMAGES / relative
-    return path if path.exists() else pytest.skip("the collection of third-party images is not here")
+    return (
+        path
+        if path.exists()
+        else pytest.skip("the collection of third-party images is not here: IMGMOUNT_IMAGES names its folder")
+    )

@@ -25,10 +25,10 @@ import test_hostile
 from fixture import Fixture, all_fixtures
 from helpers import SRC
 from imgmount.chain.open import open_image
-from imgmount.cli.info import describe
 from imgmount.core.format import Options
 from imgmount.core.node import File, Node
 from imgmount.errors import ImgMountError
+from imgmount.jobs.describe import describe
 from imgmount.vfs.tree import View, build_vfs
 from test_hostile import check, limit_memory, run
 

@@ -1,26 +1,30 @@
 """Open any disk image: ``open_image(path)`` gives an ``Image`` with its layers and volumes.
 
-Nothing else is promised.
+What is named here, and what docs/python-api.md shows, is promised; nothing else is.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imgmount.chain.open import Image, open_image
+    from imgmount.core.format import Options
     from imgmount.errors import ImgMountError
 
 __version__ = "0.1.0"
-__all__ = ["Image", "ImgMountError", "__version__", "open_image"]
+__all__ = ["Image", "ImgMountError", "Options", "__version__", "open_image"]
+
+_HOMES = {
+    "Image": "imgmount.chain.open",
+    "open_image": "imgmount.chain.open",
+    "Options": "imgmount.core.format",
+    "ImgMountError": "imgmount.errors",
+}
 
 
 def __getattr__(name: str) -> object:
     """The public names, imported when they are asked for: ``imgmount --help`` needs none of them."""
-    if name in ("Image", "open_image"):
-        from imgmount.chain import open as opening
+    from importlib import import_module
 
-        return getattr(opening, name)
-    if name == "ImgMountError":
-        from imgmount.errors import ImgMountError
-
-        return ImgMountError
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

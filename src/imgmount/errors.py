@@ -24,7 +24,7 @@ class ImgMountError(Exception):
     exit_code = 1
 
     def again(self) -> Self:
-        """A new error that says the same. To raise a kept one twice would make its traceback grow for ever."""
+        """A new error that says the same. A kept one that is raised twice grows its traceback for ever."""
         fresh = type(self).__new__(type(self), *self.args)
         fresh.__dict__.update(self.__dict__)
         return fresh

@@ -162,7 +162,7 @@ PARTITIONS: Final = (
 
 FILESYSTEMS: Final = (
     _entry("ad1", (0, b"ADSEGMENTEDFILE\0")),
-    _entry("amigados"),
+    _entry("amigados", rescue=True),
     _entry("cramfs", *((start + 16, b"Compressed ROMFS") for start in (0, 512))),
     # the boot sector, and its backup for sectors of 512 to 4096 bytes
     _entry(

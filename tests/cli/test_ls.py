@@ -16,6 +16,7 @@ from imgmount.cli import text
 from imgmount.cli.list import live_mounts
 from imgmount.cli.main import main
 from imgmount.core.node import Directory, Node
+from imgmount.core.printable import printable
 from imgmount.core.slices import MemoryDevice
 from imgmount.fuse import mountpoint
 from toy_formats import Maker
@@ -225,4 +226,4 @@ def test_sizes(size: int, said: str) -> None:
     ],
 )
 def test_printable(name: str, shown: str) -> None:
-    assert text.printable(name) == shown
+    assert printable(name) == shown

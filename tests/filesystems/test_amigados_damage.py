@@ -28,12 +28,14 @@ from filesystems.amiga import (
 from helpers import context
 from imgmount.chain.open import open_image
 from imgmount.cli.main import main
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, ImageError
-from imgmount.filesystems.amigados import FORMAT, probe
-from imgmount.filesystems.amigados.blocks import name_hash
+from imgmount.filesystems.amigados import FORMAT, LARGEST_FLOPPY, probe
+from imgmount.filesystems.amigados.blocks import is_root, name_hash
 from imgmount.filesystems.amigados.check import check
+from imgmount.registry import best_match
 
 FIELDS = (FIRST_DATA, SIZE, NEXT_LINK, REAL_ENTRY, HASH_CHAIN, PARENT, EXTENSION)
 
@@ -200,7 +202,7 @@ def test_a_run_past_the_end_of_the_volume_is_read_up_to_there() -> None:
     assert any("/36864: block 1760 of 1760" in line for line in check(disk.open()))
 
 
-@pytest.mark.parametrize(("offset", "value"), [(0, 2), (4, 5), (8, 77), (12, 3), (24, 0)])
+@pytest.mark.parametrize(("offset", "value"), [(0, 2), (24, 0)])
 def test_an_ofs_block_that_is_not_the_files_fails_by_itself(offset: int, value: int) -> None:
     disk = Disk("dos0-ofs")
     whole = content(disk.open().root.lookup("36864"))
@@ -266,7 +268,11 @@ def test_a_wrong_parent_and_a_wrong_slot_are_told() -> None:
     disk = Disk("dos3-ffs-intl")
     key = disk.key("size488")
     disk.put(key, PARENT, disk.key("empty"))
-    assert "size488" not in listed(disk)[0]
+    assert listed(disk)[0] == names_of("dos3-ffs-intl")  # AmigaDOS does not look at it
+    assert any("belongs to" in line for line in check(disk.open()))
+    disk = Disk("dos3-ffs-intl")
+    disk.put(disk.key("level1"), PARENT, disk.key("empty"))
+    assert "level1" not in listed(disk)[0]  # a folder: it could hold itself
     assert any("belongs to" in line for line in check(disk.open()))
     disk = Disk("dos3-ffs-intl")
     slot = next(slot for slot in range(72) if disk.long(ROOT, 24 + 4 * slot) == 0)
@@ -368,3 +374,45 @@ def test_a_volume_of_terabytes_is_opened_and_not_counted(tmp_path: Path) -> None
         assert any("too many" in line for line in image.volumes[0].check())
         assert list(image.volumes[0].deleted() or ["nothing can be told"]) == []
         assert filesystem.root.listing().damage is not None
+
+
+@pytest.mark.parametrize("field", [4, 8, 12], ids=["file", "number", "size"])
+def test_data_headers_that_disagree_with_the_table_are_for_verify(field: int) -> None:
+    disk = Disk("dos0-ofs")
+    whole = content(disk.open().root.lookup("36864"))
+    block = disk.long(disk.key("36864"), FIRST_DATA - 4 * 5)
+    disk.put(block, field, 77)
+    assert content(disk.open().root.lookup("36864")) == whole
+    assert [f"/36864: block {block} says that it is not block 6 of its file"] == list(check(disk.open()))
+
+
+def test_an_extension_that_names_another_file_is_for_verify() -> None:
+    disk = Disk("dos3-ffs-intl")
+    whole = content(disk.open().root.lookup("second"))
+    extension = disk.long(disk.key("second"), BLOCK - 8)
+    assert extension, "the file needs a second table"
+    disk.put(extension, BLOCK - 12, disk.key("36864"))
+    assert content(disk.open().root.lookup("second")) == whole
+    assert any("its table in block" in line for line in check(disk.open()))
+
+
+@pytest.mark.parametrize("mark", [b"muFS", b"muF\3"])
+def test_a_multi_user_volume_is_read_as_the_type_that_it_stands_for(mark: bytes) -> None:
+    disk = Disk("dos3-ffs-intl")
+    expected = manifest(disk.open().root)
+    disk.data[:4] = mark
+    assert probe(MemoryDevice(bytes(disk.data))) is Match.CERTAIN
+    assert manifest(disk.open().root) == expected
+
+
+def test_a_hard_disk_whose_bootblock_is_wiped_is_found_by_its_root() -> None:
+    disk = Disk("hardfile-dos3")
+    blocks = (LARGEST_FLOPPY // BLOCK + 2) & ~1
+    large = bytearray(blocks * BLOCK)
+    root = next(at for at in range(0, len(disk.data), BLOCK) if is_root(bytes(disk.data[at : at + BLOCK])))
+    place = (blocks + 1) // 2 * BLOCK
+    large[place : place + BLOCK] = disk.data[root : root + BLOCK]
+    assert probe(MemoryDevice(bytes(large))) is Match.NO
+    found = best_match(FilesystemFormat, MemoryDevice(bytes(large)))
+    assert found is not None
+    assert (found[0], found[1].name) == (Match.LIKELY, "amigados")

@@ -14,7 +14,6 @@ from conformance import manifest
 from fixture import all_fixtures
 from helpers import context
 from imgmount.chain.open import open_image
-from imgmount.cli.verify import problems
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.node import Directory, File, Node, Symlink
@@ -23,6 +22,7 @@ from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.udf import probe
 from imgmount.filesystems.udf.check import check
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
+from imgmount.jobs.verify import problems
 from udf_discs import BLOCK, MAKER, START, finish, fixture_bytes, in_memory, retag, small_disc
 
 VARIANTS = sorted(
@@ -342,7 +342,7 @@ def test_on_a_bridge_disc_iso_9660_stands_in(
         assert line.startswith("udf: ")
         assert line.endswith(": the files are shown as iso9660 has them")
         assert [
-            one for one in problems(image, strict=False, read=False) if one.startswith("disk: udf: ")
+            one for one in problems(image, second_opinion=False, read=False) if one.startswith("disk: udf: ")
         ] != []
     with open_image(tmp_path / "image", Options(fs="udf")) as image:
         assert image.whole is not None

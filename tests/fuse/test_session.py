@@ -12,17 +12,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
-import mfusepy
 import pytest
 
 from helpers import FIXTURES, SRC
+from imgmount.chain.open import open_image
+from imgmount.errors import MountError
+from imgmount.fuse import session
+from imgmount.fuse.options import MountOptions
+from imgmount.vfs.tree import View, build_vfs
 
 WUX = FIXTURES / "containers/wux/plain/game.wux"
 FACT = json.loads((WUX.parent / "expected.json").read_text())["raw"]
 NOBODY = 65534
-SITE = str(Path(mfusepy.__file__).parent)
+SITE = str(Path(str(find_spec("mfusepy").origin)).parent)  # type: ignore[union-attr]
 
 
 def imgmount(
@@ -126,6 +131,64 @@ def test_a_mount_whose_daemon_was_killed_is_replaced(target: Path) -> None:
     assert digest(target / "disk.raw") == FACT
     imgmount("-u", target)
     assert str(target) not in Path("/proc/mounts").read_text()
+
+
+def test_a_folder_made_for_a_mount_goes_with_it_though_the_daemon_was_killed(target: Path) -> None:
+    imgmount("--raw", WUX, target)
+    pid = daemon(target)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{pid}").exists())
+    imgmount("-u", target)
+    assert not target.exists()
+
+
+def test_an_image_that_shrinks_while_it_is_mounted_is_an_error_and_not_its_end(tmp_path: Path) -> None:
+    image, target = tmp_path / "disk.img", tmp_path / "mnt"
+    image.write_bytes(bytes(range(256)) * (16 << 10))
+    imgmount("--raw", image, target)
+    os.truncate(image, 1 << 20)
+    with (target / "disk.raw").open("rb", buffering=0) as file:
+        assert file.read(4096) == bytes(range(256)) * 16
+        file.seek(2 << 20)
+        with pytest.raises(OSError, match="Input/output error"):
+            file.read(4096)
+    copied = subprocess.run(["cp", target / "disk.raw", tmp_path / "copy"], check=False, capture_output=True)
+    assert copied.returncode != 0
+    imgmount("-u", target)
+
+
+def test_a_daemon_forgets_keys_and_passwords(target: Path) -> None:
+    secrets = {"IMGMOUNT_PASSWORD": "correct horse", "IMGMOUNT_KEYS": f"disc={'5a' * 16}"}
+    env = os.environ | {"PYTHONPATH": SRC} | secrets
+    subprocess.run([sys.executable, "-m", "imgmount", "--raw", WUX, target], check=True, timeout=30, env=env)
+    pid = daemon(target)
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"IMGMOUNT_PASSWORD" in environment  # this is the block that the daemon was started with
+    assert not any(value.encode() in environment for value in secrets.values())
+    assert "CoreDumping:\t0" in Path(f"/proc/{pid}/status").read_text()
+    assert Path(f"/proc/{pid}/mem").stat().st_uid == 0  # as of a process that must not be dumped
+    imgmount("-u", target)
+
+
+def test_a_mount_that_does_not_answer_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(session.Session):
+        def foreground(self, ready: Callable[[], None] = lambda: None) -> int:  # noqa: ARG002
+            time.sleep(60)
+            return 0
+
+    monkeypatch.setattr(session, "MAX_WAIT", 0.2)
+    target.mkdir()
+    with open_image(WUX) as image:
+        stuck = Stuck(image, WUX, build_vfs(image, View.RAW), target, MountOptions(), created=True)
+        with pytest.raises(MountError, match=r"did not answer in 0\.2 seconds"):
+            stuck.background()
+    assert not target.exists()
+
+
+def test_a_log_on_a_full_disk_costs_no_more_than_the_log(target: Path) -> None:
+    done = imgmount("info", "--log-file", "/dev/full", "-vv", WUX)
+    assert "Traceback" not in done.stderr
+    assert not target.exists()
 
 
 def test_a_place_that_is_taken_is_refused(target: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 from fixture import all_fixtures
 from helpers import context
 from imgmount.chain.open import open_image
-from imgmount.cli.verify import problems
 from imgmount.core.format import Match, Partition
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.jobs.verify import problems
 from imgmount.partitions.lvm2 import FORMAT
 from imgmount.vfs.tree import View, build_vfs
 
@@ -183,7 +183,7 @@ def test_other_types_are_named_and_refused_alone(tmp_path: Path, kind: str) -> N
             odd.device.pread(0, 1)
         assert plain.device.pread(0, EXTENT) == extents(path.read_bytes(), 9)
         assert f"p1: lvm2: {kind} volumes: raw view" in build_vfs(opened, View.TREE).notes
-        assert f"p1: lvm2: {kind} volumes" in list(problems(opened, strict=False, read=False))
+        assert f"p1: lvm2: {kind} volumes" in list(problems(opened, second_opinion=False, read=False))
 
 
 @pytest.mark.parametrize("key", ["cow_store", "merging_store"])

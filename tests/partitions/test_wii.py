@@ -131,6 +131,13 @@ def test_verify_finds_a_changed_cluster(disc: bytes) -> None:
     assert problems == ["the H3 table does not match the TMD", "group 0: its H2 table does not match H3"]
 
 
+def test_a_partition_that_cannot_be_opened_says_so(disc: bytes) -> None:
+    size = START + 0x2A4  # of the TMD, behind the ticket
+    broken = disc[:size] + b"\xff" * 4 + disc[size + 4 :]
+    part = FORMAT.open(MemoryDevice(broken), context())[0]
+    assert (part.device.size, "TMD" in str(part.fault)) == (0, True)
+
+
 @pytest.mark.parametrize(
     "table", [b"\0\0\0\0", b"\0\0\0\x81", b"\xff\xff\xff\xff", b"\0\0\0\x01\xff\xff\xff\xff"]
 )

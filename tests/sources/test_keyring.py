@@ -7,7 +7,8 @@ import pytest
 from helpers import context
 from imgmount.cli.main import main
 from imgmount.errors import KeyRequiredError
-from imgmount.sources.keyring import KeySearch, disc_names
+from imgmount.families.nintendo.key_files import disc_names
+from imgmount.sources.keyring import KeySearch
 
 KEY, OTHER = bytes(range(16)), bytes(range(1, 17))
 NAME = "disc"
@@ -26,7 +27,7 @@ def search(files: dict[str, bytes] | None = None, **options: object) -> KeySearc
         NAME,
         beside=("game.key",),
         folder=("title.key",),
-        wiiu=("discKeys/title.key",),
+        home=(".wiiu/discKeys/title.key",),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from conformance import check_device
 from imgmount.chain.open import open_image
 from imgmount.errors import ImageError, MissingPartError
+from imgmount.families.nintendo.split_sets import RULES
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
 
@@ -37,7 +38,7 @@ def write(folder: Path, names: list[str]) -> bytes:
 def read(path: Path) -> bytes:
     siblings = FolderSiblings(path)
     try:
-        device = open_source(path, siblings)
+        device = open_source(path, siblings, RULES)
         data = device.pread(0, device.size)
         device.close()
         return data
@@ -59,7 +60,7 @@ def test_any_part_opens_the_set(tmp_path: Path, names: list[str]) -> None:
 def test_the_set_is_one_device(tmp_path: Path) -> None:
     disk = write(tmp_path, SETS["from 1"])
     siblings = FolderSiblings(tmp_path / "disk.001")
-    check_device(open_source(tmp_path / "disk.002", siblings), disk)
+    check_device(open_source(tmp_path / "disk.002", siblings, RULES), disk)
     assert [path.name for path in siblings.files.paths] == SETS["from 1"]
     siblings.close()
 

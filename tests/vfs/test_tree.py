@@ -246,5 +246,5 @@ def test_deleted_files_lie_in_their_folders(tmp_path: Path) -> None:
         volume.format = plain
         assert not list(build_vfs(image, View.DELETED).walk())
         assert build_vfs(image, View.DELETED).notes == [
-            "disk: nobody knows how to find what was deleted from this filesystem"
+            "disk: deleted files of this file system cannot be found"
         ]

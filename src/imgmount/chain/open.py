@@ -26,6 +26,7 @@ from imgmount.core.format import (
     Snapshotted,
 )
 from imgmount.errors import ImageError
+from imgmount.families.nintendo.split_sets import RULES
 from imgmount.format_options import check_options
 from imgmount.registry import best_match
 from imgmount.sources.image_folder import main_file
@@ -126,7 +127,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
     context = Context(path, siblings, ReadCache() if cache is None else cache, options)
     layers: list[Layer] = []
     try:
-        source = open_source(path, siblings)
+        source = open_source(path, siblings, RULES)
         layers.append(Layer("file", "file", source))
         context = with_parents(context, source)
         _peel(layers, context)

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Stop at the first file that cannot be read: what follows would look like its continuation."""
-    from imgmount.cli.paths import resolve
     from imgmount.core.node import as_file
     from imgmount.core.read_through import read_through
+    from imgmount.vfs.paths import resolve
 
     with open_from(args) as image:
         vfs = vfs_from(args, image)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from imgmount.core.node import Node
     from imgmount.vfs.vfs import Vfs
 
+EXIT_HOST: Final = 1
+EXIT_IMAGE: Final = 2
 SUMMARY: Final = "Copy files out of an image, with times, modes, links and holes."
 
 
@@ -36,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Copy all that can be copied: 2 if something in the image could not be read, else 1 if something could not be written."""
+    """Copy what can be copied. 2: something could not be read; 1: something could not be written."""
     from pathlib import Path
 
-    from imgmount.cli.extraction import Extraction
-    from imgmount.cli.paths import resolve
     from imgmount.cli.progress import Progress
+    from imgmount.jobs.extract import Extraction
+    from imgmount.vfs.paths import resolve
 
     with open_from(args) as image:
         vfs = vfs_from(args, image)
@@ -51,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
         Path(args.directory).mkdir(parents=True, exist_ok=True)
         progress = Progress(_total(vfs, chosen) if Progress.wanted() else 0)
         with Extraction(
-            vfs, args.directory, preserve=args.preserve, force=args.force, progress=progress
+            vfs, args.directory, preserve=args.preserve, force=args.force, report=progress
         ) as extraction:
             for path, node in chosen.items():
                 extraction.extract(path, node)
         progress.clear()
-        return extraction.exit_code
+        return EXIT_IMAGE if extraction.image_failed else EXIT_HOST if extraction.host_failed else 0
 
 
 def _is_below_another(path: str, chosen: set[str]) -> bool:

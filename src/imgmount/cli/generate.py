@@ -1,4 +1,4 @@
-"""Completion scripts and the manual page, from the parsers themselves: ``imgmount --print bash|zsh|fish|man``, for packagers.
+"""Completion scripts and the manual page, from the parsers: ``imgmount --print bash|zsh|fish|man``.
 
 They are files, made once, because a shell should not start Python for each TAB.
 """
@@ -238,7 +238,7 @@ _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("1", "The host or the call is at fault."),
         ("2", "The image is at fault: damaged, unknown, incomplete, or without its key."),
         ("32", "The mount failed, when called by mount(8)."),
-        ("130, 141", "Interrupted; nobody reads the output any more."),
+        ("130, 141", "Interrupted; the reader of the output has gone."),
     ),
     "ENVIRONMENT": (
         ("IMGMOUNT_KEYS", "Keys of images: NAME=HEX, with blanks between them."),

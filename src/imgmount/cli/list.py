@@ -6,9 +6,12 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.text import for_stdout
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY: Final = "List the images that are mounted now."
 PROGRAMS: Final = ("imgmount", "mount.imgmount", "mount.fuse.imgmount")
@@ -33,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def live_mounts() -> list[dict[str, Any]]:
-    """Every mount of ours, oldest first: image, mountpoint, options, and pid, which is None where it cannot be told."""
+    """Every mount of ours, oldest first: image, mountpoint, options, pid (None where it is not known)."""
     from imgmount.fuse.mountpoint import mounts
 
     found = list(mounts())
@@ -50,7 +53,7 @@ def live_mounts() -> list[dict[str, Any]]:
 
 
 def _servers() -> Iterator[tuple[str, int]]:
-    """(mount point, pid) of processes whose command line says that they serve one; a helper's own name is enough."""
+    """(mount point, pid) of processes whose command line says that they serve a mount."""
     from pathlib import Path
 
     for entry in Path(PROC).iterdir():
@@ -58,12 +61,21 @@ def _servers() -> Iterator[tuple[str, int]]:
             continue
         try:
             words = os.fsdecode((entry / "cmdline").read_bytes()).split("\0")
-            folder = (entry / "cwd").readlink()
-        except OSError:  # gone, or not ours to look at
+        except OSError:  # gone
             continue
         if _is_server(words):
             for word in words[1:]:
-                yield os.path.normpath(folder / word), int(entry.name)
+                yield os.path.normpath(_folder(entry) / word), int(entry.name)
+
+
+def _folder(process: Path) -> Path:
+    """Where the words of a process begin. A daemon keeps that to itself, and works in ``/``."""
+    from pathlib import Path
+
+    try:
+        return (process / "cwd").readlink()
+    except OSError:
+        return Path("/")
 
 
 def _is_server(words: list[str]) -> bool:

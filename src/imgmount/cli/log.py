@@ -5,16 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from imgmount.cli.text import printable
+from imgmount.core.log_line import OneLineFormatter
 
 _LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
-
-
-class _OneLine(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info:
-            return super().format(record)  # a bug's traceback, on purpose
-        return printable(super().format(record))
 
 
 def configure(verbosity: int, log_file: str | None) -> None:
@@ -22,15 +15,18 @@ def configure(verbosity: int, log_file: str | None) -> None:
 
     Raises ``OSError`` where that cannot be written.
     """
+    logging.raiseExceptions = (
+        False  # a log that cannot be written, on a full disk say, must not print tracebacks
+    )
     logger = logging.getLogger("imgmount")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
     logger.setLevel(_LEVELS[min(verbosity, len(_LEVELS) - 1)])
     terminal = logging.StreamHandler()
-    terminal.setFormatter(_OneLine("imgmount: %(message)s"))
+    terminal.setFormatter(OneLineFormatter("imgmount: %(message)s"))
     logger.addHandler(terminal)
     if log_file:
         file = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
-        file.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        file.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(file)

@@ -97,8 +97,8 @@ class _Ls:
         print("[", ",\n ".join(json.dumps(self._facts(path, node)) for path, node in entries), "]", sep="")
 
     def _sorted_out(self, names: list[str]) -> tuple[list[Entry], list[Entry]]:
-        from imgmount.cli.paths import resolve
         from imgmount.core.node import Directory
+        from imgmount.vfs.paths import resolve
 
         found = [resolve(self.vfs, name, follow=not self.args.long and not self.args.json) for name in names]
         return (

@@ -1,7 +1,7 @@
 """The command line's entry points: which command it is, what its failure looks like, where the log goes.
 
 Exit codes: 0 done, 1 the host or the call is at fault, 2 the image is, 32 the mount failed (as a mount helper
-only), 130 and 141 interrupted and nobody reads on, as a shell counts SIGINT and SIGPIPE.
+only), 130 interrupted, 141 the reader of the output has gone (SIGINT and SIGPIPE, as a shell counts them).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def main_helper(argv: Sequence[str] | None = None) -> int:
-    """Run as ``mount.imgmount``: IMAGE DIR [-sfnvrw] [-t TYPE] [-N NAMESPACE] [-o OPTIONS], as mount(8) calls it."""
+    """Run as ``mount.imgmount``, which mount(8) calls: see ``cli.helper``."""
     from imgmount.cli.helper import run
 
     return _guarded(lambda: run(sys.argv[1:] if argv is None else list(argv)), EXIT_MOUNT_FAILED)
@@ -126,7 +126,7 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
-    """Run ``action``; whatever goes wrong becomes one line and an exit code: ``failure`` if given, except for usage."""
+    """Run ``action``. A failure is one line and an exit code: ``failure`` if given, but not for usage."""
     _subject.clear()
     _prepare_stdout()
     try:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", dest="mount_options", metavar="OPTS", action="append", default=[],
-        help="mount options, separated by commas: allow_other, uid=N, gid=N, umask=M... and the long options of this command",
+        help="mount options: allow_other, uid=N, gid=N, umask=M, or long options of this command",
     )  # fmt: skip
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
     add_view_arguments(parser)
@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
     image = open_from(args)
     vfs = vfs_from(args, image)
-    target = Path(os.path.abspath(args.mountpoint or mountpoint.default_target(path)))  # noqa: PTH100  keeps symlinks
+    # abspath keeps symlinks
+    target = Path(os.path.abspath(args.mountpoint or mountpoint.default_target(path)))  # noqa: PTH100
     created = mountpoint.prepare(target)
     session = Session(image, path.resolve(), vfs, target, options, created)
     if args.foreground:

@@ -25,27 +25,45 @@ _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``make_options`` and ``open_from`` read."""
     group = parser.add_argument_group("how to read the image")
-    group.add_argument("--container", metavar="FORMAT", help="the outermost container; 'raw' for none")
-    group.add_argument("--partitions", metavar="FORMAT", help="the partition table; 'none' for none")
-    group.add_argument("--fs", metavar="FORMAT", help="the filesystem, or one of its namespaces: 'joliet'")
-    group.add_argument("--encoding", metavar="NAME", help="of names without a declared character set")
+    group.add_argument(
+        "--container", metavar="FORMAT", help="format of the outermost container; 'raw' for none"
+    )
+    group.add_argument(
+        "--partitions", metavar="FORMAT", help="format of the partition table; 'none' for none"
+    )
+    group.add_argument(
+        "--fs", metavar="FORMAT", help="format of the file system, or one of its views: 'joliet'"
+    )
+    group.add_argument(
+        "--encoding", metavar="NAME", help="character set of file names where the image declares none"
+    )
     group.add_argument(
         "--refs", metavar="same-dir|DIR|any", action="append", default=[],
-        help="where files that the image names may lie: beside it (default), in DIR too, or wherever it says",
+        help="where files that the image names are looked for: beside it (default), in DIR too, or where it says",
     )  # fmt: skip
     group.add_argument(
-        "--password", metavar="TEXT", help="unsafe: every user can see it in the list of processes"
+        "--password", metavar="TEXT", help="the password; unsafe: every user sees it in the process list"
     )
     group.add_argument(
-        "--password-file", metavar="FILE", help="its first line is the password; '-' is standard input"
+        "--password-file",
+        metavar="FILE",
+        help="a file whose first line is the password; '-' is standard input",
     )
     group.add_argument(
-        "--key", metavar="NAME=HEX", action="append", default=[], help="unsafe as --password: see --keys"
+        "--key",
+        metavar="NAME=HEX",
+        action="append",
+        default=[],
+        help="a key; unsafe like --password: see --keys",
     )
-    keys = "lines NAME=HEX, or a folder of NAME.key; also $IMGMOUNT_KEYS"
+    keys = "a file of lines NAME=HEX, or a folder of NAME.key; also $IMGMOUNT_KEYS"
     group.add_argument("--keys", metavar="FILE|DIR", action="append", default=[], help=keys)
     group.add_argument(
-        "--cache-size", metavar="SIZE", type=byte_count, default=DEFAULT_CACHE, help="64M by default; K, M, G"
+        "--cache-size",
+        metavar="SIZE",
+        type=byte_count,
+        default=DEFAULT_CACHE,
+        help="memory for decoded data: 64M by default; K, M, G",
     )
     _add_format_arguments(parser)
 
@@ -161,7 +179,8 @@ def _password(args: argparse.Namespace) -> str | None:
     if args.password_file == "-":  # noqa: S105  not a password
         return sys.stdin.readline().rstrip("\r\n")
     if args.password_file is not None:
-        with open(args.password_file, encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123  see above
+        # open, not Path.open: pathlib costs every start
+        with open(args.password_file, encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
             return file.readline().rstrip("\r\n")
     return os.environ.get("IMGMOUNT_PASSWORD")
 

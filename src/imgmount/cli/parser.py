@@ -1,4 +1,4 @@
-"""argparse with our manners: a usage error is an exception with one line, and every command knows the same general options."""
+"""argparse with our manners: a usage error is one line; every command has the same general options."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"imgmount {__version__}")
 
     def long_options(self) -> frozenset[str]:
-        """The names of the options that are more than a letter, without dashes, but for those that print and exit."""
+        """The long options without dashes. Options that print and exit are left out."""
         return frozenset(
             name.removeprefix("--")
             for action in self._actions

@@ -7,7 +7,8 @@ import sys
 import time
 from typing import Final
 
-from imgmount.cli.text import human, printable
+from imgmount.cli.text import complain, human
+from imgmount.core.printable import printable
 
 STDERR: Final = 2
 INTERVAL: Final = 0.1  # seconds between two drawings
@@ -43,6 +44,11 @@ class Progress:
         room = max(MIN_NAME, os.get_terminal_size(STDERR).columns - len(head))
         print(head + printable(name)[-room:], end="", file=sys.stderr, flush=True)
         self._shown = True
+
+    def problem(self, text: str) -> None:
+        """Tell the user, on a line of its own."""
+        self.clear()
+        complain(text)
 
     def clear(self) -> None:
         """Leave the line empty for other text."""

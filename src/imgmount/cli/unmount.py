@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             mount = mountpoint.find(Path(wanted))
             mountpoint.detach(mount.target, lazy=args.lazy)
+            mountpoint.discard(mount.target)
         except MountError as exc:
             failures.append(exc)
     if failures:

@@ -1,4 +1,4 @@
-"""How a format presents itself: what it is called, how sure it is that these bytes are its own, how it opens them."""
+"""How a format presents itself: its name, how sure it is that bytes are its own, how it opens them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Magic(NamedTuple):
 
 
 class Siblings(Protocol):
-    """The other files that an image may name: beside it, and where the user allows more; see ``sources.siblings``."""
+    """The other files that an image may name; see ``sources.siblings``."""
 
     def open(self, name: str) -> BlockDevice:
         """The file called ``name``, else in another case. Raises ``MissingPartError``."""
@@ -69,7 +69,7 @@ def no_parent(name: str, fmt: str | None) -> BlockDevice:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What ``open`` functions may use besides the device: the image's path, its siblings, the cache, the options.
+    """What ``open`` may use besides the device: the image's path, its siblings, the cache, the options.
 
     ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the
     format of that registry name, ``"raw"`` for none, or None if the image declares none (then it is guessed,
@@ -121,12 +121,12 @@ class Partitioned(Protocol):
         """The parts, in order."""
 
     def main(self, session: int | None) -> BlockDevice | None:
-        """What the filesystem of the undivided medium is read from, if there may be one; ``session`` is the user's choice."""
+        """What a file system of the undivided medium is read from; ``session`` is the user's choice."""
 
 
 @runtime_checkable
 class Cataloged(Protocol):
-    """A container of files rather than of a disk: it holds their data, and a list of them that a filesystem format reads."""
+    """A container of files, not of a disk: their data, and a list of them for a file system format."""
 
     def catalog(self) -> bytes:
         """The list, in its own form. Raises ``ImageError``."""
@@ -164,12 +164,12 @@ def certain(_: BlockDevice) -> Match:
 
 
 def own_check(opened: object) -> Iterable[str]:
-    """What ``verify`` of a device or filesystem finds wrong with it; nothing where it stores nothing to check."""
+    """What ``verify`` of a device or file system finds wrong; nothing where it has no such method."""
     return opened.verify() if isinstance(opened, Verifiable) else ()
 
 
 class Later:
-    """The function or class ``"module:name"``, imported at its first call: probes are imported at every start, readers not."""
+    """The function or class ``"module:name"``, imported when it is first called."""
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
@@ -186,7 +186,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """What every format declares: the last line of its module is ``FORMAT: Final = ContainerFormat(...)`` or one of the others.
+    """What every format declares. The last statement of its module is ``FORMAT: Final = ...Format(...)``.
 
     Its magics stand in ``registry.py``. ``probe`` is asked only where a magic matched, or always if the
     format has none; it reads through ``pread`` alone and ``FormatError`` means no. ``open`` may raise any

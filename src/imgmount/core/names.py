@@ -13,7 +13,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand
 
 
 def safe_name(raw: str, taken: Container[str]) -> str:
-    """``raw`` without ``/`` and NUL, not ``.``, ``..`` or empty, fit for UTF-8, at most 255 bytes of UTF-8, and not in ``taken``.
+    """``raw`` as a path component: no ``/`` or NUL, not ``.`` or ``..``, 255 bytes of UTF-8 at most, not ``taken``.
 
     A second ``a.txt`` becomes ``a (1).txt``.
     """
@@ -32,7 +32,7 @@ def safe_name(raw: str, taken: Container[str]) -> str:
 
 
 def _encodable(name: str) -> str:
-    """Half a UTF-16 pair has no place in a path; bytes that were not text, as ``surrogateescape`` has them, do."""
+    """Replace halves of UTF-16 pairs. Bytes that were not text (``surrogateescape``) stay."""
     try:
         name.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

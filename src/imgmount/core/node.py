@@ -59,7 +59,7 @@ class Node(ABC):
 
     @property
     def xattr_prefixes(self) -> tuple[str, ...]:
-        """How the names of extended attributes begin, here and in all that is below: ``""`` stands for any name."""
+        """How names of extended attributes begin, here and below: ``""`` stands for any name."""
         return ("user.",)
 
 

@@ -1,4 +1,4 @@
-"""Options that single formats read, each declared once: the command line, its help and the manual page know them from here."""
+"""Options of single formats, declared once: command line, help and manual page know them from here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Option(NamedTuple):
     flag: bool = False
 
     @classmethod
-    def switch(cls, name: str, help: str, *, flag: bool = False) -> Option:  # noqa: A002  the word of argparse
+    def switch(cls, name: str, help: str, *, flag: bool = False) -> Option:  # noqa: A002
         """An option that is off until it is named."""
         return cls(name, help, ("no", "yes"), "", flag)
 

@@ -1,4 +1,4 @@
-"""An installed or downloaded Wii U title: its metadata with the ``.app`` files beside it, which are the clusters of its files.
+"""An installed or downloaded Wii U title: its metadata, and its files in ``.app`` files beside it.
 
 ``title.tmd`` has the metadata, ``title.tik`` the key; downloaded, they are ``tmd`` and ``cetk``, and contents
 have no ``.app``. Source: WiiUBrew, "Title metadata". All is big endian.
@@ -39,7 +39,7 @@ class TitleSource(Source):
         self.fst = read_fst(first, 0, first.size, self.stored(0)[1], "nus")
 
     def _ticket(self) -> Ticket:
-        """The title's ticket, or in its place one that only names the title: the user may have the title's own key."""
+        """The title's ticket; without one, a ticket that only names the title, whose key the user may have."""
         for name in TICKETS:
             try:
                 ticket = self._siblings.open(name)
@@ -50,7 +50,7 @@ class TitleSource(Source):
 
     def _content(self, index: int) -> BlockDevice:
         if index not in self.tmd.contents:
-            raise FormatError("nus", f"no content {index}")
+            raise FormatError("nus", f"the metadata names no content {index}")
         name = f"{self.tmd.contents[index].id:08x}"
         try:
             return self._siblings.open(f"{name}.app")

@@ -77,12 +77,18 @@ class ZarVolume(Filesystem):
             device.read_exactly(device.size - FOOTER_SIZE, FOOTER_SIZE, "zar")
         )
         if (magic, version, size) != (MAGIC, VERSION, device.size):
-            raise FormatError("zar", "no archive of this version and size", offset=device.size - FOOTER_SIZE)
+            raise FormatError(
+                "zar",
+                "the footer names another version, or another size than the file has",
+                offset=device.size - FOOTER_SIZE,
+            )
         places = list(zip(parts[::2], parts[1::2], strict=True))
         if max(extent for _, extent in places[1:4]) > MAX_TABLE or any(
             at + extent > device.size for at, extent in places
         ):
-            raise FormatError("zar", "a part that lies past the end", offset=device.size - FOOTER_SIZE)
+            raise FormatError(
+                "zar", "a section is said to lie past the end of the file", offset=device.size - FOOTER_SIZE
+            )
         data, records, names, tree = places[:4]
         self._names = device.read_exactly(*names, "zar")
         self._tree = device.read_exactly(*tree, "zar")
@@ -90,7 +96,9 @@ class ZarVolume(Filesystem):
         self.count = len(self._tree) // _NODE.size
         self.single_parent: dict[int, int] = {}  # node -> the directory that was listed with it
         if not 0 < self.count <= MAX_NODES or self.node(0)[0] & IS_FILE:
-            raise FormatError("zar", f"a tree of {self.count} nodes, or without root", offset=tree[0])
+            raise FormatError(
+                "zar", f"the tree of {self.count} nodes is empty, too large or has no root", offset=tree[0]
+            )
 
     def node(self, index: int) -> tuple[int, int, int, int]:
         """The four numbers of node ``index``."""
@@ -101,7 +109,7 @@ class ZarVolume(Filesystem):
         """The name at ``place``."""
         names = self._names
         if place >= len(names):
-            raise FormatError("zar", f"a name at {place:#x} of {len(names):#x}")
+            raise FormatError("zar", f"a name begins at {place:#x}, past the {len(names):#x} bytes of names")
         size, start = names[place], place + 1
         if size & LONG_NAME and start < len(names):
             size, start = size & ~LONG_NAME | names[start] << 7, start + 1
@@ -174,7 +182,7 @@ class _ZarDirectory(Directory):
             if (
                 volume.single_parent.setdefault(index, self.id) != self.id
             ):  # else a small tree could have paths without end
-                raise FormatError("zar", f"node {index} is in two directories")
+                raise FormatError("zar", f"node {index} is listed in two directories")
             name = volume.name(word & NO_NAME)
             yield name, _ZarFile(volume, index) if word & IS_FILE else _ZarDirectory(volume, index)
 

@@ -1,4 +1,4 @@
-"""libfuse through mfusepy's structures, and the few that are filled by hand because they are filled a hundred thousand times.
+"""libfuse through the structures of mfusepy; the ones that are filled most often are filled by hand.
 
 mfusepy prefers libfuse 2 where both are installed; we need 3 (READDIRPLUS, lseek) and say so before importing
 it.
@@ -93,7 +93,7 @@ _thread = threading.local()
 
 
 def keep_thread_state() -> None:
-    """Called in a callback, keep this thread's Python state for the next one: making it anew costs as much as a small read."""
+    """Keep this thread's Python state for its next callback: a new one costs as much as a small read."""
     if not hasattr(_thread, "kept"):
         ctypes.pythonapi.PyGILState_Ensure()
         _thread.kept = True

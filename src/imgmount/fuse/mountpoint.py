@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Final
 from imgmount.errors import MountError
 
 FSTYPE: Final = "fuse.imgmount"
+MADE_HERE: Final = "user.imgmount.made"  # on a folder that is to be removed with its mount
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
 
@@ -30,9 +32,8 @@ class Mount:
 
 def mounts() -> Iterator[Mount]:
     """Every live imgmount mount, oldest first: proc(5), mountinfo."""
-    for line in (
-        MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    ):  # a name may hold any other line end
+    # not splitlines: a name may hold any other line end
+    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
         ours, _, theirs = line.partition(" - ")
         if not theirs.startswith(f"{FSTYPE} "):
             continue
@@ -76,11 +77,20 @@ def _make(target: Path) -> bool:
         target.mkdir(parents=False)
     except OSError as exc:
         raise MountError(f"{target}: cannot be created: {exc.strerror}") from exc
+    with contextlib.suppress(OSError):  # not every host file system has such attributes
+        os.setxattr(target, MADE_HERE, b"1")
     return True
 
 
+def discard(target: Path) -> None:
+    """Remove a folder that ``prepare`` made and whose daemon died before it could."""
+    with contextlib.suppress(OSError):
+        if os.getxattr(target, MADE_HERE):
+            target.rmdir()
+
+
 def default_target(image: Path) -> Path:
-    """Where to mount when nobody says: the image's name without its suffix, beside it or in the user's run-time folder."""
+    """The mount point where none is given: named after the image, beside it or in the run-time folder."""
     parents = [image.resolve().parent]
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         parents.append(Path(runtime))
@@ -117,7 +127,8 @@ def detach(target: Path, *, lazy: bool = False) -> None:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
     message = "neither umount nor fusermount3 is installed"
     for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  no shell, fixed words
+        # no shell, fixed words
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 0:
             return
         message = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]

@@ -1,8 +1,8 @@
-"""This is a protocol adapter only: it turns libfuse's calls into questions to the vfs, and the answers into structs.
+"""A protocol adapter, no more: libfuse's calls become questions to the vfs, and the answers structs.
 
 Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
-handles; files have none, so that the kernel, where it can, neither asks for leave to open one nor says that
-it has closed it: a small file costs one request instead of three. Reads are answered with file descriptors:
+handles; files have none, so the kernel need not tell of opening and closing one: a small file
+costs one request instead of three. Reads are answered with file descriptors:
 of the host file wherever the bytes lie there unchanged, so that the kernel moves them without us; of a memory
 file for decoded bytes; of an empty one for holes.
 """
@@ -54,28 +54,26 @@ class Owner:
 
 
 class _OpenFile:
-    """A file that somebody reads.
+    """A file that is being read. Where it is one run of a host file, ``host`` and ``start`` say which."""
 
-    Where it is one run of a host file, ``fd`` and ``start`` say so, and no read asks again.
-    """
-
-    __slots__ = ("device", "fd", "start")
+    __slots__ = ("device", "host", "start")
 
     def __init__(self, device: BlockDevice) -> None:
         self.device = device
-        self.fd, self.start = -1, 0
+        self.host: FileDevice | None = None
+        self.start = 0
         try:
             runs = list(itertools.islice(device.extents(0, device.size), 2))
         except ImageError:  # damaged somewhere: each read will see
             return
         if len(runs) == 1 and isinstance(runs[0].device, FileDevice):
-            self.fd, self.start = runs[0].device.fd, runs[0].offset
+            self.host, self.start = runs[0].device, runs[0].offset
 
 
 class _Files:
     """The files that were read last, by path.
 
-    Any number of threads may ask. What a file holds goes when nobody reads it.
+    Any number of threads may ask. A file that is pushed out is freed when its last read ends.
     """
 
     def __init__(self, vfs: Vfs) -> None:
@@ -187,8 +185,8 @@ class Operations:
         file = self._files[path]
         device = file.device
         self._scratch.clear()
-        if file.fd >= 0 and offset < device.size:
-            buffers = [(min(size, device.size - offset), FD, 0, file.fd, file.start + offset)]
+        if file.host is not None and offset < device.size:
+            buffers = [_of_host(file.host, file.start + offset, min(size, device.size - offset))]
         elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
             buffers = [self._copied(buffers_of(runs))]
         else:
@@ -198,7 +196,7 @@ class Operations:
     def _buffers(self, run: Extent) -> list[FuseBuf]:
         length, device, offset = run
         if isinstance(device, FileDevice):
-            return [(length, FD, 0, device.fd, offset)]
+            return [_of_host(device, offset, length)]
         if device is not None:
             return [self._copied(device.buffers(offset, length))]
         whole, rest = divmod(length, ZEROS)
@@ -228,9 +226,8 @@ class Operations:
 
     def opendir(self, path: bytes, info: int) -> None:
         handle = next(self._numbers)
-        self._directories[handle] = _OpenDirectory(
-            _decode(path).rstrip("/")
-        )  # parsed when read: the kernel may know it already
+        # parsed when it is read: the kernel may know it already
+        self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))
         library.set_fh(info, handle)
         library.cache_directory(info)
 
@@ -244,9 +241,7 @@ class Operations:
         if directory.listing is None:
             self._read(directory)
         if offset == 0:
-            for position, dots in enumerate(
-                (b".", b".."), 1
-            ):  # the kernel takes their numbers from its own inodes
+            for position, dots in enumerate((b".", b".."), 1):  # the kernel numbers these itself
                 fill(buffer, dots, None, position, 0)
             offset = 2
         replies, last = directory.replies, len(directory.nodes)
@@ -275,7 +270,7 @@ class Operations:
                 inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
                 try:
                     stat: bytes | None = pack(facts(node.stat(), inode))
-                except ImageError:  # the name is known all the same; whoever asks for more is told
+                except ImageError:  # the name is known all the same; getattr will tell
                     stat = None
                 replies.append((name.encode("utf-8", "surrogateescape"), stat))
 
@@ -283,7 +278,7 @@ class Operations:
         wanted = name.decode("utf-8", "surrogateescape")
         if not wanted.startswith(
             self._xattr_prefixes
-        ):  # ls(1) asks each file for two such, unless it hears this once
+        ):  # ls(1) asks each file for two, unless it hears this once
             raise OSError(EOPNOTSUPP, "No such namespace")
         value = self._xattrs(path).get(wanted)
         if value is None:
@@ -296,6 +291,12 @@ class Operations:
 
     def _xattrs(self, path: bytes) -> Mapping[str, bytes]:
         return self._vfs.find(_decode(path)).xattrs()
+
+
+def _of_host(file: FileDevice, offset: int, length: int) -> FuseBuf:
+    """A run of a host file, which must still be there: the kernel would take its end for the end of ours."""
+    file.check_reaches(offset + length)
+    return length, FD, 0, file.fd, offset
 
 
 def _decode(path: bytes) -> str:

@@ -1,4 +1,4 @@
-"""``-o`` options as mount(8), fstab and systemd write them: ours, libfuse's, and those that mean nothing here."""
+"""``-o`` options as mount(8), fstab and systemd write them: ours, those of libfuse, and ignored ones."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def split(text: str) -> list[str]:
 
 
 def escape(value: str) -> str:
-    r"""``value`` as libfuse reads it back from a list of options: commas and backslashes behind a backslash."""
+    r"""``value`` for a list of options of libfuse: a backslash before commas and backslashes."""
     return value.replace("\\", "\\\\").replace(",", "\\,")
 
 

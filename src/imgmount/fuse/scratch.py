@@ -1,4 +1,4 @@
-"""Where decoded bytes wait for the kernel: a memory file, so that libfuse splices them as it does a host file's.
+"""Where decoded bytes wait for the kernel: a memory file, which libfuse can splice like a host file.
 
 A reply in plain memory would be copied into a pipe first; this way decoded bytes are copied once here and
 once by the kernel.
@@ -21,9 +21,8 @@ class Scratch(threading.local):
     """One memory file a thread. What is in it is good until the same thread clears it for its next reply."""
 
     def __init__(self) -> None:
-        self.fd = os.memfd_create(
-            "replies", os.MFD_CLOEXEC
-        )  # as long as the process: so live the threads of a mount
+        # open as long as the process, as the threads of a mount are
+        self.fd = os.memfd_create("replies", os.MFD_CLOEXEC)
         self._used = 0
         self._grow(CAPACITY)
 

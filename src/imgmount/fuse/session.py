@@ -7,6 +7,7 @@ and SIGHUP into an unmount.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import logging
@@ -16,15 +17,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from select import select
 from typing import Final
 
 from imgmount.chain.open import Image
+from imgmount.core.log_line import OneLineFormatter
 from imgmount.errors import MountError
 from imgmount.fuse import libfuse as library
 from imgmount.fuse.libfuse import mfusepy
-from imgmount.fuse.mountpoint import Mount, mounts
+from imgmount.fuse.mountpoint import Mount, detach, mounts
 from imgmount.fuse.operations import Operations, Owner
 from imgmount.fuse.options import MountOptions, escape
+from imgmount.fuse.secrets import forget_secrets
 from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
@@ -33,10 +37,9 @@ log = logging.getLogger(__name__)
 # spliced, and the most that is possible, 1 MiB with its header, does not.
 SPLICED_READ_AHEAD_KB: Final = 256
 CODED_READ_AHEAD_KB: Final = 512
-THREADS_WAITING: Final = (
-    8  # for the host's disk, besides two a core: what they wait for is read at the same time
-)
+THREADS_WAITING: Final = 8  # for the host's disk, besides two a core: they read at the same time
 GC_THRESHOLD: Final = 100_000
+MAX_WAIT: Final = 60  # seconds for the kernel's first question, which takes milliseconds
 SYSLOG: Final = Path("/dev/log")
 
 
@@ -53,11 +56,10 @@ class Session:
 
     def foreground(self, ready: Callable[[], None] = lambda: None) -> int:
         """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
+        forget_secrets()
         gc.collect()
         gc.freeze()  # what is parsed by now stays; no need to look at it again
-        gc.set_threshold(
-            GC_THRESHOLD
-        )  # listings are many objects and no cycles: looking for some costs a third of a listing
+        gc.set_threshold(GC_THRESHOLD)  # listings have no cycles; to look for some costs a third of a listing
         owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
         operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
         table = operations.callbacks()
@@ -90,11 +92,9 @@ class Session:
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        if os.fork():
+        if child := os.fork():
             os.close(writer)
-            with os.fdopen(reader, "rb") as pipe:
-                answered = pipe.read(1) == b"1"
-            return 0 if answered else MountError.exit_code
+            return self._await(child, reader)
         os.close(reader)
         os.setsid()
         os.chdir("/")
@@ -104,6 +104,17 @@ class Session:
         finally:
             logging.shutdown()
             os._exit(code)
+
+    def _await(self, child: int, reader: int) -> int:
+        """0 when the mount of the process ``child`` answers. ``MountError`` after ``MAX_WAIT`` seconds."""
+        with os.fdopen(reader, "rb") as pipe:
+            if select([pipe], [], [], MAX_WAIT)[0]:
+                return 0 if pipe.read(1) == b"1" else MountError.exit_code
+        os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(MountError):
+            detach(self.target, lazy=True)
+        self.discard()
+        raise MountError(f"{self.target}: the mount did not answer in {MAX_WAIT} seconds and was given up")
 
     def _started(self, ready: Callable[[], None]) -> None:
         """The kernel's first request is being answered: threads may start now."""
@@ -133,7 +144,7 @@ def raise_read_ahead(target: Path, *, coded: bool) -> None:
 
 
 def _detach_from_caller(writer: int) -> None:
-    """Report success, then let go of the terminal; warnings go to the system log unless a log file was asked for."""
+    """Report success and leave the terminal. Warnings go to the system log if there is no log file."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)
@@ -143,7 +154,7 @@ def _detach_from_caller(writer: int) -> None:
         from logging.handlers import SysLogHandler
 
         handler = SysLogHandler(str(SYSLOG))
-        handler.setFormatter(logging.Formatter("imgmount[%(process)d]: %(message)s"))
+        handler.setFormatter(OneLineFormatter("imgmount[%(process)d]: %(message)s"))
         root.addHandler(handler)
     os.write(writer, b"1")
     os.close(writer)

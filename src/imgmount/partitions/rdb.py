@@ -1,4 +1,4 @@
-"""Amiga rigid disk blocks: partitions with drive names, DosEnvecs and, perhaps, the code of their filesystems.
+"""Amiga rigid disk blocks: partitions with drive names, geometry and, perhaps, the code of file systems.
 
 The table begins in one of the first 16 blocks, so a PC's partition table fits in front of it (Emu68 writes
 both). Wrong checksums are tolerated: Parceiro writes some. Source: "devices/hardblocks.h" of the Amiga NDK.
@@ -79,7 +79,7 @@ def find_rigid(device: BlockDevice) -> Rigid:
             return rigid
         damaged = damaged or rigid
     if damaged is None:
-        raise FormatError("rdb", "no rigid disk block")
+        raise FormatError("rdb", "none of the first 16 blocks is a sound RDSK block")
     return damaged
 
 
@@ -126,7 +126,9 @@ def _list(device: BlockDevice, rigid: Rigid, first: int, magic: bytes) -> Iterat
                 raise FormatError("rdb", "a list of blocks loops", offset=offset)
             record = device.read_exactly(offset, RECORD, "rdb")
             if record[:4] != magic:
-                raise FormatError("rdb", f"block {number} is no {magic.decode()}", offset=offset)
+                raise FormatError(
+                    "rdb", f"block {number} of a list does not begin with {magic.decode()}", offset=offset
+                )
         except ImageError as exc:
             log.warning("%s: the rest of the list is lost", exc)
             return
@@ -175,7 +177,11 @@ def _extent(record: bytes, rigid: Rigid, offset: int) -> tuple[int, int]:
     sector = longs * 4 if longs * 4 in BLOCK_SIZES else rigid.block_size
     cylinder = surfaces * track * sector
     if not cylinder or high < low:
-        raise FormatError("rdb", f"cylinders {low} to {high} of {cylinder} bytes", offset=offset)
+        raise FormatError(
+            "rdb",
+            f"a partition from cylinder {low} to {high}, of {cylinder} bytes each, is impossible",
+            offset=offset,
+        )
     return low * cylinder, (high + 1 - low) * cylinder  # high is inclusive
 
 

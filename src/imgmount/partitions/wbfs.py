@@ -16,7 +16,7 @@ from imgmount.families.nintendo.wbfs import Wbfs
 
 
 def read_partitions(file: BlockDevice, _: Context) -> Sequence[Partition]:
-    """A part for each slot that is used, numbered from 1; one that is damaged raises its error when it is read."""
+    """A part for each slot in use, numbered from 1. A damaged one raises its error when it is read."""
     wbfs = Wbfs.read(file)
     parts = []
     for slot in wbfs.slots:

@@ -18,10 +18,10 @@ from imgmount.errors import ImageError, UnsupportedError
 from imgmount.families.nintendo import wii_clusters as wii
 from imgmount.families.nintendo import wii_partitions as wii_disc
 from imgmount.families.nintendo.disc_header import DEFAULT_ENCODING, HEADER_SIZE, GameDisc
+from imgmount.families.nintendo.key_files import disc_names
 from imgmount.families.nintendo.title_keys import Ticket, find_title_key
 from imgmount.families.nintendo.wii_clusters import CLUSTER, DATA, DecryptedParts
 from imgmount.families.nintendo.wii_partitions import Layout
-from imgmount.sources.keyring import disc_names
 
 TMD_CONTENT_HASH: Final = 0x1F4  # of the first content: the SHA-1 of the H3 table
 CHUNK_CLUSTERS: Final = 4  # 128 KiB: small enough that a random read of 4 KiB is not all decryption
@@ -135,7 +135,7 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
     flags = header[wii_disc.FLAGS : wii_disc.FLAGS + 2]
     parts = []
     for index, (start, kind) in enumerate(wii_disc.entries(disc), 1):
-        name, facts = "", {}
+        name, facts, fault = "", {}, None
         try:
             layout = wii_disc.layout(disc, start)
             title = layout.title_id[4:]
@@ -143,8 +143,8 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
             facts = {"title id": layout.title_id.hex()}
             device = _data(disc, layout, flags, context)
         except ImageError as exc:
-            device = Unreadable(0, exc)
-        parts.append(Partition(index, kind, name, device, info=facts))
+            device, fault = Unreadable(0, exc), exc
+        parts.append(Partition(index, kind, name, device, info=facts, fault=fault))
     return parts
 
 

@@ -19,6 +19,7 @@ from imgmount.core.fields import text
 from imgmount.core.format import Context, Partition, PartitionsFormat
 from imgmount.core.slices import Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.nintendo.key_files import WIIU_FOLDER, disc_names, own_names
 from imgmount.families.nintendo.title_keys import MAX_TICKET, Ticket, find_title_key
 from imgmount.families.nintendo.wiiu import (
     UNIT,
@@ -32,7 +33,7 @@ from imgmount.families.nintendo.wiiu import (
     read_fst,
 )
 from imgmount.families.nintendo.wiiu_title import MAX_TMD, Tmd
-from imgmount.sources.keyring import KeySearch, disc_names, own_names
+from imgmount.sources.keyring import KeySearch
 
 PRODUCT: Final = 22  # characters at the start of the disc: "WUP-P-..."
 TOC: Final = 0x18000
@@ -76,7 +77,11 @@ def _toc(disc: BlockDevice, context: Context) -> tuple[bytes, bytes | None]:
     name = context.path.name
     own = own_names(name)
     search = KeySearch(
-        context, DISC, beside=disc_names(name), folder=own, wiiu=[f"discKeys/{file}" for file in own]
+        context,
+        DISC,
+        beside=disc_names(name),
+        folder=own,
+        home=[f"{WIIU_FOLDER}/discKeys/{file}" for file in own],
     )
     for key in search:
         clear = decrypt_cbc(key, raw)
@@ -89,7 +94,9 @@ def _entries(toc: bytes) -> list[tuple[str, int]]:
     """(name, place) of each partition; one entry of the table may have several places."""
     count = int.from_bytes(toc[COUNT : COUNT + 4], "big")
     if not 0 < count <= MAX_ENTRIES:
-        raise FormatError("wiiu", f"{count} partitions", offset=TOC + COUNT)
+        raise FormatError(
+            "wiiu", f"number of partitions {count} is not from 1 to {MAX_ENTRIES}", offset=TOC + COUNT
+        )
     found = []
     for at in range(ENTRIES, ENTRIES + count * ENTRY_SIZE, ENTRY_SIZE):
         name, places, *units = _ENTRY.unpack_from(toc, at)
@@ -103,7 +110,7 @@ class _Title(NamedTuple):
 
 
 class _Titles:
-    """The titles that the partition SI describes, by the index of the partition that they are in, and by their ids."""
+    """The titles that the partition SI describes, by the index of their partition, and by their ids."""
 
     def __init__(self, disc: BlockDevice, start: int, key: ContentKey | None, context: Context) -> None:
         self._part = Slice(disc, start, max(0, disc.size - start))
@@ -163,7 +170,9 @@ def read_partitions(disc: BlockDevice, context: Context) -> Sequence[Partition]:
     parts = []
     for index, (name, start) in enumerate(entries):
         if start >= disc.size:
-            error = FormatError("wiiu", f"partition {name} lies past the end", offset=start)
+            error = FormatError(
+                "wiiu", f"partition {name} is said to lie past the end of the disc", offset=start
+            )
             parts.append(Partition(index + 1, name[:2], name, Unreadable(1, error)))
             continue
         size = next(end for end in ends if end > start) - start
@@ -195,7 +204,7 @@ def _find_titles(
                 return _Titles(disc, start, key, context)
             except ImageError as exc:
                 return exc
-    return FormatError("wiiu", "no partition SI, which has the tickets", offset=TOC)
+    return FormatError("wiiu", "the partition SI, which has the tickets, is missing", offset=TOC)
 
 
 def _key_of(
@@ -215,7 +224,7 @@ def _key_of(
         if isinstance(title, ImageError):
             return title
         if title is None:
-            return FormatError("wiiu", f"no ticket for partition {name}")
+            return FormatError("wiiu", f"partition SI has no ticket for partition {name}")
         return ContentKey(find_title_key(title.ticket, context, partial(decrypts_fst, part, header.fst)))
     except ImageError as exc:
         return exc

@@ -36,7 +36,19 @@ class FileDevice(BlockDevice):
             raise MountError(f"{self.path}: is a directory")
         if not (stat.S_ISREG(mode) or (stat.S_ISBLK(mode) and not named)):
             raise MountError(f"{self.path}: is neither a file nor a block device")
+        self._is_regular = stat.S_ISREG(mode)
         return os.lseek(self.fd, 0, os.SEEK_END)  # st_size of a block device is 0
+
+    def check_reaches(self, end: int) -> None:
+        """Refuse a range that ends at ``end`` where the host file has become shorter. Raises ``ImageError``.
+
+        Call it before the descriptor is handed on: a read past the end of that is no error.
+        """
+        if self._is_regular and os.fstat(self.fd).st_size < end:
+            raise self._shrunk(end)
+
+    def _shrunk(self, end: int) -> ImageError:
+        return ImageError(f"{self.path.name} ends before {end:#x}: it has shrunk since it was opened")
 
     def _pread(self, offset: int, size: int) -> bytes:
         data = self._read(offset, size)
@@ -46,9 +58,7 @@ class FileDevice(BlockDevice):
         while (missing := size - sum(map(len, pieces))) > 0:  # a read stops at 2 GiB
             data = self._read(offset + size - missing, missing)
             if not data:
-                raise ImageError(
-                    f"{self.path.name} ends before {offset + size:#x}: it has shrunk since it was opened"
-                )
+                raise self._shrunk(offset + size)
             pieces.append(data)
         return b"".join(pieces)
 

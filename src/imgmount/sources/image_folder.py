@@ -12,7 +12,7 @@ MAIN_FILES: Final = ("DiskDescriptor.xml", "file_000.aff")
 
 
 def main_file(path: Path) -> Path:
-    """What to open for ``path``: the file that stands for a folder that is an image, otherwise ``path`` itself."""
+    """What to open for ``path``: of a folder that is an image its main file, otherwise ``path`` itself."""
     if path.is_dir():
         return next((path / name for name in MAIN_FILES if (path / name).is_file()), path)
     return path

@@ -1,17 +1,14 @@
-"""Keys that the user has: given by name, beside the image, or in a folder of theirs.
+"""Keys of the user: given by name, beside the image, or in a folder. None is shipped, none is logged.
 
-None is shipped, none is logged.
-
-Looked for in this order: ``--key NAME=HEX``, ``--keys`` and ``$IMGMOUNT_KEYS``; files beside the image;
-``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files in ``~/.wiiu/``. A key file has the
-bytes themselves or hexadecimal digits. Whoever asks proves each key on what it decrypts: see
-``KeySearch.failure``.
+The order is: ``--key NAME=HEX``, ``--keys`` and ``$IMGMOUNT_KEYS``; files beside the image; files in
+``$XDG_CONFIG_HOME/imgmount/keys/`` (``~/.config`` by default); files below the home folder that other tools
+use. A key file holds the bytes themselves or hexadecimal digits. The caller proves each key on what it
+decrypts: see ``KeySearch.failure``.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,14 +18,13 @@ from imgmount.errors import ImgMountError, KeyRequiredError
 
 KEY_SIZE: Final = 16  # AES-128
 MAX_KEY_FILE: Final = 4096
-_PART = re.compile(r"_part[0-9]+$|\.part[0-9]+$|\.[0-9]{3,}$", re.IGNORECASE)  # of the names of split images
 
 
 class KeySearch:
     """The keys that may be ``name``, the likeliest first; what became of them is remembered for ``failure``.
 
     ``beside`` are names of files beside the image, ``paths`` files that are ours to name, ``folder`` names in
-    ``imgmount/keys/``, ``wiiu`` in ``~/.wiiu/``.
+    ``imgmount/keys/``, ``home`` in the user's home folder.
     """
 
     def __init__(
@@ -39,15 +35,15 @@ class KeySearch:
         beside: Sequence[str] = (),
         paths: Sequence[Path] = (),
         folder: Sequence[str] = (),
-        wiiu: Sequence[str] = (),
+        home: Sequence[str] = (),
     ) -> None:
         self.name = name
         self._context = context
         self._beside = tuple(dict.fromkeys((*beside, f"{name}.key")))
-        home = Path(os.path.expanduser("~"))  # noqa: PTH111  Path.home() raises where there is none
-        keys = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "imgmount" / "keys"
+        at_home = Path(os.path.expanduser("~"))  # noqa: PTH111  Path.home() raises where there is none
+        keys = Path(os.environ.get("XDG_CONFIG_HOME") or at_home / ".config") / "imgmount" / "keys"
         own = [keys / file for file in dict.fromkeys((f"{name}.key", *folder))]
-        self._paths = [*paths, *own, *(home / ".wiiu" / file for file in wiiu)]
+        self._paths = [*paths, *own, *(at_home / file for file in home)]
         self.tried: list[str] = []  # where keys came from that are said to be this one, and do not fit
         self._malformed: list[str] = []
 
@@ -105,20 +101,9 @@ class KeySearch:
                 f"is wrong: what it decrypts is not what the image should hold; tried {', '.join(self.tried)}"
             )
         else:
-            what = f"is needed{instead and f' ({instead})'}: give --keys FILE or --key {self.name}=HEX; looked for {self.places}"
+            how = f"give --keys FILE or --key {self.name}=HEX; looked for {self.places}"
+            what = f"is needed{instead and f' ({instead})'}: {how}"
         return KeyRequiredError("; ".join((f"the key {self.name!r} {what}", *notes)))
-
-
-def own_names(image: str) -> list[str]:
-    """The names that the key of this image alone may have: ``title.wux.key``, ``title.key``."""
-    name = _PART.sub("", image)
-    stem = _PART.sub("", name.rpartition(".")[0])
-    return list(dict.fromkeys(f"{text}.key" for text in (image, name, stem) if text))
-
-
-def disc_names(image: str) -> list[str]:
-    """The names that its key may have beside it: also ``game.key`` and ``disc.key``, as programs that copy discs name it."""
-    return list(dict.fromkeys(("game.key", *own_names(image), "disc.key")))
 
 
 def parse_key(data: bytes, sizes: Sequence[int]) -> bytes | None:

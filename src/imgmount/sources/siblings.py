@@ -1,4 +1,4 @@
-"""The other files that an image names: those beside it, and no more unless the user widens that with ``--refs``.
+"""The other files that an image names: those beside it, and more only where ``--refs`` says so.
 
 A name locates by its last part alone. Folders and links in it are followed only under ``any``; ``..``,
 devices, FIFOs and URLs never are.
@@ -53,7 +53,7 @@ class OpenFiles:
 
 
 class FolderSiblings:
-    """Regular files in the folder of ``image``, in those that ``refs`` adds, and under ``any`` where a name says.
+    """Regular files in the folder of ``image`` and in those of ``refs``; with ``any``, wherever names lead.
 
     ``refs`` are folders and the words ``same-dir`` (which adds none) and ``any``. Raises ``MountError`` for
     what is no folder.
@@ -125,7 +125,8 @@ class FolderSiblings:
             return f"{name!r} is missing: looked in {places}; --refs DIR adds a folder"
         if self._anywhere:
             return f"{name!r} is missing, and no {base!r} is in {places}; --refs DIR adds a folder"
-        return f"{name!r} is not followed, and no {base!r} is in {places}; --refs DIR adds a folder, --refs any follows paths"
+        allowed = "--refs DIR adds a folder, --refs any follows paths"
+        return f"{name!r} is not followed, and no {base!r} is in {places}; {allowed}"
 
     def close(self) -> None:
         """Close every file that was opened."""
@@ -170,7 +171,7 @@ def _is_regular(path: Path) -> bool:
 
 
 class NoSiblings:
-    """For an image that may not name files: its format was guessed, so its bytes are not to be believed that far."""
+    """For an image that may not name files, because its format was only guessed."""
 
     def __init__(self, image: str) -> None:
         self._image = image

@@ -1,4 +1,4 @@
-"""The nodes that no filesystem has: the folder above the volumes, raw files, the links in ``by-label/`` and ``by-uuid/``."""
+"""Nodes that no file system has: the folder above the volumes, raw files, links by label and UUID."""
 
 from __future__ import annotations
 

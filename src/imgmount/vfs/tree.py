@@ -1,8 +1,8 @@
 """What an image looks like as a tree of files is decided here and only here.
 
-- ``tree``: one volume is its root; several are ``p1/ p2/ p5/`` (slot numbers), those without a readable filesystem ``p3.raw``,
+- ``tree``: one volume is the root; several are ``p1/ p2/ p5/`` (slot numbers), unreadable ones ``p3.raw``,
   and links in ``by-label/`` and ``by-uuid/``.
-- ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks of discs as ``track01.iso``, ``track02.wav``...
+- ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks as ``track01.iso``...
 - ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
 - ``deleted``: as ``tree``, of what was deleted and can still be told.
 """
@@ -100,9 +100,7 @@ class _Builder:
                 self._spaces[volume.name] = number
                 found.append((volume.name, self._nested(files)))
             else:
-                self.notes.append(
-                    f"{volume.name}: nobody knows how to find what was deleted from this filesystem"
-                )
+                self.notes.append(f"{volume.name}: deleted files of this file system cannot be found")
         if len(found) == 1 and len(self.image.volumes) == 1:
             return Vfs(found[0][1], {}, self.notes, self.image.disk.size)
         return self.folder(list(found))

@@ -1,4 +1,4 @@
-"""Paths to nodes, with the listings of recently visited directories kept, bounded by the number of entries."""
+"""Paths to nodes. Listings of directories visited last are kept, up to a number of entries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Vfs:
         try:
             return listing[name]
         except FileNotFoundError:
-            if listing.damage is not None:  # absent, or lost with the damage: not for us to say
+            if listing.damage is not None:  # it is absent or lost with the damage: that cannot be told
                 raise listing.damage from None
             raise FileNotFoundError(ENOENT, "No such file or directory", path) from None
 

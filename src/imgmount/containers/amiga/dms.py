@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from construct import Bytes, Const, ConstructError, Int16ub, Int24ub, Int32ub, Padding, Struct
+from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredError, UnsupportedError
 
@@ -111,7 +112,7 @@ class DmsDevice(MappedDevice):
         records = list(self._records())
         sizes = [track.size for track in records if track.is_disk]
         if not sizes:
-            raise FormatError("dms", "no tracks", offset=HEADER_SIZE)
+            raise FormatError("dms", "the archive has no track of the disk", offset=HEADER_SIZE)
         self.block_size = max(sizes)
         self.size = TRACKS * self.block_size
         self._tracks: list[MemoryDevice | ImageError | None] = [None] * TRACKS
@@ -170,7 +171,9 @@ class DmsDevice(MappedDevice):
         """What is stored of a track, decrypted; and the state of the cipher after it."""
         data = self._file.read_exactly(track.offset, track.packed, "dms")
         if crc16(data) != track.data_crc:
-            raise ChecksumError("dms", f"bad CRC of track {track.number}", offset=track.offset)
+            raise ChecksumError(
+                "dms", f"track {track.number} is damaged: its CRC differs", offset=track.offset
+            )
         return (data, state) if state is None or track.number == FILE_ID else decrypt(data, state)
 
     def _note(self, track: Track, data: bytes) -> None:
@@ -207,27 +210,23 @@ class DmsDevice(MappedDevice):
 
 def _header(file: BlockDevice) -> Struct:
     raw = file.read_exactly(0, HEADER_SIZE, "dms")
-    try:
-        header = _HEADER.parse(raw)
-    except ConstructError as exc:
-        raise FormatError("dms", f"bad header: {exc}", offset=0) from exc
+    header = parse_header(_HEADER, file, 0, "dms", "the header")
     if crc16(raw[4:-2]) != header.crc:
-        raise ChecksumError("dms", "bad CRC of the header", offset=HEADER_SIZE - 2)
+        raise ChecksumError("dms", "the header is damaged: its CRC differs", offset=HEADER_SIZE - 2)
     if header.disk_type == FILE_ARCHIVE:
-        raise UnsupportedError("dms: archives of files")
+        raise UnsupportedError("dms: archives of files, which hold no disk")
     return header
 
 
 def _track(file: BlockDevice, offset: int) -> Track:
     raw = file.read_exactly(offset, TRACK_SIZE, "dms")
-    try:
-        header = _TRACK.parse(raw)
-    except ConstructError as exc:
-        raise FormatError("dms", f"bad header of a track: {exc}", offset=offset) from exc
+    header = parse_header(_TRACK, file, offset, "dms", "the header of a track")
     if crc16(raw[:-2]) != header.crc:
-        raise ChecksumError("dms", "bad CRC of a track's header: the rest is lost", offset=offset)
+        reason = "the header of a track is damaged (its CRC differs): the rest is lost"
+        raise ChecksumError("dms", reason, offset=offset)
     if header.mode[0] >= len(MODES):
-        raise FormatError("dms", f"compression {header.mode[0]} of a track: the rest is lost", offset=offset)
+        reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are): the rest is lost"
+        raise FormatError("dms", reason, offset=offset)
     if (
         header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
     ):  # escapes of run lengths at most double it
@@ -246,7 +245,9 @@ def _content(decoder: DmsDecoder, track: Track, data: bytes) -> bytes:
     except FormatError as exc:
         raise FormatError("dms", f"track {track.number}: {exc.reason}", offset=track.offset) from exc
     if sum(content) & 0xFFFF != track.sum:
-        raise ChecksumError("dms", f"bad checksum of track {track.number}", offset=track.offset)
+        raise ChecksumError(
+            "dms", f"track {track.number} is damaged: its checksum differs", offset=track.offset
+        )
     return content
 
 

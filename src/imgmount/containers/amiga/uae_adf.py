@@ -44,7 +44,7 @@ class UaeAdfDevice(ChunkedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         _, _, count = _HEADER.unpack(file.read_exactly(0, _HEADER.size, "uae_adf"))
         if not 0 < count <= MAX_TRACKS:
-            raise FormatError("uae_adf", f"{count} tracks", offset=10)
+            raise FormatError("uae_adf", f"number of tracks {count} is not from 1 to {MAX_TRACKS}", offset=10)
         raw = file.read_exactly(_HEADER.size, count * _TRACK.size, "uae_adf")
         offset = _HEADER.size + len(raw)
         self._file = file
@@ -54,7 +54,7 @@ class UaeAdfDevice(ChunkedDevice):
             if bits > 8 * size or size > LARGEST_TRACK:
                 raise FormatError(
                     "uae_adf",
-                    f"{bits} bits in {size} bytes of track {len(self._tracks)}",
+                    f"track {len(self._tracks)} has {bits} bits, more than its {size} bytes hold",
                     offset=_HEADER.size,
                 )
             self._tracks.append(Track(kind & TYPE, offset, size, bits))
@@ -70,7 +70,7 @@ class UaeAdfDevice(ChunkedDevice):
             return bytes(self.block_size)
         track = self._tracks[index]
         if track.kind not in (AMIGADOS, RAW):
-            raise UnsupportedError(f"uae_adf: track {index} of type {track.kind}")
+            raise UnsupportedError(f"uae_adf: track {index} of type {track.kind} (0 and 1 are read)")
         if track.size == 0:
             return bytes(self.block_size)  # not formatted
         if track.kind == AMIGADOS:

@@ -17,6 +17,7 @@ from typing import Final
 from imgmount.containers.nintendo.nkit import restored
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import within
 from imgmount.errors import FormatError
 from imgmount.families.nintendo.nkit import NKit, SparseDisc
 
@@ -30,16 +31,17 @@ def _map_of(file: BlockDevice) -> tuple[int, bytes]:
     """(block size, map without the unused end). Raises ``FormatError``."""
     header = file.read_exactly(0, HEADER_SIZE, "ciso_gc")
     size = int.from_bytes(header[4:MAP], "little")
-    if not MIN_BLOCK <= size <= MAX_BLOCK or size & (size - 1):
-        raise FormatError("ciso_gc", f"blocks of {size} bytes", offset=4)
+    within("ciso_gc", "block size", size, MIN_BLOCK, MAX_BLOCK, power_of_two=True, offset=4)
     stored = header[MAP:].rstrip(b"\0")
     if not stored or stored.strip(b"\0\1"):
-        raise FormatError("ciso_gc", "not a map of blocks", offset=MAP)
+        raise FormatError(
+            "ciso_gc", "the map of blocks has other values than 0 and 1, or no block", offset=MAP
+        )
     return size, stored
 
 
 def probe(file: BlockDevice) -> Match:
-    """CERTAIN where block size and map are sound: a PSP disc has its header's size, 0x18 or 0, for the former."""
+    """CERTAIN where block size and map are sound. A PSP disc has 0x18 or 0 in place of the block size."""
     _map_of(file)
     return Match.CERTAIN
 
@@ -63,7 +65,7 @@ class CisoDevice(SparseDisc):
         start = HEADER_SIZE + self._before[block] * self.block_size + skip
         if start >= self._file.size:
             raise FormatError(
-                "ciso_gc", f"block {block} is stored past the end of the file", offset=MAP + block
+                "ciso_gc", f"block {block} is said to lie past the end of the file", offset=MAP + block
             )
         return Extent(min(length, self._file.size - start), self._file, start)
 

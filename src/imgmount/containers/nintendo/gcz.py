@@ -10,13 +10,14 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from construct import Const, ConstructError, Int32ul, Int64ul, Struct
+from construct import Const, Int32ul, Int64ul, Struct
 
 from imgmount.codecs.deflate import inflate
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header, within
 from imgmount.errors import ChecksumError, FormatError, ImageError
 
 _HEADER = Struct(  # offset
@@ -39,17 +40,13 @@ class GczDevice(ChunkedDevice):
     """The disc inside a GCZ file."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "gcz"))
-        except ConstructError as exc:
-            raise FormatError("gcz", f"bad header: {exc}", offset=0) from exc
-        self._block, count = int(header.block_size), int(header.blocks)
-        if not 0 < self._block <= MAX_BLOCK:
-            raise FormatError("gcz", f"blocks of {self._block} bytes", offset=0x18)
-        if not 0 < count <= MAX_BLOCKS or count != -(-header.size // self._block):
-            raise FormatError(
-                "gcz", f"{count} blocks of {self._block} for a disc of {header.size} bytes", offset=0x1C
-            )
+        header = parse_header(_HEADER, file, 0, "gcz", "the header")
+        self._block = within("gcz", "block size", header.block_size, 1, MAX_BLOCK, offset=0x18)
+        count = within("gcz", "number of blocks", header.blocks, 1, MAX_BLOCKS, offset=0x1C)
+        needed = -(-header.size // self._block)
+        if count != needed:
+            reason = f"{count} blocks do not make a disc of {header.size} bytes, which needs {needed}"
+            raise FormatError("gcz", reason, offset=0x1C)
         tables = file.read_exactly(HEADER_SIZE, 12 * count, "gcz")
         self._places = table(tables[: 8 * count], 8, "little")
         self._places.append(header.stored_size)
@@ -70,18 +67,24 @@ class GczDevice(ChunkedDevice):
         stored = self._stored(block)
         if zlib.adler32(stored) != self._adlers[block]:
             raise ChecksumError(
-                "gcz", f"block {block} does not match its Adler-32", offset=self._place(block)
+                "gcz",
+                f"block {block} is damaged: its Adler-32 differs from the stored one",
+                offset=self._place(block),
             )
         if self._places[block] & STORED:
             if len(stored) != self._block:
                 raise FormatError(
-                    "gcz", f"block {block} is stored in {len(stored)} bytes", offset=self._place(block)
+                    "gcz",
+                    f"block {block}, which is not compressed, has {len(stored)} bytes stored instead of its own size",
+                    offset=self._place(block),
                 )
             return stored
         try:
             return inflate(stored, self._block, wrapper="zlib")
         except FormatError as exc:
-            raise FormatError("gcz", f"block {block}: {exc}", offset=self._place(block)) from exc
+            raise FormatError(
+                "gcz", f"block {block} cannot be decompressed", offset=self._place(block)
+            ) from exc
 
     def _place(self, block: int) -> int:
         return self._data + (self._places[block] & ~STORED)
@@ -91,7 +94,9 @@ class GczDevice(ChunkedDevice):
         size = self._place(block + 1) - start
         if not 0 < size <= 2 * self._block + 64:
             raise FormatError(
-                "gcz", f"block {block} is stored in {size} bytes", offset=HEADER_SIZE + 8 * block
+                "gcz",
+                f"block {block} is said to have {size} bytes stored, which is impossible",
+                offset=HEADER_SIZE + 8 * block,
             )
         return self._file.read_exactly(start, size, "gcz")
 
@@ -105,7 +110,7 @@ class GczDevice(ChunkedDevice):
         for block in range(len(self._adlers)):
             try:
                 if zlib.adler32(self._stored(block)) != self._adlers[block]:
-                    yield f"block {block} does not match its Adler-32"
+                    yield f"block {block} is damaged: its Adler-32 differs from the stored one"
             except ImageError as exc:
                 yield str(exc)
 

@@ -16,6 +16,7 @@ from typing import Final
 from imgmount.codecs.aes import decrypt_parts
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import within
 from imgmount.core.slices import Concat
 from imgmount.errors import FormatError
 from imgmount.sources.keyring import KeySearch
@@ -47,15 +48,19 @@ class NfsDevice(ChunkedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         header = file.read_exactly(0, HEADER_SIZE, "nfs")
         count = int.from_bytes(header[COUNT:RANGES], "big")
-        if not header.startswith(MAGIC) or not 0 < count <= MAX_RANGES:
-            raise FormatError("nfs", f"{count} ranges of blocks", offset=COUNT)
+        if not header.startswith(MAGIC):
+            raise FormatError("nfs", "the header does not begin with EGGS", offset=0)
+        within("nfs", "number of ranges", count, 1, MAX_RANGES, offset=COUNT)
         self._firsts: list[int] = []
         self._counts: list[int] = []
         self._before: list[int] = []  # blocks stored before each range
         stored = end = 0
         for first, blocks in _RANGE.iter_unpack(header[RANGES : RANGES + count * _RANGE.size]):
             if first < end or first + blocks > MAX_BLOCKS:
-                raise FormatError("nfs", f"{blocks} blocks at {first}", offset=RANGES)
+                reason = (
+                    f"a range of {blocks} blocks at {first} overlaps another or ends past block {MAX_BLOCKS}"
+                )
+                raise FormatError("nfs", reason, offset=RANGES)
             self._firsts.append(first)
             self._counts.append(blocks)
             self._before.append(stored)

@@ -1,4 +1,4 @@
-"""Discs in CISO and WBFS files that NKit 2 wrote: the blocks that are not stored are made again, see ``codecs.nkit``.
+"""Discs in CISO and WBFS files of NKit 2: missing blocks are made again, see ``families.nintendo.nkit``.
 
 On the Wii, blocks of a partition are encrypted, and the hashes beside them with them: that needs the
 partition's key. Its H3 table, which is always stored, proves what was made. On the GameCube only the SHA-1 of
@@ -21,11 +21,11 @@ from imgmount.families.nintendo import junk
 from imgmount.families.nintendo import wii_clusters as wii
 from imgmount.families.nintendo import wii_partitions as wii_disc
 from imgmount.families.nintendo.disc_header import HEADER_SIZE, GameDisc
+from imgmount.families.nintendo.key_files import disc_names
 from imgmount.families.nintendo.nkit import NKit, SparseDisc
 from imgmount.families.nintendo.title_keys import Ticket, find_title_key
 from imgmount.families.nintendo.wii_clusters import CLUSTER, DATA, GROUP_CLUSTERS
 from imgmount.families.nintendo.wii_partitions import FLAGS, Layout
-from imgmount.sources.keyring import disc_names
 
 ID_SIZE: Final = 4  # of the game id, that is: the seed of the junk
 
@@ -101,7 +101,7 @@ def restored(stored: SparseDisc, nkit: NKit | None, context: Context, fmt: str) 
 
 
 class _RestoredPart(ChunkedDevice):
-    """The data of a Wii partition as it is on the disc, from ``start`` on, a chunk for each group of hashes."""
+    """The data of a Wii partition as on the disc, from ``start`` on; a chunk is a group of hashes."""
 
     def __init__(self, disc: RestoredDisc, layout: Layout) -> None:
         self.start = layout.data
@@ -156,7 +156,8 @@ class _RestoredPart(ChunkedDevice):
                     stored.get(number) or made[number * CLUSTER :][:CLUSTER] for number in range(count)
                 )
         raise FormatError(
-            self._disc.fmt, f"group {index} of the partition at {self._layout.start:#x} cannot be made again"
+            self._disc.fmt,
+            f"group {index} of the partition at {self._layout.start:#x} cannot be made again: its hashes differ",
         )
 
     def _stored(self, cluster: int) -> bytes | None:

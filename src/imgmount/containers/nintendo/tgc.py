@@ -13,11 +13,12 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from construct import Const, ConstructError, Int32ub, Padding, Struct
+from construct import Const, Int32ub, Padding, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header, within
 from imgmount.core.slices import Concat, MemoryDevice
 from imgmount.errors import FormatError
 
@@ -46,15 +47,12 @@ class TgcDevice(MappedDevice):
     """The disc inside a TGC file."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "tgc"))
-        except ConstructError as exc:
-            raise FormatError("tgc", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "tgc", "the header")
         start = header.header_size
         if not HEADER_SIZE <= start < file.size or min(header.fst, header.dol) < start + FST_AT + 4:
-            raise FormatError("tgc", f"a disc at {start:#x}, its program at {header.dol:#x}", offset=8)
-        if not NODE <= header.fst_size <= MAX_FST:
-            raise FormatError("tgc", f"a table of files of {header.fst_size} bytes", offset=0x14)
+            reason = f"the disc at {start:#x} or its program at {header.dol:#x} does not lie inside the file"
+            raise FormatError("tgc", reason, offset=8)
+        within("tgc", "size of the table of files", header.fst_size, NODE, MAX_FST, offset=0x14)
         self.size = file.size - start
         shift = header.files - start - header.files_said
         fst = _moved(file.read_exactly(header.fst, header.fst_size, "tgc"), shift)
@@ -80,9 +78,7 @@ class TgcDevice(MappedDevice):
 
 def _moved(fst: bytes, shift: int) -> bytes:
     """The table of files with ``shift`` added to the place of each file."""
-    count = int.from_bytes(fst[8:NODE], "big")
-    if not 0 < count <= len(fst) // NODE:
-        raise FormatError("tgc", f"a table of files with {count} nodes")
+    count = within("tgc", "number of files", int.from_bytes(fst[8:NODE], "big"), 1, len(fst) // NODE)
     numbers = table(fst[: count * NODE], 4, "big")
     for at in range(0, 3 * count, 3):
         if not numbers[at] >> 24:

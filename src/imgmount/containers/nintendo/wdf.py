@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from struct import Struct as Record
 from typing import Final
 
-from construct import Const, ConstructError, Int32ub, Int64ub, Padding, Struct
+from construct import Const, Int32ub, Int64ub, Padding, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header, within
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"WII\1DISC"
@@ -41,18 +42,17 @@ class WdfDevice(MappedDevice):
     """The disc inside a WDF file."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "wdf"))
-        except ConstructError as exc:
-            raise FormatError("wdf", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "wdf", "the header")
         if header.version not in _CHUNKS:
-            raise UnsupportedError(f"wdf: version {header.version}")
-        if header.chunks > MAX_CHUNKS or header.size > MAX_DISC:
-            raise FormatError("wdf", f"{header.chunks} pieces of a disc of {header.size} bytes", offset=0x18)
+            raise UnsupportedError(f"wdf: version {header.version} (1 and 2 are read)")
+        within("wdf", "disc size", header.size, 0, MAX_DISC, offset=0x18)
+        within("wdf", "number of pieces", header.chunks, 0, MAX_CHUNKS, offset=0x2C)
         record = _CHUNKS[header.version]
         raw = file.read_exactly(header.chunks_at, len(MAGIC) + header.chunks * record.size, "wdf")
         if not raw.startswith(MAGIC):
-            raise FormatError("wdf", "no table of pieces", offset=header.chunks_at)
+            raise FormatError(
+                "wdf", "the table of pieces does not begin with its magic", offset=header.chunks_at
+            )
         self._file = file
         self._version = header.version
         self.size = header.size
@@ -61,7 +61,8 @@ class WdfDevice(MappedDevice):
         end = 0
         for start, place, size in record.iter_unpack(raw[len(MAGIC) :]):
             if start < end or start + size > self.size:
-                raise FormatError("wdf", f"a piece of {size} bytes at {start:#x}", offset=header.chunks_at)
+                reason = f"a piece of {size} bytes at {start:#x} of the disc overlaps another or ends past the disc"
+                raise FormatError("wdf", reason, offset=header.chunks_at)
             end = start + size
             self._starts.append(start)
             self._pieces.append((place, size))

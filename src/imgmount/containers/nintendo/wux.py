@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from construct import Bytes, Const, ConstructError, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Const, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header, within
 from imgmount.errors import FormatError
 
 _HEADER = Struct(  # offset
@@ -26,7 +27,7 @@ _HEADER = Struct(  # offset
 )
 HEADER_SIZE: Final = 32
 MIN_SECTOR: Final = 0x100
-MAX_SECTOR: Final = 0x1000_0000
+MAX_SECTOR: Final = 0x800_0000
 MAX_SECTORS: Final = 1 << 21  # a 25 GB disc has 763,704 sectors of 32 KiB
 MAX_RUN: Final = 64  # sectors looked at for one extent: 2 MiB, more than any request
 
@@ -35,17 +36,12 @@ class WuxDevice(MappedDevice):
     """The disc inside a WUX file."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "wux"))
-        except ConstructError as exc:
-            raise FormatError("wux", f"bad header: {exc}", offset=0) from exc
-        self.block_size = header.sector_size
-        self.size = header.size
-        if not MIN_SECTOR <= self.block_size < MAX_SECTOR or self.block_size & (self.block_size - 1):
-            raise FormatError("wux", f"sector size {self.block_size}", offset=8)
+        header = parse_header(_HEADER, file, 0, "wux", "the header")
+        self.block_size = within(
+            "wux", "sector size", header.sector_size, MIN_SECTOR, MAX_SECTOR, power_of_two=True, offset=8
+        )
+        self.size = within("wux", "disc size", header.size, 1, MAX_SECTORS * self.block_size, offset=0x10)
         count = -(-self.size // self.block_size)
-        if not 0 < count <= MAX_SECTORS:
-            raise FormatError("wux", f"disc of {self.size} bytes", offset=0x10)
         self._zero = -1  # the stored sector that is found to be all zeros
         self._file = file
         self._index = table(file.read_exactly(HEADER_SIZE, 4 * count, "wux"), 4, "little")
@@ -64,12 +60,14 @@ class WuxDevice(MappedDevice):
         start = self._data + stored * self.block_size + skip
         if start >= self._file.size:
             raise FormatError(
-                "wux", f"sector {first} is stored past the end of the file", offset=HEADER_SIZE + 4 * first
+                "wux",
+                f"sector {first} is said to lie past the end of the file",
+                offset=HEADER_SIZE + 4 * first,
             )
         return Extent(run * self.block_size - skip, self._file, start)
 
     def _is_zero(self, stored: int) -> bool:
-        """Whether ``stored``, which follows itself on the disc, is what all empty sectors are: a hole is one run."""
+        """Whether ``stored``, which is repeated, holds only zeros: then its repetitions are a hole."""
         if self._zero < 0:
             start = self._data + stored * self.block_size
             if start + self.block_size <= self._file.size and not any(

@@ -34,7 +34,7 @@ _IMET_ORDER: Final = (
 
 
 def banner(data: bytes, *, japanese: bool) -> Mapping[str, str]:
-    """Facts in the first ``MAX_READ`` bytes of a banner, English ones if there is a choice; none where it is no banner."""
+    """Facts in the first ``MAX_READ`` bytes of a banner, in English where it can; none if it is no banner."""
     if data[:4] in (b"BNR1", b"BNR2") and len(data) >= _TEXTS + _COMMENT:
         encoding = "cp932" if japanese and data[:4] == b"BNR1" else "cp1252"
         comment = data[_TEXTS : _TEXTS + _COMMENT]  # the first language of BNR2 is English

@@ -64,7 +64,7 @@ def _forward(state: int) -> int:
 
 
 def generate(seed: bytes, skip: int, size: int) -> bytes:
-    """``size`` bytes of the stream of a seed of 68 bytes (big endian words), after its first ``skip`` bytes."""
+    """``size`` bytes of the stream of a seed of 68 bytes (big-endian words), from byte ``skip`` on."""
     state = _state(seed)
     for _ in range(skip // STATE_SIZE):
         state = _forward(state)
@@ -77,7 +77,7 @@ def generate(seed: bytes, skip: int, size: int) -> bytes:
 
 
 def seed(game_id: bytes, disc: int, sector: int) -> bytes:
-    """The seed of sector ``sector`` (of 32 KiB) of the disc, or of a Wii partition's data, that ``game_id`` names."""
+    """The seed of the sector of 32 KiB number ``sector`` of the disc or partition of ``game_id``."""
     a, b, c, d = game_id[:4]
     base = (c << 24 | b << 16 | (d + c & 0xFF) << 8 | a + b & 0xFF) ^ disc
     state = base * 0x260BCD5 ^ sector * 0x1EF29123

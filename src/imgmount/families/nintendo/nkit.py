@@ -48,7 +48,7 @@ class NKit(NamedTuple):
 
     @classmethod
     def read(cls, file: BlockDevice, offset: int, block: int, fmt: str) -> Self | None:
-        """What stands at ``offset`` of a file with blocks of ``block`` bytes; None if it is nothing of NKit's.
+        """The header at ``offset`` of a file with blocks of ``block`` bytes; None if there is none of NKit.
 
         Raises ``FormatError``, ``UnsupportedError``.
         """
@@ -57,11 +57,16 @@ class NKit(NamedTuple):
             return None
         magic, size, flags = _HEADER.unpack(head)
         if magic[len(MAGIC) :] != b"2":
-            raise UnsupportedError(f"{fmt}: NKit version {magic[len(MAGIC) :].decode('ascii', 'replace')}")
+            version = magic[len(MAGIC) :].decode("ascii", "replace")
+            raise UnsupportedError(f"{fmt}: NKit version {version} (01 is read)")
         if flags & ~KNOWN or not flags & SIZE:
-            raise UnsupportedError(f"{fmt}: NKit with flags {flags:#x}")
+            raise UnsupportedError(
+                f"{fmt}: NKit with flags {flags:#x}, of which {flags & ~KNOWN:#x} are unknown"
+            )
         if not _HEADER.size <= size <= MAX_HEADER:
-            raise FormatError(fmt, f"an NKit header of {size} bytes", offset=offset)
+            raise FormatError(
+                fmt, f"the NKit header of {size} bytes does not hold what its flags name", offset=offset
+            )
         raw = file.read_exactly(offset + _HEADER.size, size - _HEADER.size, fmt)
         fields, at = {}, 0
         for flag, width in WIDTHS.items():

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from imgmount.codecs.aes import decrypt_cbc
 from imgmount.core.format import Context
 from imgmount.errors import FormatError
+from imgmount.families.nintendo.key_files import WIIU_FOLDER
 from imgmount.sources.keyring import KeySearch
 
 ISSUER: Final = slice(0x140, 0x180)
@@ -46,7 +47,7 @@ class Ticket(NamedTuple):
     @classmethod
     def _parse(cls, raw: bytes, common: str) -> Self:
         if len(raw) < MIN_TICKET:
-            raise FormatError("ticket", f"{len(raw)} bytes, {MIN_TICKET} needed")
+            raise FormatError("ticket", f"it has {len(raw)} bytes, {MIN_TICKET} at least are needed")
         return cls(raw[TITLE_ID : TITLE_ID + 8], raw[TITLE_KEY : TITLE_KEY + 16], common)
 
     def title_key(self, common: bytes) -> bytes:
@@ -57,20 +58,23 @@ class Ticket(NamedTuple):
 def find_title_key(
     ticket: Ticket, context: Context, fits: Callable[[bytes], bool], *, beside: Sequence[str] = ()
 ) -> bytes:
-    """The title key, from the user or from ``ticket`` with the user's common key; ``fits`` proves it on what it decrypts.
+    """The title key: the user's, or from ``ticket`` with the user's common key. ``fits`` proves it.
 
     ``beside`` are names of files beside the image that may have the title key. Raises ``KeyRequiredError``.
     """
     name = ticket.title_id.hex()
     own = KeySearch(
-        context, name, beside=beside, wiiu=(f"titleKeys/{name.upper()}.key", f"titleKeys/{name}.key")
+        context,
+        name,
+        beside=beside,
+        home=[f"{WIIU_FOLDER}/titleKeys/{one}.key" for one in (name.upper(), name)],
     )
     if (found := next(filter(fits, own), None)) is not None:
         return found
     if not ticket.encrypted_key:
         raise own.failure("there is no ticket, which would have it")
     files = ("devcommon.key" if ticket.common.endswith("debug") else "common.key",)
-    search = KeySearch(context, ticket.common, beside=files, wiiu=files)
+    search = KeySearch(context, ticket.common, beside=files, home=[f"{WIIU_FOLDER}/{file}" for file in files])
     for common in search:
         if fits(key := ticket.title_key(common)):
             return key

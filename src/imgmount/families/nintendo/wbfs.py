@@ -1,4 +1,4 @@
-"""The Wii backup file system: GameCube and Wii discs without their unused sectors, in a file or on a disk of their own.
+"""The Wii backup file system: GameCube and Wii discs without unused sectors, in a file or on a disk.
 
 Layout, big endian: a header of one disk sector with a byte for each slot, then for each slot a copy of the
 disc's first 256 bytes and a u16 for each WBFS sector of the disc: where that one is stored, 0 if it is not.
@@ -11,10 +11,11 @@ from array import array
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Self
 
-from construct import Const, ConstructError, Int8ub, Int32ub, Padding, Struct
+from construct import Const, Int8ub, Int32ub, Padding, Struct
 
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.fields import table, text
+from imgmount.core.header import one_of, parse_header
 from imgmount.core.runs import rising_run
 from imgmount.errors import FormatError
 from imgmount.families.nintendo.nkit import SparseDisc
@@ -48,24 +49,26 @@ class Wbfs(NamedTuple):
     @classmethod
     def read(cls, file: BlockDevice) -> Self:
         """Raises ``FormatError``."""
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "wbfs"))
-        except ConstructError as exc:
-            raise FormatError("wbfs", f"bad header: {exc}", offset=0) from exc
-        if header.hd_shift not in HD_SHIFTS or header.wbfs_shift not in WBFS_SHIFTS:
-            raise FormatError(
-                "wbfs", f"sectors of 2**{header.hd_shift} and 2**{header.wbfs_shift} bytes", offset=8
-            )
+        header = parse_header(_HEADER, file, 0, "wbfs", "the header")
+        one_of(
+            "wbfs", "binary logarithm of the disk's sector size", header.hd_shift, tuple(HD_SHIFTS), offset=8
+        )
+        one_of(
+            "wbfs",
+            "binary logarithm of the WBFS sector size",
+            header.wbfs_shift,
+            tuple(WBFS_SHIFTS),
+            offset=9,
+        )
         hd_sector = 1 << header.hd_shift
         used = file.read_exactly(HEADER_SIZE, hd_sector - HEADER_SIZE, "wbfs")
         slots = [slot for slot, byte in enumerate(used) if byte]
         if not slots:
-            raise FormatError("wbfs", "no disc in it", offset=HEADER_SIZE)
+            raise FormatError("wbfs", "no slot for a disc is in use", offset=HEADER_SIZE)
         found = cls(hd_sector, 1 << header.wbfs_shift, slots)
         if len(slots) > MAX_DISCS or 2 * len(slots) * found.sectors_per_disc > MAX_INDEX:
-            raise FormatError(
-                "wbfs", f"{len(slots)} discs of up to {found.sectors_per_disc} sectors", offset=HEADER_SIZE
-            )
+            reason = f"{len(slots)} discs of up to {found.sectors_per_disc} sectors are more than {MAX_DISCS} or too large"
+            raise FormatError("wbfs", reason, offset=HEADER_SIZE)
         return found
 
     @property
@@ -84,7 +87,7 @@ class Wbfs(NamedTuple):
         stored = raw[DISC_COPY:].rstrip(b"\0")
         index = table(stored + bytes(len(stored) % 2), 2, "big")
         if not index:
-            raise FormatError("wbfs", "a disc without sectors", offset=self.place(slot))
+            raise FormatError("wbfs", f"the disc in slot {slot} has no sectors", offset=self.place(slot))
         return WbfsDisc(file, self.sector, index, f"{text(raw[:6])} {text(raw[0x20:0x60], 'cp932')}".strip())
 
 
@@ -106,7 +109,7 @@ class WbfsDisc(SparseDisc):
             return Extent(length)
         start = stored * self.block_size + skip
         if start >= self._file.size:
-            raise FormatError("wbfs", f"sector {first} is stored past the end of the file")
+            raise FormatError("wbfs", f"sector {first} is said to lie past the end of the file")
         return Extent(min(length, self._file.size - start), self._file, start)
 
     def is_stored(self, block: int) -> bool:

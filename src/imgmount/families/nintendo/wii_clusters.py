@@ -31,7 +31,7 @@ H3_SIZE: Final = 0x18000
 
 
 class HashException(NamedTuple):
-    """A hash that differs from the one the data has: ``digest`` at ``offset`` of the hashes of cluster ``cluster``."""
+    """A stored hash that the data does not have: ``digest`` at ``offset`` of the hashes of ``cluster``."""
 
     cluster: int
     offset: int
@@ -43,7 +43,7 @@ class DecryptedParts(Protocol):
     """A disc image that stores the data of Wii partitions decrypted, so that nobody needs a key."""
 
     def wii_data(self, offset: int) -> BlockDevice | None:
-        """The decrypted data, without hashes, of the partition whose data begins at ``offset`` of the disc."""
+        """The data, decrypted and without hashes, of the partition whose data begins at ``offset``."""
 
 
 @runtime_checkable
@@ -74,7 +74,7 @@ def _data_iv(raw: bytes, cluster: int) -> bytes:
 
 
 def hash_blocks(data: bytes | memoryview) -> list[bytearray]:
-    """The 64 blocks of hashes of a group's data, which is taken to be followed by zeros up to the group's end."""
+    """The 64 blocks of hashes of a group's data; zeros fill what is missing of the group."""
     view = memoryview(data if len(data) == GROUP_DATA else bytes(data).ljust(GROUP_DATA, b"\0"))
     blocks = []
     for start in range(0, GROUP_DATA, DATA):

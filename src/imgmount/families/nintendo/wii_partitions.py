@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import FormatError
 from imgmount.families.nintendo import wii_clusters as wii
 from imgmount.families.nintendo.disc_header import WII_MAGIC
@@ -34,7 +35,7 @@ _MAGIC_AT: Final = 0x18
 
 
 class Layout(NamedTuple):
-    """Where the parts of a partition lie, in bytes: ``start`` and ``data`` on the disc, the others from ``start``."""
+    """Where the parts of a partition lie: ``start`` and ``data`` from the disc's start, others from ``start``."""
 
     start: int
     ticket: bytes
@@ -52,8 +53,8 @@ class Layout(NamedTuple):
 def entries(disc: BlockDevice) -> list[tuple[int, str]]:
     """(place, kind) of each partition. Raises ``FormatError``."""
     groups = list(_GROUP.iter_unpack(disc.read_exactly(TABLES, GROUPS * _GROUP.size, "wii")))
-    if not 0 < sum(count for count, _ in groups) <= MAX_PARTITIONS:
-        raise FormatError("wii", f"{sum(count for count, _ in groups)} partitions", offset=TABLES)
+    total = sum(count for count, _ in groups)
+    within("wii", "number of partitions", total, 1, MAX_PARTITIONS, offset=TABLES)
     found = []
     for count, place in groups:
         for offset, kind in _ENTRY.iter_unpack(disc.read_exactly(place << 2, count * _ENTRY.size, "wii")):
@@ -72,9 +73,8 @@ def layout(disc: BlockDevice, start: int) -> Layout:
     raw = disc.read_exactly(start, HEADER_SIZE, "wii")
     tmd_size, tmd, cert_size, cert, h3, data, size = _HEADER.unpack_from(raw, TICKET_SIZE)
     if max(tmd_size, cert_size) > MAX_SIDE or not data or not size:
-        raise FormatError(
-            "wii", "a partition without data, or with a TMD beyond reason", offset=start + TICKET_SIZE
-        )
+        reason = f"the partition has no data, or its TMD or certificates are larger than {MAX_SIDE >> 20} MiB"
+        raise FormatError("wii", reason, offset=start + TICKET_SIZE)
     return Layout(
         start,
         raw[:TICKET_SIZE],
@@ -87,7 +87,7 @@ def layout(disc: BlockDevice, start: int) -> Layout:
 
 
 def is_clear(cluster: bytes) -> bool:
-    """Whether the first cluster of a partition is decrypted: its first hash is right, or a disc header stands in its data."""
+    """Whether the first cluster of a partition is in clear: its hash is right, or it holds a disc header."""
     data = cluster[wii.HASHES :]
     return data[_MAGIC_AT:].startswith(_MAGIC) or sha1(data[: wii.HASHES]).digest() == cluster[: wii.DIGEST]
 

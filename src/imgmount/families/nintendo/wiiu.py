@@ -1,4 +1,4 @@
-"""What Wii U discs and installed titles share: the table of files (FST), its clusters and how they are encrypted.
+"""What Wii U discs and titles share: the table of files (FST), its clusters and their encryption.
 
 A cluster is one of the areas that an FST divides its partition into, in an installed title a file of its own.
 Raw clusters are one stream of AES-CBC, or in partitions with the disc key one each 64 KiB. Hashed ones have
@@ -195,7 +195,7 @@ class HashedCluster(ChunkedDevice):
         return self._blocks(first, min(HASHED_CHUNK, self.size // HASHED_DATA - first))[1]
 
     def verify(self, blocks: int, h3: bytes | None) -> Iterator[str]:
-        """H0 of the data of the first ``blocks``, H1 and H2 of the tables below them, and H3 where that table is given."""
+        """Check H0 to H2 of the first ``blocks``, and H3 where that table is given."""
         for block in range(min(blocks, self.size // HASHED_DATA)):
             try:
                 (hashes,), data = self._blocks(block, 1)
@@ -265,7 +265,7 @@ class PartHeader(NamedTuple):
         return cls(unit * UNIT, size, raw[ENCRYPTION], raw)
 
     def h3(self, index: int) -> bytes:
-        """The H3 hashes of content ``index``: a table of u32 at 0x40 says where they are, one more than there are contents."""
+        """The H3 hashes of content ``index``. A table of u32 at 0x40 says where they begin, and where the last ends."""
         size, count = _H3.unpack_from(self.raw, H3_SIZE)
         if not index + 1 < count <= MAX_CLUSTERS or H3_TABLE + size > len(self.raw) or 4 * count > size:
             return b""

@@ -1,4 +1,4 @@
-"""What describes a title of the Wii U: its metadata (TMD), which has the hashes of its contents, and ``meta/meta.xml``.
+"""What describes a title of the Wii U: its metadata (TMD) with hashes of its contents, and ``meta.xml``.
 
 Source: WiiUBrew, "Title metadata", "meta.xml". The TMD is big endian.
 """
@@ -46,7 +46,7 @@ ALL_REGIONS: Final = 0xFFFF_FFFF
 
 
 class Content(NamedTuple):
-    """Content ``number`` of a title: ``digest`` is that of its data, or where it is hashed of its H3 table."""
+    """Content ``number`` of a title; ``digest`` covers its data, or its H3 table where it has hashes."""
 
     id: int
     number: int

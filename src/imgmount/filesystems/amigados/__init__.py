@@ -1,6 +1,7 @@
-r"""AmigaDOS floppies and hard disk partitions: OFS and FFS, with their international, cached and long-name variants.
+r"""AmigaDOS floppies and hard disk partitions: OFS and FFS; INTL, DIRC and LNFS variants.
 
-DOS\0 to DOS\7 of AmigaOS 1 to 3.2. No PFS, no SFS. Sources: see ``blocks``.
+DOS\0 to DOS\7 of AmigaOS 1 to 3.2, also as the Multi-User File System marks them. No PFS, no SFS.
+Sources: see ``blocks``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ LARGEST_FLOPPY: Final = 84 * 22 * 2 * 512  # only these are searched for a root 
 
 
 def probe(device: BlockDevice) -> Match:
-    """CERTAIN with a DOS bootblock and a good root block, LIKELY with either, or on a floppy without a filesystem."""
+    """CERTAIN with a DOS bootblock and a good root block; LIKELY with either, or on a floppy without both."""
     boot = device.pread(0, 4)
     dos = dos_type(boot) is not None
     if not dos and device.size > LARGEST_FLOPPY:
@@ -30,10 +31,16 @@ def probe(device: BlockDevice) -> Match:
     return Match.LIKELY if root.sound else Match.NO
 
 
+def rescue(device: BlockDevice) -> Match:
+    """LIKELY where the bootblock is wiped and a root block with a good checksum is in its place."""
+    return Match.LIKELY if find_root(device).sound else Match.NO
+
+
 FORMAT: Final = FilesystemFormat(
     name="amigados",
     title="AmigaDOS: OFS, FFS (INTL, DIRC, LNFS)",
     probe=probe,
+    rescue=rescue,
     open=Later("imgmount.filesystems.amigados.volume:AmigaVolume"),
     check=Later("imgmount.filesystems.amigados.check:check"),
     deleted=Later("imgmount.filesystems.amigados.deleted:deleted"),

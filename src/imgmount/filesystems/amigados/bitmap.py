@@ -79,7 +79,9 @@ def _pages(volume: AmigaVolume, used: list[int], count: int) -> Iterator[int]:
             return
         if extension in seen:
             raise FormatError(
-                "amigados", "the list of bitmap blocks loops", offset=extension * volume.root_place.block_size
+                "amigados",
+                "the chain of bitmap blocks loops",
+                offset=extension * volume.root_place.block_size,
             )
         seen.add(extension)
         used.append(extension)

@@ -35,6 +35,7 @@ NO_FILESYSTEM: Final = {
 }  # bootblocks of disks that may go without one
 FFS: Final = 1  # flags of the dos type
 MAX_DOS_TYPE: Final = 7
+MULTI_USER: Final = b"muFS"
 INTL: Final = 2  # this dos type and those above fold accented letters
 DIRC: Final = (4, 5)
 LNFS: Final = (6, 7)
@@ -151,7 +152,7 @@ def _quarters(size: int, count: int) -> Struct:
 
 
 def boot_checksum(boot: bytes) -> int:
-    """What the second long of the 1024 bytes of a bootblock must be: an inverted sum with end-around carry."""
+    """The checksum in the second long of a bootblock of 1024 bytes: an inverted sum with end-around carry."""
     total: int = sum(longs(boot)) - long_at(boot, 4)
     while total >> 32:
         total = (total & 0xFFFF_FFFF) + (total >> 32)
@@ -178,8 +179,17 @@ def entry_comment(tail: bytes, *, long: bool) -> bytes:
 
 
 def dos_type(boot: bytes) -> int | None:
-    """0 to 7, None where the bootblock is not a DOS one."""
-    return boot[3] if boot[:3] == b"DOS" and len(boot) > 3 and boot[3] <= MAX_DOS_TYPE else None
+    r"""0 to 7, None where the bootblock is not a DOS one.
+
+    The Multi-User File System writes ``muFS`` for FFS INTL, and ``muF\0`` to ``muF\7`` for the others.
+    """
+    if boot[:4] == MULTI_USER:
+        return FFS | INTL
+    return (
+        boot[3]
+        if boot[:3] in (b"DOS", MULTI_USER[:3]) and len(boot) > 3 and boot[3] <= MAX_DOS_TYPE
+        else None
+    )
 
 
 class Root(NamedTuple):
@@ -204,7 +214,7 @@ def is_root(block: bytes) -> bool:
 
 
 def find_root(device: BlockDevice) -> Root:
-    """The root block: in the middle of a size that the volume may have, with a good checksum if there is one such.
+    """The root block, in the middle of a size that the volume may have; one with a good checksum first.
 
     The number in the bootblock is 880 whatever the disk and is not asked. Raises ``FormatError``.
     """
@@ -221,7 +231,7 @@ def find_root(device: BlockDevice) -> Root:
             return root
         damaged = damaged or root
     if damaged is None:
-        raise FormatError("amigados", "no root block")
+        raise FormatError("amigados", "no root block is where the middle of the volume may be")
     return damaged
 
 

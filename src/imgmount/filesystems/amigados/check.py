@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from imgmount.errors import ImageError
 from imgmount.filesystems.amigados import blocks, dircache
 from imgmount.filesystems.amigados.blocks import DIRC, Header, T, long_at
-from imgmount.filesystems.amigados.content import BlockTable
+from imgmount.filesystems.amigados.content import BlockTable, OfsFile
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
@@ -18,10 +18,7 @@ MAX_CHECKED: Final = 1 << 26  # blocks, a byte each, several times
 
 
 def check(volume: AmigaVolume) -> Iterator[str]:
-    """Each problem, in one line.
-
-    What files hold is not read: OFS blocks prove themselves whenever they are.
-    """
+    """Each problem in one line. Of files, the headers of OFS blocks are compared; data is checked when read."""
     stored = long_at(volume.boot, 4)
     if stored and blocks.dos_type(volume.boot) is not None and blocks.boot_checksum(volume.boot) != stored:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot
@@ -80,17 +77,20 @@ class _Walk:
                 if self.used[found.key]:
                     yield f"{below}: header {found.key} is another's too"
                     continue
-                yield from self._entry(below, slot, found)
+                yield from self._entry(below, slot, found, directory.key)
                 if found.kind == blocks.ST_USERDIR:
                     pending.append((below, found))
             if volume.dos_type in DIRC:
                 yield from self._cache(path, directory, headers)
 
-    def _entry(self, path: str, slot: int, header: Header) -> Iterator[str]:
+    def _entry(self, path: str, slot: int, header: Header, parent: int) -> Iterator[str]:
         volume = self.volume
         yield from self.use(path, (header.key, 1))
         if not header.sound:
             yield f"{path}: bad checksum of header {header.key}"
+        if header.long(T.parent) != parent:
+            said = header.long(T.parent)
+            yield f"{path}: header {header.key} says that it belongs to {said}, not to {parent}"
         right = volume.slot(volume.name(header))
         if right != slot:
             yield f"{path}: in slot {slot} of its directory, not {right}: AmigaDOS does not find it"
@@ -117,8 +117,15 @@ class _Walk:
     def _file(self, path: str, header: Header) -> Iterator[str]:
         table = BlockTable(self.volume, header.key, header.long(T.size))
         yield from self.use(path, *table.runs(), *((block, 1) for block in table.tables[1:]))
+        yield from (f"{path}: {doubt}" for doubt in table.doubts)
         if table.damage is not None:
             yield f"{path}: {table.damage}"
+        elif not self.volume.dos_type & blocks.FFS:
+            content = OfsFile(self.volume, table, header.key, header.long(T.size), strict=False)
+            try:
+                yield from (f"{path}: {doubt}" for doubt in content.doubts())
+            except ImageError as exc:
+                yield f"{path}: {exc}"
 
     def _cache(self, path: str, directory: Header, headers: dict[int, Header]) -> Iterator[str]:
         """Compare a directory's cache with its hash table, which is the one to believe."""

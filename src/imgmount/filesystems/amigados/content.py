@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError
-from imgmount.filesystems.amigados.blocks import FFS, HEAD, T_DATA, T_HEADER, T_LIST, checksums
+from imgmount.filesystems.amigados.blocks import FFS, HEAD, T_DATA, T_HEADER, T_LIST, checksums, long_at
 
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
@@ -25,9 +25,10 @@ BATCH: Final = 256  # OFS blocks looked at together
 
 
 class BlockTable:
-    """Which block is where: a file's blocks as runs that follow each other, as far as the chain of its tables can be followed.
+    """Which block is where: a file's blocks as runs, as far as the chain of its tables can be followed.
 
-    ``damage`` says why there are fewer than needed. ``lost`` marks blocks that a deleted file no longer has.
+    ``damage`` says why there are fewer than needed, ``doubts`` which pointers back are wrong; AmigaDOS does not
+    follow those. ``lost`` marks blocks that a deleted file no longer has; its pointers back must be right.
     """
 
     def __init__(self, volume: AmigaVolume, key: int, size: int, lost: bytearray | None = None) -> None:
@@ -39,11 +40,9 @@ class BlockTable:
         needed = -(-size // payload)
         self.count = 0  # blocks that are known
         self.tables: list[int] = []  # blocks that hold the table, the header first
+        self.doubts: list[str] = []
         self.damage: ImageError | None = None
-        self._firsts, self._starts = (
-            array("I"),
-            array("I"),
-        )  # of runs: which block of the file, which of the volume
+        self._firsts, self._starts = array("I"), array("I")  # of runs: in the file, in the volume
         self._next = -1  # would make the last run longer
         try:
             for found in self._tables():
@@ -52,7 +51,7 @@ class BlockTable:
             self.damage = exc
         if self.damage is None and self.count < needed:
             self.damage = FormatError(
-                "amigados", f"a file of {needed} blocks names {self.count}", offset=self._at(key)
+                "amigados", f"a file of {needed} blocks names only {self.count} of them", offset=self._at(key)
             )
 
     def _tables(self) -> Iterator[tuple[int, ...]]:
@@ -62,16 +61,40 @@ class BlockTable:
         seen: set[int] = set()
         while key:
             if key in seen:
-                raise FormatError("amigados", "the tables of a file loop", offset=self._at(key))
+                raise FormatError("amigados", "the chain of a file's tables loops", offset=self._at(key))
             seen.add(key)
             longs = volume.longs(key)
-            if longs[:2] != (kind, key):
-                raise FormatError("amigados", f"block {key} is no table of a file", offset=self._at(key))
+            if longs[0] != kind or (self._lost is not None and longs[1] != key):
+                raise FormatError(
+                    "amigados",
+                    f"block {key}, which should hold a table of a file, does not",
+                    offset=self._at(key),
+                )
             if kind == T_LIST and longs[PARENT] != self._key:
-                raise FormatError("amigados", f"block {key} is another file's table", offset=self._at(key))
+                if self._lost is not None or self._belongs(key, longs[PARENT]):
+                    raise FormatError(
+                        "amigados", f"block {key} is another file's table", offset=self._at(key)
+                    )
+                self.doubts.append(f"its table in block {key} names block {longs[PARENT]} as its file")
+            if longs[1] != key:
+                self.doubts.append(f"its table in block {key} says that it is block {longs[1]}")
             self.tables.append(key)
             yield longs[LAST_SLOT : LAST_SLOT - min(longs[COUNT], slots) : -1]
             key, kind = longs[EXTENSION], T_LIST
+
+    def _belongs(self, key: int, file: int) -> bool:
+        """Whether the file with the header ``file`` leads to the table in block ``key``."""
+        seen: set[int] = set()
+        try:
+            longs = self._volume.longs(file)
+            while longs[0] in (T_HEADER, T_LIST) and longs[EXTENSION] not in (0, *seen):
+                seen.add(longs[EXTENSION])
+                if longs[EXTENSION] == key:
+                    return True
+                longs = self._volume.longs(longs[EXTENSION])
+        except ImageError:
+            pass
+        return False
 
     def _append(self, keys: tuple[int, ...]) -> None:
         if keys and keys == tuple(range(keys[0], keys[0] + len(keys))):  # as in nearly every table
@@ -97,14 +120,16 @@ class BlockTable:
         """(block, how many follow each other) from block ``index`` of the file on. Raises ``ImageError``."""
         if index >= self.count:
             raise self.damage or FormatError(
-                "amigados", f"no block {index} in a file", offset=self._at(self._key)
+                "amigados", f"a file has no block {index}", offset=self._at(self._key)
             )
         place = bisect_right(self._firsts, index)
         end = self._firsts[place] if place < len(self._firsts) else self.count
         key = self._starts[place - 1] + index - self._firsts[place - 1]
         if not self._volume.root_place.reserved <= key < self._limit:
             raise FormatError(
-                "amigados", f"block {key} of {self._limit} in a file", offset=self._at(self._key)
+                "amigados",
+                f"a file names block {key}, the volume has {self._limit}",
+                offset=self._at(self._key),
             )
         count = min(end - index, self._limit - key)
         if self._lost is None or (taken := self._lost.find(1, key, key + count)) < 0:
@@ -132,48 +157,58 @@ class FfsFile(MappedDevice):
 
 
 class OfsFile(BlockDevice):
-    """A file whose blocks say whose they are, which one they are, and that they are intact: all of it is checked.
+    """A file whose blocks have headers with a checksum, which is compared.
 
+    The headers also say whose block it is, which one and how full. AmigaDOS reads by the file's table, which says
+    the same, so a difference is for ``doubts`` alone. Of a deleted file (``strict``), and where a block is of
+    another kind, it ends the read.
     It gathers in memory: runs of half a kilobyte are not worth a splice each.
     """
 
-    def __init__(self, volume: AmigaVolume, blocks: BlockTable, key: int, size: int) -> None:
+    def __init__(self, volume: AmigaVolume, blocks: BlockTable, key: int, size: int, *, strict: bool) -> None:
         self.size = size
         self._stride = volume.root_place.block_size
         self.block_size = self._stride - HEAD
         self._device = volume.device
         self._blocks = blocks
         self._key = key
+        self._strict = strict
 
     def _pread(self, offset: int, size: int) -> bytes:
         index, lead = divmod(offset, self.block_size)
         last = -(-(offset + size) // self.block_size)
-        pieces = [self._batch(first, min(BATCH, last - first)) for first in range(index, last, BATCH)]
-        data = b"".join(pieces)
+        parts = [self._batch(first, min(BATCH, last - first)) for first in range(index, last, BATCH)]
+        data = b"".join(parts)
         return data if len(data) == size else data[lead : lead + size]
 
     def _batch(self, index: int, count: int) -> bytes:
         """The data of ``count`` blocks from number ``index`` on."""
-        runs: list[tuple[int, int]] = []
-        raws: list[bytes] = []
-        at, end = index, index + count
-        while at < end:
-            key, length = self._blocks.run(at)
-            length = min(length, end - at)
-            runs.append((key, length))
-            raws.append(self._device.read_exactly(key * self._stride, length * self._stride, "amigados"))
-            at += length
-        raw = b"".join(raws)
-        self._prove(raw, index, runs)
+        raw, keys = self._stored(index, count)
+        if bad := next((place for place, total in enumerate(checksums(raw, self._stride)) if total), -1) + 1:
+            key = keys[bad - 1]
+            raise ChecksumError(
+                "amigados", f"block {key} is damaged: its checksum differs", offset=key * self._stride
+            )
+        for place, doubt in self._differences(raw, index, keys):
+            if self._strict or long_at(raw, place * self._stride) != T_DATA:
+                raise FormatError("amigados", doubt, offset=keys[place] * self._stride)
         data = b"".join(_payloads(self._stride, count).unpack(raw))
         return data[: self.size - index * self.block_size]
 
-    def _prove(self, raw: bytes, index: int, runs: list[tuple[int, int]]) -> None:
-        """Compare the headers of consecutive blocks with what they must be, all at once.
+    def _stored(self, index: int, count: int) -> tuple[bytes, list[int]]:
+        """``count`` blocks from number ``index`` on, and which blocks of the volume they are."""
+        keys: list[int] = []
+        raws: list[bytes] = []
+        while len(keys) < count:
+            key, length = self._blocks.run(index + len(keys))
+            length = min(length, count - len(keys))
+            keys += range(key, key + length)
+            raws.append(self._device.read_exactly(key * self._stride, length * self._stride, "amigados"))
+        return b"".join(raws), keys
 
-        Raises ``FormatError``.
-        """
-        count = len(raw) // self._stride
+    def _differences(self, raw: bytes, index: int, keys: list[int]) -> Iterator[tuple[int, str]]:
+        """(place among ``keys``, what is wrong) of headers that are not those of blocks ``index`` and on."""
+        count = len(keys)
         fields = _headers(self._stride, count).unpack(raw)
         last = min(self.block_size, self.size - (index + count - 1) * self.block_size)
         wanted = (
@@ -182,22 +217,19 @@ class OfsFile(BlockDevice):
             tuple(range(index + 1, index + count + 1)),
             (self.block_size,) * (count - 1) + (last,),
         )
-        totals = checksums(raw, self._stride)
-        if all(fields[place :: len(wanted)] == column for place, column in enumerate(wanted)) and not any(
-            totals
-        ):
+        width = len(wanted)
+        if all(fields[place::width] == column for place, column in enumerate(wanted)):
             return
-        keys = [block for key, length in runs for block in range(key, key + length)]
         for place, key in enumerate(keys):
-            offset = key * self._stride
-            if any(
-                fields[len(wanted) * place + number] != column[place] for number, column in enumerate(wanted)
-            ):
-                raise FormatError(
-                    "amigados", f"block {key} is not block {index + place + 1} of its file", offset=offset
-                )
-            if totals[place]:
-                raise ChecksumError("amigados", f"bad checksum of block {key}", offset=offset)
+            if fields[width * place : width * (place + 1)] != tuple(column[place] for column in wanted):
+                yield place, f"block {key} says that it is not block {index + place + 1} of its file"
+
+    def doubts(self) -> Iterator[str]:
+        """One line for each header that disagrees with the file's table. Raises ``ImageError``."""
+        total = -(-self.size // self.block_size)
+        for index in range(0, total, BATCH):
+            raw, keys = self._stored(index, min(BATCH, total - index))
+            yield from (problem for _, problem in self._differences(raw, index, keys))
 
 
 @lru_cache(BATCH)

@@ -58,7 +58,7 @@ def _headers(volume: AmigaVolume, used: bytearray) -> Iterator[int]:
 
 
 def _lost(volume: AmigaVolume, keys: array[int], used: bytearray) -> bytearray:
-    """A 1 for each block of a deleted file that may have been written again since: another file has it, or had it.
+    """A 1 for each block of a deleted file that may have been written again: another file has it, or had.
 
     Of two deleted files that name the same block, one is wrong, and FFS does not say which. The bitmap is
     asked as well, unless it says that the header itself is in use: then a damaged chain has lost the file,

@@ -1,4 +1,4 @@
-r"""Directory caches (DOS\4 and DOS\5): what the headers of a directory say, packed together so that listing it is fast.
+r"""Directory caches (DOS\4 and DOS\5): the headers of a directory packed together, for fast listing.
 
 No disk needs them to be read: hash tables are the truth, and caches are only compared with them.
 """
@@ -38,13 +38,15 @@ def cache_blocks(volume: AmigaVolume, directory: Header) -> Iterator[tuple[int, 
     while place:
         if place in seen:
             raise FormatError(
-                "amigados", "the directory cache loops", offset=place * volume.root_place.block_size
+                "amigados",
+                "the chain of a directory cache loops",
+                offset=place * volume.root_place.block_size,
             )
         seen.add(place)
         block = volume.checked(place)
         if long_at(block, 0) != T_DIRC or long_at(block, 8) != directory.key:
             raise FormatError(
-                "amigados", f"block {place} is not its directory cache", offset=place * len(block)
+                "amigados", f"block {place} is not the cache of this directory", offset=place * len(block)
             )
         yield place, block
         place = long_at(block, 16)
@@ -56,7 +58,7 @@ def records(block: bytes) -> Iterator[tuple[int, Entry]]:
     for _ in range(long_at(block, 12)):
         text = at + _RECORD.size
         if text >= len(block) or text + 1 + block[text] >= len(block):
-            raise FormatError("amigados", "a directory cache with more records than it holds")
+            raise FormatError("amigados", "a directory cache claims more records than fit into it")
         key, size, protection, *date = _RECORD.unpack_from(block, at)
         name = blocks.bcpl(block, text, len(block))
         text += 1 + len(name)

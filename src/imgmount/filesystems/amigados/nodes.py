@@ -56,7 +56,9 @@ class _AmigaNode(Node):
         """Raise ``ChecksumError`` where the header is damaged: what it leads to may be another file's."""
         if not self._header.sound:
             offset = self.id * self._volume.root_place.block_size
-            raise ChecksumError("amigados", f"bad checksum of header {self.id}", offset=offset)
+            raise ChecksumError(
+                "amigados", f"header {self.id} is damaged: its checksum differs", offset=offset
+            )
 
     def xattrs(self) -> Mapping[str, bytes]:
         bits = self._header.long(T.protection) ^ DENIED
@@ -146,9 +148,9 @@ class AmigaFile(_AmigaNode, File):
         if size == 0:
             return MemoryDevice(b"")
         table = BlockTable(volume, self.id, size, self._lost)
-        return (
-            FfsFile(volume, table, size) if volume.dos_type & FFS else OfsFile(volume, table, self.id, size)
-        )
+        if volume.dos_type & FFS:
+            return FfsFile(volume, table, size)
+        return OfsFile(volume, table, self.id, size, strict=self._lost is not None)
 
 
 class AmigaSoftLink(_AmigaNode, Symlink):
@@ -164,7 +166,7 @@ class AmigaSoftLink(_AmigaNode, Symlink):
         block = self._volume.checked(self.id)
         target = block[HEAD:-TAIL].partition(b"\0")[0]
         if not target:
-            raise FormatError("amigados", "a soft link to nowhere", offset=self.id * len(block))
+            raise FormatError("amigados", "a soft link has no target", offset=self.id * len(block))
         return self._volume.text(target)
 
 

@@ -100,7 +100,7 @@ class AmigaVolume(Filesystem):
         """Block ``key``. Raises ``FormatError``."""
         place = self.root_place
         if not place.reserved <= key < place.blocks:
-            raise FormatError("amigados", f"block {key} of {place.blocks}")
+            raise FormatError("amigados", f"block {key} lies outside the volume of {place.blocks} blocks")
         return self.device.read_exactly(key * place.block_size, place.block_size, "amigados")
 
     def checked(self, key: int) -> bytes:
@@ -118,7 +118,9 @@ class AmigaVolume(Filesystem):
     def _prove(self, key: int, longs: tuple[int, ...]) -> None:
         if sum(longs) & 0xFFFF_FFFF:
             raise ChecksumError(
-                "amigados", f"bad checksum of block {key}", offset=key * self.root_place.block_size
+                "amigados",
+                f"block {key} is damaged: its checksum differs",
+                offset=key * self.root_place.block_size,
             )
 
     def header(self, key: int) -> Header:
@@ -128,7 +130,9 @@ class AmigaVolume(Filesystem):
         """
         block = self.read(key)
         if long_at(block, 0) != T_HEADER or long_at(block, 4) != key:
-            raise FormatError("amigados", f"block {key} is no header", offset=key * len(block))
+            raise FormatError(
+                "amigados", f"block {key}, which should hold a header, does not", offset=key * len(block)
+            )
         return Header(key, block[-TAIL:], blocks.checksum(block) == 0)
 
     def children(self, key: int) -> Iterator[tuple[int, Header | ImageError]]:
@@ -147,7 +151,7 @@ class AmigaVolume(Filesystem):
                         slot,
                         FormatError(
                             "amigados",
-                            f"header {link} is twice in its directory",
+                            f"header {link} is listed twice in its directory",
                             offset=key * place.block_size,
                         ),
                     )
@@ -155,10 +159,10 @@ class AmigaVolume(Filesystem):
                 seen.add(link)
                 try:
                     found = self.header(link)
-                    if (parent := found.long(T.parent)) != key:
-                        raise FormatError(
-                            "amigados", f"header {link} belongs to {parent}", offset=link * place.block_size
-                        )
+                    if found.kind == blocks.ST_USERDIR and (parent := found.long(T.parent)) != key:
+                        # or folders could hold themselves
+                        reason = f"folder {link} says that it belongs to {parent}, not to {key}"
+                        raise FormatError("amigados", reason, offset=link * place.block_size)
                 except ImageError as exc:
                     yield slot, exc
                     break
@@ -179,7 +183,9 @@ class AmigaVolume(Filesystem):
         """The comment that has block ``key`` to itself. Raises ``ImageError``."""
         block = self.checked(key)
         if long_at(block, 0) != T_COMMENT:
-            raise FormatError("amigados", f"block {key} is no comment", offset=key * len(block))
+            raise FormatError(
+                "amigados", f"block {key}, which should hold a comment, does not", offset=key * len(block)
+            )
         return blocks.bcpl(block, HEAD, blocks.MAX_COMMENT)
 
     def node(self, header: Header) -> Node:
@@ -190,10 +196,12 @@ class AmigaVolume(Filesystem):
         if kind == blocks.ST_LINKFILE:
             return self._linked(header)
         offset = header.key * self.root_place.block_size
-        return nodes.Broken(self, header, FormatError("amigados", f"a header of type {kind}", offset=offset))
+        return nodes.Broken(
+            self, header, FormatError("amigados", f"a header has the unknown type {kind}", offset=offset)
+        )
 
     def _linked(self, link: Header) -> Node:
-        """The file that a link stands for, at the end of a chain of links perhaps."""
+        """The file that a link stands for, perhaps at the end of a chain of links."""
         found = link
         try:
             for _ in range(nodes.MAX_HOPS):
@@ -203,7 +211,7 @@ class AmigaVolume(Filesystem):
                 if found.kind != blocks.ST_LINKFILE:
                     break
             offset = link.key * self.root_place.block_size
-            raise FormatError("amigados", "a hard link that leads to no file", offset=offset)
+            raise FormatError("amigados", "a hard link leads to no file", offset=offset)
         except ImageError as exc:
             return nodes.Broken(self, link, exc)
 

@@ -1,4 +1,4 @@
-"""GameCube discs and the data of Wii partitions: ``sys/`` has what the console starts from, ``files/`` the files.
+"""GameCube discs and data of Wii partitions: ``sys/`` is what the console starts, ``files/`` the files.
 
 Sources: Yet Another GameCube Documentation, "Disc format"; WiiBrew, "Wii disc". Wii offsets are stored
 divided by four.

@@ -46,7 +46,7 @@ class GcVolume(Filesystem):
         self.device = device
         self.boot = Boot.read(device)
         if not self.boot.has_root(device):
-            raise FormatError("gcfst", "no table of files", offset=self.boot.fst)
+            raise FormatError("gcfst", "the table of files has no root directory", offset=self.boot.fst)
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
         self.label = self.boot.game.label(self.encoding)
 
@@ -74,7 +74,9 @@ class GcVolume(Filesystem):
             stop = names.find(b"\0", start, start + MAX_NAME)
             if start >= len(names):
                 raise FormatError(
-                    "gcfst", f"node {index} has its name past the end", offset=self.boot.fst + NODE * index
+                    "gcfst",
+                    f"the name of node {index} begins past the end of the table",
+                    offset=self.boot.fst + NODE * index,
                 )
             name = names[start : stop if stop >= 0 else start + MAX_NAME].decode(
                 self.encoding, "surrogateescape"
@@ -85,12 +87,16 @@ class GcVolume(Filesystem):
                 continue
             if word >> 24 != DIRECTORY_KIND or not index < last <= end:
                 place = self.boot.fst + NODE * index
-                raise FormatError("gcfst", f"node {index} ends at {last}, its parent at {end}", offset=place)
+                raise FormatError(
+                    "gcfst",
+                    f"directory {index} ends at node {last}, but its parent ends at {end}",
+                    offset=place,
+                )
             yield name, _GcDirectory(self, FST_IDS + index, index)
             index = last
 
     def system_files(self) -> Iterator[tuple[str, Node]]:
-        """What ``sys/`` holds; a file whose length cannot be told is left out, and an error after the others."""
+        """What ``sys/`` holds. A file whose length is not known is left out; its error comes last."""
         device, boot = self.device, self.boot
         ids = count(3)
         problem: ImageError | None = None

@@ -1,4 +1,4 @@
-"""The contents of a Wii U partition: ``code/``, ``content/``, ``meta/`` of a title, and the folders of the system partitions."""
+"""The files of a Wii U partition: ``code/``, ``content/``, ``meta/`` of a title, or a system's folders."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class PartSource(Source):
         self._starts = sorted(set(self._places))
 
     def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:
-        """A cluster reaches to the next: the size in the table leaves the hashes out (NUSPacker, ``Content``)."""
+        """A cluster reaches to the next; the size in the table leaves out hashes (NUSPacker, ``Content``)."""
         start = self._places[index]
         if start >= self._part.size:
-            raise FormatError("wiiufst", f"cluster {index} lies past the end", offset=start)
+            raise FormatError(
+                "wiiufst", f"cluster {index} is said to lie past the end of the partition", offset=start
+            )
         following = bisect_right(self._starts, start)
         end = self._starts[following] if following < len(self._starts) else self._part.size
         return Slice(self._part, start, min(end, self._part.size) - start), self._key

@@ -24,7 +24,7 @@ FIRST_ID: Final = 1
 
 
 class Source(ABC):
-    """Where the clusters of a table of files are stored, its key, and the metadata of the title that it is, if it is one."""
+    """Where the clusters of a table of files are stored, its key, and the title's metadata if there is any."""
 
     fst: Fst
     tmd: Tmd | None
@@ -112,7 +112,7 @@ class WiiuVolume(Filesystem):
 
 
 def _digests(device: BlockDevice, content: Content) -> bool:
-    """Whether ``device`` has the SHA-1 of ``content``: over its size, which packers round up to whole blocks of AES."""
+    """Whether ``device`` has the SHA-1 of ``content``; packers round the size up to whole AES blocks."""
     if content.size > device.size:
         return False
     digest = sha1()

@@ -1,4 +1,4 @@
-"""GameCube and Wii discs in WIA and RVZ: compressed, the junk between files replaced by its seed, Wii partitions decrypted.
+"""GameCube and Wii discs in WIA and RVZ: compressed, junk as its seed, Wii partitions decrypted.
 
 The raw view has every byte of the disc: hashes are computed and clusters encrypted again with the title key
 that the file holds, so no other key is needed. Sources: Dolphin's ``docs/WiaAndRvz.md`` (CC0), Wiimms ISO

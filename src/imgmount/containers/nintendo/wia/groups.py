@@ -35,7 +35,7 @@ class Clusters(Protocol):
     clusters: int
 
     def clusters_at(self, first: int, end: int) -> Iterator[tuple[int, bytes, list[HashException]]]:
-        """(cluster, data from there on, exceptions) of each piece that has clusters ``first`` to ``end`` of the partition."""
+        """(cluster, data from there, exceptions) of each piece with clusters ``first`` to ``end``."""
 
 
 class GroupTable:
@@ -81,12 +81,14 @@ class GroupTable:
             size &= ~COMPRESSED
         if size > 2 * most + SECTOR:
             raise FormatError(
-                self.fmt, f"group {index} is stored in {size} bytes", offset=entry[0] * PLACE_UNIT
+                self.fmt,
+                f"group {index} is said to have {size} bytes stored, more than it can have",
+                offset=entry[0] * PLACE_UNIT,
             )
         return self.file.read_exactly(entry[0] * PLACE_UNIT, size, self.fmt), compressed, packed
 
     def load(self, index: int, size: int, place: int, lists: int = 0) -> tuple[bytes, Lists]:
-        """(``size`` bytes of data, ``lists`` lists of exceptions) of group ``index``; ``place`` is as in ``codec.unpack``."""
+        """(``size`` bytes of data, ``lists`` lists of exceptions) of group ``index``; see ``codec.unpack``."""
         most = size + lists * MAX_LIST
         stored, compressed, packed = self._read(index, most)
         if not stored:
@@ -166,7 +168,7 @@ class PartRange(GroupedDevice):
         return b"".join([self._load(index)[0] for index in range(first, first + count)])
 
     def clusters_at(self, first: int, end: int) -> Iterator[tuple[int, bytes, list[HashException]]]:
-        """(cluster, data from there on, exceptions) of each chunk that has clusters ``first`` to ``end`` of the partition."""
+        """(cluster, data from there, exceptions) of each chunk with clusters ``first`` to ``end``."""
         per_chunk = self.unit // wii.DATA
         first, end = max(first, self.cluster), min(end, self.cluster + self.clusters)
         if first >= end:

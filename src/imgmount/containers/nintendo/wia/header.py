@@ -93,13 +93,15 @@ def read_header(file: BlockDevice) -> Header:
     raw = file.read_exactly(0, HEADER_1_SIZE, "wia")
     fmt = MAGICS.get(raw[:4])
     if fmt is None:
-        raise FormatError("wia", "no WIA or RVZ magic", offset=0)
+        raise FormatError("wia", "the file begins neither with WIA nor with RVZ", offset=0)
     first = _HEADER_1.parse(raw)
     _check(fmt, raw[:_HASHED], first.hash, "its first header", 0)
     if first.compatible > READS_VERSION or first.version < OLDEST[fmt]:
-        raise UnsupportedError(f"{fmt}: version {first.version:#010x}")
+        raise UnsupportedError(f"{fmt}: version {first.version:#010x} is newer than what is known")
     if not HEADER_2_SIZE - 8 <= first.header_2_size <= 0x1000:
-        raise FormatError(fmt, f"a second header of {first.header_2_size} bytes", offset=0x0C)
+        raise FormatError(
+            fmt, f"the second header of {first.header_2_size} bytes is too small or too large", offset=0x0C
+        )
     raw = file.read_exactly(HEADER_1_SIZE, first.header_2_size, fmt)
     _check(fmt, raw, first.header_2_hash, "its second header", HEADER_1_SIZE)
     try:
@@ -107,7 +109,7 @@ def read_header(file: BlockDevice) -> Header:
     except ConstructError as exc:
         raise FormatError(fmt, f"bad header: {exc}", offset=HEADER_1_SIZE) from exc
     if second.compression >= len(COMPRESSIONS):
-        raise UnsupportedError(f"{fmt}: compression {second.compression}")
+        raise UnsupportedError(f"{fmt}: compression {second.compression} (0 to 5 are known)")
     _check_sizes(fmt, first, second)
     return Header(
         fmt=fmt,
@@ -154,7 +156,7 @@ def _parts(file: BlockDevice, fmt: str, second: Any) -> list[tuple[bytes, Range,
 
 
 def read_raws(data: bytes) -> list[tuple[int, int, int, int]]:
-    """(offset, size, first group, groups) of what is not in a partition; offsets are rounded down to sectors."""
+    """(offset, size, first group, groups) of what no partition holds; offsets are rounded down to sectors."""
     ranges = []
     for offset, size, group, groups in RAW.iter_unpack(data):
         skipped = offset % SECTOR

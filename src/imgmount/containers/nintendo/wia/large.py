@@ -223,7 +223,7 @@ class LargePart(SequentialDevice):
         return self._start(span)[0]
 
     def clusters_at(self, first: int, end: int) -> Iterator[tuple[int, bytes, list[HashException]]]:
-        """(cluster, data from there on, exceptions) of each piece that has clusters ``first`` to ``end`` of the partition."""
+        """(cluster, data from there, exceptions) of each piece with clusters ``first`` to ``end``."""
         at, stop = max(first - self.cluster, 0), min(end - self.cluster, self.clusters)
         while at < stop:
             span = at // self._per_chunk

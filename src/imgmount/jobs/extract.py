@@ -12,10 +12,8 @@ import os
 import stat as s
 from collections.abc import Iterator
 from errno import EDQUOT, ELOOP, EMFILE, ENFILE, ENOSPC, ENOTDIR, EROFS
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Protocol, Self
 
-from imgmount.cli.progress import Progress
-from imgmount.cli.text import complain
 from imgmount.core.device import BlockDevice
 from imgmount.core.holes import stretches
 from imgmount.core.node import Directory, File, Node, Stat, Symlink
@@ -23,13 +21,21 @@ from imgmount.errors import ImageError
 from imgmount.vfs.vfs import MAX_DEPTH, Vfs
 
 READ_SIZE: Final = 1 << 20
-EXIT_HOST: Final = 1
-EXIT_IMAGE: Final = 2
 HOPELESS: Final = frozenset({ENOSPC, EDQUOT, EROFS, EMFILE, ENFILE})  # the next file would fail as well
 NOT_A_FOLDER: Final = frozenset({ENOTDIR, ELOOP})  # a file; a link
 PERMISSIONS: Final = 0o777
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Report(Protocol):
+    """Who is told how an extraction goes."""
+
+    def advance(self, size: int, name: str) -> None:
+        """``size`` more bytes of the file ``name`` are written."""
+
+    def problem(self, text: str) -> None:
+        """Something was left out; ``text`` is one line that begins with its path."""
 
 
 class _Level(NamedTuple):
@@ -44,18 +50,21 @@ class _Level(NamedTuple):
 
 
 class Extraction:
-    """Copies nodes to the folder ``target``. What fails is told on stderr, and the rest goes on."""
+    """Copies nodes to the folder ``target``. What fails is reported, and the rest goes on.
 
-    def __init__(self, vfs: Vfs, target: str, *, preserve: bool, force: bool, progress: Progress) -> None:
+    ``image_failed``: something could not be read. ``host_failed``: something could not be written.
+    """
+
+    def __init__(self, vfs: Vfs, target: str, *, preserve: bool, force: bool, report: Report) -> None:
         self._vfs = vfs
         self._preserve = preserve
         self._root_user = os.geteuid() == 0
         self._force = force
-        self._progress = progress
+        self._report = report
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._links: dict[int, str] = {}  # inode number -> where its content is already
-        self.exit_code = 0
+        self.image_failed = self.host_failed = False
         self._target = os.open(
             target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )  # the user may name a link
@@ -209,7 +218,7 @@ class Extraction:
             done = 0
             while done < size:
                 done += os.pwrite(fd, data[done:], offset + done)
-            self._progress.advance(size, name)
+            self._report.advance(size, name)
 
     def _hard_link(self, existing: str, parent: int, name: str) -> None:
         folder, _, stored = existing.rpartition("/")
@@ -232,8 +241,7 @@ class Extraction:
 
     def _special(self, parent: int, name: str, path: str, stat: Stat) -> None:
         if not (self._preserve and self._root_user):
-            self._progress.clear()
-            complain(
+            self._report.problem(
                 f"{path}: {_SPECIAL.get(s.S_IFMT(stat.mode), 'special file')} left out; as root, -p makes it"
             )
             return
@@ -259,16 +267,14 @@ class Extraction:
         os.utime(fd, ns=_times(stat))
 
     def _image_problem(self, path: str, problem: object) -> None:
-        self.exit_code = EXIT_IMAGE
-        self._progress.clear()
-        complain(f"{path or '/'}: {problem}")
+        self.image_failed = True
+        self._report.problem(f"{path or '/'}: {problem}")
 
     def _host_problem(self, path: str, error: OSError) -> None:
         if error.errno in HOPELESS:
             raise error
-        self.exit_code = self.exit_code or EXIT_HOST
-        self._progress.clear()
-        complain(f"{path or '/'}: {error.strerror or error}")
+        self.host_failed = True
+        self._report.problem(f"{path or '/'}: {error.strerror or error}")
 
 
 _SPECIAL: Final = {s.S_IFCHR: "device", s.S_IFBLK: "device", s.S_IFIFO: "FIFO", s.S_IFSOCK: "socket"}

@@ -1,0 +1,92 @@
+"""What an image is made of, as plain values: the object that docs/info-json.md describes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from imgmount.chain.open import Image
+from imgmount.chain.volumes import Volume
+from imgmount.core.device import BlockDevice
+from imgmount.core.format import Described, PartitionsFormat
+from imgmount.core.slices import Slice
+from imgmount.errors import ImageError
+from imgmount.registry import named
+
+SCHEMA: Final = 1
+UNREAD: Final = "unread"  # the format of what has no reader: no choice for --fs
+
+
+def describe(image: Image) -> dict[str, Any]:
+    """The facts as plain values."""
+    volumes = [
+        _volume(volume, image) for volume in image.volumes
+    ]  # opens them, which the chain then tells of
+    return {
+        "schema": SCHEMA,
+        "image": str(image.path),
+        "chain": str(image),
+        "layers": [
+            {"name": layer.name, "title": layer.title, "size": layer.device.size, "info": _info(layer.device)}
+            for layer in image.layers
+        ],
+        "partition_table": image.table or None,
+        "partition_table_info": _table_info(image.disk, image.table),
+        "volumes": volumes,
+        "files": [str(path) for path in image.opened],
+    }
+
+
+def _volume(volume: Volume, image: Image) -> dict[str, Any]:
+    filesystem: dict[str, Any] | None = None
+    if volume.problem is None and volume.format is not None:
+        opened = volume.filesystem
+        fmt = volume.format
+        passed = {"passed over": str(volume.passed_over)} if volume.passed_over else {}
+        filesystem = {"name": fmt.name, "title": fmt.title, "label": opened.label, "uuid": opened.uuid}
+        filesystem["info"] = {**opened.info(), **passed}
+    return {
+        "index": volume.index,
+        "name": volume.name,
+        "kind": volume.partition.kind,
+        "label": volume.partition.name,
+        "uuid": volume.partition.uuid,
+        "session": volume.partition.session or None,
+        "offset": _offset(volume.device, image.disk),
+        "size": volume.device.size,
+        "info": dict(volume.partition.info),
+        "filesystem": filesystem,
+        "partition_table": volume.table or None,
+        "partition_table_info": _table_info(volume.device, volume.table),
+        "also": [view for fmt in volume.others if fmt.name != UNREAD for view in (fmt.name, *fmt.views)],
+        "recognised": _recognised(volume),
+        "problem": str(volume.problem) if volume.problem else None,
+    }
+
+
+def _recognised(volume: Volume) -> str | None:
+    """What else is in the same bytes and is not read: the HFS side of a hybrid disc."""
+    for fmt in volume.others:
+        if fmt.name == UNREAD:
+            try:
+                fmt.open(volume.device, volume.context)
+            except ImageError as exc:
+                return str(exc)
+    return None
+
+
+def _offset(device: BlockDevice, disk: BlockDevice) -> int | None:
+
+    if device is disk:
+        return 0
+    return device.offset if isinstance(device, Slice) and device.device is disk else None
+
+
+def _info(device: BlockDevice) -> dict[str, str]:
+
+    return dict(device.info()) if isinstance(device, Described) else {}
+
+
+def _table_info(device: BlockDevice, table: str) -> dict[str, str]:
+
+    formats = [named(PartitionsFormat, name) for name in table.split("+") if name not in ("", "tracks")]
+    return {name: value for fmt in formats if fmt.about for name, value in fmt.about(device).items()}
