@@ -140,7 +140,7 @@ CONTAINERS: Final = (
 PARTITIONS: Final = (
     _entry("apm", *((size, b"PM\0\0") for size in (512, 1024, 2048, 4096))),
     _entry("atari"),
-    _entry("bsd", (512, b"WEV\x82")),
+    _entry("bsd", (512, b"WEV\x82"), (64, b"WEV\x82"), (512, b"\x59\x4c\x46\xc4")),
     _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("lvm2", *((512 * sector, b"LABELONE") for sector in range(4))),
@@ -154,7 +154,7 @@ PARTITIONS: Final = (
     ),
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
-    _entry("sun", (508, b"\xda\xbe")),
+    _entry("sun", (508, b"\xda\xbe"), (524, b"\xee\xde\x0d\x60")),
     _entry("wbfs", (0, b"WBFS")),
     _entry("wii", (0x18, b"\x5d\x1c\x9e\xa3")),
     _entry("wiiu", (0x10000, b"\xcc\x54\x9e\xb9")),

@@ -41,16 +41,14 @@ def table_wins(whole: Volume, parts: Sequence[Volume], sure: Match, *, asked: bo
 
 def _root(volume: Volume) -> bool | None:
     """True for a root directory that makes sense, False for a damaged one, None for an empty one that proves nothing."""
-    if volume.problem is not None:
-        return False
-    listing = volume.filesystem.root.listing()
-    if listing.damage is not None:
-        return False
-    for node in islice(listing.nodes.values(), _LOOKED_AT):
-        try:
+    try:
+        listing = volume.filesystem.root.listing()
+        if listing.damage is not None:
+            return False
+        for node in islice(listing.nodes.values(), _LOOKED_AT):
             node.stat()
             if isinstance(node, Directory) and node.listing().damage is not None:
                 return False
-        except ImageError:
-            return False
+    except ImageError:
+        return False
     return True if listing.nodes else None

@@ -157,10 +157,10 @@ def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
                 yield place, sector
 
 
-def _read(device: BlockDevice) -> Table:
+def _read(device: BlockDevice, told: int = logging.DEBUG) -> Table:
     """The first good table, primary before backup; else one whose checksums are wrong and whose entries make sense.
 
-    Raises the error of the first bad one where there is none.
+    ``told`` is how loud to say that it is not the primary, or damaged. Raises the error of the first bad one where there is none.
     """
     first: ImageError | None = None
     for places in (_primaries, _backups):
@@ -171,15 +171,18 @@ def _read(device: BlockDevice) -> Table:
                 first = first or exc
                 continue
             if places is _backups:
-                log.warning(
-                    "%s: using the backup table at %#x", first or "gpt: the primary header is lost", offset
+                log.log(
+                    told,
+                    "%s: using the backup table at %#x",
+                    first or "gpt: the primary header is lost",
+                    offset,
                 )
             return found
     for offset, sector in (*_primaries(device), *_backups(device)):
         with suppress(ImageError):
             found = Table.read(device, offset, sector)
             if found.makes_sense(device):
-                log.warning("%s, and no copy is better: the table is used as it is", found.fault)
+                log.log(told, "%s, and no copy is better: the table is used as it is", found.fault)
                 return found
     if first is None:
         raise FormatError("gpt", f"a header begins with {SIGNATURE!r}, there is none", offset=SECTORS[0])
@@ -235,7 +238,7 @@ def check(device: BlockDevice) -> Iterator[str]:
 
 def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
     """The partitions in use, numbered by slot from 1. ``kind`` is the type's name, or its GUID."""
-    table = _read(device)
+    table = _read(device, logging.WARNING)
     parts: list[Partition] = []
     for number, (kind, unique, first, last, _attributes, name) in table.used():
         if len(parts) == MAX_PARTITIONS:
