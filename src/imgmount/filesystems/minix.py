@@ -152,7 +152,7 @@ class MinixVolume(InodeVolume[Inode]):
             end=spb.zones,
         )  # fmt: skip
 
-    def inode(self, number: int) -> Inode:
+    def _read_inode(self, number: int) -> Inode:
         spb = self.super
         if not 0 < number <= spb.inodes:
             raise FormatError(NAME, f"inode {number} of {spb.inodes}")

@@ -47,14 +47,27 @@ class InodeVolume(Filesystem, Generic[I]):
     fmt: str
     single_parent: SingleParent
     root_number: int
+    folds = False  # whether a directory may ignore the case of names
+    _last: tuple[int, I] | None = (
+        None  # the inode that was asked for last: a walk asks for each several times
+    )
 
     @property
     def root(self) -> InodeDirectory[I]:
         return InodeDirectory(self, self.root_number, (0, 0))
 
-    @abstractmethod
     def inode(self, number: int) -> I:
         """Inode ``number``. Raises ``ImageError``."""
+        last = self._last
+        if last is not None and last[0] == number:
+            return last[1]
+        found = self._read_inode(number)
+        self._last = number, found
+        return found
+
+    @abstractmethod
+    def _read_inode(self, number: int) -> I:
+        """Inode ``number``, read and checked. Raises ``ImageError``."""
 
     @abstractmethod
     def content(self, inode: I) -> BlockDevice:
@@ -162,6 +175,8 @@ class InodeDirectory(_InodeNode[I], Directory):
 
     @property
     def case_sensitive(self) -> bool:  # type: ignore[override]  # most filesystems know it beforehand
+        if not self._volume.folds:
+            return True
         try:
             return not self._volume.ignores_case(self.inode())
         except ImageError:

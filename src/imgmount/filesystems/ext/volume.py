@@ -69,6 +69,8 @@ class ExtVolume(InodeVolume[Inode]):
         self.label = self.super.label
         self.uuid = str(UUID(bytes=self.super.uuid)) if any(self.super.uuid) else ""
         self.block_size = self.super.block_size
+        self.folds = bool(self.super.incompat & sb.CASEFOLD)
+        self._last = None  # it was of the volume before its journal was replayed
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
         self.single_parent = SingleParent(sb.NAME)
         self.checks = Checks(self.super.seed, enabled=bool(self.super.ro_compat & sb.METADATA_CSUM))
@@ -83,7 +85,8 @@ class ExtVolume(InodeVolume[Inode]):
                 self._open(ReplayedDevice(self.device, self.journal, self.block_size))
         except ImageError as exc:
             self.journal, self.journal_fault = None, exc
-        log.warning("%s: the journal is %s", sb.NAME, self._journal_state)
+        if self.journal is None or self.journal.blocks or self.journal.fault or self.journal.fast:
+            log.warning("%s: the journal is %s", sb.NAME, self._journal_state)
 
     def _journal_file(self) -> BlockDevice:
         """The file that the journal is in, by its inode or the copy of it in the superblock."""
@@ -111,8 +114,7 @@ class ExtVolume(InodeVolume[Inode]):
             told += f", up to damage ({self.journal.fault})"
         return told + (", but for fast commits, which are not read" if self.journal.fast else "")
 
-    def inode(self, number: int) -> Inode:
-        """Inode ``number``. Raises ``ImageError``."""
+    def _read_inode(self, number: int) -> Inode:
         if not 0 < number <= self.super.inodes:
             raise FormatError(sb.NAME, f"inode {number} of {self.super.inodes}")
         group, index = divmod(number - 1, self.super.inodes_per_group)

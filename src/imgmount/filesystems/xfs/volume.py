@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from string import ascii_lowercase, ascii_uppercase
@@ -25,6 +26,8 @@ from imgmount.filesystems.xfs.inode import EXTENTS, LOCAL, REALTIME, Fork, Inode
 from imgmount.filesystems.xfs.log import is_clean
 from imgmount.filesystems.xfs.xattrs import local_attributes, named, tree_attributes
 
+log = logging.getLogger(__name__)
+
 _REMOTE: Final = Struct(">4sII")  # magic, position, length: the beginning of a header of version 5
 _REMOTE_HEADER: Final = 56
 _LINK, _VALUE = b"XSLM", b"XARM"
@@ -45,10 +48,13 @@ class XfsVolume(InodeVolume[Inode]):
         self.label = self.super.label
         self.uuid = str(UUID(bytes=self.super.uuid))
         self.root_number = self.super.root
+        self.folds = self.super.ignores_case
         self.single_parent = SingleParent(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
+        if (state := self._log_state) == _NOT_REPLAYED:
+            log.warning("%s: the log is %s", sb.NAME, state)
 
-    def inode(self, number: int) -> Inode:
+    def _read_inode(self, number: int) -> Inode:
         spb = self.super
         return parse_inode(self._tables.read(spb.inode_offset(number), spb.inode_size), number, spb)
 
@@ -145,15 +151,18 @@ class XfsVolume(InodeVolume[Inode]):
             "inodes": f"{spb.inodes}, {spb.free_inodes} free",
             "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
         }
-        try:
-            facts["log"] = {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[
-                is_clean(self.device, spb)
-            ]
-        except ImageError as exc:
-            facts["log"] = str(exc)
+        facts["log"] = self._log_state
         if spb.offset:
             facts["superblock"] = f"damaged, read from the copy at {spb.offset:#x}"
         return {key: value for key, value in facts.items() if value}
+
+    @property
+    def _log_state(self) -> str:
+        try:
+            clean = is_clean(self.device, self.super)
+        except ImageError as exc:
+            return str(exc)
+        return {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[clean]
 
     def verify(self) -> Iterator[str]:
         spb = self.super
