@@ -225,10 +225,10 @@ def test_a_realtime_file_is_refused_by_name(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("at", "value", "error", "words"),
     [
-        (4, bytes(4), FormatError, "blocks of 0 bytes"),
-        (4, b"\0\0\x10\1", FormatError, "blocks of 4097 bytes"),
+        (4, bytes(4), FormatError, "block size 0 is not"),
+        (4, b"\0\0\x10\1", FormatError, "block size 4097 is not a power of two from 512 to 64 KiB"),
         (100, b"\xb4\xa6", UnsupportedError, "version 6"),
-        (8, bytes(8), FormatError, "0 blocks"),
+        (8, bytes(8), FormatError, "number of blocks 0 is not"),
     ],
 )
 def test_a_superblock_that_makes_no_sense(

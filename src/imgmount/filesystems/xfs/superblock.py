@@ -11,6 +11,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
+from imgmount.core.header import one_of, within
 from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.xfs import checksums
 
@@ -43,7 +44,6 @@ NAMES: Final = (
 NEEDS_REPAIR: Final = 0x10
 UNKNOWN_INCOMPAT: Final = -1 << len(NAMES)
 BLOCK_SIZES: Final = range(512, 65537)
-MAX_DIRECTORY_BLOCK: Final = 65536
 MAX_INODE: Final = 1 << 47
 
 
@@ -123,22 +123,24 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
     incompat = features if version == VERSIONS[-1] else 0
     if incompat & UNKNOWN_INCOMPAT:
         raise UnsupportedError(f"{NAME}: incompatible features {incompat & UNKNOWN_INCOMPAT:#x}")
-    if block_size not in BLOCK_SIZES or block_size != 1 << block_log or inode_size != 1 << inode_log:
-        raise FormatError(NAME, f"blocks of {block_size} bytes, inodes of {inode_size}", offset=offset + 4)
-    if not 256 <= inode_size <= 2048 or inode_size << per_block_log != block_size:
-        raise FormatError(
-            NAME, f"inodes of {inode_size} bytes, 2**{per_block_log} a block", offset=offset + 0x68
-        )
-    if not group_blocks or not groups or not (groups - 1) * group_blocks < blocks <= groups * group_blocks:
-        raise FormatError(NAME, f"{blocks} blocks in {groups} groups of {group_blocks}", offset=offset + 8)
-    if not group_blocks <= 1 << group_log <= 1 << 31 or group_log != (group_blocks - 1).bit_length():
-        raise FormatError(NAME, f"groups of {group_blocks} blocks, 2**{group_log}", offset=offset + 0x7C)
-    if sector < SIZE or sector > block_size or block_size << min(directory_log, 8) > MAX_DIRECTORY_BLOCK:
-        raise FormatError(
-            NAME,
-            f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks",
-            offset=offset + 0x66,
-        )
+
+    def check(name: str, value: int, low: int, high: int, at: int, *, power_of_two: bool = False) -> int:
+        return within(NAME, name, value, low, high, power_of_two=power_of_two, offset=offset + at)
+
+    def told(name: str, value: int, right: int, at: int) -> int:
+        return one_of(NAME, f"logarithm of {name}", value, (right,), offset=offset + at)
+
+    check("block size", block_size, BLOCK_SIZES[0], BLOCK_SIZES[-1], 4, power_of_two=True)
+    told("the block size", block_log, block_size.bit_length() - 1, 0x78)
+    check("inode size", inode_size, 256, min(2048, block_size), 0x68, power_of_two=True)
+    told("the inode size", inode_log, inode_size.bit_length() - 1, 0x7A)
+    told("inodes in a block", per_block_log, block_log - inode_log, 0x7B)
+    check("blocks in a group", group_blocks, 1, 1 << 31, 0x54)
+    check("number of groups", groups, 1, 1 << 31, 0x58)
+    check("number of blocks", blocks, (groups - 1) * group_blocks + 1, groups * group_blocks, 8)
+    told("blocks in a group", group_log, (group_blocks - 1).bit_length(), 0x7C)
+    check("sector size", sector, SIZE, block_size, 0x66, power_of_two=True)
+    check("logarithm of blocks in a block of a directory", directory_log, 0, 16 - block_log, 0xC0)
     (second,) = _FEATURES_2.unpack_from(raw)
     return Superblock(
         offset=offset,
