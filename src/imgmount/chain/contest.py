@@ -1,4 +1,4 @@
-"""Where a partition table and a file system claim the same disk: the evidence that decides which of them is shown.
+"""Where a partition table and a file system claim one disk: the evidence that decides which is shown.
 
 A disk that was formatted whole and divided later keeps the old boot sector; one that was divided and formatted
 whole later may keep the old table. Hybrid discs have both on purpose, and their files are those of the disc.
@@ -40,7 +40,7 @@ def table_wins(whole: Volume, parts: Sequence[Volume], sure: Match, *, asked: bo
 
 
 def _root(volume: Volume) -> bool | None:
-    """True for a root directory that makes sense, False for a damaged one, None for an empty one that proves nothing."""
+    """True for a root directory that makes sense, False for a damaged one, None for an empty one."""
     try:
         listing = volume.filesystem.root.listing()
         if listing.damage is not None:

@@ -50,7 +50,7 @@ class Layer:
     tables: tuple[tuple[str, PartitionsFormat, BlockDevice], ...] = ()
 
     def check(self) -> Iterator[str]:
-        """One line for each thing that is wrong with what the container and its tables store about themselves.
+        """One line for each thing that is wrong with the container, or with the tables in it.
 
         Raises ``ImageError``.
         """

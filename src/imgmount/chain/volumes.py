@@ -1,4 +1,4 @@
-"""What a disk is divided into: partitions, tracks, sessions, tables inside partitions, and the filesystems in them."""
+"""What a disk is divided into: partitions, tracks, sessions, nested tables, and the filesystems in them."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Volume:
         return found[1] if found else None
 
     def _is_for_another(self, wanted: FilesystemFormat) -> bool:
-        """Whether ``--fs`` means other parts of the disk: one of them is in that format, or this one is surely not."""
+        """Whether ``--fs`` means other parts of the disk: one is in that format, or this one is surely not."""
         if not self.index or len(self.context.parts) < 2:
             return False
         if any(wanted in [fmt for _, fmt in matches(FilesystemFormat, part)] for part in self.context.parts):
@@ -151,7 +151,7 @@ class Volume:
         return self._opened
 
     def check(self) -> Iterator[str]:
-        """One line for each thing that is wrong with what the filesystem stores about itself, or a table beside it.
+        """One line for each thing that is wrong with the filesystem, or with a table beside it.
 
         Raises ``ImageError``.
         """
@@ -298,7 +298,7 @@ def _partitions(
 
 
 def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit: int) -> int:
-    """Append ``volume``, and the parts of the table in it: one that is certain, or any where there is no filesystem.
+    """Append ``volume``, and the parts of the table in it: a certain one, or any where there is no filesystem.
 
     A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could
     go on for ever. The result is what the tables that were opened cost; ``limit`` is what they may.

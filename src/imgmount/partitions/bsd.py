@@ -77,7 +77,7 @@ def _is_wide(device: BlockDevice) -> bool:
 
 
 def _read_64(device: BlockDevice) -> list[tuple[int, int, int]]:
-    """(first byte, bytes, type) of each partition of a 64-bit label whose checksum holds. Raises ``FormatError``."""
+    """(first byte, bytes, type) of each partition of a sound 64-bit label. Raises ``FormatError``."""
     label = LABELS[0]
     _, stored, count = _HEADER_64.unpack(device.read_exactly(label, _HEADER_64.size, "bsd"))
     within("bsd", "number of partitions", count, 1, MAX_PARTITIONS_64, offset=label + 12)
@@ -88,7 +88,7 @@ def _read_64(device: BlockDevice) -> list[tuple[int, int, int]]:
 
 
 def _base(device: BlockDevice, sector: int, entries: list[Entry]) -> int:
-    """What the entries call the first sector of ``device``: partition c begins there, or is the disk that it is a part of."""
+    """The number that entries give the first sector of ``device``: 0, or its place on the disk."""
     if len(entries) <= WHOLE:
         return 0
     whole = entries[WHOLE]

@@ -87,7 +87,7 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A header and its entries. ``sector`` is in bytes; ``fault`` is what is wrong with a table that is used all the same."""
+    """A header and its entries. ``sector`` is in bytes; ``fault`` is a checksum that is wrong."""
 
     offset: int
     sector: int
@@ -149,7 +149,7 @@ def _primaries(device: BlockDevice) -> Iterator[tuple[int, int]]:
 
 
 def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
-    """(offset, sector size) of what may be backup headers: where a damaged primary points, and in the last sector."""
+    """(offset, sector size) of possible backup headers: where a damaged primary points, and the last sector."""
     for sector in SECTORS:
         alternate = int.from_bytes(device.pread(sector + 0x20, 8), "little") * sector
         for place in dict.fromkeys((alternate, (device.size // sector - 1) * sector)):
@@ -158,9 +158,10 @@ def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
 
 
 def _read(device: BlockDevice, told: int = logging.DEBUG) -> Table:
-    """The first good table, primary before backup; else one whose checksums are wrong and whose entries make sense.
+    """The first good table, primary before backup; else one with wrong checksums whose entries make sense.
 
-    ``told`` is how loud to say that it is not the primary, or damaged. Raises the error of the first bad one where there is none.
+    ``told`` is how loud to say that it is not the primary, or damaged. Raises the error of the first bad one
+    where there is none.
     """
     first: ImageError | None = None
     for places in (_primaries, _backups):

@@ -182,7 +182,7 @@ def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
 
 
 def _logicals(device: BlockDevice, container: int, sector: int) -> Iterator[tuple[Entry, int]]:
-    """(entry, first sector on the disk) along the chain of extended boot records that begins at sector ``container``."""
+    """(entry, first sector on the disk) along the chain of extended records from sector ``container`` on."""
     table = container
     seen: set[int] = set()
     for _ in range(MAX_LOGICALS):

@@ -1,4 +1,4 @@
-"""What filesystems of numbered inodes have in common: their nodes, and reading inode tables and directories piece by piece."""
+"""What filesystems of numbered inodes share: their nodes, and reading inode tables and directories."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ I = TypeVar("I", bound=Inode)  # noqa: E741  an inode
 
 
 class Entry(NamedTuple):
-    """An entry in use: where in its directory, the number of its inode, the file type as S_IFMT masks it or UNKNOWN, its name."""
+    """An entry in use: its place in the directory, its inode, its file type (S_IFMT bits or UNKNOWN), its name."""
 
     at: int
     number: int
@@ -234,7 +234,7 @@ class TablePages:
 def directory_parts(
     content: BlockDevice, block_size: int, fmt: str, image_size: int
 ) -> Iterator[tuple[int, bytes | ImageError]]:
-    """(position, bytes) of a directory in long runs of blocks; where a run fails, its blocks or what is wrong with them.
+    """(position, bytes or error) of a directory in long runs of blocks; of single blocks where a run fails.
 
     One that is larger than its image has blocks more than once.
     """

@@ -18,7 +18,7 @@ _IBM: Final = 0xA001  # the polynomial 0x8005, reflected
 
 
 def metadata_crc(data: bytes, seed: int = _ONES) -> int:
-    """CRC-32C begun at ``seed`` and, unlike everybody's, not inverted."""
+    """CRC-32C begun at ``seed`` and, unlike the usual one, not inverted."""
     return crc32c.crc32c(data, seed ^ _ONES) ^ _ONES
 
 
@@ -77,7 +77,7 @@ class Checks:
             raise ChecksumError(_NAME, "the checksum of a block of attributes is wrong", offset=offset)
 
     def directory(self, data: bytes, seed: int, at: int) -> None:
-        """A block of a directory, at ``at`` in it: entries, or the index that hides in entries that are not in use."""
+        """A block of a directory, at ``at`` in it: of entries, or of the index that hides in unused ones."""
         if not any(data):
             return  # a hole
         index = _index_at(data)

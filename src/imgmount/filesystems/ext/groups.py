@@ -93,7 +93,7 @@ class Groups:
         return table
 
     def checksum_is_right(self, group: int, raw: bytes) -> bool:
-        """Whether the checksum in the descriptor ``raw`` is that of the rest; True where the features are off."""
+        """Whether the checksum in the descriptor ``raw`` is right; True where the features are off."""
         flags = self._super.ro_compat
         rest = raw[_CHECKSUM_AT + 2 :]
         stored = int.from_bytes(raw[_CHECKSUM_AT : _CHECKSUM_AT + 2], "little")

@@ -1,4 +1,4 @@
-"""The journal of ext3 and ext4 (jbd2), read and laid over the volume in memory: what Linux shows after a crash.
+"""The journal of ext3 and ext4 (jbd2), laid over the volume in memory: what Linux shows after a crash.
 
 Of each transaction that was committed the journal holds the blocks it wrote, in order: a descriptor block with
 a tag for each, the blocks, and a commit block. Revoke blocks name blocks whose older copies must not be written.
@@ -63,7 +63,7 @@ MAX_SEQUENCE: Final = 1 << 32
 
 
 class Logged(NamedTuple):
-    """The newest copy of a block: where it is in the log, in blocks, its tag's flags, and the checksum or None."""
+    """The newest copy of a block: its place in the log, its tag's flags, its transaction, its checksum."""
 
     at: int
     flags: int
@@ -292,7 +292,7 @@ def _reversed(value: int) -> int:
 
 
 class ReplayedDevice(MappedDevice):
-    """``device`` with the blocks of ``journal`` laid over it; a logged block is checked whenever it is read."""
+    """``device`` with the blocks of ``journal`` laid over it, each checked whenever it is read."""
 
     def __init__(self, device: BlockDevice, journal: Journal, block_size: int) -> None:
         self.size = device.size

@@ -78,7 +78,7 @@ class ExtVolume(InodeVolume[Inode]):
         self._tables = TablePages(device, sb.NAME)
 
     def _replay(self) -> None:
-        """Lay the journal over the volume; where that cannot be, the volume is shown as it is, and told so."""
+        """Lay the journal over the volume; where that fails, the volume is shown as it is, which is told."""
         try:
             self.journal = Journal(self._journal_file(), self.block_size)
             if self.journal.blocks:

@@ -15,7 +15,7 @@ from imgmount.filesystems.fat.bpb import Bpb
 
 
 def probe(device: BlockDevice) -> Match:
-    """CERTAIN where parameter block, media byte and first FAT entries agree, LIKELY where the first alone is sound."""
+    """CERTAIN where parameter block and first FAT entries agree, LIKELY where the first alone is sound."""
     Bpb.read(device)
     bpb = find_bpb(device)
     return Match.CERTAIN if bpb.first_entries(device, bpb.only_fat or 0) else Match.LIKELY

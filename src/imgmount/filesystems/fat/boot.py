@@ -133,7 +133,7 @@ def _bpb_of(floppy: Floppy) -> Bpb:
 
 
 def is_directory(data: bytes, end: int) -> bool:
-    """Whether ``data`` can be records of a directory: known attributes, clusters below ``end``, then an end mark."""
+    """Whether ``data`` can be a directory: known attributes, clusters below ``end``, then an end mark."""
     for at in range(0, len(data) - RECORD + 1, RECORD):
         record = data[at : at + RECORD]
         if record[0] == 0:

@@ -109,7 +109,7 @@ class Bpb(NamedTuple):
         )
 
     def first_entries(self, device: BlockDevice, copy: int) -> bool:
-        """Whether FAT ``copy`` begins as it must: the media byte and ones, then an end mark less its flag bits."""
+        """Whether FAT ``copy`` begins as it must: the media byte and ones, then an end mark but for flags."""
         start = self.fat_offset + copy * self.fat_size
         head = device.pread(start, 4)
         if len(head) < 4 or head[0] != self.media:

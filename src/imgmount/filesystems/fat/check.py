@@ -1,4 +1,4 @@
-"""What a FAT volume says about itself, checked: copies of the FAT, chains, sizes, clusters that two files share or none owns."""
+"""Checks a FAT volume: copies of the FAT, chains, sizes, clusters that two files share or none owns."""
 
 from __future__ import annotations
 

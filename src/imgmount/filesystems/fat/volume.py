@@ -104,7 +104,7 @@ class FatVolume(Filesystem):
         return b"".join(data), pieces, damage
 
     def claim(self, directory: FatDirectory) -> None:
-        """Refuse a directory whose clusters are listed as another's: loops end, and a walk is bounded by the disk."""
+        """Refuse a directory whose clusters are another's: loops end, and the disk bounds a walk."""
         first = (
             records.first_cluster(directory.record, self.bpb.bits) if directory.id else self.bpb.root_cluster
         )

@@ -62,7 +62,7 @@ _DEFAULTS: Final = dict.fromkeys(Inode._fields, 0) | {"links": 1, "fragment": NO
 
 
 class _Layout(NamedTuple):
-    """What an inode of one type consists of; ``pick`` takes an Inode's fields from those stored, ``defaults`` and its place."""
+    """One type of inode; ``pick`` takes an Inode's fields from those stored, ``defaults`` and the place."""
 
     kind: int
     fields: Mapping[str, Struct]  # by byte order

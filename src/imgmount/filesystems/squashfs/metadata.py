@@ -23,7 +23,7 @@ _FOLLOWED: Final = 64  # blocks, to tell the byte order of their sizes
 
 
 def header_order(device: BlockDevice, super_block: Superblock) -> Order:
-    """The byte order of the sizes before blocks: the superblock's, but some makers of big-endian devices left them little.
+    """The byte order of the sizes before blocks: the superblock's, or little in some big-endian volumes.
 
     The blocks of inodes lead from one to the next, to the first of directories.
     """
@@ -102,7 +102,7 @@ class Metadata:
         )
 
     def record(self, pointer: int, index: int, size: int) -> bytes:
-        """Record ``index`` of a table of records of ``size`` bytes, the places of whose blocks begin at ``pointer``."""
+        """Record ``index``, of ``size`` bytes, of a table whose pointers to blocks begin at ``pointer``."""
         block, inside = divmod(index * size, BLOCK)
         return self.read(self.pointer(pointer, block), inside, size)
 

@@ -1,4 +1,4 @@
-"""SquashFS 1.0 to 3.1, in either byte order: bit fields throughout, packed from the end that the byte order has first.
+"""SquashFS 1.0 to 3.1, in either byte order, which also says from which end bit fields are packed.
 
 Source: the structures of squashfs-tools' ``squashfs_compat.h``, of which this is a description, and how
 ``unsquashfs`` and 7-Zip read them. Version 1 has no fragments and 48 users; 2 added fragments, 3 wide offsets
@@ -42,7 +42,7 @@ def _layout(fields: str) -> _Layout:
 
 
 def _bits(layout: _Layout, raw: bytes, order: Order) -> dict[str, int]:
-    """The fields of a structure, first bits first: the low ones in little endian, the high ones in big endian."""
+    """The fields of a structure, packed from the low bits in little endian, from the high ones in big endian."""
     value, at, found = int.from_bytes(raw, order), 0, {}
     for name, width in zip(layout.names, layout.widths, strict=True):
         shift = at if order == "little" else 8 * len(raw) - at - width

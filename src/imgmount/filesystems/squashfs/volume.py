@@ -108,7 +108,7 @@ class SquashVolume(Filesystem):
     def fragment(self, index: int) -> Content:
         """Fragment block ``index`` decoded: tails of several files.
 
-        Who reads file after file will want the next ones.
+        Where file after file is read, the next ones are decoded ahead.
         """
         cache, serial = self.cache, self._fragments
         data = cache.fetch((serial, index), self._load_fragment)

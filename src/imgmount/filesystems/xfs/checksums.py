@@ -1,4 +1,4 @@
-"""The checksums over metadata of version 5: CRC-32C of the whole structure with its own four bytes as zeros, little endian.
+"""The checksums over metadata of version 5: CRC-32C, little endian, with its own four bytes as zeros.
 
 XFS Algorithms and Data Structures, "Self Describing Metadata".
 """
