@@ -29,6 +29,7 @@ bench: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/python benchmarks/coded.py
 	$(BIN)/python benchmarks/nintendo.py
 	$(BIN)/python benchmarks/amiga.py
+	$(BIN)/python benchmarks/windows.py
 
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md

@@ -4,7 +4,7 @@
 set -eu
 
 case $1 in
-base) packages="fuse3 python3-venv" ;;
+base) packages="fuse3 python3-venv libwim15" ;; # the last one decodes ESD, and WIM fast
 oracles) packages="$(sed 's/#.*//' "$(dirname "$0")/oracles.txt")" ;;
 *) echo "usage: $0 base|oracles" >&2; exit 1 ;;
 esac

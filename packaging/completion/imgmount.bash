@@ -4,21 +4,23 @@ _imgmount() {
     COMPREPLY=()
     case $previous in
         --view) words="tree raw all deleted" ;;
+        --forks) words="xattr appledouble tree" ;;
+        --names) words="nfc stored" ;;
         --on-error) words="fail zero" ;;
         --xa) words="form2 raw cooked" ;;
-        --log-file|-o|--container|--partitions|--fs|--encoding|--refs|--password|--password-file|--key|--keys|--cache-size|-X|--extra|--session|--snapshot|-C|--directory) return ;;  # a file, or anything
+        --log-file|-o|--container|--partitions|--fs|--encoding|--refs|--password|--password-file|--key|--keys|--cache-size|-X|--extra|--image|--session|--snapshot|-C|--directory) return ;;  # a file, or anything
     esac
     if [[ -z $words && $cur == -* ]]; then
         case ${COMP_WORDS[1]} in
-            cat) words="-h --help -v --verbose --log-file --version --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --no-journal --on-error --session --snapshot --xa" ;;
-            extract) words="-h --help -v --verbose --log-file --version -C --directory -p --preserve --force --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --no-journal --on-error --session --snapshot --xa" ;;
+            cat) words="-h --help -v --verbose --log-file --version --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
+            extract) words="-h --help -v --verbose --log-file --version -C --directory -p --preserve --force --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             formats) words="-h --help -v --verbose --log-file --version --json --markdown" ;;
-            info) words="-h --help -v --verbose --log-file --version --json --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --no-journal --on-error --session --snapshot --xa" ;;
+            info) words="-h --help -v --verbose --log-file --version --json --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             list) words="-h --help -v --verbose --log-file --version --json" ;;
-            ls) words="-h --help -v --verbose --log-file --version -l --long -R --recursive -a --all --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --no-journal --on-error --session --snapshot --xa" ;;
-            verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --no-journal --on-error --session --snapshot --xa" ;;
+            ls) words="-h --help -v --verbose --log-file --version -l --long -R --recursive -a --all --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
+            verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             -u|--unmount) words="-h --help -v --verbose --log-file --version -l --lazy" ;;
-            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
+            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
         esac
     fi
     [[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

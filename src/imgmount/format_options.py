@@ -16,6 +16,7 @@ from imgmount.errors import MountError
 MODULES: Final = (
     "imgmount.containers.evidence.options",
     "imgmount.containers.vdisk.options",
+    "imgmount.families.apple.options",
     "imgmount.families.optical.options",
     "imgmount.families.unix.options",
     "imgmount.families.windows.options",

@@ -163,6 +163,7 @@ PARTITIONS: Final = (
 FILESYSTEMS: Final = (
     _entry("ad1", (0, b"ADSEGMENTEDFILE\0")),
     _entry("amigados", rescue=True),
+    _entry("apfs", (32, b"NXSB"), rescue=True),
     _entry("cramfs", *((start + 16, b"Compressed ROMFS") for start in (0, 512))),
     # the boot sector, and its backup for sectors of 512 to 4096 bytes
     _entry(
@@ -175,8 +176,12 @@ FILESYSTEMS: Final = (
     ),
     _entry("fat", rescue=True),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
+    _entry("hfs", (1024, b"BD"), rescue=True),
+    # the volume header, or the HFS volume around one
+    _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
     _entry("logical_evidence"),
+    _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
         *(
@@ -186,7 +191,7 @@ FILESYSTEMS: Final = (
         ),
         *((1048, magic) for magic in (b"\x5a\x4d", b"\x4d\x5a")),
     ),
-    _entry("ntfs", (3, b"NTFS    ")),
+    _entry("ntfs", (3, b"NTFS    "), rescue=True),
     _entry("nus", (0, b"\0\1\0\4")),
     _entry("recognised"),
     _entry("romfs", (0, b"-rom1fs-")),
@@ -207,6 +212,7 @@ FILESYSTEMS: Final = (
     ),
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
+    _entry("wim", (0, b"MSWIM\0\0\0"), (0, b"WLPWM\0\0\0")),
     _entry("xfs", (0, b"XFSB"), rescue=True),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )

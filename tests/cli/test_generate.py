@@ -51,7 +51,7 @@ def test_the_manual_page_has_no_warnings() -> None:
         (["imgmount", "ver"], {"verify"}),
         (["imgmount", ""], {*COMMANDS, "a file.iso"}),
         (["imgmount", "ls", "--view", ""], {"tree", "raw", "all", "deleted"}),
-        (["imgmount", "extract", "--fo"], {"--force"}),
+        (["imgmount", "extract", "--forc"], {"--force"}),
         (["imgmount", "a file.iso", "--fore"], {"--foreground"}),
         (["imgmount", "-u", "--la"], {"--lazy"}),
         (["imgmount", "cat", "--password-file", ""], set()),
@@ -72,7 +72,7 @@ def test_bash_completes(words: list[str], expected: set[str], tmp_path: Path) ->
 
 def test_fish_completes(tmp_path: Path) -> None:
     (tmp_path / "a file.iso").touch()
-    ask = f"source {TOP / FILES['fish']}; complete -C 'imgmount extract --fo'; complete -C 'imgmount ver'"
+    ask = f"source {TOP / FILES['fish']}; complete -C 'imgmount extract --forc'; complete -C 'imgmount ver'"
     done = subprocess.run(
         [tool("fish"), "--no-config", "-c", ask],
         capture_output=True,

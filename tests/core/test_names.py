@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgmount.core.names import MAX_NAME_BYTES, safe_name
+from imgmount.core.names import MAX_NAME_BYTES, UniqueNames, safe_name
 
 ANY_NAME = st.text(st.characters(blacklist_categories=()), max_size=300)
 
@@ -81,3 +81,12 @@ def test_any_names_become_fit_and_unique(raws: list[str]) -> None:
         assert "\0" not in name
         assert len(encoded(name)) <= MAX_NAME_BYTES
         taken.add(name)
+
+
+def test_names_of_one_directory_are_unique_and_many_equal_ones_are_cheap() -> None:
+    names = UniqueNames()
+    assert [names.fit(raw) for raw in ("a.b", "a (2).b", "a.b", "a.b", "..", "..")] == [
+        "a.b", "a (2).b", "a (1).b", "a (3).b", "__", "__ (1)",
+    ]  # fmt: skip
+    many = UniqueNames()
+    assert len({many.fit("same") for _ in range(50_000)}) == 50_000

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from imgmount.core.read_through import STEP, digests, read_through
+from imgmount.core.read_through import STEP, digests, expect, read_through, watched
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import ImageError
 
@@ -28,3 +28,23 @@ def test_digests_are_of_all_of_it() -> None:
     assert digests(MemoryDevice(DATA), []) == {}
     with pytest.raises(ImageError):
         digests(Slice(MemoryDevice(DATA), 0, len(DATA) + 1), ["md5"])
+
+
+def test_who_watches_is_told() -> None:
+    class Watcher:
+        expected = done = 0
+
+        def expect(self, size: int) -> None:
+            self.expected += size
+
+        def advance(self, size: int, name: str) -> None:
+            self.done += size
+            assert name == ""
+
+    watcher = Watcher()
+    with watched(watcher):
+        expect(len(DATA))
+        digests(MemoryDevice(DATA), ["md5"])
+    expect(5)
+    list(read_through(MemoryDevice(DATA)))
+    assert (watcher.expected, watcher.done) == (len(DATA), len(DATA))

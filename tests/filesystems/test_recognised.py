@@ -36,7 +36,6 @@ UUID = "12345678-9abc-def0-1122-334455667788"
         ("140M", ["mkfs.nilfs2", "-q", "-L", "a label"], r"^NILFS2: .*label 'a label', UUID"),
         ("4M", ["mkswap", "-L", "a label", "-U", UUID], rf"^Linux swap: .*label 'a label', UUID {UUID}"),
         ("4M", ["mkswap", "-p", "65536"], r"^Linux swap: "),
-        ("2M", ["hformat", "-l", "a label"], r"^HFS: "),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -97,10 +96,6 @@ def test_noise_and_zeros_are_nothing() -> None:
     [
         ("btrfs/kdave__btrfs-progs__compress.raw.xz", "Btrfs"),
         ("btrfs/util-linux__util-linux__btrfs.img.xz", "Btrfs"),
-        ("apfs/util-linux__util-linux__apfs.img.xz", "APFS"),
-        ("hfs/util-linux__util-linux__hfs.img.xz", "HFS"),
-        ("hfs/elliotnunn__BeHierarchic__manyExtents.img.gz", "HFS"),
-        ("hfsplus/util-linux__util-linux__hfsplus.img.xz", "HFS+"),
         ("other-fs/util-linux__util-linux__erofs.img.xz", "EROFS"),
         ("other-fs/util-linux__util-linux__hpfs.img.xz", "HPFS"),
         ("other-fs/util-linux__util-linux__jfs.img.xz", "JFS"),
@@ -113,11 +108,3 @@ def test_images_of_others_are_named(name: str, words: str) -> None:
         assert any(
             problem.startswith(f"{words}: this filesystem is recognised but not read") for problem in problems
         ), problems
-
-
-@pytest.mark.parametrize(
-    "name", ["apfs/log2timeline__dfvfs__apfs.raw", "hfsplus/log2timeline__dfvfs__hfsplus.raw"]
-)
-def test_images_of_dfvfs_are_named(name: str) -> None:
-    with open_image(image(name)) as opened:
-        assert any("recognised but not read" in str(volume.problem) for volume in opened.volumes)

@@ -13,7 +13,6 @@ from typing import Final, Self
 
 from imgmount.chain.parents import with_parents
 from imgmount.chain.volumes import Volume, divide
-from imgmount.containers.vdisk.options import SNAPSHOT
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import (
@@ -25,6 +24,7 @@ from imgmount.core.format import (
     PartitionsFormat,
     Snapshotted,
 )
+from imgmount.core.option import SNAPSHOT
 from imgmount.errors import ImageError
 from imgmount.families.nintendo.split_sets import RULES
 from imgmount.format_options import check_options
@@ -131,9 +131,12 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         layers.append(Layer("file", "file", source))
         context = with_parents(context, source)
         _peel(layers, context)
-        _check_snapshot(layers, SNAPSHOT.of(options.extra))
+        if any(isinstance(layer.device, Snapshotted) for layer in layers):  # whose snapshot it is
+            others = {name: value for name, value in options.extra.items() if name != SNAPSHOT.name}
+            context = replace(context, options=replace(options, extra=others))
         found = divide(layers[-1].device, context)
         layers[-1] = replace(layers[-1], tables=tuple(found.tables))
+        _check_snapshot(layers, [*found.volumes, *found.hidden], SNAPSHOT.of(context.options.extra))
     except BaseException:
         for layer in reversed(layers):
             layer.device.close()
@@ -144,9 +147,13 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
     )
 
 
-def _check_snapshot(layers: list[Layer], wanted: str) -> None:
+def _check_snapshot(layers: list[Layer], volumes: list[Volume], wanted: str) -> None:
     """Nobody who wants an old state is to take the present one for it."""
-    if wanted and not any(isinstance(layer.device, Snapshotted) for layer in layers):
+    formats = [fmt for volume in volumes if (fmt := volume.known_format) is not None] if wanted else []
+    for fmt in formats:
+        if SNAPSHOT not in fmt.options:
+            raise ImageError(f"--snapshot {wanted}: {fmt.name} filesystems have no snapshots in them")
+    if wanted and not formats:
         raise ImageError(f"--snapshot {wanted}: {layers[-1].name} images have no snapshots in them")
 
 

@@ -47,7 +47,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--password-file",
         metavar="FILE",
-        help="a file whose first line is the password; '-' is standard input",
+        help="a file of lines: the password, and others to try; '-' is a line of standard input",
     )
     group.add_argument(
         "--key",
@@ -125,13 +125,15 @@ def make_options(args: argparse.Namespace) -> Options:
     from imgmount.core.format import Options
 
     keys = UserKeys(args.key, args.keys, os.environ.get(VARIABLE, ""))
+    passwords = _passwords(args)
     return Options(
         container=args.container,
         partitions=args.partitions,
         fs=args.fs,
         encoding=_encoding(args.encoding),
         refs=args.refs,
-        password=_password(args),
+        password=passwords[0] if passwords else None,
+        spare_passwords=tuple(passwords[1:]),
         keys=keys.named,
         spare_keys=tuple(keys.spare),
         extra=_extra(args),
@@ -173,16 +175,24 @@ def _encoding(name: str | None) -> str | None:
     return name
 
 
-def _password(args: argparse.Namespace) -> str | None:
+def _passwords(args: argparse.Namespace) -> list[str]:
+    """The password, and others to try where an image has several: one a line of ``--password-file``."""
     if args.password is not None:
-        return str(args.password)
+        return [str(args.password)]
     if args.password_file == "-":  # noqa: S105  not a password
-        return sys.stdin.readline().rstrip("\r\n")
+        return [sys.stdin.readline().rstrip("\r\n")]
     if args.password_file is not None:
         # open, not Path.open: pathlib costs every start
         with open(args.password_file, encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
-            return file.readline().rstrip("\r\n")
-    return os.environ.get("IMGMOUNT_PASSWORD")
+            return _lines(file.read())
+    password = os.environ.get("IMGMOUNT_PASSWORD")
+    return [] if password is None else [password]
+
+
+def _lines(text: str) -> list[str]:
+    """The first line, which may be an empty password, and the others that are not."""
+    first, *others = [line.rstrip("\r") for line in text.split("\n")]
+    return [first, *(line for line in others if line)]
 
 
 def _extra(args: argparse.Namespace) -> dict[str, str]:

@@ -30,6 +30,10 @@ class Progress:
         """Whether somebody is looking."""
         return sys.stderr.isatty()
 
+    def expect(self, size: int) -> None:
+        """There are ``size`` more bytes than was said."""
+        self._total += size
+
     def advance(self, size: int, name: str) -> None:
         """``size`` more bytes of ``name`` are done."""
         self._done += size

@@ -31,14 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print ``ok``, or one line a problem."""
+    from imgmount.cli.progress import Progress
+    from imgmount.core.read_through import watched
     from imgmount.jobs.verify import problems
 
-    with open_from(args) as image:
+    progress = Progress(0)
+    with open_from(args) as image, watched(progress):
         image.context.cache.start()
         found = 0
         for problem in problems(image, second_opinion=args.strict, read=args.read):
+            progress.clear()
             print(for_stdout(problem), flush=True)
             found += 1
+    progress.clear()
     if not found:
         print("ok")
     return EXIT_DAMAGED if found else 0

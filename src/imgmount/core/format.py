@@ -47,7 +47,7 @@ class Siblings(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked for. Every field but ``spare_keys`` has a command line option of the same name."""
+    """What the user asked for. Every field but the spare ones has a command line option of the same name."""
 
     container: str | None = None  # format names that override detection
     partitions: str | None = None
@@ -55,6 +55,7 @@ class Options:
     encoding: str | None = None  # for names without a declared charset
     refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
     password: str | None = None
+    spare_passwords: tuple[str, ...] = ()  # further lines of --password-file: of other volumes, other users
     keys: Mapping[str, bytes] = field(default_factory=dict)
     spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
     extra: Mapping[str, str] = field(
@@ -252,7 +253,8 @@ class FilesystemFormat(Format):
     difference; ``MountError`` where that library is not installed. ``system_area`` marks one that leaves its
     first sectors to a partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may
     name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has
-    besides this one, for the same files.
+    besides this one, for the same files. ``checks_content`` says that ``check`` compares every file with its
+    checksum: ``verify`` need not read them again, in an order that may be a slow one.
     """
 
     kind = "filesystem"
@@ -263,6 +265,7 @@ class FilesystemFormat(Format):
     system_area: bool = False
     views: tuple[str, ...] = ()
     companion: str = ""
+    checks_content: bool = False
 
     def answers_to(self, name: str) -> bool:
         """Whether ``name`` is this format or one of its views."""

@@ -52,21 +52,42 @@ def _shorten(name: str, limit: int) -> str:
 
 def _unique(name: str, taken: Container[str]) -> str:
     """The name with a number that is free. Many equal names cost a logarithm each."""
-    stem, dot, suffix = name.rpartition(".")
-    if not stem or len(suffix) > MAX_SUFFIX:
-        stem, dot, suffix = name, "", ""
-
-    def numbered(number: int) -> str:
-        tail = f" ({number}){dot}{suffix}"
-        return _shorten(stem, MAX_NAME_BYTES - len(tail.encode("utf-8", "surrogateescape"))) + tail
-
     used, free = 0, 1
-    while numbered(free) in taken:
+    while numbered(name, free) in taken:
         used, free = free, 2 * free
     while free - used > 1:
         middle = (used + free) // 2
-        if numbered(middle) in taken:
+        if numbered(name, middle) in taken:
             used = middle
         else:
             free = middle
-    return numbered(free)
+    return numbered(name, free)
+
+
+def numbered(name: str, number: int) -> str:
+    """``a (2).txt`` for ``a.txt``, shortened where it would be too long."""
+    stem, dot, suffix = name.rpartition(".")
+    if not stem or len(suffix) > MAX_SUFFIX:
+        stem, dot, suffix = name, "", ""
+    tail = f" ({number}){dot}{suffix}"
+    return _shorten(stem, MAX_NAME_BYTES - len(tail.encode("utf-8", "surrogateescape"))) + tail
+
+
+class UniqueNames:
+    """The names of one directory, each once. It remembers where numbers go on: equal names cost the same each."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # of a name that came again: the last number given
+
+    def fit(self, raw: str) -> str:
+        """``raw`` as ``safe_name`` makes it, unlike all names before."""
+        name = safe_name(raw, ())
+        if name in self._taken:
+            number = self._numbers.get(name, 0) + 1
+            while (candidate := numbered(name, number)) in self._taken:
+                number += 1
+            self._numbers[name] = number
+            name = candidate
+        self._taken.add(name)
+        return name

@@ -12,7 +12,7 @@ from errno import EISDIR, ENOENT
 from typing import Final, NamedTuple, final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.names import safe_name
+from imgmount.core.names import UniqueNames
 from imgmount.errors import ImageError
 
 DIRECTORY_MODE: Final = s.S_IFDIR | 0o555
@@ -72,6 +72,10 @@ class File(Node):
     def open(self) -> BlockDevice:
         """The content, ``stat().size`` bytes long."""
 
+    def streams(self) -> Mapping[str, File]:
+        """What the file holds besides, by name: paths have it as ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
+        return {}
+
 
 class Symlink(Node):
     """A symbolic link."""
@@ -113,11 +117,9 @@ class Directory(Node):
     @final
     def entries(self) -> Iterator[tuple[str, Node]]:
         """(name, node), each name once and fit for a path component."""
-        seen: set[str] = set()
+        names = UniqueNames()
         for raw, node in self._scan():
-            name = safe_name(raw, seen)
-            seen.add(name)
-            yield name, node
+            yield names.fit(raw), node
 
     @final
     def names(self) -> Iterator[str]:
@@ -125,11 +127,7 @@ class Directory(Node):
 
         Raises ``ImageError`` where it is damaged.
         """
-        seen: set[str] = set()
-        for raw in self._scan_names():
-            name = safe_name(raw, seen)
-            seen.add(name)
-            yield name
+        yield from map(UniqueNames().fit, self._scan_names())
 
     @final
     def listing(self) -> Listing:
@@ -137,11 +135,12 @@ class Directory(Node):
 
         What can still be read of a damaged directory is there; the error is kept beside it.
         """
+        names = UniqueNames()
         nodes: dict[str, Node] = {}
         damage = None
         try:
             for raw, node in self._scan():
-                nodes[safe_name(raw, nodes)] = node
+                nodes[names.fit(raw)] = node
         except ImageError as exc:
             damage = exc
         return Listing(nodes, damage, None if self.case_sensitive else self.fold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 NUMBER = "N"  # the metavar of a decimal number
 
@@ -46,3 +46,14 @@ class Option(NamedTuple):
         if self.metavar == NUMBER and not (value.isascii() and value.isdecimal() and len(value) < 10):
             return f"{self.name} is a number, not {value!r}"
         return ""
+
+
+IMAGE: Final = Option(
+    "image", "which of several images in one file: its number, name or URN", metavar="IMAGE", flag=True
+)
+SNAPSHOT: Final = Option(
+    "snapshot",
+    "the state of a QCOW2 or Parallels disk or an APFS volume to show: an identifier or name that info lists",
+    metavar="ID",
+    flag=True,
+)

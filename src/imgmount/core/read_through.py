@@ -1,14 +1,53 @@
-"""A device read from one end to the other, a step at a time: for checksums of it all."""
+"""A device read from one end to the other, a step at a time.
+
+For checksums of it all, watched by whoever shows progress.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Final
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 from imgmount.core.device import BlockDevice
 
 STEP: Final = 1 << 20
+
+
+class Watcher(Protocol):
+    """Somebody who is told how far long reading is."""
+
+    def expect(self, size: int) -> None:
+        """``size`` more bytes are going to be read."""
+
+    def advance(self, size: int, name: str) -> None:
+        """``size`` bytes of ``name`` have been read."""
+
+
+_watchers: list[Watcher] = []
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """Tell ``watcher`` of all that is read through, until this ends."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
+def expect(size: int) -> None:
+    """Announce that ``size`` bytes are going to be read through."""
+    for watcher in _watchers:
+        watcher.expect(size)
+
+
+def advance(size: int, name: str = "") -> None:
+    """Tell that ``size`` bytes of ``name`` have been read: ``read_through`` does it by itself."""
+    for watcher in _watchers:
+        watcher.advance(size, name)
 
 
 def read_through(
@@ -20,7 +59,9 @@ def read_through(
     """
     end = device.size if end is None else end
     for offset in range(start, end, step):
-        yield device.pread(offset, min(step, end - offset))
+        data = device.pread(offset, min(step, end - offset))
+        advance(len(data))
+        yield data
 
 
 def digests(device: BlockDevice, algorithms: Iterable[str]) -> dict[str, bytes]:

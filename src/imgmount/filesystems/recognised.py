@@ -31,7 +31,6 @@ LOOKS: Final = (
     *(Look("Amiga AFS", ((0, mark),)) for mark in (b"AFS\1", b"muAF")),
     *(Look("Amiga PFS", ((0, mark),)) for mark in (b"PFS\1", b"PFS\2", b"PFS\3", b"muPF")),
     *(Look("Amiga SFS", ((0, mark),)) for mark in (b"SFS\0", b"SFS\2")),
-    Look("APFS", ((32, b"NXSB"),), uuid=72),
     Look("bcachefs", ((4120, bytes.fromhex("c68573f666ce90a9d96a60cf803df7ef")),), (4168, 32), 4152),
     Look("bcachefs", ((4120, bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")),), (4168, 32), 4152),
     Look("BeFS", ((544, b"1SFB"),), (512, 32)),
@@ -42,10 +41,6 @@ LOOKS: Final = (
     Look("Core Storage (FileVault)", ((8, b"\1\0\x10\0"), (88, b"CS"))),
     Look("EROFS", ((1024, b"\xe2\xe1\xf5\xe0"),), (1088, 16), 1072),
     Look("F2FS", ((1024, b"\x10\x20\xf5\xf2"),), (1148, 512), 1132, "utf-16-le"),
-    Look("HFS+", ((1024, b"H+\0\4"),)),
-    Look("HFSX", ((1024, b"HX\0\5"),)),
-    Look("HFS+", ((1024, b"BD"), (1148, b"H+"))),  # in a wrapper
-    Look("HFS", ((1024, b"BD"), (1038, b"\0\3"))),  # the bitmap of blocks is in sector 3
     *(
         Look("HP-UX HFS", ((8192 + 0x55C, bytes.fromhex(magic)),))
         for magic in ("00095014", "00195612", "00612195", "05231994")

@@ -10,6 +10,7 @@ from imgmount.chain.volumes import Volume
 from imgmount.core.device import BlockDevice
 from imgmount.core.holes import stretches
 from imgmount.core.node import File, Symlink
+from imgmount.core.read_through import advance, expect
 from imgmount.core.slices import Slice
 from imgmount.errors import ImageError, UnknownFormatError, UnsupportedError
 from imgmount.vfs.vfs import Vfs
@@ -54,7 +55,8 @@ def _volume(volume: Volume, *, second_opinion: bool, read: bool) -> Iterator[str
     if volume.passed_over is not None:
         yield f"{volume.name}: {volume.passed_over}"
     yield from _told(volume.name, volume.check())
-    yield from _told(volume.name, _tree(volume, read=read))
+    checked = volume.format is not None and volume.format.checks_content
+    yield from _told(volume.name, _tree(volume, read=read and not checked))
     opinion = volume.format.second_opinion if second_opinion and volume.format is not None else None
     if opinion is not None:
         yield from _told(f"{volume.name}, second opinion", opinion(volume.filesystem))
@@ -106,7 +108,7 @@ def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
     A very long one ends the search: the size is a lie then.
     """
     start, end, reason = 0, 0, ""
-    for offset, size, error in _failures(device):
+    for offset, size, error in _failures(device, name):
         if reason and offset == end:  # the first reason stands for all: they differ in nothing but an offset
             end = offset + size
             if end - start >= MAX_UNREADABLE:
@@ -120,9 +122,11 @@ def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
         yield f"{name}: unreadable {start:#x} to {end:#x}: {reason}"
 
 
-def _failures(device: BlockDevice) -> Iterator[tuple[int, int, str]]:
+def _failures(device: BlockDevice, name: str) -> Iterator[tuple[int, int, str]]:
     """(offset, size, why) of pieces that cannot be read. Where a large step fails, small ones are tried."""
+    expect(device.size)
     for offset, size in stretches(device, READ_SIZE):
+        advance(size, name)
         try:
             device.pread(offset, size)
         except ImageError:

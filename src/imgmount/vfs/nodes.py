@@ -31,6 +31,23 @@ class StaticDirectory(Directory):
         return tuple({prefix for node in self._nodes.values() for prefix in node.xattr_prefixes})
 
 
+class StreamFolder(Directory):
+    """What lies below a file: its streams, or the folder of them. Only paths lead here, no listing."""
+
+    __slots__ = ("_nodes", "_owner")
+
+    def __init__(self, owner: File, nodes: Mapping[str, Node]) -> None:
+        self.id = owner.id
+        self._owner = owner
+        self._nodes = nodes
+
+    def stat(self) -> Stat:
+        return self._owner.stat()._replace(mode=DIRECTORY_MODE, size=0, nlink=2, allocated=None)
+
+    def _scan(self) -> Iterable[tuple[str, Node]]:
+        return self._nodes.items()
+
+
 class RawFile(File):
     """A device as a file. It stays open as long as the image."""
 

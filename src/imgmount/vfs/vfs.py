@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from errno import ENOENT
 from typing import Final
 
-from imgmount.core.node import Directory, Listing, Node, as_directory
+from imgmount.core.node import Directory, File, Listing, Node, as_directory
 from imgmount.errors import ImageError
+from imgmount.vfs.nodes import StreamFolder
 
 log = logging.getLogger(__name__)
 
 MAX_ENTRIES: Final = 80_000  # kept in memory: about 50 MB with what a front end keeps beside them
 MAX_DEPTH: Final = 500  # of a walk: paths deeper than about 2000 cannot be named anyway
+NAMED_FORK: Final = "..namedfork"  # below a file: the folder of its other streams, as macOS calls it
 SPACE_BITS: Final = 48  # of an inode number; the volume's number stands above them
 
 Problem = Callable[[str, ImageError], None]  # called with the path that is damaged
@@ -53,7 +55,10 @@ class Vfs:
             if known is not None:
                 self._listings.move_to_end(path)
                 return known
-        listing = as_directory(self.find(path), path).listing()
+        node = self.find(path)
+        if isinstance(node, File) and (streams := node.streams()):
+            node = StreamFolder(node, {NAMED_FORK: StreamFolder(node, streams)})
+        listing = as_directory(node, path).listing()
         if listing.damage is not None:
             log.warning("%s: %s", path or "/", listing.damage)
         self._remember(path, listing)

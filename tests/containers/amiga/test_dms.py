@@ -139,7 +139,7 @@ def test_bad_archives_are_refused() -> None:
         opened(ALL[:20] + b"\x99" + ALL[21:])
     with pytest.raises(UnsupportedError, match="archives of files"):
         opened(with_header(ALL, 50, b"\0\x07"))
-    with pytest.raises(FormatError, match="no tracks"):
+    with pytest.raises(FormatError, match="no track of the disk"):
         opened(ALL[:HEADER_SIZE])
     with pytest.raises(FormatError, match="needed"):
         opened(ALL[: HEADER_SIZE - 1])

@@ -108,7 +108,10 @@ def test_a_damaged_disc_costs_itself() -> None:
     image[HD + 2 * info + 0x100 : HD + 2 * info + 0x102] = b"\0\0"
     good, bad = PARTITIONS.open(MemoryDevice(bytes(image)), context())
     check_device(good.device, fill(n))
-    assert (bad.index, str(bad.fault)) == (3, f"wbfs: a disc without sectors, at {HD + 2 * info:#x}")
+    assert (bad.index, str(bad.fault)) == (
+        3,
+        f"wbfs: the disc in slot 2 has no sectors, at {HD + 2 * info:#x}",
+    )
 
 
 def test_parts_beside_it(tmp_path: Path) -> None:

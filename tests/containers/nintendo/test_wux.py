@@ -81,7 +81,7 @@ def test_a_bad_sector_size(size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1 << 63, (1 << 64) - 1, SECTOR * ((1 << 24) + 1)])
 def test_a_bad_disc_size(size: int) -> None:
-    with pytest.raises(FormatError, match=f"disc of {size} bytes"):
+    with pytest.raises(FormatError, match=f"disc size {size} is not from 1 to"):
         opened(wux([0], sectors(1), size))
 
 

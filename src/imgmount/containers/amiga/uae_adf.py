@@ -54,7 +54,7 @@ class UaeAdfDevice(ChunkedDevice):
             if bits > 8 * size or size > LARGEST_TRACK:
                 raise FormatError(
                     "uae_adf",
-                    f"track {len(self._tracks)} has {bits} bits, more than its {size} bytes hold",
+                    f"track {len(self._tracks)} cannot have {bits} bits in {size} bytes",
                     offset=_HEADER.size,
                 )
             self._tracks.append(Track(kind & TYPE, offset, size, bits))

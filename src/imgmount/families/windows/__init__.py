@@ -1,1 +1,4 @@
-"""What Windows formats share: reparse points, security descriptors, FILETIME, and the codecs of WIM and NTFS."""
+"""What Windows formats share.
+
+Reparse points, security descriptors, FILETIME, and the codecs of WIM and NTFS.
+"""

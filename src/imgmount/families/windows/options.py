@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.core.option import Option
+from imgmount.core.option import IMAGE, Option
 
 SYSTEM: Final = Option(
     "system", "the system's own files ($MFT...) of NTFS: hidden (default) or shown", ("hide", "show")
@@ -12,4 +12,4 @@ SYSTEM: Final = Option(
 STREAMS: Final = Option(
     "ads", "alternate data streams as extended attributes (default) or as files", ("xattr", "files")
 )
-OPTIONS: Final = (SYSTEM, STREAMS)
+OPTIONS: Final = (IMAGE, SYSTEM, STREAMS)

@@ -107,6 +107,8 @@ class ExtVolume(InodeVolume[Inode]):
         if self.journal is None:
             reason = f" ({self.journal_fault})" if self.journal_fault else ""
             return f"not replayed: what was written last may be missing{reason}"
+        if not self.journal.transactions and self.journal.fault is None and not self.journal.fast:
+            return "marked as not replayed, but empty"
         told = (
             f"replayed in memory: {self.journal.transactions} transactions, {len(self.journal.blocks)} blocks"
         )

@@ -1,128 +1,210 @@
-"""The parts of NTFS that libfsntfs keeps to itself: how a stream is stored, and reparse points.
+"""FILE records and the attributes in them, as bytes. Nothing here looks beyond one record.
 
-Source: the layout of FILE records and attributes as in Linux, ``fs/ntfs/layout.h`` (documentation of its
-fields), and [MS-FSCC] 2.1.2 for reparse points.
+Source: the layout of FILE records and attributes as the Linux-NTFS project documents it ("NTFS
+Documentation", concepts).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK
 from struct import Struct
+from struct import error as StructError  # noqa: N812  the one exception that struct has
 from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
+from imgmount.filesystems.ntfs.boot import NAME, STRIDE
 
-_HEADER: Final = Struct(
-    "<4sHHQHHHH"
-)  # FILE, fixup offset, fixups, log sequence, sequence, links, first attribute, flags
-_ATTRIBUTE: Final = Struct(
-    "<IIBBHHH"
-)  # type, length, non-resident, name length, name offset, flags, instance
-_RESIDENT: Final = Struct("<16xIH")  # length, offset of the content
-_LIST_ENTRY: Final = Struct("<IHBBQQ")  # type, length, name length, name offset, first cluster, record
-_REPARSE: Final = Struct("<IHH")  # tag, length, reserved
-_NAMES: Final = Struct("<HHHH")  # substitute name's offset and length, print name's
+HEADER: Final = Struct("<4s12xHHHH8xQ")  # magic, sequence, links, first attribute, flags, base record
+MIN_FIRST: Final = 42  # where attributes can begin: behind the header of NTFS 1.2 to 3.0
+_FIXUPS: Final = Struct("<4xHH")  # offset of fixups, how many with the mark before them
+ATTRIBUTE: Final = Struct("<IIBBHHH")  # type, length, non-resident, name length, name offset, flags, instance
+RESIDENT: Final = Struct("<16xIH")  # length, offset of the content
+NON_RESIDENT: Final = Struct(
+    "<16xqqHB5xqqq"
+)  # first and last cluster, offset of runs, unit, allocated, size, valid size
+TOTAL: Final = Struct("<64xq")  # bytes stored, of sparse and compressed attributes
+LIST_ENTRY: Final = Struct(
+    "<IHBBQQH"
+)  # type, length, name length, name offset, first cluster, record, instance
+FILE_NAME: Final = Struct(
+    "<Q56xBB"
+)  # parent, name length, namespace; times, sizes and flags between are copies
 
-FIXUP_STRIDE: Final = 512
-END: Final = b"\xff\xff\xff\xff"  # instead of a type
+END: Final = 0xFFFF_FFFF  # instead of a type
+STANDARD_INFORMATION: Final = 0x10
 ATTRIBUTE_LIST: Final = 0x20
+NAME_ATTRIBUTE: Final = 0x30
+OBJECT_ID: Final = 0x40
+SECURITY_DESCRIPTOR: Final = 0x50
+VOLUME_NAME: Final = 0x60
 VOLUME_INFORMATION: Final = 0x70
 DATA: Final = 0x80
+INDEX_ROOT: Final = 0x90
+INDEX_ALLOCATION: Final = 0xA0
+BITMAP: Final = 0xB0
 REPARSE_POINT: Final = 0xC0
-COMPRESSED: Final = 0x00FF  # attribute flags: the method
-ENCRYPTED: Final = 0x4000
-VOLUME_FLAGS: Final = 10  # offset in the information about the volume
-DIRTY: Final = 0x1
-LINKS: Final = 0x12  # offset of the number of links in a record
-RECORD_MASK: Final = (1 << 48) - 1  # of a file reference; a sequence number stands above
+EA: Final = 0xE0
 
-MOUNT_POINT: Final = 0xA000_0003
-SYMLINK: Final = 0xA000_000C
-LX_SYMLINK: Final = 0xA000_001D
-WOF: Final = 0x8000_0017
-SPECIALS: Final = {
-    0x8000_0023: S_IFSOCK,
-    0x8000_0024: S_IFIFO,
-    0x8000_0025: S_IFCHR,
-    0x8000_0026: S_IFBLK,
-}  # of WSL
-ELSEWHERE: Final = {0x8000_0013: "deduplicated", 0xC000_0004: "migrated", 0x8000_0006: "migrated"}
-CLOUD: Final = 0x9000_001A
-CLOUD_MASK: Final = 0xFFFF_0FFF  # the digit between tells the provider's layer
-RELATIVE: Final = 1  # flag of a symbolic link
+COMPRESSED: Final = 0x00FF  # attribute flags: the method
+LZNT1: Final = 1
+ENCRYPTED: Final = 0x4000
+SPARSE: Final = 0x8000
+
+IN_USE: Final = 1  # flags of a record
+DIRECTORY: Final = 2
+RECORD_MASK: Final = (1 << 48) - 1  # of a file reference; a sequence number stands above
+POSIX, WIN32, DOS, BOTH = range(4)  # namespaces of names
+NAME_SIZE: Final = FILE_NAME.size  # then the name
+MAX_ATTRIBUTES: Final = 4096  # of one record: a record of 64 KiB has room for fewer
+
+
+class Record(NamedTuple):
+    """A FILE record with its fixups undone. ``base`` is the reference of the record that it extends, or 0."""
+
+    number: int
+    data: bytes
+    sequence: int
+    links: int
+    flags: int
+    base: int
+    first: int  # where its attributes begin
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self.flags & IN_USE)
 
 
 class Attribute(NamedTuple):
-    """An attribute of a record; ``content`` is None where it is not in the record."""
+    """An attribute of a record, or the part of one that is there.
+
+    ``data`` is the record, ``at`` its place in it.
+    """
 
     type: int
     name: str
     flags: int
-    content: bytes | None
-
-
-class Reparse(NamedTuple):
-    """A reparse point; ``data`` follows its header."""
-
-    tag: int
+    instance: int
     data: bytes
+    at: int
+    length: int
+    resident: bool
+
+    @property
+    def content(self) -> bytes:
+        """What a resident attribute holds. Raises ``FormatError``."""
+        size, start = RESIDENT.unpack_from(self.data, self.at)
+        if start + size > self.length:
+            raise FormatError(NAME, f"an attribute of type {self.type:#x} whose {size} bytes end past it")
+        return self.data[self.at + start : self.at + start + size]
+
+    @property
+    def first_cluster(self) -> int:
+        """Where the part of a non-resident attribute begins; 0 for a resident one."""
+        return 0 if self.resident else int.from_bytes(self.data[self.at + 16 : self.at + 24], "little")
 
 
-def attributes(raw: bytes) -> Iterator[Attribute]:
-    """The attributes in the record ``raw``. Raises ``FormatError``."""
-    magic, fixups, count, _, _, _, at, _ = _HEADER.unpack_from(raw)
-    if magic != b"FILE" or fixups + 2 * count > len(raw) or (count - 1) * FIXUP_STRIDE > len(raw):
-        raise FormatError("ntfs", "not a FILE record")
-    data = bytearray(raw)
-    for number in range(1, count):
-        end = number * FIXUP_STRIDE
-        if raw[end - 2 : end] != raw[fixups : fixups + 2]:
-            raise FormatError("ntfs", "a FILE record that was written in part")
-        data[end - 2 : end] = raw[fixups + 2 * number : fixups + 2 * number + 2]
-    while at + 4 <= len(data) and data[at : at + 4] != END:
-        if at + _ATTRIBUTE.size > len(data):
-            raise FormatError("ntfs", "an attribute past the end of its record")
-        kind, length, elsewhere, name_length, name, flags, _ = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size + 8 or at + length > len(data):
-            raise FormatError("ntfs", f"an attribute of {length} bytes")
-        content = None
-        if not elsewhere:
-            size, start = _RESIDENT.unpack_from(data, at)
-            content = bytes(data[at + start : min(at + start + size, at + length)])
-        text = bytes(data[at + name : at + name + 2 * name_length]).decode("utf-16-le", "replace")
-        yield Attribute(kind, text, flags, content)
-        at += length
+def unfixed(raw: bytes, magic: bytes, what: str, number: int) -> bytes:
+    """A record with the last bytes of its 512-byte strides put back.
+
+    ``what`` and ``number`` say which. Raises ``FormatError``.
+    """
+    fixups, count = _FIXUPS.unpack_from(raw)
+    if raw[:4] != magic:
+        raise FormatError(NAME, f"{what} {number} begins with {raw[:4]!r}, {magic!r} is right")
+    if count - 1 != len(raw) // STRIDE or fixups + 2 * count > len(raw) or fixups & 1:
+        reason = (
+            f"{what} {number} has {count} fixups at {fixups:#x}, {len(raw) // STRIDE + 1} inside it are right"
+        )
+        raise FormatError(NAME, reason)
+    mark = raw[fixups : fixups + 2]
+    pieces: list[bytes] = []
+    for end in range(STRIDE, len(raw) + 1, STRIDE):
+        if raw[end - 2 : end] != mark:
+            raise FormatError(
+                NAME, f"{what} {number} was written in part: its bytes before {end:#x} are of another time"
+            )
+        fixups += 2
+        pieces += (raw[end - STRIDE : end - 2], raw[fixups : fixups + 2])
+    return b"".join(pieces) if pieces else raw
 
 
-def listed(content: bytes, wanted: int) -> Iterator[int]:
-    """The numbers of the records that hold attributes of a type, says an attribute list."""
-    at = 0
-    while at + _LIST_ENTRY.size <= len(content):
-        kind, length, _, _, _, reference = _LIST_ENTRY.unpack_from(content, at)
-        if length < _LIST_ENTRY.size:
+def parse_record(raw: bytes, number: int) -> Record:
+    """The FILE record in ``raw``, in use or not. Raises ``FormatError``."""
+    data = unfixed(raw, b"FILE", "record", number)
+    _, sequence, links, first, flags, base = HEADER.unpack_from(data)
+    if not MIN_FIRST <= first <= len(data) - 4:
+        raise FormatError(NAME, f"record {number}: its attributes begin at {first:#x} of {len(data):#x}")
+    return Record(number, data, sequence, links, flags, base, first)
+
+
+def attributes(record: Record) -> Iterator[Attribute]:
+    """The attributes of ``record``. Raises ``FormatError`` where they are damaged."""
+    data, at = record.data, record.first
+    for _ in range(MAX_ATTRIBUTES):
+        if at + 4 > len(data) or int.from_bytes(data[at : at + 4], "little") == END:
             return
-        if kind == wanted:
-            yield reference & RECORD_MASK
+        try:
+            kind, length, elsewhere, name_length, name, flags, instance = ATTRIBUTE.unpack_from(data, at)
+        except StructError:
+            length = 0
+        if length < (64 if length and elsewhere else 24) or length & 7 or at + length > len(data):
+            raise FormatError(
+                NAME, f"record {record.number}: an attribute of {length} bytes at {at:#x} of {len(data):#x}"
+            )
+        if name_length and name + 2 * name_length > length:
+            raise FormatError(
+                NAME, f"record {record.number}: the name of an attribute at {at:#x} ends past it"
+            )
+        text = utf16(data[at + name : at + name + 2 * name_length]) if name_length else ""
+        yield Attribute(kind, text, flags, instance, data, at, length, not elsewhere)
+        at += length
+    raise FormatError(NAME, f"record {record.number}: more than {MAX_ATTRIBUTES} attributes")
+
+
+def utf16(raw: bytes) -> str:
+    """UTF-16 as Windows takes it: half pairs are kept, an odd byte at the end is not."""
+    return raw[: len(raw) & ~1].decode("utf-16-le", "surrogatepass")
+
+
+class Listed(NamedTuple):
+    """An entry of an attribute list: where an attribute is, or its part from ``first_cluster`` on."""
+
+    type: int
+    name: str
+    first_cluster: int
+    reference: int
+    instance: int
+
+
+def listed(content: bytes) -> Iterator[Listed]:
+    """The entries of an attribute list. Raises ``FormatError`` where it is damaged."""
+    at = 0
+    while at + LIST_ENTRY.size <= len(content):
+        kind, length, name_length, name, first, reference, instance = LIST_ENTRY.unpack_from(content, at)
+        if length < LIST_ENTRY.size or (name_length and name + 2 * name_length > length):
+            raise FormatError(NAME, f"an attribute list with an entry of {length} bytes at {at:#x}")
+        yield Listed(
+            kind, utf16(content[at + name : at + name + 2 * name_length]), first, reference, instance
+        )
         at += length
 
 
-def reparse(content: bytes) -> Reparse:
-    """The reparse point in an attribute's content. Raises ``FormatError``."""
-    if len(content) < _REPARSE.size:
-        raise FormatError("ntfs", "a reparse point without a tag")
-    tag, length, _ = _REPARSE.unpack_from(content)
-    return Reparse(tag, content[_REPARSE.size : _REPARSE.size + length])
+class FileName(NamedTuple):
+    """A name: ``parent`` is a reference, ``space`` the namespace."""
+
+    parent: int
+    name: str
+    space: int
 
 
-def link(point: Reparse) -> tuple[str, bool]:
-    """(the target as Windows writes it, whether it is relative) of a symbolic link or junction.
+def file_name(content: bytes) -> FileName:
+    """The name that a $FILE_NAME attribute or the key of a directory's entry holds.
 
     Raises ``FormatError``.
     """
-    names = _NAMES.size + (4 if point.tag == SYMLINK else 0)
-    if len(point.data) < names:
-        raise FormatError("ntfs", "a link without a target")
-    start, length, _, _ = _NAMES.unpack_from(point.data)
-    target = point.data[names + start : names + start + length].decode("utf-16-le", "surrogatepass")
-    return target, point.tag == SYMLINK and bool(point.data[_NAMES.size] & RELATIVE)
+    if len(content) < NAME_SIZE:
+        raise FormatError(NAME, f"a name attribute of {len(content)} bytes")
+    parent, length, space = FILE_NAME.unpack_from(content)
+    if NAME_SIZE + 2 * length > len(content):
+        raise FormatError(NAME, f"a name of {length} letters in {len(content)} bytes")
+    return FileName(parent, utf16(content[NAME_SIZE : NAME_SIZE + 2 * length]), space)

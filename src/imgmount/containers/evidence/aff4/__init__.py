@@ -13,9 +13,10 @@ from typing import Final
 from imgmount.containers.evidence.aff4.streams import AFF4, ImageStream, MapDevice, missing, number, symbolic
 from imgmount.containers.evidence.aff4.turtle import RDF_TYPE, Graph
 from imgmount.containers.evidence.aff4.volume import INFORMATION, Volume
-from imgmount.containers.evidence.options import IMAGE, ON_ERROR
+from imgmount.containers.evidence.options import ON_ERROR
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.option import IMAGE
 from imgmount.core.read_through import digests
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 

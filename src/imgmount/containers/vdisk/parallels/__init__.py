@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.containers.vdisk.options import SNAPSHOT
 from imgmount.containers.vdisk.parallels.disk import MAGICS, ParallelsDevice
 from imgmount.containers.vdisk.parallels.folder import BundleDevice, is_descriptor
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.option import SNAPSHOT
 
 
 def probe(file: BlockDevice) -> Match:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from imgmount.containers.vdisk.options import SNAPSHOT
 from imgmount.containers.vdisk.parallels.disk import MAX_BLOCKS, ParallelsDevice
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Context
+from imgmount.core.option import SNAPSHOT
 from imgmount.core.slices import Concat, Slice
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.containers.vdisk.options import SNAPSHOT
 from imgmount.containers.vdisk.qcow2.device import Qcow2Device
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Later, Match
+from imgmount.core.option import SNAPSHOT
 
 
 def probe(file: BlockDevice) -> Match:

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Final
 
 from imgmount.codecs import deflate, zstd
-from imgmount.containers.vdisk.options import SNAPSHOT
 from imgmount.containers.vdisk.qcow2.structs import (
     COMPRESSION,
     CORRUPT,
@@ -23,6 +22,7 @@ from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
+from imgmount.core.option import SNAPSHOT
 from imgmount.core.runs import RUN_BYTES, Bits, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, ImageError, UnsupportedError

@@ -1,0 +1,22 @@
+"""Options of file systems of Macs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imgmount.core.option import Option
+
+FORKS: Final = Option(
+    "forks",
+    "resource forks of Macs: extended attributes (default), files '._NAME', or a folder '..namedfork'",
+    ("xattr", "appledouble", "tree"),
+    flag=True,
+)
+NAMES: Final = Option(
+    "names", "names of Macs: composed as elsewhere (default), or as stored", ("nfc", "stored"), flag=True
+)
+NO_JOURNAL: Final = Option.switch("no-journal", "do not replay the journal of HFS+ in memory", flag=True)
+HIDDEN: Final = Option.switch("hidden", "show the folders that macOS hides behind hard links", flag=True)
+FLAT: Final = Option.switch("flat", "show MFS without the folders of the Finder", flag=True)
+SHARED: Final = (FORKS, NAMES)
+OPTIONS: Final = (*SHARED, NO_JOURNAL, HIDDEN, FLAT)

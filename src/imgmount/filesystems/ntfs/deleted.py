@@ -1,0 +1,140 @@
+"""Deleted files: records that are no longer in use still hold the name, the folder and the runs.
+
+Certain is that this was such a file's record. That its clusters still hold the file is likely where none of
+them is in use; where one is, the content is refused. A folder's record that is used for something else leaves
+"(lost folder N)" in the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from imgmount.core.node import Node
+from imgmount.errors import FormatError, ImageError
+from imgmount.filesystems.ntfs import records
+from imgmount.filesystems.ntfs.boot import NAME
+from imgmount.filesystems.ntfs.facts import Facts, facts_of
+from imgmount.filesystems.ntfs.mft import ROOT
+from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsLost
+from imgmount.filesystems.ntfs.records import FileName, Record, parse_record
+from imgmount.filesystems.ntfs.streams import Stream, assemble, parts_of, runs_of
+
+if TYPE_CHECKING:
+    from imgmount.filesystems.ntfs.volume import NtfsVolume
+
+MAX_DEPTH: Final = 128  # folders in a path; a loop ends there
+_SEQUENCES: Final = 0xFFFF  # then 1 follows
+
+
+def deleted(volume: NtfsVolume) -> Iterator[tuple[str, Node]]:
+    """(path as far as it is known, node) of each deleted file whose record has not been used again."""
+    finder = _Finder(volume)
+    for number, raw in volume.mft.scan():
+        if raw[:4] != b"FILE" or raw[22] & (records.IN_USE | records.DIRECTORY):
+            continue
+        try:
+            record = parse_record(raw, number)
+            name = None if record.base else _name(record)
+        except ImageError:
+            continue  # what is damaged is not deleted
+        if name is not None:
+            yield (
+                finder.folder(name.parent) + name.name.replace("/", "\N{DIVISION SLASH}"),
+                finder.node(record),
+            )
+
+
+def _name(record: Record) -> FileName | None:
+    """The name of a record, rather not the short one of DOS. Raises ``FormatError``."""
+    found = [
+        records.file_name(attribute.content)
+        for attribute in records.attributes(record)
+        if attribute.type == records.NAME_ATTRIBUTE and attribute.resident
+    ]
+    return min(found, key=lambda name: name.space == records.DOS, default=None)
+
+
+def _was(record: Record, reference: int) -> bool:
+    """Whether a free record is what ``reference`` meant: deleting counts its sequence number up."""
+    before = record.sequence - 1 or _SEQUENCES
+    return not record.in_use and reference >> 48 in (0, before, record.sequence)
+
+
+class _Finder:
+    """Tells what is left of a record, and of the folders above it."""
+
+    def __init__(self, volume: NtfsVolume) -> None:
+        self.volume = volume
+        self._folders: dict[int, str] = {}
+
+    def read(self, reference: int) -> Record:
+        """Another record of a deleted file. Raises ``FormatError`` where it has been used again."""
+        record = self.volume.mft.record(reference & records.RECORD_MASK)
+        if not _was(record, reference):
+            raise FormatError(NAME, f"record {record.number} of a deleted file has been used again")
+        return record
+
+    def folder(self, reference: int) -> str:
+        """The path of a folder, deleted or not, with a slash behind it."""
+        chain: list[tuple[int, str]] = []
+        path = ""
+        while reference & records.RECORD_MASK != ROOT and len(chain) < MAX_DEPTH:
+            if reference in self._folders:
+                path = self._folders[reference]
+                break
+            name = self._folder_name(reference)
+            if name is None:
+                path = f"(lost folder {reference & records.RECORD_MASK})/"
+                break
+            chain.append((reference, name.name.replace("/", "\N{DIVISION SLASH}")))
+            reference = name.parent
+        for known, name_here in reversed(chain):
+            path += name_here + "/"
+            self._folders[known] = path
+        return path
+
+    def _folder_name(self, reference: int) -> FileName | None:
+        try:
+            record = self.volume.mft.record(reference & records.RECORD_MASK)
+            here = record.in_use and record.sequence == reference >> 48
+            return (
+                _name(record)
+                if record.flags & records.DIRECTORY and (here or _was(record, reference))
+                else None
+            )
+        except ImageError:
+            return None
+
+    def node(self, record: Record) -> Node:
+        """What a record was, or why that is lost."""
+        try:
+            return NtfsDeleted(self, facts_of(record, self.volume.disk, self.read))
+        except FormatError as exc:
+            return NtfsLost(record.number, exc.reason)
+
+
+class NtfsDeleted(NtfsFile):
+    """A deleted file: it can be opened as long as none of its clusters is in use."""
+
+    __slots__ = ("_finder",)
+
+    def __init__(self, finder: _Finder, facts: Facts) -> None:
+        super().__init__(finder.volume, facts, 0)
+        self._finder = finder
+
+    def _record(self) -> Record:
+        return self._finder.read(self._facts.sequence << 48 | self._facts.number)
+
+    def _stream(self, record: Record, kind: int, name: str = "") -> Stream | None:
+        disk = self._volume.disk
+        parts = [part for part in parts_of(record, disk, self._finder.read, kind) if part.name == name]
+        if not parts:
+            return None
+        stream = assemble(parts, disk)
+        if stream.content is None:
+            for count, place in runs_of(stream):
+                used = None if place < 0 else self._volume.clusters.first_used(place, count)
+                if used is not None:
+                    raise FormatError(NAME, f"cluster {used} of a deleted file is in use by another")
+        return stream
