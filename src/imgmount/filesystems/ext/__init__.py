@@ -10,7 +10,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Match
-from imgmount.families.unix.options import NO_JOURNAL
+from imgmount.core.option import NO_JOURNAL
 from imgmount.filesystems.ext.superblock import PRIMARY, read_superblock
 from imgmount.filesystems.ext.volume import ExtVolume
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
+from imgmount.core.option import NO_JOURNAL
 from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import MemoryDevice
 from imgmount.core.xattrs import collect
@@ -22,7 +23,6 @@ from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedE
 from imgmount.families.unix.block_pointers import PointerMap, mapped_file
 from imgmount.families.unix.extent_tree import ExtentTree
 from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
-from imgmount.families.unix.options import NO_JOURNAL
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
 from imgmount.filesystems.ext.blocks import EXTENT_MAGIC, extent_tree, indirect_map
