@@ -177,7 +177,9 @@ def test_a_table_that_cannot_be_read_leaves_the_raw_view_with_the_reason(
 ) -> None:
     problem = MissingPartError("the other half is missing")
     monkeypatch.setattr(
-        registry, "matches", lambda kind, _, **__: nested(["one"], problem) if kind is PartitionsFormat else []
+        registry,
+        "matches",
+        lambda kind, _, **__: nested(["one"], problem) if kind is PartitionsFormat else [],
     )
     with open_image(WUX) as image:
         (volume,) = image.volumes

@@ -100,7 +100,9 @@ def test_a_journal_that_is_marked_and_empty_is_named(tmp_path: Path) -> None:
     with FileDevice(tmp_path / "image") as device:
         opened = volume(device)
         assert opened.info()["journal"] == "marked as not replayed, but empty"
-        assert "the volume was not unmounted: its journal is marked as not replayed, but empty" in list(opened.verify())
+        assert "the volume was not unmounted: its journal is marked as not replayed, but empty" in list(
+            opened.verify()
+        )
 
 
 # --- facts that trees do not have

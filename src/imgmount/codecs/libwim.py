@@ -51,7 +51,9 @@ def library() -> Any:
 @cache
 def tell_that_it_is_slow() -> None:
     """Say once what would make decoding faster."""
-    log.warning("libwim is not installed, WIM and compressed NTFS files are read slowly: 'apt install libwim15'")
+    log.warning(
+        "libwim is not installed, WIM and compressed NTFS files are read slowly: 'apt install libwim15'"
+    )
 
 
 class Piece(NamedTuple):
