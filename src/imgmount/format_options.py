@@ -18,6 +18,7 @@ MODULES: Final = (
     "imgmount.containers.vdisk.options",
     "imgmount.families.apple.options",
     "imgmount.families.optical.options",
+    "imgmount.families.unix.options",
     "imgmount.families.windows.options",
 )
 

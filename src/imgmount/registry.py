@@ -171,7 +171,7 @@ CONTAINERS: Final = (
 PARTITIONS: Final = (
     _entry("apm", *((size, b"PM\0\0") for size in (512, 1024, 2048, 4096))),
     _entry("atari"),
-    _entry("bsd", (512, b"WEV\x82")),
+    _entry("bsd", (512, b"WEV\x82"), (64, b"WEV\x82"), (512, b"\x59\x4c\x46\xc4")),
     _entry("eltorito", *((2048 * sector, EL_TORITO) for sector in range(17, 20))),
     _entry("gpt", *((side * sector, b"EFI PART") for sector in (512, 1024, 2048, 4096) for side in (1, -1))),
     _entry("lvm2", *((512 * sector, b"LABELONE") for sector in range(4))),
@@ -185,7 +185,7 @@ PARTITIONS: Final = (
     ),
     _entry("sessions", (0x8000, ISO_9660)),
     _entry("sgi", (0, b"\x0b\xe5\xa9\x41")),
-    _entry("sun", (508, b"\xda\xbe")),
+    _entry("sun", (508, b"\xda\xbe"), (524, b"\xee\xde\x0d\x60")),
     _entry("wbfs", (0, b"WBFS")),
     _entry("wii", (0x18, b"\x5d\x1c\x9e\xa3")),
     _entry("wiiu", (0x10000, b"\xcc\x54\x9e\xb9")),
@@ -205,7 +205,7 @@ FILESYSTEMS: Final = (
     _entry(
         "ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))
     ),
-    _entry("fat"),
+    _entry("fat", rescue=True),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("hfs", (1024, b"BD"), rescue=True),
     # the volume header, or the HFS volume around one
@@ -227,7 +227,11 @@ FILESYSTEMS: Final = (
     _entry("nus", (0, b"\0\1\0\4")),
     _entry("recognised"),
     _entry("romfs", (0, b"-rom1fs-")),
-    _entry("squashfs", *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs"))),
+    # the first two are SquashFS's own, the others those of device makers
+    _entry(
+        "squashfs",
+        *((0, magic) for magic in (b"hsqs", b"sqsh", b"shsq", b"qshs", b"hsqt", b"tqsh", b"sqlz", b"zlqs")),
+    ),
     # the third descriptor of the recognition sequence, or on a bridge disc one after ISO 9660's; 2048 or a
     # larger block apart
     _entry(
@@ -242,7 +246,7 @@ FILESYSTEMS: Final = (
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
     _entry("wim", (0, b"MSWIM\0\0\0"), (0, b"WLPWM\0\0\0")),
-    _entry("xfs", (0, b"XFSB")),
+    _entry("xfs", (0, b"XFSB"), rescue=True),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 

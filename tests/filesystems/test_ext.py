@@ -10,6 +10,8 @@ import random
 import stat
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,9 @@ from fixture import all_fixtures, unpack
 from helpers import context, image, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
-from imgmount.core.node import Directory, File
+from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import FormatError, UnsupportedError
+from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.ext import FORMAT
 from imgmount.filesystems.ext.volume import ExtVolume
 from imgmount.sources.file import FileDevice
@@ -52,6 +54,12 @@ def put(data: bytes | bytearray, offset: int, value: int, width: int = 4) -> byt
     changed = bytearray(data)
     changed[offset : offset + width] = value.to_bytes(width, "little")
     return changed
+
+
+def unprotected(data: bytes) -> bytearray:
+    """The volume without ``metadata_csum``, so that structures may lie."""
+    flags = int.from_bytes(data[SUPER + 0x64 : SUPER + 0x68], "little")
+    return put(data, SUPER + 0x64, flags & ~0x400)
 
 
 def read_everything(device: BlockDevice) -> int:
@@ -87,12 +95,14 @@ def test_images_made_by_others(name: str, tmp_path: Path) -> None:
         assert "lost+found" in found
 
 
-def test_a_journal_that_was_not_replayed_is_named(tmp_path: Path) -> None:
+def test_a_journal_that_is_marked_and_empty_is_named(tmp_path: Path) -> None:
     unpack(image("ext/kdave__btrfs-progs__ext4.raw.xz"), tmp_path / "image")
     with FileDevice(tmp_path / "image") as device:
         opened = volume(device)
-        assert "not replayed" in opened.info()["journal"]
-        assert "the journal has not been replayed" in list(opened.verify())
+        assert opened.info()["journal"] == "marked as not replayed, but empty"
+        assert "the volume was not unmounted: its journal is marked as not replayed, but empty" in list(
+            opened.verify()
+        )
 
 
 # --- facts that trees do not have
@@ -229,7 +239,7 @@ def test_the_backup_is_used_and_named(images: dict[str, bytes]) -> None:
     assert FORMAT.probe(MemoryDevice(images["backup"])) is Match.LIKELY
     opened = volume(images["backup"])
     assert "backup" in opened.info()["superblock"]
-    assert any("no superblock" in line for line in opened.verify())
+    assert any("a superblock has the magic 0xef53" in line for line in opened.verify())
 
 
 def test_a_wrong_checksum_is_reported(images: dict[str, bytes]) -> None:
@@ -294,10 +304,109 @@ def test_a_directory_has_one_place(images: dict[str, bytes]) -> None:
 def test_a_wrong_mode_costs_its_file_alone(images: dict[str, bytes]) -> None:
     opened = volume(images["ext4"])
     offset = _inode_offset(opened, opened.root.lookup("odd").id)
-    broken = volume(put(images["ext4"], offset, 0x41ED, 2)).root
+    broken = volume(put(unprotected(images["ext4"]), offset, 0x41ED, 2)).root
     with pytest.raises(FormatError, match="says otherwise"):
         broken.lookup("odd").stat()
     assert broken.lookup("block").stat().size == 4096
+
+
+def complaints(data: bytes | bytearray) -> str:
+    """What verify and reading everything say of a volume."""
+    opened = volume(data)
+    found = list(opened.verify())
+    for path, node in tree_of(opened.root, found):
+        try:
+            node.stat()
+            if isinstance(node, File):
+                content = node.open()
+                content.pread(0, content.size)
+        except ImageError as exc:
+            found.append(f"{path}: {exc}")
+    return "\n".join(found)
+
+
+def tree_of(root: Directory, found: list[str]) -> Iterator[tuple[str, Node]]:
+    listing = root.listing()
+    if listing.damage is not None:
+        found.append(str(listing.damage))
+    for name, node in listing.nodes.items():
+        yield name, node
+        if isinstance(node, Directory):
+            with suppress(ImageError):
+                yield from tree_of(node, found)
+
+
+@pytest.fixture(scope="module")
+def protected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A volume with an indexed directory, files in extents that need a tree, and attributes in a block."""
+    folder = tmp_path_factory.mktemp("protected")
+    (folder / "tree/many").mkdir(parents=True)
+    for number in range(400):
+        (folder / f"tree/many/a-file-with-a-longish-name-{number}").write_bytes(b"%d" % number)
+    (folder / "tree/plain").write_bytes(bytes(range(256)) * 100)
+    disk = folder / "disk"
+    subprocess.run(
+        [tool("mke2fs"), "-q", "-t", "ext4", "-b", "1024", "-d", folder / "tree", disk, "8M"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with (folder / "pieces").open("wb") as pieces:
+        for number in range(40):
+            pieces.seek(number * 4096)
+            pieces.write(bytes([number]) * 1024)
+    script = f"write {folder}/pieces pieces\n" + "".join(
+        f"ea_set plain user.name{number} {'v' * 90}\n" for number in range(5)
+    )
+    subprocess.run(
+        [tool("debugfs"), "-w", "-f", "-", disk], input=script.encode(), check=True, capture_output=True
+    )
+    subprocess.run([tool("e2fsck"), "-fyD", disk], check=False, capture_output=True)
+    return disk.read_bytes()
+
+
+def test_every_structure_that_has_a_checksum_is_checked(protected: bytes) -> None:
+    assert not complaints(protected)
+    opened = volume(protected)
+    spb, block = opened.super, opened.block_size
+    plain, pieces = (
+        opened.inode(opened.root.lookup("plain").id),
+        opened.inode(opened.root.lookup("pieces").id),
+    )
+    assert int.from_bytes(pieces.block[6:8], "little"), "its extents need a tree"
+    extents = int.from_bytes(pieces.block[16:20], "little") * block
+    many = opened.root.lookup("many")
+    assert isinstance(many, Directory)
+    folder = opened.content(opened.inode(many.id))
+    parts = [next(iter(folder.extents(at, block))).offset for at in range(0, folder.size, block)]
+    place = _inode_offset(opened, plain.number)
+    descriptors = (spb.first_data_block + 1) * block
+    bitmaps = [int.from_bytes(protected[descriptors + at : descriptors + at + 4], "little") for at in (0, 4)]
+    changes = {
+        "size of an inode": (place + 4, "inode"),
+        "high half of a checksum": (place + 0x82, "inode"),
+        "an extent in an inode": (place + 0x28 + 20, "inode"),
+        "generation": (place + 0x64, "inode"),
+        "an extent in a tree": (extents + 20, "block of extents"),
+        "the index of a directory": (parts[0] + 45, "directory"),
+        "a name": (parts[2] + 12, "directory"),
+        "the number of an inode": (parts[2], "directory"),
+        "the superblock": (SUPER + 0x78, "superblock"),
+        "a bitmap of blocks": (bitmaps[0] * block + 3, "bitmap of blocks"),
+        "a bitmap of inodes": (bitmaps[1] * block + 3, "bitmap of inodes"),
+    }
+    for what, (at, reason) in changes.items():
+        damaged = bytearray(protected)
+        damaged[at] ^= 1
+        assert "checksum" in complaints(damaged), what
+        assert reason in complaints(damaged), what
+    damaged = bytearray(protected)
+    damaged[parts[2] + 12] ^= 1
+    lost = 400 - len(volume(damaged).root.lookup("many").listing().nodes)  # type: ignore[attr-defined]
+    assert 0 < lost < 40, "damage costs its block"
+    assert plain.xattr_block
+    damaged = bytearray(protected)
+    damaged[plain.xattr_block * block + 40] ^= 1
+    with pytest.raises(ChecksumError, match="block of attributes"):
+        volume(damaged).root.lookup("plain").xattrs()
 
 
 def test_an_extent_tree_that_leads_to_itself_ends(images: dict[str, bytes]) -> None:
@@ -307,7 +416,7 @@ def test_an_extent_tree_that_leads_to_itself_ends(images: dict[str, bytes]) -> N
     block = int.from_bytes(images["ext4"][at + 0x28 + 20 : at + 0x28 + 24], "little")
     root = struct.pack("<HHHHIIIHH", 0xF30A, 1, 4, 5, 0, 0, block, 0, 0)
     node = struct.pack("<HHHHIIIHH", 0xF30A, 1, 4, 4, 0, 0, block, 0, 0)
-    data = bytearray(images["ext4"])
+    data = unprotected(images["ext4"])
     data[at + 0x28 : at + 0x28 + len(root)] = root
     data[block * 4096 : block * 4096 + len(node)] = node
     with pytest.raises(FormatError, match="depth"):

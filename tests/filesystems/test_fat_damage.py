@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import warnings
+from pathlib import Path
 
 import pytest
 
 from conformance import manifest, tree
 from fatvolumes import VARIANTS, fixture_images, record, small, volume, walk
+from helpers import tool
 from imgmount.core.device import gather
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.core.node import Directory, File
+from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.fat.check import check
 from imgmount.filesystems.fat.second_opinion import compare
+from imgmount.registry import matches
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +84,13 @@ def test_a_chain_that_loops_costs_only_its_file() -> None:
 
 @pytest.mark.parametrize(
     ("link", "reason"),
-    [(0, "free"), (1, "cluster 1 of"), (0xFFF7, "bad"), (0xFFF0, "cluster 65520"), (0xFFFF, "ends")],
+    [
+        (0, "free"),
+        (1, "cluster 1, outside 2 to"),
+        (0xFFF7, "bad"),
+        (0xFFF0, "cluster 65520, outside"),
+        (0xFFFF, "ends"),
+    ],
 )
 def test_a_broken_chain_can_be_read_up_to_the_break(link: int, reason: str) -> None:
     opened = volume(
@@ -223,3 +235,72 @@ def test_pyfatfs_is_not_asked_about_loops() -> None:
         warnings.simplefilter("error")
         lines = list(compare(opened))
     assert any("was not asked" in line for line in lines)
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_the_backup_of_the_boot_sector_is_used_and_told(tmp_path: Path, sector: int) -> None:
+    disk = tmp_path / "disk"
+    with disk.open("wb") as file:
+        file.truncate(300 << 20 if sector == 4096 else 40 << 20)
+    subprocess.run(
+        [tool("mkfs.fat"), "-F", "32", "-s", "1", "-S", str(sector), "-n", "KEPT", disk],
+        check=True,
+        capture_output=True,
+    )
+    data = bytearray(disk.read_bytes())
+    whole = volume(data)
+    data[:sector] = bytes(sector)
+    device = MemoryDevice(bytes(data))
+    assert [(match, fmt.name) for match, fmt in matches(FilesystemFormat, device)] == [(Match.LIKELY, "fat")]
+    opened = volume(data)
+    assert (opened.label, opened.bpb.root_cluster) == ("KEPT", whole.bpb.root_cluster)
+    assert f"{6 * sector:#x}" in opened.info()["boot sector"]
+    assert any("the boot sector is damaged" in line for line in check(opened))
+    data[opened.bpb.fat_offset : opened.bpb.fat_offset + 4] = bytes(4)
+    assert matches(FilesystemFormat, MemoryDevice(bytes(data))) == [], "nothing proves the backup"
+
+
+FLOPPIES = {  # KB -> sectors a cluster, sectors of a FAT, root entries, media byte
+    160: (1, 1, 64, 0xFE), 180: (1, 2, 64, 0xFC), 320: (2, 1, 112, 0xFF), 360: (2, 2, 112, 0xFD), 720: (2, 3, 112, 0xF9),
+    1200: (1, 7, 224, 0xF9), 1440: (1, 9, 224, 0xF0), 2880: (2, 9, 240, 0xF0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", FLOPPIES)
+def test_floppies_without_a_parameter_block(tmp_path: Path, size: int) -> None:
+    """mkfs.fat and mtools fill a floppy; then its parameter block is wiped, as DOS 1 had none."""
+    per_cluster, fat, entries, media = FLOPPIES[size]
+    disk, text = tmp_path / "disk", tmp_path / "TEXT"
+    with disk.open("wb") as file:
+        file.truncate(size << 10)
+    options = [
+        "-F",
+        "12",
+        "-s",
+        str(per_cluster),
+        "-r",
+        str(entries),
+        "-M",
+        f"{media:#x}",
+        "-R",
+        "1",
+        "-f",
+        "2",
+    ]
+    subprocess.run([tool("mkfs.fat"), *options, disk], check=True, capture_output=True)
+    text.write_bytes(bytes(range(250)) * 20)
+    subprocess.run([tool("mcopy"), "-i", disk, text, "::TEXT"], check=True, capture_output=True)
+    data = bytearray(disk.read_bytes())
+    if volume(data).bpb.fat_size != fat * 512:
+        pytest.skip("mkfs.fat chose another size of the FAT than DOS did")
+    expected = volume(data).root.lookup("TEXT").open().pread(0, 9999)  # type: ignore[attr-defined]
+    data[:512] = bytes(512)
+    assert [(match, fmt.name) for match, fmt in matches(FilesystemFormat, MemoryDevice(bytes(data)))] == [
+        (Match.LIKELY, "fat")
+    ]
+    opened = volume(data)
+    assert opened.root.lookup("TEXT").open().pread(0, 9999) == expected  # type: ignore[attr-defined]
+    assert f"{size} KB" in opened.info()["boot sector"]
+    assert not [line for line in check(opened) if "boot sector" in line]
+    data[opened.bpb.root_offset + 11] = 0xFF
+    assert matches(FilesystemFormat, MemoryDevice(bytes(data))) == []

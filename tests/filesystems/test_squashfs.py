@@ -5,6 +5,7 @@ The fixtures test reading itself.
 
 from __future__ import annotations
 
+import lzma
 import os
 import random
 import stat
@@ -15,14 +16,17 @@ from pathlib import Path
 import pytest
 
 from conformance import manifest, survive
+from filesystems.squash_big import big_endian
 from fixture import all_fixtures
 from helpers import context, image, tool
 from imgmount.codecs import lz4, lzo
 from imgmount.core.device import BlockDevice
+from imgmount.core.format import Match
 from imgmount.core.node import File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.squashfs import FORMAT
+from imgmount.filesystems.squashfs.codec import codec
 from imgmount.filesystems.squashfs.volume import SquashVolume
 from imgmount.sources.file import FileDevice
 
@@ -53,9 +57,9 @@ def file(opened: SquashVolume, name: str) -> BlockDevice:
     return node.open()
 
 
-@pytest.mark.parametrize("codec", ["gzip", "lz4", "lzma", "lzo", "no-compression", "xz", "zstd"])
-def test_images_made_by_others(codec: str) -> None:
-    name = f"mxmlnkn__ratarmount__folder-symlink.{codec}.squashfs"
+@pytest.mark.parametrize("compressor", ["gzip", "lz4", "lzma", "lzo", "no-compression", "xz", "zstd"])
+def test_images_made_by_others(compressor: str) -> None:
+    name = f"mxmlnkn__ratarmount__folder-symlink.{compressor}.squashfs"
     lines = image(f"manifests/squashfs__{name}.sha256").read_text().splitlines()
     expected = {
         path: (int(size), digest)
@@ -140,9 +144,47 @@ def test_other_versions_are_refused_by_name(images: dict[str, bytes]) -> None:
     later[0x1E] = 1
     with pytest.raises(UnsupportedError, match=r"version 4\.1"):
         volume(later)
-    for magic in (b"shsq", b"qshs"):  # of version 3 alone
+
+
+def test_the_magic_of_a_device_maker_is_told_and_the_fields_decide(images: dict[str, bytes]) -> None:
+    expected = manifest(volume(images["gzip"]).root)
+    for magic in (b"shsq", b"qshs", b"hsqt", b"tqsh", b"sqlz", b"zlqs"):
+        data = magic + images["gzip"][4:]
+        assert FORMAT.probe(MemoryDevice(data)) is Match.CERTAIN
+        assert manifest(volume(data).root) == expected
+        assert volume(data).info()["magic"].startswith(magic.decode())
+    with pytest.raises(FormatError, match="version 7 is not from 1 to 4"):
+        volume(b"shsq" + images["gzip"][4:0x1C] + b"\7\7" + images["gzip"][0x1E:])
+
+
+@pytest.mark.parametrize("name", ["gzip", "stored"])
+@pytest.mark.parametrize("headers", ["big", "little"])
+def test_big_endian_volumes_of_version_4(name: str, headers: str, images: dict[str, bytes]) -> None:
+    """The same structures in the other byte order; sizes before metadata blocks in either, as makers have them."""
+    big = big_endian(images[name], headers)
+    opened = volume(big)
+    assert opened.super.order == "big"
+    assert manifest(opened.root) == manifest(volume(images[name]).root)
+
+
+def test_lzma_with_properties_and_no_size_where_zlib_is_declared() -> None:
+    data = bytes(range(256)) * 40
+    coded = lzma.compress(
+        data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "lc": 1, "lp": 2, "pb": 1}]
+    )
+    properties = bytes([(1 * 5 + 2) * 9 + 1]) + (1 << 17).to_bytes(4, "little")
+    coder = codec(1, 1 << 17)
+    assert bytes(coder.exactly(properties + coded, len(data))) == data
+    assert bytes(coder.upto(properties + coded, len(data))) == data
+    alone = lzma.compress(data, lzma.FORMAT_ALONE)
+    assert bytes(coder.exactly(alone, len(data))) == data
+    bare = lzma.compress(
+        data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2}]
+    )
+    assert bytes(coder.exactly(bare, len(data))) == data
+    for bad in (b"", b"\x78", b"\xff" * 20, properties, b"\0" * 20):
         with pytest.raises(ImageError):
-            volume(magic + images["gzip"][4:])
+            coder.exactly(bad, len(data))
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,15 @@ from filesystems.inode_facts import listed, visit
 from fixture import all_fixtures, unpack
 from helpers import FIXTURES, context, image, tool
 from imgmount.chain.open import open_image
+from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
+from imgmount.core.format import FilesystemFormat, Match
 from imgmount.core.node import Directory, File, Symlink
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.xfs import FORMAT
 from imgmount.filesystems.xfs.volume import XfsVolume
+from imgmount.registry import matches
 from imgmount.sources.file import FileDevice
 
 DI_FLAGS = 0x5A  # in an inode
@@ -64,6 +67,25 @@ def volume(device: bytes | BlockDevice) -> XfsVolume:
 
 def patch(at: int, value: bytes) -> dict[int, int]:
     return {at + index: byte for index, byte in enumerate(value)}
+
+
+def sealed(data: bytes, changes: dict[int, int], start: int, size: int, at: int) -> dict[int, int]:
+    """``changes``, and the checksum at ``at`` of the ``size`` bytes at ``start`` that is right for them."""
+    changed = bytearray(Patched(data, changes).pread(start, size))
+    changed[at : at + 4] = bytes(4)
+    return changes | patch(start + at, crc32c(bytes(changed)).to_bytes(4, "little"))
+
+
+def sealed_super(data: bytes, changes: dict[int, int]) -> dict[int, int]:
+    return sealed(data, changes, 0, 512, 224)
+
+
+def without_copies(data: bytes, changes: dict[int, int]) -> Patched:
+    """A volume whose first superblock alone is there."""
+    spb = volume(data).super
+    size = spb.group_blocks * spb.block_size
+    wiped = [patch(group * size, bytes(4)) for group in range(1, spb.groups)]
+    return Patched(data, {at: byte for change in (*wiped, changes) for at, byte in change.items()})
 
 
 ALL = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "xfs"}
@@ -129,7 +151,7 @@ def test_a_log_that_was_not_replayed_is_named(variant: str, tmp_path: Path) -> N
     ("place", "value"), [(48, bytes(8)), (96, bytes(4)), (48, b"\xff" * 8), (96, b"\xff" * 4)]
 )
 def test_a_log_that_is_elsewhere_or_nowhere(place: int, value: bytes, data: bytes) -> None:
-    opened = volume(Patched(data, patch(place, value)))
+    opened = volume(Patched(data, sealed_super(data, patch(place, value))))
     assert opened.info()["log"] not in ("clean", "")
     assert opened.root.lookup("README")
 
@@ -188,8 +210,9 @@ def test_facts(data: bytes) -> None:
 def test_a_realtime_file_is_refused_by_name(data: bytes) -> None:
     opened = volume(data)
     number = opened.root.lookup("odd.bin").id
-    flags = opened.super.inode_offset(number) + DI_FLAGS
-    device = Patched(data, patch(16, struct.pack(">Q", 100)) | patch(flags, b"\0\1"))
+    inode = opened.super.inode_offset(number)
+    changes = sealed(data, patch(inode + DI_FLAGS, b"\0\1"), inode, opened.super.inode_size, 100)
+    device = Patched(data, changes | sealed_super(data, patch(16, struct.pack(">Q", 100))))
     node = volume(device).root.lookup("odd.bin")
     assert isinstance(node, File)
     with pytest.raises(UnsupportedError, match="realtime"):
@@ -202,17 +225,17 @@ def test_a_realtime_file_is_refused_by_name(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("at", "value", "error", "words"),
     [
-        (4, bytes(4), FormatError, "blocks of 0 bytes"),
-        (4, b"\0\0\x10\1", FormatError, "blocks of 4097 bytes"),
+        (4, bytes(4), FormatError, "block size 0 is not"),
+        (4, b"\0\0\x10\1", FormatError, "block size 4097 is not a power of two from 512 to 64 KiB"),
         (100, b"\xb4\xa6", UnsupportedError, "version 6"),
-        (8, bytes(8), FormatError, "0 blocks"),
+        (8, bytes(8), FormatError, "number of blocks 0 is not"),
     ],
 )
 def test_a_superblock_that_makes_no_sense(
     data: bytes, at: int, value: bytes, error: type[ImageError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        volume(Patched(data, patch(at, value)))
+        volume(without_copies(data, patch(at, value)))
 
 
 def test_features_of_the_future_are_refused(data: bytes) -> None:
@@ -345,10 +368,72 @@ def test_damage_in_blocks_of_names_and_attributes(variant: str, filled: dict[str
                     visit(root.lookup(name))
 
 
+@pytest.mark.parametrize("wiped", [512, 8192, 1 << 20])
+def test_a_wiped_superblock_is_replaced_by_a_copy_which_is_told(wiped: int, filled: dict[str, bytes]) -> None:
+    for data in filled.values():
+        spb = volume(data).super
+        damaged = bytes(wiped) + data[wiped:]
+        assert [(match, fmt.name) for match, fmt in matches(FilesystemFormat, MemoryDevice(damaged))] == [
+            (Match.LIKELY, "xfs")
+        ]
+        opened = volume(damaged)
+        place = spb.group_blocks * spb.block_size
+        assert (opened.super.root, opened.super.blocks, opened.super.offset) == (spb.root, spb.blocks, place)
+        assert f"{place:#x}" in opened.info()["superblock"]
+        assert f"the superblock is damaged, its copy at {place:#x} is used" in list(opened.verify())
+        if wiped <= 8192:
+            assert len(listed(opened.root)) == len(listed(volume(data).root))
+
+
+def test_every_structure_that_has_a_checksum_is_checked(filled: dict[str, bytes]) -> None:
+    data = filled["linux-v5"]
+    spb = volume(data).super
+    root = volume(data).root
+    many = root.lookup("many")
+    for name, offset, reason in (("one", 60, "inode"), ("one", 100, "inode"), ("holes", 176 + 9, "inode")):
+        at = spb.inode_offset(root.lookup(name).id) + offset
+        broken = volume(Patched(data, {at: data[at] ^ 1})).root.lookup(name)
+        with pytest.raises(ChecksumError, match=f"the checksum of {reason}"):
+            broken.stat()
+    places = {
+        magic: [at for at in range(0, len(data), 512) if data[at : at + 4] == magic]
+        for magic in (b"XDD3", b"XDB3", b"BMA3")
+    }
+    for magic, found in places.items():
+        assert found, magic
+        for at in found:
+            said = complaints(Patched(data, {at + 70: data[at + 70] ^ 1}))
+            assert "checksum" in said or not said, "a block that is no longer in use"
+    said = "".join(complaints(Patched(data, {at + 70: data[at + 70] ^ 1})) for at in places[b"XDD3"])
+    assert "of a directory is wrong" in said
+    said = "".join(complaints(Patched(data, {at + 70: data[at + 70] ^ 1})) for at in places[b"BMA3"])
+    assert "a block of extents is wrong" in said
+    assert isinstance(many, Directory)
+
+
+def complaints(device: BlockDevice) -> str:
+    """What reading everything says of a volume."""
+    found: list[str] = []
+    pending: list[Directory] = [volume(device).root]
+    while pending:
+        listing = pending.pop().listing()
+        found += [str(listing.damage)] if listing.damage else []
+        for node in listing.nodes.values():
+            if isinstance(node, Directory):
+                pending.append(node)
+            try:
+                visit(node)
+            except ImageError as exc:
+                found.append(str(exc))
+    return "\n".join(found)
+
+
 def test_a_checksum_that_is_wrong_is_reported(filled: dict[str, bytes]) -> None:
     data = filled["linux-v5"]
     spb = volume(data).super
-    assert "the superblock's checksum is wrong" in list(volume(Patched(data, patch(0x6C, b"X"))).verify())
+    assert "the superblock's checksum is wrong" in list(
+        volume(without_copies(data, patch(0x6C, b"X"))).verify()
+    )
     group = spb.group_blocks * spb.block_size
     lines = list(volume(Patched(data, patch(group + spb.sector_size + 60, b"\xff\xff"))).verify())
     assert [line[:8] for line in lines] == ["group 1:"]
@@ -357,7 +442,8 @@ def test_a_checksum_that_is_wrong_is_reported(filled: dict[str, bytes]) -> None:
         volume(Patched(data, patch(group + 2 * spb.sector_size, b"\xff\xff"))).verify()
     )
     assert any(
-        "repair" in line for line in volume(Patched(data, patch(219, bytes([data[219] | 0x10])))).verify()
+        "repair" in line
+        for line in volume(Patched(data, sealed_super(data, patch(219, bytes([data[219] | 0x10]))))).verify()
     )
 
 

@@ -20,6 +20,7 @@ from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.partitions.gpt import FORMAT
 from imgmount.registry import matches
+from imgmount.vfs.tree import View, build_vfs
 
 VARIANTS = {fixture.variant: fixture for fixture in all_fixtures() if fixture.format == "gpt"}
 PRIMARY = {"sectors512": 512, "sectors4096": 4096}
@@ -81,10 +82,18 @@ def test_gpt_wins_over_its_mbr(variant: str, disks: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("variant", PRIMARY)
 @pytest.mark.parametrize(
     ("fields", "reason"),
-    [({"count": 0xFFFF_FFFF}, "4294967295 entries"), ({"width": 0xFFFF_FFF8}, "entries of 4294967288"), ({"width": 64}, "64 b"),
-     ({"width": 132}, "132 bytes"), ({"size": 91}, "header of 91"), ({"size": 0xFFFF_FFFF}, "header of"), ({"my": 7}, "sector 7"),
-     ({"entries": 2**63}, "needed"), ({"entries": 9}, "CRC of the entries")],
-)  # fmt: skip
+    [
+        ({"count": 0xFFFF_FFFF}, "number of entries 4294967295 is not"),
+        ({"width": 0xFFFF_FFF8}, "entry size 4294967288 is not a multiple of 8"),
+        ({"width": 64}, "entry size 64 is not"),
+        ({"width": 132}, "entry size 132"),
+        ({"size": 91}, "header size 91 is not from 92"),
+        ({"size": 0xFFFF_FFFF}, "header size"),
+        ({"my": 7}, "sector 7"),
+        ({"entries": 2**63}, "needed"),
+        ({"entries": 9}, "CRC of the entries"),
+    ],
+)
 def test_an_attack_on_the_primary_uses_the_backup_and_one_on_both_is_refused(
     variant: str,
     fields: dict[str, int],
@@ -123,9 +132,46 @@ def test_a_flipped_bit_in_the_entries(variant: str, disks: dict[str, bytes]) -> 
     data[2 * PRIMARY[variant] + 40] ^= 1
     assert rows(data) == rows(disks[variant])
     backup = len(data) - PRIMARY[variant] - 0x4000
-    data[backup + 40] ^= 1
+    data[backup + 56] ^= 1  # a letter of a name
+    names = [row[2] for row in rows(data)]
+    assert names == [row[2] for row in rows(disks[variant])], "the primary's name is whole"
+    device = MemoryDevice(bytes(data))
+    assert FORMAT.probe(device) is Match.CERTAIN
+    assert FORMAT.about is not None
+    assert "CRC of the entries is wrong" in FORMAT.about(device)["damage"]
+    assert FORMAT.check is not None
+    assert [line.partition(":")[0] for line in FORMAT.check(device)] == ["primary table", "backup table"]
+
+
+@pytest.mark.parametrize("variant", PRIMARY)
+def test_entries_with_wrong_sums_that_make_no_sense_are_refused_and_cost_no_raw_view(
+    variant: str, disks: dict[str, bytes], tmp_path: Path
+) -> None:
+    sector, data = PRIMARY[variant], bytearray(disks[variant])
+    for start in (2 * sector, len(data) - sector - 0x4000):
+        data[start + 32 : start + 48] = struct.pack("<QQ", 90, 20)
     with pytest.raises(ChecksumError, match="CRC of the entries"):
         rows(data)
+    path = tmp_path / "disk"
+    path.write_bytes(data)
+    with open_image(path) as opened:
+        (volume,) = opened.volumes
+        assert "cannot be divided: gpt: the CRC" in str(volume.problem)
+        assert volume.partition.fault is not None
+        assert list(build_vfs(opened, View.TREE).listing("").nodes) == ["disk.raw"]
+
+
+def test_a_table_without_entries_leaves_the_disk_to_a_filled_mbr(disks: dict[str, bytes]) -> None:
+    data = bytearray(disks["sectors512"])
+    for start in (1024, len(data) - 512 - 0x4000):
+        data[start : start + 0x4000] = bytes(0x4000)
+    for start in (512, len(data) - 512):
+        header = bytearray(data[start : start + 512])
+        header[0x58:0x5C] = crc32(bytes(0x4000)).to_bytes(4, "little")
+        data[start : start + 512] = signed(bytes(header))
+    assert FORMAT.probe(MemoryDevice(bytes(data))) is Match.CERTAIN, "only the protective entry"
+    data[446 + 16 : 446 + 32] = struct.pack("<B3xB3xII", 0, 0x83, 40, 100)
+    assert [fmt.name for _, fmt in matches(PartitionsFormat, MemoryDevice(bytes(data)))] == ["mbr"]
 
 
 @pytest.mark.parametrize("variant", PRIMARY)

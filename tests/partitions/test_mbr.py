@@ -11,8 +11,8 @@ import pytest
 
 from helpers import context, image, tool
 from imgmount.chain.open import open_image
-from imgmount.core.format import Match, Partition
-from imgmount.core.slices import MemoryDevice
+from imgmount.core.format import Match, Options, Partition
+from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError
 from imgmount.partitions.mbr import FORMAT
 
@@ -54,8 +54,10 @@ def test_the_slot_is_the_number_and_the_type_has_a_name() -> None:
     [
         bytes(512), table(), table((0x83, 0, 100)), table((0x83, SECTORS, 100)), table((0x83, 10, 100), flag=0x42),
         table((0x83, 10, 100))[:510] + bytes(2),
-        b"\xeb\x52\x90NTFS    " + table((0x83, 10, 100))[11:], b"\xeb\x76\x90EXFAT   " + table((0x83, 10, 100))[11:],
-        b"\xeb\x3c\x90MSDOS5.0" + bytes.fromhex("00020401000200020000f8") + table((0x83, 10, 100))[22:],
+        # boot sectors whose tables overlap, or reach past the disk, are code or text there
+        b"\xeb\x52\x90NTFS    " + table((0x83, 10, 100), (0x83, 50, 100))[11:],
+        b"\xeb\x76\x90EXFAT   " + table((0x83, 10, SECTORS))[11:],
+        b"\xeb\x3c\x90MSDOS5.0" + bytes.fromhex("00020401000200020000f8") + table((0x83, 10, 100), (0, 7, 7))[22:],
     ],
 )  # fmt: skip
 def test_what_is_no_table(sector: bytes) -> None:
@@ -172,3 +174,56 @@ def test_tables_made_by_others(name: str, chain: str, tmp_path: Path) -> None:
         assert opened.table == chain.partition("[")[0]
         assert ("mbr" in str(opened)) == bool(chain)
         assert chain in str(opened)
+
+
+@pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
+def test_sectors_of_any_size_are_told_by_what_lies_in_the_partitions(sector: int) -> None:
+    """Two primary and two logical partitions, as sfdisk writes the chain, scaled to the sector."""
+    chain = {
+        0: table((0x83, 40, 60), (0x05, 200, 300)),
+        200: table((0x83, 8, 50), (0x05, 100, 60)),
+        300: table((0x07, 8, 40)),
+    }
+    data = bytearray(600 * sector)
+    for at, content in chain.items():
+        data[at * sector : at * sector + 512] = content
+    data[40 * sector + 0x438 : 40 * sector + 0x43A] = b"\x53\xef"
+    found = [
+        (part.index, part.device.offset // sector, part.device.size // sector)
+        for part in parts(MemoryDevice(bytes(data)))
+        if isinstance(part.device, Slice)
+    ]
+    assert found == [(1, 40, 60), (5, 208, 50), (6, 308, 40)]
+
+
+@pytest.mark.parametrize("stale", ["fat", "ntfs"])
+def test_a_stale_boot_sector_in_front_of_a_sound_table(tmp_path: Path, stale: str) -> None:
+    path, inner = tmp_path / "disk", tmp_path / "inner"
+    with path.open("wb") as file:
+        file.truncate(40 << 20)
+    maker = {
+        "fat": ["mkfs.fat", "-F", "32", "-s", "1"],
+        "ntfs": ["mkntfs", "-q", "-F", "-f", "-p", "0", "-H", "0", "-S", "0"],
+    }
+    command, *rest = maker[stale]
+    subprocess.run([tool(command), *rest, path], check=True, capture_output=True)
+    with inner.open("wb") as file:
+        file.truncate(8 << 20)
+    subprocess.run([tool("mke2fs"), "-q", "-t", "ext2", inner], check=True, capture_output=True)
+    layout = "label: dos\n1 : start=2048, size=16384, type=83\n2 : start=20480, size=16384, type=83\n"
+    done = subprocess.run(
+        [tool("sfdisk"), "--wipe", "never", "-q", path],
+        input=layout.encode(),
+        check=True,
+        capture_output=True,
+    )
+    assert not done.stderr
+    with path.open("r+b") as file:
+        for first in (2048, 20480):
+            file.seek(first * 512)
+            file.write(inner.read_bytes())
+    with open_image(path) as opened:
+        assert str(opened) == "file > mbr[2] > ext"
+        assert [volume.known_format and volume.known_format.name for volume in opened.hidden] == [stale]
+    with open_image(path, Options(partitions="none")) as opened:
+        assert str(opened) == f"file > {stale}"

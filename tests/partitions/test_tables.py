@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from fixture import all_fixtures
-from helpers import context, image
+from helpers import context, image, tool
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match, Partition, PartitionsFormat
 from imgmount.core.slices import MemoryDevice, Slice
-from imgmount.errors import ImageError
-from imgmount.partitions import apm, atari, bsd
-from imgmount.registry import PARTITIONS, load
+from imgmount.errors import ChecksumError, ImageError
+from imgmount.partitions import apm, atari, bsd, sun
+from imgmount.registry import PARTITIONS, load, matches
 
 SMALL = ("apm", "atari", "bsd", "sgi", "sun")
 FIXTURES = [fixture for fixture in all_fixtures() if fixture.kind == "partitions" and fixture.format in SMALL]
@@ -192,3 +194,83 @@ def test_the_tables_of_util_linux(name: str, chain: str, parts: dict[str, tuple[
         assert {
             key: (part.offset, part.size // 512) for key, part in found.items() if isinstance(part, Slice)
         } == parts
+
+
+def wide_label(*parts: tuple[int, int, int]) -> bytes:
+    """A 64-bit label of DragonFly, after sys/disklabel64.h, with (first byte, bytes, type) of its partitions."""
+    rows = b"".join(struct.pack("<QQB47x", *part) for part in parts)
+    body = struct.pack("<II16xQQQQQ64s64x", 4096, len(parts), 1 << 20, 512, 4096, 1 << 20, 0, b"pack") + rows
+    crc = crc32(b"\x59\x4c\x46\xc4" + bytes(4) + body)
+    return b"\x59\x4c\x46\xc4" + crc.to_bytes(4, "little") + body
+
+
+def test_a_64_bit_label_counts_in_bytes_from_its_slice() -> None:
+    label = wide_label((4096, 8192, 7), (0, 0, 0), (16384, 4096, 22), (1 << 40, 512, 7))
+    device = disk({512: label})
+    assert [fmt.name for _, fmt in matches(PartitionsFormat, device)] == ["bsd"]
+    parts = bsd.open_bsd(device, context())
+    assert facts(parts) == [(1, 8192), (3, 4096)]
+    assert [part.device.offset for part in parts if isinstance(part.device, Slice)] == [4096, 16384]
+    damaged = bytearray(label)
+    damaged[210] ^= 1
+    with pytest.raises(ChecksumError, match="CRC"):
+        bsd.open_bsd(disk({512: bytes(damaged)}), context())
+
+
+def test_a_label_at_byte_64_of_the_first_sector(tmp_path: Path) -> None:
+    fixture = next(fixture for fixture in FIXTURES if fixture.format == "bsd")
+    with open_image(fixture.image_path(tmp_path)) as opened:
+        slice_ = next(volume for volume in opened.volumes if volume.table == "bsd").device
+        data = slice_.pread(0, slice_.size)
+        expected = facts(bsd.open_bsd(slice_, context()))
+    moved = Slice(disk({64: data[512:1024]}, len(data) + (4096 << 9)), 0, len(data))
+    assert [fmt.name for _, fmt in matches(PartitionsFormat, moved)] == ["bsd"]
+    sizes = {size for _, size in facts(bsd.open_bsd(moved, context()))}
+    assert sizes <= {size for _, size in expected}
+
+
+def vtoc(*slices: tuple[int, int, int, int]) -> bytes:
+    """The second sector of a Solaris slice on x86: (type, flags, first sector, sectors)."""
+    head = struct.pack("<12xII8sHH40x", 0x600DDEEE, 1, b"volume", 512, 16)
+    raw = bytearray(
+        (head + b"".join(struct.pack("<HHII", *entry) for entry in slices)).ljust(508, b"\0")
+        + b"\xbe\xda\0\0"
+    )
+    total = 0
+    for (word,) in struct.iter_unpack("<H", raw):
+        total ^= word
+    raw[510:] = total.to_bytes(2, "little")
+    return bytes(raw)
+
+
+def test_a_solaris_slice_on_x86_against_partx(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    table = bytearray(512)
+    table[446:462] = struct.pack("<B3xB3xII", 0x80, 0xBF, 64, 8000)
+    table[510:] = b"\x55\xaa"
+    label = vtoc((2, 0, 100, 2000), (3, 1, 2100, 500), (5, 0, 0, 8000), (8, 0, 3000, 1000), (1, 1, 0, 1))
+    path.write_bytes((bytes(table) + bytes(64 * 512) + label).ljust(8192 * 512, b"\0"))
+    other = tmp_path / "other"  # partx looks for slices in type 82, the older number, alone
+    other.write_bytes(path.read_bytes()[:450] + b"\x82" + path.read_bytes()[451:])
+    command = [tool("partx"), "-b", "-g", "-o", "NR,START,SECTORS", "-s", str(other)]
+    rows = [
+        line.split()
+        for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    ]
+    told = {(int(start) * 512, int(sectors)) for number, start, sectors in rows if int(number) > 4}
+    with open_image(path) as opened:
+        assert str(opened) == "file > mbr[1] > sun[4]"
+        inner = [volume for volume in opened.volumes if volume.outer == "p1"]
+        assert [(volume.index, volume.partition.kind) for volume in inner] == [
+            (1, "root"), (2, "swap"), (4, "home"), (5, "boot"),
+        ]  # fmt: skip
+        found = {
+            (volume.device.offset, volume.device.size // 512)
+            for volume in inner
+            if isinstance(volume.device, Slice)
+        }
+    assert found <= told
+    damaged = bytearray(label)
+    damaged[80] ^= 1
+    with pytest.raises(ChecksumError):
+        sun.open_sun(disk({512: bytes(damaged)}), context())

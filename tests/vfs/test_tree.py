@@ -18,6 +18,7 @@ from imgmount.core.format import (
     Context,
     FilesystemFormat,
     Match,
+    Options,
     Partition,
     PartitionsFormat,
 )
@@ -141,10 +142,31 @@ def test_raw_shows_the_disk_and_its_parts(tmp_path: Path) -> None:
     assert paths(image, View.ALL) == ["/disk.raw", "/p1.raw", "/p2.raw", "/p1", "/p1/fs-a"]
 
 
-def test_a_filesystem_around_a_table_is_the_root(tmp_path: Path) -> None:
+def test_a_filesystem_that_leaves_room_for_a_table_is_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hybrid = FilesystemFormat(name="tree", title="A tree", open=Tree, probe=probe_tree, system_area=True)
+    monkeypatch.setitem(FORMATS, FilesystemFormat, [hybrid])
     image = disk(tmp_path, b"fs-part ", head=b"fs-disc ")
     assert paths(image, View.TREE) == ["/fs-disc"]
     assert "/p1/fs-part" in paths(image, View.ALL)
+
+
+def test_another_filesystem_around_a_table_whose_parts_hold_some_is_told_and_hidden(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = disk(tmp_path, b"fs-part ", head=b"fs-disc ")
+    assert paths(image, View.TREE) == ["/fs-part"]
+    assert {"/disk/fs-disc", "/p1/fs-part"} <= set(paths(image, View.ALL))
+    assert "hidden, --partitions none shows it" in caplog.text
+
+
+def test_a_filesystem_around_a_table_whose_parts_hold_none_is_the_root(tmp_path: Path) -> None:
+    image = disk(tmp_path, b"noise", head=b"fs-disc ")
+    assert paths(image, View.TREE) == ["/fs-disc"]
+    assert "/p1.raw" in paths(image, View.RAW)
+    with open_image(image.path, Options(partitions="table")) as divided:
+        assert [volume.name for volume in divided.volumes] == ["p1"]
 
 
 def test_nothing_to_browse_gives_the_raw_view_with_a_reason(tmp_path: Path) -> None:

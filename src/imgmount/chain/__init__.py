@@ -1,1 +1,1 @@
-"""From a path to volumes: the file, its containers, its partition table, its file systems, and the parents of layered disks."""
+"""From a path to volumes: file, containers, partition table, file systems, parents of layered disks."""

@@ -6,7 +6,7 @@ The chain is a value that prints itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
@@ -15,7 +15,15 @@ from imgmount.chain.parents import with_parents
 from imgmount.chain.volumes import Volume, divide
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Cataloged, ContainerFormat, Context, Options, Partitioned, Snapshotted
+from imgmount.core.format import (
+    Cataloged,
+    ContainerFormat,
+    Context,
+    Options,
+    Partitioned,
+    PartitionsFormat,
+    Snapshotted,
+)
 from imgmount.core.option import SNAPSHOT
 from imgmount.errors import ImageError
 from imgmount.families.nintendo.split_sets import RULES
@@ -30,16 +38,27 @@ MAX_LAYERS: Final = 8  # an image of itself must end somewhere
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One step of the chain. ``format`` is None for the host file."""
+    """One step of the chain. ``format`` is None for the host file.
+
+    ``tables`` are those in the innermost layer that can be checked, see ``volumes.Division``.
+    """
 
     name: str
     title: str
     device: BlockDevice
     format: ContainerFormat | None = None
+    tables: tuple[tuple[str, PartitionsFormat, BlockDevice], ...] = ()
 
-    def check(self) -> Iterable[str]:
-        """One line for each thing that is wrong with what the container stores about itself."""
-        return self.format.check(self.device) if self.format else ()
+    def check(self) -> Iterator[str]:
+        """One line for each thing that is wrong with the container, or with the tables in it.
+
+        Raises ``ImageError``.
+        """
+        if self.format is not None:
+            yield from self.format.check(self.device)
+        for part, fmt, device in self.tables:
+            where = f"{part}, " if part else ""
+            yield from (f"{where}{fmt.title}: {line}" for line in (fmt.check(device) if fmt.check else ()))
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,7 @@ class Image:
     volumes: tuple[Volume, ...]
     context: Context
     siblings: FolderSiblings
+    hidden: tuple[Volume, ...] = ()  # what an older use of the disk left: shown with --view all
 
     @property
     def opened(self) -> list[Path]:
@@ -114,14 +134,17 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         if any(isinstance(layer.device, Snapshotted) for layer in layers):  # whose snapshot it is
             others = {name: value for name, value in options.extra.items() if name != SNAPSHOT.name}
             context = replace(context, options=replace(options, extra=others))
-        table, volumes = divide(layers[-1].device, context)
-        _check_snapshot(layers, volumes, SNAPSHOT.of(context.options.extra))
+        found = divide(layers[-1].device, context)
+        layers[-1] = replace(layers[-1], tables=tuple(found.tables))
+        _check_snapshot(layers, [*found.volumes, *found.hidden], SNAPSHOT.of(context.options.extra))
     except BaseException:
         for layer in reversed(layers):
             layer.device.close()
         siblings.close()
         raise
-    return Image(path, tuple(layers), table, tuple(volumes), context, siblings)
+    return Image(
+        path, tuple(layers), found.table, tuple(found.volumes), context, siblings, tuple(found.hidden)
+    )
 
 
 def _check_snapshot(layers: list[Layer], volumes: list[Volume], wanted: str) -> None:

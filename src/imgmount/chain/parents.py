@@ -16,26 +16,26 @@ from imgmount.sources.siblings import FolderSiblings, NoSiblings
 MAX_PARENTS: Final = 64  # differencing images on top of each other
 
 
-def with_parents(context: Context, *lineage: BlockDevice) -> Context:
-    """``context`` for an image in the file ``lineage[-1]``, based on by those before it: it can open parents."""
+def with_parents(context: Context, *children: BlockDevice) -> Context:
+    """``context`` for an image in the file ``children[-1]``, based on by those before it: it can open parents."""
 
     def open_parent(name: str, fmt: str | None) -> BlockDevice:
         file = context.siblings.open(name)
-        if _identity(file) in map(_identity, lineage):
+        if _identity(file) in map(_identity, children):
             raise ImageError(f"{name!r} is, in the end, its own parent")
-        if len(lineage) > MAX_PARENTS:
+        if len(children) > MAX_PARENTS:
             raise ImageError(f"more than {MAX_PARENTS} parents above each other")
         path = file.path if isinstance(file, FileDevice) else context.path
         inner = replace(context, path=path, siblings=context.siblings.beside(file), options=Options())
         if fmt is None:
             return _open_guessed(
                 file,
-                with_parents(replace(inner, siblings=_fenced(inner.siblings, path.name)), *lineage, file),
+                with_parents(replace(inner, siblings=_fenced(inner.siblings, path.name)), *children, file),
             )
         if fmt == "raw":
             return file
         wanted: ContainerFormat = named(ContainerFormat, fmt)
-        return wanted.open(file, with_parents(inner, *lineage, file))
+        return wanted.open(file, with_parents(inner, *children, file))
 
     return replace(context, open_parent=open_parent)
 

@@ -1,12 +1,12 @@
-"""What a disk is divided into: partitions, tracks, sessions, tables inside partitions, and the filesystems in them."""
+"""What a disk is divided into: partitions, tracks, sessions, nested tables, and the filesystems in them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import (
@@ -19,12 +19,20 @@ from imgmount.core.format import (
     PartitionsFormat,
 )
 from imgmount.core.node import Filesystem, Node
-from imgmount.errors import FormatError, ImageError, MissingPartError, UnknownFormatError, UnsupportedError
+from imgmount.errors import (
+    FormatError,
+    ImageError,
+    KeyRequiredError,
+    MissingPartError,
+    UnknownFormatError,
+    UnsupportedError,
+)
 from imgmount.families.optical.options import session
 from imgmount.registry import beside, best_match, matches
 
 log = logging.getLogger(__name__)
 
+TRACKS: Final = "tracks"  # the name of a container's own division
 MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
 MAX_VOLUMES: Final = 1024  # of nested tables
 MAX_NESTED: Final = 16  # tables in partitions of one disk, sound or not
@@ -38,7 +46,8 @@ class Volume:
 
     The filesystem opens when it is asked for.
 
-    ``outer`` is the name of the partition that it is a part of, ``table`` what divides it in turn, and
+    ``outer`` is the name of the partition that it is a part of, ``table`` the name of what divides it in turn,
+    ``divided_by``, and
     ``fault`` why that failed or the partition is not whole. ``passed_over`` is why, once it is open, it is
     not the better filesystem of a bridge disc.
     """
@@ -49,6 +58,7 @@ class Volume:
         self.partition = partition
         self.outer = outer
         self.table = ""
+        self.divided_by: PartitionsFormat | None = None
         self.context = context
         self.fault = fault or partition.fault
         self.passed_over: ImageError | None = None
@@ -71,11 +81,21 @@ class Volume:
         """The filesystem's format. Raises ``ImageError`` where two formats are equally sure."""
         wanted = self.context.options.fs
         found = best_match(FilesystemFormat, self.device, wanted)
-        if (
-            found is not None and found[0] is Match.NO and self.index
-        ):  # --fs need not be true of every partition
+        if found is not None and found[0] is Match.NO and self._is_for_another(found[1]):
             found = best_match(FilesystemFormat, self.device)
         return found[1] if found else None
+
+    def _is_for_another(self, wanted: FilesystemFormat) -> bool:
+        """Whether ``--fs`` means other parts of the disk: one is in that format, or this one is surely not."""
+        if not self.index or len(self.context.parts) < 2:
+            return False
+        if any(wanted in [fmt for _, fmt in matches(FilesystemFormat, part)] for part in self.context.parts):
+            return True
+        own = best_match(FilesystemFormat, self.device)
+        if own is None or own[0] is not Match.CERTAIN:
+            return False
+        log.warning("%s: certainly %s, --fs %s is not used", self.name, own[1].title, self.context.options.fs)
+        return True
 
     @property
     def known_format(self) -> FilesystemFormat | None:
@@ -115,7 +135,8 @@ class Volume:
             return None
         try:
             opened = fmt.open(self.device, self.context)
-        except ImageError:
+        except ImageError as exc:
+            log.warning("%s is damaged as well: %s", fmt.title, exc)
             return None
         log.warning("%s: the files are shown as %s has them", problem, fmt.name)
         self.format = fmt
@@ -129,13 +150,16 @@ class Volume:
             raise self._opened.again()
         return self._opened
 
-    def check(self) -> Iterable[str]:
-        """One line for each thing that is wrong with what the filesystem stores about itself.
+    def check(self) -> Iterator[str]:
+        """One line for each thing that is wrong with the filesystem, or with a table beside it.
 
         Raises ``ImageError``.
         """
         filesystem = self.filesystem
-        return self.format.check(filesystem) if self.format else ()
+        if self.fault is not None and self.fault is not self.partition.fault:
+            yield str(self.fault)
+        if self.format is not None:
+            yield from self.format.check(filesystem)
 
     def deleted(self) -> Iterator[tuple[str, Node]] | None:
         """(path as far as it is known, node) of deleted files; None where the format cannot tell.
@@ -151,15 +175,31 @@ class Volume:
         return self._opened if isinstance(self._opened, ImageError) else None
 
 
-def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
-    """The table's name and the volumes.
+class Division(NamedTuple):
+    """What a disk is divided into.
 
-    A disk may hold both a filesystem and a table (hybrid discs): the former is first.
+    ``table`` is the table's format, "" if there is none, ``volumes`` what is shown, ``hidden`` a file system
+    of the whole disk that the table stands before. ``tables`` are those that say what is wrong with
+    themselves: (the part that each is in, "" for the disk, the table's format, the device).
+    """
+
+    table: str
+    volumes: list[Volume]
+    hidden: list[Volume]
+    tables: list[tuple[str, PartitionsFormat, BlockDevice]]
+
+
+def divide(disk: BlockDevice, context: Context) -> Division:
+    """The volumes of ``disk``: its partitions, and the file system of all of it.
+
+    A disk may hold both (hybrid discs): the latter is first then. A damaged table costs its partitions alone.
     """
     try:
-        table, parts = _partitions(disk, context)
-    except (UnsupportedError, MissingPartError) as exc:
-        return "", [Volume(Partition(0, "", "", disk), context, fault=exc)]
+        sure, fmt, parts = _partitions(disk, context)
+    except ImageError as exc:
+        whole = Volume(Partition(0, "", "", disk, fault=exc), context, fault=_raw_only(exc))
+        return Division("", [whole], [], [])
+    table = fmt.name if fmt else TRACKS if isinstance(disk, Partitioned) else ""
     main = disk.main(session(context.options.extra)) if isinstance(disk, Partitioned) else disk
     names, more = (
         _beside(main, max((part.index for part in parts), default=0), context)
@@ -169,14 +209,41 @@ def divide(disk: BlockDevice, context: Context) -> tuple[str, list[Volume]]:
     if sessions := [part for part in more if part.session]:
         main = _chosen(sessions, session(context.options.extra))
     whole = Volume(Partition(0, "", "", disk if main is None else main), context)
-    covers = main is not None and _covers(whole.device, context, of_disc=isinstance(disk, Partitioned))
-    volumes = [whole] if not parts or covers else []
+    volumes: list[Volume] = []
     left = MAX_NESTED * TABLE
     around = _around(parts, context)
     for part in parts:
-        left -= _nest(Volume(part, around), (table,), volumes, left)
+        left -= _nest(Volume(part, around), (table,) if table else (), volumes, left)
+    hidden = []
+    if not parts:
+        volumes = [whole]
+    elif main is not None and _covers(whole.device, context, of_disc=isinstance(disk, Partitioned)):
+        from imgmount.chain.contest import table_wins
+
+        asked = context.options.partitions is not None
+        if sure is not None and table_wins(whole, volumes, sure, asked=asked):
+            hidden = [whole]
+        else:
+            volumes = [whole, *volumes]
     volumes += [Volume(part, context) for part in more]
-    return "+".join([*([table] if table else []), *names]), volumes
+    return Division(
+        "+".join([*([table] if table else []), *names]), volumes, hidden, _checked(disk, fmt, volumes)
+    )
+
+
+def _checked(
+    disk: BlockDevice, table: PartitionsFormat | None, volumes: Sequence[Volume]
+) -> list[tuple[str, PartitionsFormat, BlockDevice]]:
+    """The tables that can be checked, the disk's first."""
+    found = [("", table, disk), *((volume.name, volume.divided_by, volume.device) for volume in volumes)]
+    return [(name, fmt, device) for name, fmt, device in found if fmt is not None and fmt.check is not None]
+
+
+def _raw_only(exc: ImageError) -> ImageError:
+    """Why there are no partitions, as a reason to show the disk alone: it is no damage of a file system."""
+    if isinstance(exc, UnsupportedError | MissingPartError | KeyRequiredError):
+        return exc
+    return UnknownFormatError(f"the disk cannot be divided: {exc}")
 
 
 def _around(parts: Sequence[Partition], context: Context) -> Context:
@@ -198,8 +265,13 @@ def _beside(device: BlockDevice, taken: int, context: Context) -> tuple[list[str
     """What lies in ``device`` beside its partitions, numbered from ``taken`` on: (names of formats, parts)."""
     names, parts = [], []
     for fmt in beside(device) if context.options.partitions is None else ():
+        try:
+            found = fmt.open(device, context)
+        except ImageError as exc:
+            log.warning("%s: the parts of this table are lost", exc)
+            continue
         names.append(fmt.name)
-        for part in fmt.open(device, context):
+        for part in found:
             taken += 1
             parts.append(replace(part, index=taken))
     return names, parts
@@ -213,22 +285,25 @@ def _chosen(sessions: Sequence[Partition], wanted: int | None) -> BlockDevice:
     raise ImageError(f"there is no session {wanted}, only 1 to {len(sessions)}")
 
 
-def _partitions(disk: BlockDevice, context: Context) -> tuple[str, Sequence[Partition]]:
+def _partitions(
+    disk: BlockDevice, context: Context
+) -> tuple[Match | None, PartitionsFormat | None, Sequence[Partition]]:
+    """(how sure the table is, its format, the parts); None and None for a container's own division."""
     if isinstance(disk, Partitioned):
-        return "tracks", disk.partitions()
+        return None, None, disk.partitions()
     wanted = context.options.partitions
     if (
         wanted == "none"
         or isinstance(disk, Cataloged)
         or (found := best_match(PartitionsFormat, disk, wanted)) is None
     ):
-        return "", ()
-    fmt = found[1]
-    return fmt.name, fmt.open(disk, context)
+        return None, None, ()
+    sure, fmt = found
+    return sure, fmt, fmt.open(disk, context)
 
 
 def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit: int) -> int:
-    """Append ``volume``, and the parts of the table in it: one that is certain, or any where there is no filesystem.
+    """Append ``volume``, and the parts of the table in it: a certain one, or any where there is no filesystem.
 
     A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could
     go on for ever. The result is what the tables that were opened cost; ``limit`` is what they may.
@@ -253,7 +328,7 @@ def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit:
         return min(limit, TABLE)
     spent = max(1, len(parts)) if found[1].of_disc else TABLE
     if parts:
-        volume.table = found[1].name
+        volume.table, volume.divided_by = found[1].name, found[1]
         around = _around(parts, volume.context)
         for part in parts:
             inner = Volume(part, around, volume.name)

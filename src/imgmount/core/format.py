@@ -237,7 +237,7 @@ class ContainerFormat(Format):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionsFormat(Format):
-    """``about`` gives facts of the whole table for ``imgmount info``.
+    """``about`` gives facts of the whole table for ``imgmount info``, ``check`` one line for each thing wrong with it.
 
     ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images,
     older sessions. ``of_disc`` marks the table of an optical disc, which is quick to read: a partition may
@@ -247,6 +247,7 @@ class PartitionsFormat(Format):
     kind = "partitions"
     open: Callable[[BlockDevice, Context], Sequence[Partition]]
     about: Callable[[BlockDevice], Mapping[str, str]] | None = None
+    check: Callable[[BlockDevice], Iterable[str]] | None = None
     beside: bool = False
     of_disc: bool = False
 
@@ -257,7 +258,8 @@ class FilesystemFormat(Format):
 
     ``deleted`` yields (path as far as it is known, node) of deleted files; what has been used again fails
     when it is read. ``second_opinion`` compares with what another library reads, one line for each
-    difference; ``MountError`` where that library is not installed. ``views`` are namespaces that ``--fs`` may
+    difference; ``MountError`` where that library is not installed. ``system_area`` marks one that leaves its
+    first sectors to a partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may
     name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has
     besides this one, for the same files. ``checks_content`` says that ``check`` compares every file with its
     checksum: ``verify`` need not read them again, in an order that may be a slow one.
@@ -268,6 +270,7 @@ class FilesystemFormat(Format):
     check: Callable[[Any], Iterable[str]] = own_check
     deleted: Callable[[Any], Iterator[tuple[str, Node]]] | None = None
     second_opinion: Callable[[Any], Iterator[str]] | None = None
+    system_area: bool = False
     views: tuple[str, ...] = ()
     companion: str = ""
     checks_content: bool = False

@@ -57,3 +57,6 @@ SNAPSHOT: Final = Option(
     metavar="ID",
     flag=True,
 )
+NO_JOURNAL: Final = Option.switch(
+    "no-journal", "do not replay the journal of an ext3, ext4 or HFS+ volume in memory", flag=True
+)

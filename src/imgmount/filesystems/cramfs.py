@@ -78,7 +78,7 @@ class Cramfs(Filesystem):
         return self.parse(self.device.read_exactly(offset, INODE_SIZE, NAME))
 
     def parse(self, raw: bytes) -> Inode:
-        """An inode: mode:16 uid:16 size:24 gid:8 namelen:6 offset:26, from the least bit on; from the most if big endian."""
+        """An inode: mode:16 uid:16 size:24 gid:8 namelen:6 offset:26, from the least bit, or most if big endian."""
         first, second, third = table(raw, 4, self.order)
         if self.order == "little":
             fields = first & 0xFFFF, first >> 16, second & 0xFF_FFFF, second >> 24, third & 0x3F, third >> 6
@@ -114,7 +114,7 @@ def _find(device: BlockDevice) -> tuple[int, Literal["little", "big"]]:
             return start, "little"
         if int.from_bytes(raw[:4], "big") == MAGIC:
             return start, "big"
-    raise FormatError(NAME, "no superblock", offset=0)
+    raise FormatError(NAME, "no superblock is at byte 0 or 512", offset=0)
 
 
 class _CramNode(Node):
@@ -232,7 +232,7 @@ class Pages(ChunkedDevice):
         try:
             return deflate.inflate(data, size, wrapper="zlib")
         except FormatError as exc:
-            raise FormatError(NAME, str(exc), offset=start) from exc
+            raise FormatError(NAME, f"a page of {length} bytes cannot be decoded", offset=start) from exc
 
 
 FORMAT: Final = FilesystemFormat(

@@ -1,4 +1,4 @@
-"""The Minix filesystem: versions 1 and 2 with names of 14 and of 30 bytes, and version 3, in either byte order.
+"""The Minix filesystem: versions 1 and 2 with names of 14 or 30 bytes, and version 3; either byte order.
 
 Source: the structures of MINIX 3 (``mfs/super.h``, ``mfs/type.h``) and of Linux' ``minix_fs.h``, of which
 this is a description.
@@ -96,7 +96,7 @@ def read_superblock(device: BlockDevice) -> Superblock:
             return _checked(*_parse(raw, order))
         if int.from_bytes(raw[24:26], order) == MAGIC_3:
             return _checked(*_parse_3(raw, order))
-    raise FormatError(NAME, "no superblock", offset=SUPER_AT)
+    raise FormatError(NAME, "no magic of Minix is at byte 16 or 24 of the superblock", offset=SUPER_AT)
 
 
 def _parse(raw: bytes, order: Literal["little", "big"]) -> tuple[Superblock, int]:
@@ -119,18 +119,24 @@ def _parse_3(raw: bytes, order: Literal["little", "big"]) -> tuple[Superblock, i
 
 def _checked(spb: Superblock, log_zone: int) -> Superblock:
     if spb.block_size not in BLOCK_SIZES:
-        raise FormatError(NAME, f"blocks of {spb.block_size} bytes", offset=SUPER_AT)
+        raise FormatError(
+            NAME, f"block size {spb.block_size} is not a power of two from 1 KiB on", offset=SUPER_AT
+        )
     bits = 8 * spb.block_size
     if (
         not 0 < spb.inodes < spb.inode_bitmap * bits
         or not spb.zones <= spb.first_zone + spb.zone_bitmap * bits
     ):
         raise FormatError(
-            NAME, f"{spb.inodes} inodes and {spb.zones} zones in too short bitmaps", offset=SUPER_AT
+            NAME, f"{spb.inodes} inodes and {spb.zones} zones do not fit in their bitmaps", offset=SUPER_AT
         )
     table = -(-spb.inodes * spb.inode_size // spb.block_size)
     if log_zone == 0 and not spb.inodes_at + table <= spb.first_zone < spb.zones:
-        raise FormatError(NAME, f"data from zone {spb.first_zone} of {spb.zones}", offset=SUPER_AT)
+        raise FormatError(
+            NAME,
+            f"first zone of data {spb.first_zone} is not behind the inodes and before {spb.zones}",
+            offset=SUPER_AT,
+        )
     if log_zone:
         raise UnsupportedError(f"{NAME}: zones of 2**{log_zone} blocks")
     return spb
@@ -152,10 +158,10 @@ class MinixVolume(InodeVolume[Inode]):
             end=spb.zones,
         )  # fmt: skip
 
-    def inode(self, number: int) -> Inode:
+    def _read_inode(self, number: int) -> Inode:
         spb = self.super
         if not 0 < number <= spb.inodes:
-            raise FormatError(NAME, f"inode {number} of {spb.inodes}")
+            raise FormatError(NAME, f"inode {number} is not from 1 to {spb.inodes}")
         raw = self._tables.read(
             spb.inodes_at * spb.block_size + (number - 1) * spb.inode_size, spb.inode_size
         )
@@ -168,7 +174,7 @@ class MinixVolume(InodeVolume[Inode]):
             )
         kind, rdev = s.S_IFMT(mode), 0
         if kind not in _KINDS:
-            raise FormatError(NAME, f"inode {number} has the mode {mode:#o}")
+            raise FormatError(NAME, f"inode {number} has the mode {mode:#o}, which is no kind of file")
         if kind in (s.S_IFCHR, s.S_IFBLK):
             device = int.from_bytes(zones[: self._layout.width], spb.order)
             rdev, size = os.makedev(device >> 8 & 0xFF, device & 0xFF), 0
@@ -225,7 +231,7 @@ class MinixVolume(InodeVolume[Inode]):
 
 
 def probe(device: BlockDevice) -> Match:
-    """CERTAIN where the superblock makes sense and the root is a directory: a magic of 16 bits is no proof."""
+    """CERTAIN where superblock and root directory make sense: a magic of 16 bits is no proof."""
     try:
         spb = read_superblock(device)
     except UnsupportedError:

@@ -1,4 +1,4 @@
-"""Filesystems and encrypted volumes that are known by sight and not read: named, so that the raw view comes with a reason.
+"""Filesystems and encrypted volumes that are known by sight and not read: the raw view comes with a reason.
 
 Source: each one's on-disk format documentation; the places of labels as libblkid reports them.
 """
@@ -16,7 +16,7 @@ from imgmount.errors import UnknownFormatError, UnsupportedError
 
 
 class Look(NamedTuple):
-    """What a filesystem looks like: all ``marks`` (offset, bytes), and where its label (offset, bytes) and UUID are."""
+    """What a filesystem looks like: all ``marks`` (offset, bytes); where its label and UUID are."""
 
     name: str
     marks: tuple[tuple[int, bytes], ...]

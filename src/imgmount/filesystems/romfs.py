@@ -53,7 +53,7 @@ class Romfs(Filesystem):
         try:
             self._super = _SUPERBLOCK.parse(device.read_exactly(0, SUPERBLOCK_SIZE, NAME))
         except ConstructError as exc:
-            raise FormatError(NAME, f"bad superblock: {exc}", offset=0) from exc
+            raise FormatError(NAME, "the superblock is damaged", offset=0) from exc
         self.device = device
         self.size: int = min(self._super.size, device.size)
         self.places = SingleParent(NAME)
@@ -74,11 +74,11 @@ class Romfs(Filesystem):
         raw = self.device.pread(offset, min(MAX_NAME, max(0, self.size - offset)))
         end = raw.find(b"\0")
         if end < 0:
-            raise FormatError(NAME, "a name without end", offset=offset)
+            raise FormatError(NAME, "a name does not end within its room", offset=offset)
         return raw[:end], offset + (end + ALIGNMENT) // ALIGNMENT * ALIGNMENT
 
     def header(self, offset: int) -> tuple[int, int, int, int]:
-        """(offset of the next header, kind and flags, the kind's own word, size) of the file header at ``offset``."""
+        """(offset of the next header, kind and flags, the kind's own word, size) of the header at ``offset``."""
         following, own, size, _ = table(self.device.read_exactly(offset, HEADER_SIZE, NAME), 4, "big")
         return following & ~(ALIGNMENT - 1), following & (ALIGNMENT - 1), own, size
 

@@ -36,7 +36,9 @@ def _block_size(device: BlockDevice) -> int:
     for size in (told, *BLOCK_SIZES):
         if size in BLOCK_SIZES and device.pread(size, 2) == SIGNATURE:
             return size
-    raise FormatError("apm", "no partition map", offset=BLOCK_SIZES[0])
+    raise FormatError(
+        "apm", f"an entry of a partition map begins with {SIGNATURE!r}, there is none", offset=BLOCK_SIZES[0]
+    )
 
 
 def _entry(device: BlockDevice, at: int) -> tuple[int, int, int, str, str]:
@@ -46,7 +48,7 @@ def _entry(device: BlockDevice, at: int) -> tuple[int, int, int, str, str]:
     """
     signature, *numbers, name, kind = _ENTRY.unpack(device.read_exactly(at, _ENTRY.size, "apm"))
     if signature != SIGNATURE:
-        raise FormatError("apm", "an entry without a signature", offset=at)
+        raise FormatError("apm", f"an entry begins with {SIGNATURE!r}, here is {signature!r}", offset=at)
     count, first, blocks = numbers
     return count, first, blocks, text(name, "mac_roman"), text(kind, "mac_roman")
 
@@ -55,12 +57,13 @@ def probe(device: BlockDevice) -> Match:
     """LIKELY at most: a disc may be in another format as well."""
     count, *_ = _entry(device, _block_size(device))
     if not 0 < count <= MAX_ENTRIES:
-        raise FormatError("apm", f"a map of {count} entries", offset=_block_size(device) + 4)
+        at = _block_size(device) + 4
+        raise FormatError("apm", f"number of entries {count} is not from 1 to {MAX_ENTRIES}", offset=at)
     return Match.LIKELY if device.pread(0, 2) == DRIVER_MAP else Match.FALLBACK
 
 
 def open_apm(device: BlockDevice, _: Context) -> list[Partition]:
-    """The partitions, numbered by their place in the map from 1; the map itself and free space are left out."""
+    """The partitions, numbered by their place in the map from 1, without the map itself and free space."""
     size = _block_size(device)
     total = min(_entry(device, size)[0], MAX_ENTRIES)
     parts = []

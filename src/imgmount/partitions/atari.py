@@ -56,36 +56,52 @@ def _root(device: BlockDevice) -> list[Entry]:
     entries = _entries(device, 0)
     used = sorted((entry for entry in entries if entry.used), key=lambda entry: entry.first)
     if not used or not used[-1].first < size <= device.size // SECTOR:
-        raise FormatError("atari", f"a disk of {size} sectors", offset=SIZE)
+        raise FormatError(
+            "atari", f"a table for {size} sectors does not fit a disk of {device.size // SECTOR}", offset=SIZE
+        )
     end = 1
     for entry in used:
         if not end <= entry.first or not entry.sectors or entry.first + entry.sectors > size:
             raise FormatError(
-                "atari", f"a partition of sectors {entry.first}+{entry.sectors}", offset=ENTRIES.start
+                "atari",
+                f"a partition of sectors {entry.first}+{entry.sectors} is not between {end} and {size}",
+                offset=ENTRIES.start,
             )
         end = entry.first + entry.sectors
     for entry in entries:
         if entry.flag not in FLAGS or (
             entry.used and not (entry.type.isalnum() and entry.type == entry.type.upper())
         ):
-            raise FormatError("atari", f"flag {entry.flag:#x}, type {entry.type!r}", offset=ENTRIES.start)
+            raise FormatError(
+                "atari",
+                f"flag {entry.flag:#x} with type {entry.type!r} is no entry of AHDI",
+                offset=ENTRIES.start,
+            )
     return entries
 
 
 def _logicals(device: BlockDevice, container: int) -> Iterator[tuple[Entry, int]]:
-    """(entry, first sector on the disk) along the chain of root sectors that begins at sector ``container``."""
+    """(entry, first sector on the disk) along the chain of root sectors from sector ``container`` on."""
     table = container
     seen: set[int] = set()
     while table not in seen and len(seen) < MAX_LOGICALS:
         seen.add(table)
         used = [entry for entry in _entries(device, table) if entry.used]
         if not used or used[0].type == EXTENDED:
-            raise FormatError("atari", "an extended root sector without a partition", offset=table * SECTOR)
+            raise FormatError(
+                "atari",
+                "an extended root sector begins with a partition, here is none",
+                offset=table * SECTOR,
+            )
         yield used[0], table + used[0].first  # relative to this sector
         if len(used) == 1 or used[1].type != EXTENDED:
             return
         table = container + used[1].first  # relative to the first
-    raise FormatError("atari", "the chain of extended root sectors does not end", offset=table * SECTOR)
+    raise FormatError(
+        "atari",
+        f"the chain of extended root sectors loops, or has more than {MAX_LOGICALS}",
+        offset=table * SECTOR,
+    )
 
 
 def probe(device: BlockDevice) -> Match:

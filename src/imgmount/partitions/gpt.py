@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from struct import Struct as Record
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import UUID
 from zlib import crc32
 
-from construct import Bytes, Const, ConstructError, Int32ul, Int64ul, Struct
+from construct import Bytes, Const, Int32ul, Int64ul, Struct
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.header import parse_header, within
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError, ImageError
 
@@ -84,38 +87,58 @@ TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A header whose checksums hold, and its entries. ``sector`` is in bytes."""
+    """A header and its entries. ``sector`` is in bytes; ``fault`` is a checksum that is wrong."""
 
+    offset: int
     sector: int
     disk_guid: UUID
     entry_size: int
     entries: bytes
+    fault: ImageError | None = None
 
     @classmethod
     def read(cls, device: BlockDevice, offset: int, sector: int) -> Self:
-        """The table whose header is at ``offset``. Raises ``FormatError``, ``ChecksumError``."""
+        """The table whose header is at ``offset``. Raises ``FormatError`` where its fields make no sense."""
         raw = device.read_exactly(offset, sector, "gpt")
-        try:
-            header = _HEADER.parse(raw)
-        except ConstructError as exc:
-            raise FormatError("gpt", "no header", offset=offset) from exc
-        if not HEADER_SIZE <= header.header_size <= sector:
-            raise FormatError("gpt", f"header of {header.header_size} bytes", offset=offset + 0x0C)
-        if crc32(raw[:0x10] + bytes(4) + raw[0x14 : header.header_size]) != header.header_crc32:
-            raise ChecksumError("gpt", "the header's CRC is wrong", offset=offset + 0x10)
+        header = parse_header(_HEADER, device, offset, "gpt", "the header")
+        size = within("gpt", "header size", header.header_size, HEADER_SIZE, sector, offset=offset + 0x0C)
+        fault: ImageError | None = None
+        if crc32(raw[:0x10] + bytes(4) + raw[0x14:size]) != header.header_crc32:
+            fault = ChecksumError("gpt", "the header's CRC is wrong", offset=offset + 0x10)
         if header.my_lba * sector != offset:
-            raise FormatError(
-                "gpt", f"header says it is sector {header.my_lba} of {sector} bytes", offset=offset + 0x18
+            reason = (
+                f"header says it is sector {header.my_lba}, it is sector {offset // sector} of {sector} bytes"
             )
+            raise FormatError("gpt", reason, offset=offset + 0x18)
         count, size = header.number_of_partition_entries, header.size_of_partition_entry
-        if size < MIN_ENTRY or size % 8:
-            raise FormatError("gpt", f"entries of {size} bytes", offset=offset + 0x54)
-        if count * size > MAX_TABLE:
-            raise FormatError("gpt", f"{count} entries of {size} bytes", offset=offset + 0x50)
+        within("gpt", "entry size", size, MIN_ENTRY, MAX_TABLE, multiple_of=8, offset=offset + 0x54)
+        within("gpt", "number of entries", count, 0, MAX_TABLE // size, offset=offset + 0x50)
         entries = device.read_exactly(header.partition_entry_lba * sector, count * size, "gpt")
         if crc32(entries) != header.partition_entry_array_crc32:
-            raise ChecksumError("gpt", "the CRC of the entries is wrong", offset=offset + 0x58)
-        return cls(sector, UUID(bytes_le=header.disk_guid), size, entries)
+            fault = fault or ChecksumError("gpt", "the CRC of the entries is wrong", offset=offset + 0x58)
+        return cls(offset, sector, UUID(bytes_le=header.disk_guid), size, entries, fault)
+
+    @classmethod
+    def sound(cls, device: BlockDevice, offset: int, sector: int) -> Self:
+        """The table at ``offset`` if both its checksums hold. Raises ``FormatError``, ``ChecksumError``."""
+        found = cls.read(device, offset, sector)
+        if found.fault is not None:
+            raise found.fault.again()
+        return found
+
+    def makes_sense(self, device: BlockDevice) -> bool:
+        """Whether all entries in use lie on the disk, in front of each other, and there are some."""
+        spans = sorted((first, last) for _, (_, _, first, last, *_) in self.used())
+        ends = [0, *(last for _, last in spans)]
+        inside = all(end < first <= last for end, (first, last) in zip(ends, spans, strict=False))
+        return bool(spans) and inside and ends[-1] * self.sector < device.size
+
+    def used(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        """(slot from 1, fields) of each entry that describes a partition."""
+        for number, start in enumerate(range(0, len(self.entries), self.entry_size), 1):
+            fields = _ENTRY.unpack_from(self.entries, start)
+            if any(fields[0]):
+                yield number, fields
 
 
 def _primaries(device: BlockDevice) -> Iterator[tuple[int, int]]:
@@ -126,7 +149,7 @@ def _primaries(device: BlockDevice) -> Iterator[tuple[int, int]]:
 
 
 def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
-    """(offset, sector size) of what may be backup headers: where a damaged primary points, and in the last sector."""
+    """(offset, sector size) of possible backup headers: where a damaged primary points, and the last sector."""
     for sector in SECTORS:
         alternate = int.from_bytes(device.pread(sector + 0x20, 8), "little") * sector
         for place in dict.fromkeys((alternate, (device.size // sector - 1) * sector)):
@@ -134,50 +157,91 @@ def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
                 yield place, sector
 
 
-def _read(device: BlockDevice) -> Table:
-    """The first good table, primary before backup.
+def _read(device: BlockDevice, told: int = logging.DEBUG) -> Table:
+    """The first good table, primary before backup; else one with wrong checksums whose entries make sense.
 
-    Raises the error of the first bad one where none is good.
+    ``told`` is how loud to say that it is not the primary, or damaged. Raises the error of the first bad one
+    where there is none.
     """
     first: ImageError | None = None
     for places in (_primaries, _backups):
         for offset, sector in places(device):
             try:
-                found = Table.read(device, offset, sector)
+                found = Table.sound(device, offset, sector)
             except ImageError as exc:
                 first = first or exc
                 continue
             if places is _backups:
-                log.warning(
-                    "%s: using the backup table at %#x", first or "gpt: the primary header is lost", offset
+                log.log(
+                    told,
+                    "%s: using the backup table at %#x",
+                    first or "gpt: the primary header is lost",
+                    offset,
                 )
             return found
-    raise first or FormatError("gpt", "no header", offset=SECTORS[0])
+    for offset, sector in (*_primaries(device), *_backups(device)):
+        with suppress(ImageError):
+            found = Table.read(device, offset, sector)
+            if found.makes_sense(device):
+                log.log(told, "%s, and no copy is better: the table is used as it is", found.fault)
+                return found
+    if first is None:
+        raise FormatError("gpt", f"a header begins with {SIGNATURE!r}, there is none", offset=SECTORS[0])
+    raise first.again()
+
+
+def has_partitions(device: BlockDevice) -> bool:
+    """Whether a table that can be read describes a partition, or none can be read that is there."""
+    if not any(chain(_primaries(device), _backups(device))):
+        return False
+    try:
+        return any(_read(device).used())
+    except ImageError:
+        return True
 
 
 def probe(device: BlockDevice) -> Match:
     """CERTAIN behind a protective (or hybrid) MBR, as the UEFI specification demands.
 
     Without one, a sound table counts only where nothing better is known: disks that were divided anew keep
-    old backups.
+    old backups. One without entries leaves the disk to an MBR that has some.
     """
     sector = device.pread(0, 512)
     signed = sector[510:512] == b"\x55\xaa"
-    if signed and PROTECTIVE in sector[450:510:16]:
-        return Match.CERTAIN
+    types = sector[450:510:16]
+    if signed and PROTECTIVE in types:
+        others = any(kind not in (0, PROTECTIVE) for kind in types)
+        return Match.CERTAIN if not others or has_partitions(device) else Match.NO
     table = _read(device)
+    if table.fault is not None:
+        return Match.NO
     primary = device.pread(table.sector, len(SIGNATURE)) == SIGNATURE
     return Match.FALLBACK if primary or not signed else Match.NO
 
 
+def check(device: BlockDevice) -> Iterator[str]:
+    """One line for each header that is damaged, with its entries, and for a primary that is lost."""
+    primaries = list(_primaries(device))
+    for offset, sector in primaries or _backups(device):
+        backups = [place for place in _backups(device) if place[1] == sector]
+        if not primaries:
+            yield f"the primary table is lost, the backup is at {offset:#x}"
+        elif not backups:
+            yield "the backup table is lost"
+        for name, places in (("primary", [(offset, sector)] if primaries else []), ("backup", backups)):
+            for place in places:
+                try:
+                    Table.sound(device, *place)
+                except ImageError as exc:
+                    yield f"{name} table: {exc}"
+        return
+
+
 def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
     """The partitions in use, numbered by slot from 1. ``kind`` is the type's name, or its GUID."""
-    table = _read(device)
+    table = _read(device, logging.WARNING)
     parts: list[Partition] = []
-    for number, start in enumerate(range(0, len(table.entries), table.entry_size), 1):
-        kind, unique, first, last, _attributes, name = _ENTRY.unpack_from(table.entries, start)
-        if not any(kind):
-            continue
+    for number, (kind, unique, first, last, _attributes, name) in table.used():
         if len(parts) == MAX_PARTITIONS:
             log.warning(
                 "gpt: more than %d partitions: those from number %d on are left out", MAX_PARTITIONS, number
@@ -196,9 +260,18 @@ def open_gpt(device: BlockDevice, _: Context) -> list[Partition]:
     return parts
 
 
+def about(device: BlockDevice) -> dict[str, str]:
+    """The disk's GUID, and what is wrong with the table that is used."""
+    table = _read(device)
+    facts = {"disk GUID": str(table.disk_guid), "sectors": f"{table.sector} bytes"}
+    return facts | ({"damage": str(table.fault)} if table.fault else {})
+
+
 FORMAT: Final = PartitionsFormat(
     name="gpt",
     title="GUID partition table",
     probe=probe,
     open=open_gpt,
+    about=about,
+    check=check,
 )

@@ -1,8 +1,10 @@
 """Master boot record partition tables with their chains of logical partitions.
 
-A sector whose code area is a FAT, NTFS or exFAT boot sector is not a partition table, and neither is the
-protective record of a GPT. Source: the UEFI specification 2.10, section 5.2; numbers and extended chains as
-in Linux, ``block/partitions/msdos.c``.
+A sector whose code area is a FAT, NTFS or exFAT boot sector is a partition table only where its entries are
+beyond doubt; the protective record of a GPT is none.
+
+Source: the UEFI specification 2.10, section 5.2; numbers and extended chains as in Linux,
+``block/partitions/msdos.c``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from imgmount.errors import FormatError, ImageError
 log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
-SECTOR_4K: Final = 4096
+SECTORS: Final = (512, 1024, 2048, 4096)  # that entries may count in
 TABLE: Final = 446  # offset of the four entries
 SIGNATURE: Final = b"\x55\xaa"  # at 510
 _ENTRY: Final = Struct(
@@ -39,7 +41,13 @@ _VOLUMES: Final = (
     b"ReFS\0\0\0\0",
 )  # OEM names of boot sectors without a FAT BPB
 _BPB: Final = Struct("<11xHBHB4xB")  # sector size, sectors per cluster, reserved sectors, FATs, media
-_GPT_SECTORS: Final = (512, 1024, 2048, 4096)
+# what partitions begin with: boot sectors and extended tables; ext, XFS, Btrfs, F2FS, HFS+, ISO 9660, SquashFS,
+# LVM, LUKS, swap
+_MARKS: Final = (
+    (510, SIGNATURE), (0x438, b"\x53\xef"), (0, b"XFSB"), (0x10040, b"_BHRfS_M"), (1024, b"\x10\x20\xf5\xf2"),
+    (1024, b"H+\0\4"), (1024, b"HX\0\5"), (0x8001, b"CD001"), (0, b"hsqs"), (512, b"LABELONE"), (0, b"LUKS\xba\xbe"),
+    (4086, b"SWAPSPACE2"),
+)  # fmt: skip
 
 TYPES: Final = {
     0x01: "FAT12", 0x04: "FAT16 under 32 MB", 0x06: "FAT16", 0x07: "NTFS/exFAT/HPFS", 0x0B: "FAT32", 0x0C: "FAT32 LBA",
@@ -82,13 +90,8 @@ def _is_boot_sector(sector: bytes) -> bool:
     if sector[3:11] in _VOLUMES:
         return True
     size, per_cluster, reserved, fats, media = _BPB.unpack_from(sector)
-    powers = size in _GPT_SECTORS and per_cluster and not per_cluster & (per_cluster - 1)
+    powers = size in SECTORS and per_cluster and not per_cluster & (per_cluster - 1)
     return bool(powers and reserved and fats in (1, 2) and (media == 0xF0 or media >= 0xF8))
-
-
-def _has_gpt(device: BlockDevice) -> bool:
-    places = [place for size in _GPT_SECTORS for place in (size, device.size - size)]
-    return any(place >= 0 and device.pread(place, 8) == b"EFI PART" for place in places)
 
 
 def _primary(device: BlockDevice) -> list[Entry]:
@@ -102,23 +105,51 @@ def _primary(device: BlockDevice) -> list[Entry]:
 
 
 def _sector_size(device: BlockDevice, entries: Sequence[Entry]) -> int:
-    """512, unless boot sectors or extended tables lie only where sectors of 4096 bytes put them."""
+    """512, unless more file systems and extended tables lie where larger sectors put them."""
+    used = [entry for entry in entries if entry.used]
 
-    def signed(sector: int) -> int:
-        firsts = [entry.first * sector for entry in entries if entry.used]
-        return sum(device.pread(first + 510, 2) == SIGNATURE for first in firsts)
+    def found(sector: int) -> int:
+        return sum(_is_known(device, entry.first * sector) for entry in used)
 
-    fits = all((entry.first + entry.sectors) * SECTOR_4K <= device.size for entry in entries if entry.used)
-    return SECTOR_4K if fits and signed(SECTOR_4K) and not signed(SECTOR) else SECTOR
+    best, most = SECTORS[0], found(SECTORS[0])
+    for sector in SECTORS[1:]:
+        fits = all((entry.first + entry.sectors) * sector <= device.size for entry in used)
+        if fits and (count := found(sector)) > most:
+            best, most = sector, count
+    return best
+
+
+def _is_known(device: BlockDevice, start: int) -> bool:
+    """Whether something that is known by sight begins at ``start``."""
+    return any(device.pread(start + at, len(mark)) == mark for at, mark in _MARKS)
+
+
+def _is_beyond_doubt(device: BlockDevice, entries: Sequence[Entry]) -> bool:
+    """Whether each entry is empty, or a partition on the disk that overlaps no other."""
+    used = sorted((entry.first, entry.sectors) for entry in entries if entry.used)
+    ends = [1, *(first + sectors for first, sectors in used)]
+    apart = all(end <= first for end, (first, _) in zip(ends, used, strict=False))
+    blank = all(not entry.first and not entry.sectors for entry in entries if not entry.used)
+    return bool(used) and apart and blank and ends[-1] * SECTOR <= device.size
 
 
 def probe(device: BlockDevice) -> Match:
     """LIKELY at most: 55AA and a few plausible numbers prove little."""
     sector = device.read_exactly(0, SECTOR, "mbr")
-    if _is_boot_sector(sector):
+    entries = _primary(device)
+    if _is_boot_sector(sector) and not _is_beyond_doubt(device, entries):
         return Match.NO
-    protective = any(entry.type == PROTECTIVE for entry in _primary(device))
-    return Match.NO if protective and _has_gpt(device) else Match.LIKELY
+    if not any(entry.type == PROTECTIVE for entry in entries):
+        return Match.LIKELY
+    from imgmount.partitions.gpt import has_partitions
+
+    others = any(entry.used and entry.type != PROTECTIVE for entry in entries)
+    return Match.NO if has_partitions(device) or (not others and _has_gpt(device)) else Match.LIKELY
+
+
+def _has_gpt(device: BlockDevice) -> bool:
+    places = [place for size in SECTORS for place in (size, device.size - size)]
+    return any(place >= 0 and device.pread(place, 8) == b"EFI PART" for place in places)
 
 
 def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
@@ -151,7 +182,7 @@ def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
 
 
 def _logicals(device: BlockDevice, container: int, sector: int) -> Iterator[tuple[Entry, int]]:
-    """(entry, first sector on the disk) along the chain of extended boot records that begins at sector ``container``."""
+    """(entry, first sector on the disk) along the chain of extended records from sector ``container`` on."""
     table = container
     seen: set[int] = set()
     for _ in range(MAX_LOGICALS):

@@ -34,7 +34,9 @@ def _read(device: BlockDevice) -> list[tuple[int, int, int]]:
     """(sectors, first sector, type) of each slot of a header whose checksum holds. Raises ``FormatError``."""
     raw = device.read_exactly(0, SECTOR, "sgi")
     if not raw.startswith(MAGIC):
-        raise FormatError("sgi", "no volume header", offset=0)
+        raise FormatError(
+            "sgi", f"a volume header begins with {MAGIC.hex()}, here is {raw[:4].hex()}", offset=0
+        )
     if sum(table(raw, 4, "big")) & 0xFFFF_FFFF:
         raise ChecksumError("sgi", "the header's checksum is wrong", offset=PARTITIONS.stop)
     return list(_PARTITION.iter_unpack(raw[PARTITIONS]))

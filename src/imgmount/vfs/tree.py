@@ -43,7 +43,7 @@ def build_vfs(image: Image, view: View) -> Vfs:
     if view is View.RAW:
         return builder.folder(list(builder.raw()))
     if view is View.ALL:
-        return builder.folder([*builder.raw(), *builder.trees(image.volumes)])
+        return builder.folder([*builder.raw(), *builder.trees((*image.hidden, *image.volumes))])
     if view is View.DELETED:
         return builder.deleted()
     main = image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)

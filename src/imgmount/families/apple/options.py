@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.core.option import Option
+from imgmount.core.option import NO_JOURNAL, Option
 
 FORKS: Final = Option(
     "forks",
@@ -15,7 +15,6 @@ FORKS: Final = Option(
 NAMES: Final = Option(
     "names", "names of Macs: composed as elsewhere (default), or as stored", ("nfc", "stored"), flag=True
 )
-NO_JOURNAL: Final = Option.switch("no-journal", "do not replay the journal of HFS+ in memory", flag=True)
 HIDDEN: Final = Option.switch("hidden", "show the folders that macOS hides behind hard links", flag=True)
 FLAT: Final = Option.switch("flat", "show MFS without the folders of the Finder", flag=True)
 SHARED: Final = (FORKS, NAMES)

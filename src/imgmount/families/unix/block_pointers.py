@@ -1,4 +1,4 @@
-"""Blocks found through pointers: some in the inode, then trees of one, two and more levels, since Version 7 Unix.
+"""Blocks found through pointers: some in the inode, then trees of one, two and more levels.
 
 ext2, UFS and minix differ in the width of a pointer, how many are direct, and how far apart the pointers of
 neighbours are.
@@ -26,7 +26,7 @@ BlockRun = tuple[int, int]  # (blocks, the unit of the volume that the first of 
 
 
 class Pointers:
-    """How pointers are stored: ``units`` of ``unit`` bytes make a block of a file, and pointers count units."""
+    """How pointers are stored: they count units of ``unit`` bytes, of which ``units`` make a block of a file."""
 
     def __init__(
         self, device: BlockDevice, fmt: str, *, width: Literal[2, 4, 8], order: Literal["little", "big"], block_size: int,
@@ -64,7 +64,7 @@ class Pointers:
 
 
 class PointerMap:
-    """The blocks of one file: ``direct`` pointers, and the others of ``pointers`` each the root of one level more."""
+    """The blocks of one file: ``direct`` pointers, then the roots of trees of one level, two, and so on."""
 
     def __init__(self, layout: Pointers, pointers: array[int], direct: int) -> None:
         self._layout = layout
@@ -119,7 +119,7 @@ Find = Callable[[int], BlockRun]  # the run that begins at a block of a file
 
 
 def mapped_file(device: BlockDevice, block_size: int, size: int, find: Find, unit: int = 0) -> BlockDevice:
-    """The content of a file of ``size`` bytes whose blocks ``find`` knows, in units of ``unit`` bytes, by default blocks."""
+    """The ``size`` bytes of a file whose blocks ``find`` knows, in units of ``unit`` bytes or else blocks."""
     if size == 0:
         return MemoryDevice(b"")
     count, start = find(0)

@@ -1,4 +1,4 @@
-"""What filesystems of numbered inodes have in common: their nodes, and reading inode tables and directories piece by piece."""
+"""What filesystems of numbered inodes share: their nodes, and reading inode tables and directories."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ I = TypeVar("I", bound=Inode)  # noqa: E741  an inode
 
 
 class Entry(NamedTuple):
-    """An entry in use: where in its directory, the number of its inode, the file type as S_IFMT masks it or UNKNOWN, its name."""
+    """An entry in use: its place in the directory, its inode, its file type (S_IFMT bits or UNKNOWN), its name."""
 
     at: int
     number: int
@@ -47,14 +47,27 @@ class InodeVolume(Filesystem, Generic[I]):
     fmt: str
     single_parent: SingleParent
     root_number: int
+    folds = False  # whether a directory may ignore the case of names
+    _last: tuple[int, I] | None = (
+        None  # the inode that was asked for last: a walk asks for each several times
+    )
 
     @property
     def root(self) -> InodeDirectory[I]:
         return InodeDirectory(self, self.root_number, (0, 0))
 
-    @abstractmethod
     def inode(self, number: int) -> I:
         """Inode ``number``. Raises ``ImageError``."""
+        last = self._last
+        if last is not None and last[0] == number:
+            return last[1]
+        found = self._read_inode(number)
+        self._last = number, found
+        return found
+
+    @abstractmethod
+    def _read_inode(self, number: int) -> I:
+        """Inode ``number``, read and checked. Raises ``ImageError``."""
 
     @abstractmethod
     def content(self, inode: I) -> BlockDevice:
@@ -162,6 +175,8 @@ class InodeDirectory(_InodeNode[I], Directory):
 
     @property
     def case_sensitive(self) -> bool:  # type: ignore[override]  # most filesystems know it beforehand
+        if not self._volume.folds:
+            return True
         try:
             return not self._volume.ignores_case(self.inode())
         except ImageError:
@@ -219,7 +234,7 @@ class TablePages:
 def directory_parts(
     content: BlockDevice, block_size: int, fmt: str, image_size: int
 ) -> Iterator[tuple[int, bytes | ImageError]]:
-    """(position, bytes) of a directory in long runs of blocks; where a run fails, its blocks or what is wrong with them.
+    """(position, bytes or error) of a directory in long runs of blocks; of single blocks where a run fails.
 
     One that is larger than its image has blocks more than once.
     """

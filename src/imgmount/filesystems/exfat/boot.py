@@ -7,9 +7,10 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from construct import Bytes, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import parse_header, within
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -80,39 +81,33 @@ class Boot:
 
 def parse_boot(device: BlockDevice, offset: int) -> Boot:
     """The boot sector at ``offset``. Raises ``FormatError``."""
-    try:
-        fields = _BOOT.parse(device.read_exactly(offset, BOOT_SIZE, NAME))
-    except ConstructError as exc:
-        raise FormatError(NAME, f"bad boot sector: {exc}", offset=offset) from exc
+    fields = parse_header(_BOOT, device, offset, NAME, "the boot sector")
 
-    def check(condition: object, reason: str, at: int) -> None:
-        if not condition:
-            raise FormatError(NAME, reason, offset=offset + at)
+    def refuse(reason: str, at: int) -> FormatError:
+        return FormatError(NAME, reason, offset=offset + at)
 
-    check(fields.magic == MAGIC, "no boot sector", 3)
-    check(not any(fields.zero), "a BIOS parameter block where zeros belong", 0x0B)
-    check(fields.sector_shift in SECTOR_SHIFTS, f"sectors of 2**{fields.sector_shift} bytes", 0x6C)
+    def check(name: str, value: int, low: int, high: int, at: int) -> int:
+        return within(NAME, name, value, low, high, offset=offset + at)
+
+    if fields.magic != MAGIC:
+        raise refuse(f"a boot sector has the name {MAGIC!r}, here is {fields.magic!r}", 3)
+    if any(fields.zero):
+        raise refuse("a BIOS parameter block is where zeros belong", 0x0B)
+    check("logarithm of the sector size", fields.sector_shift, SECTOR_SHIFTS[0], SECTOR_SHIFTS[-1], 0x6C)
     shift = fields.sector_shift + fields.cluster_shift
-    check(shift <= MAX_CLUSTER_SHIFT, f"clusters of 2**{shift} bytes", 0x6D)
+    check("logarithm of the cluster size", shift, fields.sector_shift, MAX_CLUSTER_SHIFT, 0x6D)
     if fields.revision >> 8 != 1:
-        raise UnsupportedError(f"{NAME}: revision {fields.revision >> 8}.{fields.revision & 255:02}")
-    check(fields.fats in (1, 2), f"{fields.fats} FATs", 0x6E)
+        raise UnsupportedError(f"{NAME}: revision {fields.revision >> 8}.{fields.revision & 255:02} is not 1")
+    check("number of FATs", fields.fats, 1, 2, 0x6E)
     sector = 1 << fields.sector_shift
-    end = fields.clusters + 2
-    check(0 < fields.clusters <= MAX_CLUSTERS, f"{fields.clusters} clusters", 0x5C)
-    check(
-        fields.fat_start >= 2 * REGION and fields.fat_sectors * sector >= 4 * end,
-        f"a FAT of {fields.fat_sectors} sectors",
-        0x50,
-    )
-    check(
-        fields.heap_start >= fields.fat_start + fields.fats * fields.fat_sectors,
-        f"clusters from sector {fields.heap_start}",
-        0x58,
-    )
+    end = check("number of clusters", fields.clusters, 1, MAX_CLUSTERS, 0x5C) + 2
+    check("first sector of the FAT", fields.fat_start, 2 * REGION, fields.sectors, 0x50)
+    check("sectors of the FAT", fields.fat_sectors, -(-4 * end // sector), fields.sectors, 0x54)
+    behind = fields.fat_start + fields.fats * fields.fat_sectors
+    check("first sector of the clusters", fields.heap_start, behind, fields.sectors, 0x58)
     needed = fields.heap_start + (fields.clusters << fields.cluster_shift)
-    check(needed <= fields.sectors < 1 << 55, f"{fields.sectors} sectors, {needed} needed", 0x48)
-    check(2 <= fields.root < end, f"root directory in cluster {fields.root}", 0x60)
+    check("number of sectors", fields.sectors, needed, (1 << 55) - 1, 0x48)
+    check("first cluster of the root directory", fields.root, 2, end - 1, 0x60)
     return Boot(
         offset=offset,
         sector_size=sector,

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import logging
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import accumulate
 from typing import Final
 
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import Concat, MemoryDevice, Slice, ZeroDevice
 from imgmount.errors import FormatError, ImageError
+from imgmount.families.fat.chains import Chain, ClusterDevice, ClusterTable
 from imgmount.families.fat.times import dos_serial
 from imgmount.filesystems.exfat import records
 from imgmount.filesystems.exfat.boot import NAME, check_region, parse_boot, read_boot
-from imgmount.filesystems.exfat.table import Chain, Fat
 
 log = logging.getLogger(__name__)
 
 MAX_DIRECTORY: Final = 256 << 20  # the specification's own limit
 MAX_UPCASE: Final = 128 << 10  # one unit for each of 65536
 _REPEAT: Final = 0xFFFF  # in the up-case table: so many letters are their own
+_ENTRY_MASK: Final = 0xFFFF_FFFF  # of the FAT
 MAX_BITMAP: Final = 64 << 20  # counted for info: 512 million clusters
 
 
@@ -36,7 +35,8 @@ class ExfatVolume(Filesystem):
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.device = device
         self.boot = read_boot(device)
-        self.fat = Fat(device, self.boot)
+        active = self.boot.fat_offset + self.boot.active_fat * self.boot.fat_size
+        self.fat = ClusterTable(device, NAME, bits=32, mask=_ENTRY_MASK, end=self.boot.end, places=[active])
         self.uuid = dos_serial(self.boot.serial)
         self.single_parent = SingleParent(NAME)
 
@@ -52,7 +52,13 @@ class ExfatVolume(Filesystem):
         """``length`` bytes in clusters."""
         count = -(-length // self.boot.cluster_size)
         chain = self.fat.straight(first, count) if flags & records.NO_CHAIN else self.fat.chain(first, count)
-        return ClusterDevice(self, chain, length)
+        return self.in_clusters(chain, length)
+
+    def in_clusters(self, chain: Chain, size: int) -> ClusterDevice:
+        """``size`` bytes in the clusters of ``chain``."""
+        return ClusterDevice(
+            self.device, NAME, chain, size, cluster_size=self.boot.cluster_size, base=self.place(0)
+        )
 
     @cached_property
     def _root_bytes(self) -> bytes:
@@ -149,39 +155,6 @@ def _unpack_upcase(units: array[int]) -> Mapping[int, int]:
     return capitals
 
 
-class ClusterDevice(MappedDevice):
-    """Bytes in runs of clusters; where a chain ends too early, what comes after it fails when it is read."""
-
-    def __init__(self, volume: ExfatVolume, chain: Chain, size: int) -> None:
-        self.size = size
-        self.block_size = volume.boot.cluster_size
-        self._volume = volume
-        self._chain = chain
-        self._starts = [0, *accumulate(count * self.block_size for count in chain.counts)]
-
-    @property
-    def single(self) -> int | None:
-        """Where all of it is, if that is one place."""
-        return (
-            self._volume.place(self._chain.firsts[0])
-            if len(self._starts) == 2 and self._starts[1] >= self.size
-            else None
-        )
-
-    def _map(self, offset: int) -> Extent:
-        index = bisect_right(self._starts, offset) - 1
-        if index == len(self._chain.firsts):
-            if self._chain.damage is not None:
-                raise self._chain.damage.again()
-            raise FormatError(NAME, f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
-        skip = offset - self._starts[index]
-        return Extent(
-            self._starts[index + 1] - offset,
-            self._volume.device,
-            self._volume.place(self._chain.firsts[index]) + skip,
-        )
-
-
 class _ExfatNode(Node):
     """A node is its file and stream entries; ``id`` is where the former is on the disk."""
 
@@ -231,7 +204,7 @@ class ExfatDirectory(_ExfatNode, Directory):
                 log.warning("%s: the root directory: %s", NAME, chain.damage)
             elif chain.damage is not None:
                 raise chain.damage.again()
-            return ClusterDevice(volume, chain, size)
+            return volume.in_clusters(chain, size)
         flags, _, first, length = records.stream_of(self._stream)
         if length > MAX_DIRECTORY:
             raise FormatError(NAME, f"a directory of {length} bytes", offset=self.id)

@@ -1,4 +1,4 @@
-"""ext2, ext3 and ext4, without replaying the journal.
+"""ext2, ext3 and ext4; the journal is replayed in memory.
 
 Source: the kernel's Documentation/filesystems/ext4. Encrypted files are listed and not read; features that
 change how data is found and are not known are refused by name.
@@ -10,6 +10,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Match
+from imgmount.core.option import NO_JOURNAL
 from imgmount.filesystems.ext.superblock import PRIMARY, read_superblock
 from imgmount.filesystems.ext.volume import ExtVolume
 
@@ -24,5 +25,6 @@ FORMAT: Final = FilesystemFormat(
     title="ext2, ext3, ext4",
     probe=probe,
     open=ExtVolume,
-    limits="the journal is not replayed, encrypted files are not decrypted",
+    limits="journals on another device and fast commits are not replayed, encrypted files are not decrypted",
+    options=(NO_JOURNAL,),
 )

@@ -1,12 +1,13 @@
 """Where the blocks of a file are: extent trees. Kernel documentation, ext4/ifork.rst.
 
-The indirect blocks of ext2 and ext3 are those of ``filesystems.pointers``, and both maps answer the same
+The indirect blocks of ext2 and ext3 are those of ``families.unix.block_pointers``, and both maps answer the same
 question: which run of blocks begins at a given one. Blocks of the map are read when a read leads there.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -21,6 +22,7 @@ _HEADER: Final = Struct("<HHHH4x")  # magic, entries, room, depth
 _LEAF: Final = Struct("<IHHI")  # first block, length, start (high, low)
 _INDEX: Final = Struct("<IIH2x")  # first block, child (low, high)
 _MAGIC: Final = 0xF30A
+EXTENT_MAGIC: Final = b"\x0a\xf3"  # the same, as i_block begins with it
 MAX_DEPTH: Final = 5
 MAX_INITIALISED: Final = 1 << 15  # a longer extent is this much shorter, and holds no data yet
 DIRECT: Final = 12
@@ -33,7 +35,10 @@ def indirect_map(device: BlockDevice, super_block: Superblock, root: bytes) -> P
     return PointerMap(layout, layout.parse(root), DIRECT)
 
 
-def extent_tree(device: BlockDevice, super_block: Superblock, root: bytes) -> ExtentTree:
+Check = Callable[[bytes, int], None]  # of a block of extents and where it is; raises ``ChecksumError``
+
+
+def extent_tree(device: BlockDevice, super_block: Superblock, root: bytes, check: Check) -> ExtentTree:
     """An extent tree. ``root`` is i_block."""
     first, end = super_block.first_data_block + 1, super_block.blocks
 
@@ -41,7 +46,9 @@ def extent_tree(device: BlockDevice, super_block: Superblock, root: bytes) -> Ex
         if not first <= place < end:
             raise FormatError(NAME, f"a map of blocks at block {place} of {end}")
         size = super_block.block_size
-        return _parse_node(device.read_exactly(place * size, size, NAME), depth)
+        data = device.read_exactly(place * size, size, NAME)
+        check(data, place * size)
+        return _parse_node(data, depth)
 
     def checked(count: int, start: int) -> BlockRun:
         if not first <= start <= end - count:

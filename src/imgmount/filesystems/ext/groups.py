@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError, ImageError
@@ -22,6 +22,24 @@ _HIGH: Final = Struct("<I")
 _HIGH_AT: Final = 0x28
 _CHECKSUM_AT: Final = 0x1E
 _GROUP: Final = Struct("<I")
+_FLAGS: Final = 0x12
+
+
+class _Bitmap(NamedTuple):
+    """Where a descriptor says where a bitmap is and what its checksum is, low and high parts."""
+
+    name: str
+    place: int
+    place_high: int
+    checksum: int
+    checksum_high: int
+    unused: int  # the flag of one that was never written
+
+
+_BITMAPS: Final = (
+    _Bitmap("blocks", 0x00, 0x20, 0x18, 0x38, 0x2),
+    _Bitmap("inodes", 0x04, 0x24, 0x1A, 0x3A, 0x1),
+)
 _ODD_POWERS: Final = (3, 5, 7)  # groups numbered by a power of these hold backups
 
 
@@ -75,7 +93,7 @@ class Groups:
         return table
 
     def checksum_is_right(self, group: int, raw: bytes) -> bool:
-        """Whether the checksum in the descriptor ``raw`` is that of the rest; True where the features are off."""
+        """Whether the checksum in the descriptor ``raw`` is right; True where the features are off."""
         flags = self._super.ro_compat
         rest = raw[_CHECKSUM_AT + 2 :]
         stored = int.from_bytes(raw[_CHECKSUM_AT : _CHECKSUM_AT + 2], "little")
@@ -133,6 +151,32 @@ class Groups:
                 continue
             if not self.checksum_is_right(group, raw):
                 yield f"group {group}: the checksum of its descriptor is wrong"
+            elif self._super.ro_compat & sb.METADATA_CSUM:
+                yield from self._verify_bitmaps(group, raw)
+
+    def _verify_bitmaps(self, group: int, raw: bytes) -> Iterator[str]:
+        spb = self._super
+        flags = int.from_bytes(raw[_FLAGS : _FLAGS + 2], "little")
+        clusters = spb.blocks_per_group * spb.block_size // spb.cluster_size
+        for bitmap, bits in zip(_BITMAPS, (clusters, spb.inodes_per_group), strict=True):
+            if flags & bitmap.unused:
+                continue
+            wide = len(raw) >= sb.WIDE_DESCRIPTOR
+            block = _joined(raw, bitmap.place, bitmap.place_high if wide else 0, 4)
+            stored = _joined(raw, bitmap.checksum, bitmap.checksum_high if wide else 0, 2)
+            try:
+                data = self._device.read_exactly(block * spb.block_size, bits // 8, sb.NAME)
+            except ImageError as exc:
+                yield f"group {group}: {exc}"
+                continue
+            if metadata_crc(data, spb.seed) & (0xFFFF_FFFF if wide else 0xFFFF) != stored:
+                yield f"group {group}: the checksum of its bitmap of {bitmap.name} is wrong"
+
+
+def _joined(raw: bytes, low: int, high: int, width: int) -> int:
+    """A number in two parts of ``width`` bytes; no second part at 0."""
+    value = int.from_bytes(raw[low : low + width], "little")
+    return value | int.from_bytes(raw[high : high + width], "little") << 8 * width if high else value
 
 
 def _is_power(value: int, base: int) -> bool:

@@ -6,10 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from construct import Bytes, ConstructError, Int8ul, Int16ul, Int32sl, Int32ul, Padding, Struct
+from construct import Bytes, Int8ul, Int16ul, Int32sl, Int32ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
+from imgmount.core.header import one_of, parse_header, within
 from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.ext.checksums import metadata_crc
 
@@ -55,11 +56,16 @@ _SUPERBLOCK: Final = Struct(          # offset
     "ro_compat" / Int32ul,            # 0x64
     "uuid" / Bytes(16),               # 0x68
     "label" / Bytes(16),              # 0x78
-    Padding(0x76),                    # 0x88
+    Padding(0x58),                    # 0x88
+    "journal_inode" / Int32ul,        # 0xE0
+    "journal_device" / Int32ul,       # 0xE4
+    Padding(0x15),                    # 0xE8
+    "journal_backup_type" / Int8ul,   # 0xFD
     "descriptor_size" / Int16ul,      # 0xFE
     Padding(4),                       # 0x100
     "first_meta_bg" / Int32ul,        # 0x104
-    Padding(0x48),                    # 0x108
+    Padding(4),                       # 0x108
+    "journal_blocks" / Bytes(68),     # 0x10C  copy of the journal's i_block, then its size, high part first
     "blocks_high" / Int32ul,          # 0x150
     Padding(4),                       # 0x154
     "free_blocks_high" / Int32ul,     # 0x158
@@ -130,6 +136,8 @@ class Superblock:
     label: str
     descriptor_size: int
     first_meta_bg: int
+    journal_inode: int  # 0: none, or on another device
+    journal_backup: bytes  # its i_block and size, as ``journal_blocks``; empty if there is no copy
     checksum: int
     seed: int  # of checksums over metadata
 
@@ -178,17 +186,15 @@ def read_superblock(device: BlockDevice) -> Superblock:
 def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
     """The copy at ``offset``. Raises ``FormatError``."""
     raw = device.read_exactly(offset, SIZE, NAME)
-    try:
-        fields = _SUPERBLOCK.parse(raw)
-    except ConstructError as exc:
-        raise FormatError(NAME, f"bad superblock: {exc}", offset=offset) from exc
+    fields = parse_header(_SUPERBLOCK, device, offset, NAME, "the superblock")
+    if fields.magic != MAGIC:
+        reason = f"a superblock has the magic {MAGIC:#x}, here is {fields.magic:#x}"
+        raise FormatError(NAME, reason, offset=offset + 0x38)
 
-    def check(condition: object, reason: str, at: int) -> None:
-        if not condition:
-            raise FormatError(NAME, reason, offset=offset + at)
+    def check(name: str, value: int, low: int, high: int, at: int, *, power_of_two: bool = False) -> int:
+        return within(NAME, name, value, low, high, power_of_two=power_of_two, offset=offset + at)
 
-    check(fields.magic == MAGIC, "no superblock", 0x38)
-    check(fields.log_block_size <= MAX_LOG_BLOCK_SIZE, f"block size 1024 << {fields.log_block_size}", 0x18)
+    check("logarithm of the block size in KiB", fields.log_block_size, 0, MAX_LOG_BLOCK_SIZE, 0x18)
     block_size = 1024 << fields.log_block_size
     dynamic = fields.revision > 0
     incompat = fields.incompat if dynamic else 0
@@ -201,24 +207,16 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
         if ro_compat & BIGALLOC and fields.log_cluster_size < 32
         else block_size
     )
-    check(
-        fields.first_data_block == (block_size == 1024 and cluster == 1024),
-        f"first block {fields.first_data_block}",
-        0x14,
-    )
+    first = int(block_size == 1024 and cluster == 1024)
+    one_of(NAME, "first block", fields.first_data_block, (first,), offset=offset + 0x14)
     most = 8 * block_size * max(1, cluster // block_size)  # a bitmap is one block
-    check(0 < fields.blocks_per_group <= most, f"{fields.blocks_per_group} blocks a group", 0x20)
-    check(0 < fields.inodes_per_group <= 8 * block_size, f"{fields.inodes_per_group} inodes a group", 0x28)
-    check(
-        MIN_INODE_SIZE <= inode_size <= block_size and not inode_size & (inode_size - 1),
-        f"inodes of {inode_size} bytes",
-        0x58,
-    )
-    sound = MIN_DESCRIPTOR <= descriptor <= block_size and not descriptor & (descriptor - 1)
-    check(sound, f"descriptors of {descriptor} bytes", 0xFE)
-    check(fields.first_data_block < blocks < 1 << 48, f"{blocks} blocks", 4)
-    groups = -(-(blocks - fields.first_data_block) // fields.blocks_per_group)
-    check(0 < fields.inodes <= groups * fields.inodes_per_group, f"{fields.inodes} inodes", 0)
+    check("blocks in a group", fields.blocks_per_group, 1, most, 0x20)
+    check("inodes in a group", fields.inodes_per_group, 1, 8 * block_size, 0x28)
+    check("inode size", inode_size, MIN_INODE_SIZE, block_size, 0x58, power_of_two=True)
+    check("size of group descriptors", descriptor, MIN_DESCRIPTOR, block_size, 0xFE, power_of_two=True)
+    check("number of blocks", blocks, first + 1, (1 << 48) - 1, 4)
+    groups = -(-(blocks - first) // fields.blocks_per_group)
+    check("number of inodes", fields.inodes, 1, groups * fields.inodes_per_group, 0)
     return Superblock(
         offset=offset,
         raw=raw,
@@ -243,6 +241,8 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
         label=text(fields.label, "utf-8") if dynamic else "",
         descriptor_size=descriptor,
         first_meta_bg=fields.first_meta_bg,
+        journal_inode=fields.journal_inode,
+        journal_backup=fields.journal_blocks if fields.journal_backup_type == 1 else b"",
         checksum=fields.checksum,
         seed=fields.checksum_seed if incompat & CSUM_SEED else metadata_crc(fields.uuid),
     )

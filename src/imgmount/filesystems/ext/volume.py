@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import logging
 import stat as s
+import struct
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -13,15 +15,18 @@ from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
+from imgmount.core.option import NO_JOURNAL
 from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import MemoryDevice
 from imgmount.core.xattrs import collect
-from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.families.unix.block_pointers import mapped_file
+from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
+from imgmount.families.unix.block_pointers import PointerMap, mapped_file
+from imgmount.families.unix.extent_tree import ExtentTree
 from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext import xattrs
-from imgmount.filesystems.ext.blocks import extent_tree, indirect_map
+from imgmount.filesystems.ext.blocks import EXTENT_MAGIC, extent_tree, indirect_map
+from imgmount.filesystems.ext.checksums import Checks
 from imgmount.filesystems.ext.directory import entries
 from imgmount.filesystems.ext.groups import Groups
 from imgmount.filesystems.ext.inode import (
@@ -35,6 +40,10 @@ from imgmount.filesystems.ext.inode import (
     is_fast_link,
     parse_inode,
 )
+from imgmount.filesystems.ext.journal import Journal, ReplayedDevice
+from imgmount.filesystems.ext.journal import check as check_journal
+
+log = logging.getLogger(__name__)
 
 _INLINE_PARENT: Final = 4  # bytes: the number of the parent, in place of . and ..
 
@@ -45,26 +54,77 @@ class ExtVolume(InodeVolume[Inode]):
     fmt = sb.NAME
     root_number = ROOT
 
-    def __init__(self, device: BlockDevice, _: Context) -> None:
+    def __init__(self, device: BlockDevice, context: Context) -> None:
+        self._open(device)
+        self.journal: Journal | None = None
+        self.journal_fault: ImageError | None = None  # why it was not replayed
+        self.needs_recovery = bool(self.super.incompat & sb.RECOVER)
+        if self.needs_recovery and not NO_JOURNAL.is_on(context.options.extra):
+            self._replay()
+
+    def _open(self, device: BlockDevice) -> None:
         self.device = device
         self.super = sb.read_superblock(device)
         self.super.check_features()
         self.label = self.super.label
         self.uuid = str(UUID(bytes=self.super.uuid)) if any(self.super.uuid) else ""
         self.block_size = self.super.block_size
+        self.folds = bool(self.super.incompat & sb.CASEFOLD)
+        self._last = None  # it was of the volume before its journal was replayed
         self.has_kind = bool(self.super.incompat & sb.FILETYPE)
         self.single_parent = SingleParent(sb.NAME)
+        self.checks = Checks(self.super.seed, enabled=bool(self.super.ro_compat & sb.METADATA_CSUM))
         self.groups = Groups(device, self.super)
         self._tables = TablePages(device, sb.NAME)
 
-    def inode(self, number: int) -> Inode:
-        """Inode ``number``. Raises ``ImageError``."""
+    def _replay(self) -> None:
+        """Lay the journal over the volume; where that fails, the volume is shown as it is, which is told."""
+        try:
+            self.journal = Journal(self._journal_file(), self.block_size)
+            if self.journal.blocks:
+                self._open(ReplayedDevice(self.device, self.journal, self.block_size))
+        except ImageError as exc:
+            self.journal, self.journal_fault = None, exc
+        if self.journal is None or self.journal.blocks or self.journal.fault or self.journal.fast:
+            log.warning("%s: the journal is %s", sb.NAME, self._journal_state)
+
+    def _journal_file(self) -> BlockDevice:
+        """The file that the journal is in, by its inode or the copy of it in the superblock."""
+        if not self.super.journal_inode:
+            raise UnsupportedError(f"{sb.NAME}: a journal on another device")
+        try:
+            return self.content(self.inode(self.super.journal_inode))
+        except ImageError:
+            if not any(self.super.journal_backup):
+                raise
+        block, high, low = struct.unpack("<60sII", self.super.journal_backup)
+        flags = EXTENTS if block[:2] == EXTENT_MAGIC else 0
+        return self._mapped(block, flags, high << 32 | low, self.super.seed)
+
+    @property
+    def _journal_state(self) -> str:
+        """What became of the journal of a volume that was not unmounted."""
+        if self.journal is None:
+            reason = f" ({self.journal_fault})" if self.journal_fault else ""
+            return f"not replayed: what was written last may be missing{reason}"
+        if not self.journal.transactions and self.journal.fault is None and not self.journal.fast:
+            return "marked as not replayed, but empty"
+        told = (
+            f"replayed in memory: {self.journal.transactions} transactions, {len(self.journal.blocks)} blocks"
+        )
+        if self.journal.fault is not None:
+            told += f", up to damage ({self.journal.fault})"
+        return told + (", but for fast commits, which are not read" if self.journal.fast else "")
+
+    def _read_inode(self, number: int) -> Inode:
         if not 0 < number <= self.super.inodes:
             raise FormatError(sb.NAME, f"inode {number} of {self.super.inodes}")
         group, index = divmod(number - 1, self.super.inodes_per_group)
         size = self.super.inode_size
         offset = self.groups.inode_table(group) * self.block_size + index * size
-        return parse_inode(self._tables.read(offset, size), number, self.super)
+        raw = self._tables.read(offset, size)
+        self.checks.inode(raw, number)
+        return parse_inode(raw, number, self.super)
 
     def is_inline(self, inode: Inode) -> bool:
         """Whether the content is in the inode itself."""
@@ -87,10 +147,21 @@ class ExtVolume(InodeVolume[Inode]):
             return MemoryDevice(b"".join(self.inline(inode)))
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
-        blocks_of = extent_tree if inode.flags & EXTENTS else indirect_map
-        return mapped_file(
-            self.device, self.block_size, inode.size, blocks_of(self.device, self.super, inode.block).find
+        seed = self.checks.of_inode(inode.raw, inode.number)
+        return self._mapped(inode.block, inode.flags, inode.size, seed)
+
+    def _mapped(self, block: bytes, flags: int, size: int, seed: int) -> BlockDevice:
+        """``size`` bytes of a file whose i_block is ``block``; ``seed`` is that of its checksums."""
+
+        def check(data: bytes, offset: int) -> None:
+            self.checks.extents(data, seed, offset)
+
+        found: ExtentTree | PointerMap = (
+            extent_tree(self.device, self.super, block, check)
+            if flags & EXTENTS
+            else indirect_map(self.device, self.super, block)
         )
+        return mapped_file(self.device, self.block_size, size, found.find)
 
     def target(self, inode: Inode) -> bytes:
         if inode.flags & ENCRYPT:
@@ -111,11 +182,31 @@ class ExtVolume(InodeVolume[Inode]):
 
     def _parts(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
         if not self.is_inline(inode):
-            yield from directory_parts(self.content(inode), self.block_size, sb.NAME, self.device.size)
+            parts = directory_parts(self.content(inode), self.block_size, sb.NAME, self.device.size)
+            yield from self._checked(parts, inode) if self.checks.enabled else parts
             return
         head, rest = self.inline(inode)
         yield 0, head[_INLINE_PARENT:]
         yield len(head), rest
+
+    def _checked(
+        self, parts: Iterator[tuple[int, bytes | ImageError]], inode: Inode
+    ) -> Iterator[tuple[int, bytes | ImageError]]:
+        """The parts of a directory, less the blocks whose checksums are wrong."""
+        seed, size = self.checks.of_inode(inode.raw, inode.number), self.block_size
+        for base, part in parts:
+            if isinstance(part, ImageError):
+                yield base, part
+                continue
+            sound = 0  # where the blocks begin that are not given yet
+            for at in range(0, len(part), size):
+                try:
+                    self.checks.directory(part[at : at + size], seed, base + at)
+                except ChecksumError as exc:
+                    yield base + sound, part[sound:at]
+                    yield base + at, exc
+                    sound = at + size
+            yield base + sound, part[sound:]
 
     def ignores_case(self, inode: Inode) -> bool:
         return bool(inode.flags & CASEFOLD and self.super.incompat & sb.CASEFOLD)
@@ -130,6 +221,7 @@ class ExtVolume(InodeVolume[Inode]):
         if inode.xattr_block:
             start = inode.xattr_block * self.block_size
             block = self.device.read_exactly(start, self.block_size, sb.NAME)
+            self.checks.attributes(block, inode.xattr_block, start)
             found |= collect(xattrs.named(xattrs.block_attributes(block, self._large_value)), sb.NAME)
         return found
 
@@ -154,8 +246,8 @@ class ExtVolume(InodeVolume[Inode]):
         facts["features"] = " ".join(names)
         if spb.written > 0:
             facts["written"] = f"{datetime.fromtimestamp(spb.written, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        if spb.incompat & sb.RECOVER:
-            facts["journal"] = "not replayed: what was written last may be missing"
+        if self.needs_recovery:
+            facts["journal"] = self._journal_state
         facts["state"] = (
             "has errors" if spb.state & sb.ERRORS else "clean" if spb.state & sb.VALID else "not unmounted"
         )
@@ -172,8 +264,10 @@ class ExtVolume(InodeVolume[Inode]):
         else:
             if not primary.checksum_is_right:
                 yield "the superblock's checksum is wrong"
-        if spb.incompat & sb.RECOVER:
-            yield "the journal has not been replayed"
+        if self.needs_recovery:
+            yield f"the volume was not unmounted: its journal is {self._journal_state}"
+        if self.journal is not None:
+            yield from check_journal(self.journal)
         if spb.state & sb.ERRORS:
             yield "the filesystem is marked as having errors"
         yield from self.groups.verify()

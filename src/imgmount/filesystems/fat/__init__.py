@@ -10,12 +10,14 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Later, Match
+from imgmount.filesystems.fat.boot import find_bpb, rescue
 from imgmount.filesystems.fat.bpb import Bpb
 
 
 def probe(device: BlockDevice) -> Match:
-    """CERTAIN where parameter block, media byte and first FAT entries agree, LIKELY where the first alone is sound."""
-    bpb = Bpb.read(device)
+    """CERTAIN where parameter block and first FAT entries agree, LIKELY where the first alone is sound."""
+    Bpb.read(device)
+    bpb = find_bpb(device)
     return Match.CERTAIN if bpb.first_entries(device, bpb.only_fat or 0) else Match.LIKELY
 
 
@@ -23,6 +25,7 @@ FORMAT: Final = FilesystemFormat(
     name="fat",
     title="FAT12, FAT16, FAT32",
     probe=probe,
+    rescue=rescue,
     open=Later("imgmount.filesystems.fat.volume:FatVolume"),
     check=Later("imgmount.filesystems.fat.check:check"),
     second_opinion=Later("imgmount.filesystems.fat.second_opinion:compare"),

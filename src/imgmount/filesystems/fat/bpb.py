@@ -11,11 +11,12 @@ from struct import Struct
 from typing import Final, NamedTuple, Self
 
 from imgmount.core.device import BlockDevice
-from imgmount.errors import FormatError
+from imgmount.core.header import one_of, within
 
 _BPB: Final = Struct("<3x8sHBHBHHBH4x4xI")  # OEM name to TotSec32, 0x00-0x23
 _EXTENDED: Final = Struct("<xBBI11s")  # 0x24 (FAT12/16) or 0x40 (FAT32): flags, boot signature, serial, label
 _FAT32: Final = Struct("<IHHIH")  # 0x24: FATSz32, ExtFlags, FSVer, RootClus, FSInfo
+NAME: Final = "fat"
 BOOT_SIZE: Final = 512
 SECTOR_SIZES: Final = (512, 1024, 2048, 4096)
 MAX_FATS: Final = 4  # two everywhere, one on small disks
@@ -51,37 +52,39 @@ class Bpb(NamedTuple):
     label: bytes
     serial: int | None
     dirty: bool
+    source: str = ""  # what it was read from, where that is not the boot sector
 
     @classmethod
-    def read(cls, device: BlockDevice) -> Self:
-        """The parameter block of a volume. Raises ``FormatError``."""
-        boot = device.read_exactly(0, BOOT_SIZE, "fat")
+    def read(cls, device: BlockDevice, offset: int = 0) -> Self:
+        """The parameter block in the boot sector at ``offset``. Raises ``FormatError``."""
+        boot = device.read_exactly(offset, BOOT_SIZE, NAME)
         oem, sector, per_cluster, reserved, fats, root_entries, total, media, fat_sectors, total_32 = (
             _BPB.unpack_from(boot)
         )
-        _check(sector in SECTOR_SIZES, f"sectors of {sector} bytes", 0x0B)
-        _check(
-            per_cluster and not per_cluster & (per_cluster - 1), f"{per_cluster} sectors per cluster", 0x0D
-        )
-        _check(reserved, "no reserved sectors", 0x0E)
-        _check(0 < fats <= MAX_FATS, f"{fats} FATs", 0x10)
-        _check(media == REMOVABLE or media >= FIXED_DISK, f"media byte {media:#04x}", 0x15)
+        one_of(NAME, "sector size", sector, SECTOR_SIZES, offset=offset + 0x0B)
+        within(NAME, "sectors in a cluster", per_cluster, 1, 128, power_of_two=True, offset=offset + 0x0D)
+        within(NAME, "number of reserved sectors", reserved, 1, 0xFFFF, offset=offset + 0x0E)
+        within(NAME, "number of FATs", fats, 1, MAX_FATS, offset=offset + 0x10)
+        if media != REMOVABLE:
+            within(NAME, "media byte", media, FIXED_DISK, 0xFF, offset=offset + 0x15)
         total = total or total_32
         big = fat_sectors == 0
         flags = root_cluster = fsinfo = 0
         if big:
             fat_sectors, flags, version, root_cluster, fsinfo = _FAT32.unpack_from(boot, 0x24)
-            _check(version == 0, f"FAT32 version {version:#x}", 0x2A)
-        _check(fat_sectors, "FATs of no size", 0x16)
-        _check(big == (root_entries == 0), f"{root_entries} root entries", 0x11)
+            one_of(NAME, "version of FAT32", version, (0,), offset=offset + 0x2A)
+        else:
+            within(NAME, "number of root entries", root_entries, 1, 0xFFFF, offset=offset + 0x11)
+        within(NAME, "sectors of a FAT", fat_sectors, 1, 0xFFFF_FFFF, offset=offset + 0x16)
         root = reserved + fats * fat_sectors
         data = root + -(-root_entries * RECORD // sector)
+        within(NAME, "number of sectors", total, data + per_cluster, 0xFFFF_FFFF, offset=offset + 0x13)
         clusters = (total - data) // per_cluster
-        _check(clusters > 0, f"{total} sectors, {data} of them before the data", 0x13)
         bits = 32 if big else 12 if clusters <= MAX_FAT12 else 16
-        _check(clusters <= (MAX_FAT32 if big else MAX_FAT16), f"{clusters} clusters", 0x20)
+        most = MAX_FAT32 if big else MAX_FAT16
+        within(NAME, "number of clusters", clusters, 1, most, offset=offset + 0x20)
         room = fat_sectors * sector * 8 // bits - 2
-        _check(room > 0, "FATs too small for one cluster", 0x16)
+        within(NAME, "clusters that a FAT has room for", room, 1, 1 << 42, offset=offset + 0x16)
         dirty, signature, serial, label = _EXTENDED.unpack_from(boot, 0x40 if big else 0x24)
         return cls(
             bits=bits,
@@ -106,7 +109,7 @@ class Bpb(NamedTuple):
         )
 
     def first_entries(self, device: BlockDevice, copy: int) -> bool:
-        """Whether FAT ``copy`` begins as it must: the media byte and ones, then an end mark less its flag bits."""
+        """Whether FAT ``copy`` begins as it must: the media byte and ones, then an end mark but for flags."""
         start = self.fat_offset + copy * self.fat_size
         head = device.pread(start, 4)
         if len(head) < 4 or head[0] != self.media:
@@ -116,8 +119,3 @@ class Bpb(NamedTuple):
         if self.bits == 16:
             return head[1] == 0xFF and head[3] & 0x3F == 0x3F
         return head[1] == head[2] == 0xFF and head[3] & 0x0F == 0x0F
-
-
-def _check(condition: object, reason: str, offset: int) -> None:
-    if not condition:
-        raise FormatError("fat", reason, offset=offset)

@@ -1,4 +1,4 @@
-"""What a FAT volume says about itself, checked: copies of the FAT, chains, sizes, clusters that two files share or none owns."""
+"""Checks a FAT volume: copies of the FAT, chains, sizes, clusters that two files share or none owns."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from imgmount.errors import ImageError
+from imgmount.families.fat.chains import PAGE, Chain
 from imgmount.filesystems.fat import records
-from imgmount.filesystems.fat.table import PAGE, Chain
 
 if TYPE_CHECKING:
     from imgmount.filesystems.fat.volume import FatDirectory, FatVolume
@@ -36,6 +36,8 @@ class _Bitmap:
 
 def check(volume: FatVolume) -> Iterator[str]:
     """Each problem, in one line."""
+    if volume.bpb.source and volume.bpb.bits == 32:
+        yield f"the boot sector is damaged, {volume.bpb.source} is used"
     yield from _copies(volume)
     if volume.dirty:
         yield "the volume was not unmounted properly"

@@ -85,7 +85,7 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
 
 
 def _long_name(data: bytes, at: int, count: int) -> str:
-    """The name that the ``count`` pieces at ``at`` spell, or "" where they do not belong to the record that follows."""
+    """The name in the ``count`` pieces at ``at``, "" where they do not belong to the record that follows."""
     short = at + count * RECORD
     total = 0
     for byte in data[short : short + 11]:

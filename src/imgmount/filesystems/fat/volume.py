@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import codecs
 import logging
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from itertools import accumulate
 from struct import Struct
 from typing import Final
 
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, MountError
+from imgmount.families.fat.chains import Chain, ClusterDevice
 from imgmount.families.fat.times import dos_serial
 from imgmount.filesystems.fat import records
-from imgmount.filesystems.fat.bpb import Bpb
-from imgmount.filesystems.fat.table import Chain, FatTable
+from imgmount.filesystems.fat.boot import find_bpb
+from imgmount.filesystems.fat.table import cluster_table
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +37,9 @@ class FatVolume(Filesystem):
 
     def __init__(self, device: BlockDevice, context: Context) -> None:
         self.device = device
-        self.bpb = Bpb.read(device)
+        self.bpb = find_bpb(device)
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
-        self.fat = FatTable(device, self.bpb)
+        self.fat = cluster_table(device, self.bpb)
         self.uuid = "" if self.bpb.serial is None else dos_serial(self.bpb.serial)
         self._owners: dict[
             int, int
@@ -105,7 +104,7 @@ class FatVolume(Filesystem):
         return b"".join(data), pieces, damage
 
     def claim(self, directory: FatDirectory) -> None:
-        """Refuse a directory whose clusters are listed as another's: loops end, and a walk is bounded by the disk."""
+        """Refuse a directory whose clusters are another's: loops end, and the disk bounds a walk."""
         first = (
             records.first_cluster(directory.record, self.bpb.bits) if directory.id else self.bpb.root_cluster
         )
@@ -122,6 +121,8 @@ class FatVolume(Filesystem):
         facts["clusters"] = f"{bpb.clusters} of {bpb.cluster_size} bytes"
         if (free := self._free()) is not None:
             facts["free"] = f"{free} clusters, says FSInfo"
+        if bpb.source:
+            facts["boot sector"] = f"missing or damaged, read from {bpb.source}"
         facts["state"] = "dirty" if self.dirty else "clean"
         return {key: value for key, value in facts.items() if value}
 
@@ -197,31 +198,12 @@ class FatFile(_FatNode, File):
         size = records.file_size(self.record)
         if size == 0:
             return MemoryDevice(b"")
-        chain = volume.chain_of(self.record)
-        if len(chain.firsts) == 1 and chain.clusters * volume.bpb.cluster_size >= size:
-            return Slice(volume.device, volume.offset(chain.firsts[0]), size)
-        return FatFileDevice(volume, chain, size)
-
-
-class FatFileDevice(MappedDevice):
-    """A file in several runs, or one whose chain ends before it does: what is there can be read."""
-
-    def __init__(self, volume: FatVolume, chain: Chain, size: int) -> None:
-        self.size = size
-        self.block_size = volume.bpb.cluster_size
-        self._volume = volume
-        self._chain = chain
-        self._starts = [0, *accumulate(count * self.block_size for count in chain.counts)]
-
-    def _map(self, offset: int) -> Extent:
-        index = bisect_right(self._starts, offset) - 1
-        if index == len(self._chain.firsts):
-            if self._chain.damage is not None:
-                raise self._chain.damage.again()
-            raise FormatError("fat", f"the chain ends at {self._starts[-1]:#x} of {self.size:#x} bytes")
-        skip = offset - self._starts[index]
-        start = self._volume.offset(self._chain.firsts[index])
-        return Extent(self._starts[index + 1] - offset, self._volume.device, start + skip)
+        content = ClusterDevice(
+            volume.device, "fat", volume.chain_of(self.record), size,
+            cluster_size=volume.bpb.cluster_size, base=volume.offset(0),
+        )  # fmt: skip
+        start = content.single
+        return content if start is None else Slice(volume.device, start, size)
 
 
 def _charset(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Match
+from imgmount.core.option import NO_JOURNAL
 from imgmount.families.apple import options
 from imgmount.filesystems.hfsplus.header import PLACE, embedded, parse_header, read_copy
 from imgmount.filesystems.hfsplus.verify import problems
@@ -40,5 +41,5 @@ FORMAT: Final = FilesystemFormat(
     open=HfsPlusVolume,
     check=problems,
     limits="journals on other devices; attributes of more than 64 KiB",
-    options=(*options.SHARED, options.NO_JOURNAL, options.HIDDEN),
+    options=(*options.SHARED, NO_JOURNAL, options.HIDDEN),
 )

@@ -10,6 +10,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.node import Filesystem, Node
+from imgmount.core.option import NO_JOURNAL
 from imgmount.core.single_parent import SingleParent
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.apple import decmpfs, forks, options
@@ -62,7 +63,7 @@ class HfsPlusVolume(Filesystem):
         inner = embedded(device)
         self.is_wrapped = inner is not None
         first = device if inner is None else inner
-        self.replay = Replay(first, wanted=not options.NO_JOURNAL.is_on(given))
+        self.replay = Replay(first, wanted=not NO_JOURNAL.is_on(given))
         self.device = self.replay.device
         self.header: VolumeHeader = read_header(self.device)
         self.uuid = volume_uuid(self.header.finder_info)

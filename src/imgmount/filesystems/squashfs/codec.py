@@ -11,10 +11,14 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs import deflate, lz4, lzo, zstd
 from imgmount.codecs import lzma as lzma_codec
+from imgmount.codecs.lzma import Filter
 from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
 LZMA_FIRST: Final = b"\x5d"  # properties lc 3, lp 0, pb 2
+_PROPERTIES: Final = 5  # bytes before LZMA data: lc, lp and pb, and the size of the dictionary
+_ALONE: Final = 13  # and the size of what is decoded
+_UNKNOWN: Final = (1 << 64) - 1  # of that size
 BARE_FIRST: Final = b"\0"  # of the range coder
 MEMORY_LIMIT: Final = 64 << 20  # of a decoder: blocks are 1 MiB at most, and so are useful dictionaries
 
@@ -36,11 +40,11 @@ def _stream(
     try:
         chunk = decoder.decompress(data, limit + 1)
     except (lzma.LZMAError, EOFError, ValueError) as exc:
-        raise FormatError(name, str(exc)) from exc
+        raise FormatError(name, "the data is damaged") from exc
     if full and len(chunk) >= limit:
         return chunk[:limit]
     if len(chunk) > limit or not decoder.eof:
-        raise FormatError(name, f"more than {limit} bytes, or cut short")
+        raise FormatError(name, f"a block decodes to more than {limit} bytes, or is cut short")
     return chunk
 
 
@@ -48,7 +52,7 @@ def _exact(upto: Decode) -> Decode:
     def exactly(data: bytes, size: int) -> Content:
         chunk = upto(data, size)
         if len(chunk) != size:
-            raise FormatError("squashfs", f"a block of {len(chunk)} bytes, {size} expected")
+            raise FormatError("squashfs", f"a block decodes to {len(chunk)} bytes, not {size}")
         return chunk
 
     return exactly
@@ -72,23 +76,46 @@ def _gzip(data: bytes, limit: int) -> Content:
     return deflate.inflate_upto(data, limit, wrapper="zlib")
 
 
-def old_codec(block_size: int) -> Codec:
-    """Before version 4 nothing names the compressor, but its first byte does: zlib, LZMA with a header, LZMA without."""
+def _is_zlib(data: bytes) -> bool:
+    """Whether ``data`` begins as RFC 1950 says: method 8, a window it allows, a check that fits."""
+    return data[0] & 0x8F == 8 and not int.from_bytes(data[:2], "big") % 31 if len(data) > 1 else False
+
+
+def _is_alone(data: bytes, limit: int) -> bool:
+    """Whether LZMA data has the header of 13 bytes, with a size that is known and small, or none."""
+    size = int.from_bytes(data[_PROPERTIES:_ALONE], "little")
+    return len(data) > _ALONE and data[_ALONE] == 0 and (size <= limit or size == _UNKNOWN)
+
+
+def guessing_codec(block_size: int) -> Codec:
+    """What nothing names: zlib, LZMA with a header of 13 bytes, with 5 bytes of properties, or without any.
+
+    Such are all images before version 4, and those of device makers that write LZMA where zlib is declared.
+    """
     bare = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2, "dict_size": max(4096, block_size)}
 
+    def raw_filter(data: bytes) -> tuple[Filter, bytes]:
+        if data[:1] == BARE_FIRST:
+            return bare, data
+        return lzma_codec.lzma1_filter(data[:_PROPERTIES]), data[_PROPERTIES:]
+
     def exactly(data: bytes, size: int) -> Content:
-        if data[:1] == LZMA_FIRST:
+        if _is_zlib(data):
+            return _deflate(data, size)
+        if _is_alone(data, size):
             return _exact(_lzma)(data, size)
-        return lzma_codec.decode_raw(data, size, bare) if data[:1] == BARE_FIRST else _deflate(data, size)
+        chosen, rest = raw_filter(data)
+        return lzma_codec.decode_raw(rest, size, chosen)
 
     def upto(data: bytes, limit: int) -> Content:
-        if data[:1] == LZMA_FIRST:
+        if _is_zlib(data):
+            return _gzip(data, limit)
+        if _is_alone(data, limit):
             return _lzma(data, limit)
-        if data[:1] == BARE_FIRST:
-            return _stream(
-                "lzma", lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[bare]), data, limit, full=True
-            )
-        return _gzip(data, limit)
+        chosen, rest = raw_filter(data)
+        window = {**chosen, "dict_size": min(chosen["dict_size"], max(4096, block_size, limit))}
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[window])
+        return _stream("lzma", decoder, rest, limit, full=True)
 
     return Codec("gzip", exactly, upto)
 
@@ -103,10 +130,15 @@ _CODECS: Final = {
 }
 
 
-def codec(number: int) -> Codec:
+_OFTEN_WRONG: Final = (1, 2)  # device makers write LZMA with their own headers
+
+
+def codec(number: int, block_size: int) -> Codec:
     """Compressor ``number``. Raises ``UnsupportedError``."""
     if number not in _CODECS:
-        raise UnsupportedError(f"squashfs: compressor {number}")
+        raise UnsupportedError(f"squashfs: compressor {number} is not from 1 to {max(_CODECS)}")
+    if number in _OFTEN_WRONG:
+        return guessing_codec(block_size)._replace(name=_CODECS[number].name)
     found = _CODECS[number]
     if found.name == "zstd":
         zstd.library()  # an image that no file of can be read had better not open

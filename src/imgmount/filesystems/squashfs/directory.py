@@ -11,35 +11,35 @@ from typing import Final
 
 from imgmount.errors import FormatError
 from imgmount.filesystems.squashfs.inode import KINDS
-from imgmount.filesystems.squashfs.superblock import NAME
+from imgmount.filesystems.squashfs.superblock import NAME, Order
 
-_HEADER: Final = Struct("<III")  # entries less one, block of their inodes, number of the first
-_ENTRY: Final = Struct(
-    "<HhHH"
-)  # offset of the inode, difference of its number, type, length of the name less one
+# a header: entries less one, block of their inodes, number of the first; an entry: offset of the inode,
+# difference of its number, type, length of the name less one
+_LAYOUTS: Final = {"little": (Struct("<III"), Struct("<HhHH")), "big": (Struct(">III"), Struct(">HhHH"))}
 MAX_ENTRIES: Final = 256  # behind one header
 
 Entry = tuple[int, int, int, bytes]  # (position, reference of the inode, its type, name)
 
 
-def entries(data: bytes) -> Iterator[Entry]:
+def entries(data: bytes, order: Order = "little") -> Iterator[Entry]:
     """The entries in ``data``. Raises ``FormatError`` where they end too early or make no sense."""
+    header, entry = _LAYOUTS[order]
     at, size = 0, len(data)
-    while at + _HEADER.size <= size:
-        count, block, _ = _HEADER.unpack_from(data, at)
-        at += _HEADER.size
+    while at + header.size <= size:
+        count, block, _ = header.unpack_from(data, at)
+        at += header.size
         if count >= MAX_ENTRIES:
             raise FormatError(NAME, f"a directory header for {count + 1} entries")
         for _ in range(count + 1):
-            if at + _ENTRY.size > size:
+            if at + entry.size > size:
                 raise ends_early(at, size)
-            offset, _, kind, length = _ENTRY.unpack_from(data, at)
-            name = data[at + _ENTRY.size : at + _ENTRY.size + length + 1]
+            offset, _, kind, length = entry.unpack_from(data, at)
+            name = data[at + entry.size : at + entry.size + length + 1]
             if len(name) <= length:
                 raise ends_early(at, size)
             check_kind(kind)
             yield at, block << 16 | offset, kind, name
-            at += _ENTRY.size + length + 1
+            at += entry.size + length + 1
 
 
 def check_kind(kind: int) -> None:

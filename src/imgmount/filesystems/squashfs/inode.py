@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat as s
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -17,7 +17,8 @@ from imgmount.filesystems.squashfs.metadata import Metadata
 from imgmount.filesystems.squashfs.superblock import NAME, Superblock
 
 _COMMON: Final = "type permissions owner group time number"
-_TYPE: Final = Struct("<H")
+_TYPE: Final = {"little": Struct("<H"), "big": Struct(">H")}
+_TYPE_SIZE: Final = 2
 NOTHING: Final = 0xFFFF_FFFF  # no fragment, no attributes
 MAX_LINK: Final = 1 << 16
 KINDS: Final = (0, s.S_IFDIR, s.S_IFREG, s.S_IFLNK, s.S_IFBLK, s.S_IFCHR, s.S_IFIFO, s.S_IFSOCK)
@@ -61,10 +62,11 @@ _DEFAULTS: Final = dict.fromkeys(Inode._fields, 0) | {"links": 1, "fragment": NO
 
 
 class _Layout(NamedTuple):
-    """What an inode of one type consists of; ``pick`` takes an Inode's fields from those stored, ``defaults`` and its place."""
+    """One type of inode; ``pick`` takes an Inode's fields from those stored, ``defaults`` and the place."""
 
     kind: int
-    fields: Struct
+    fields: Mapping[str, Struct]  # by byte order
+    size: int
     defaults: tuple[int, ...]
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
@@ -78,7 +80,8 @@ def _layout(kind: int, fields: str, names: str) -> _Layout:
     order = [*known, *missing, "place"]
     return _Layout(
         kind,
-        Struct("<HHHHII" + fields),
+        {"little": Struct("<HHHHII" + fields), "big": Struct(">HHHHII" + fields)},
+        Struct("<HHHHII" + fields).size,
         tuple(missing.values()),
         itemgetter(*(order.index(name) for name in Inode._fields)),
     )
@@ -101,24 +104,24 @@ _LAYOUTS: Final = (
     _layout(s.S_IFIFO, "II", "links attributes"),
     _layout(s.S_IFSOCK, "II", "links attributes"),
 )
-assert max(layout.fields.size for layout in _LAYOUTS) == _LARGEST
+assert max(layout.size for layout in _LAYOUTS) == _LARGEST
 
 
 def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> Inode:
     """The inode at ``reference`` (block << 16 | offset). Raises ``FormatError``."""
-    start, skip = super_block.inode_table + (reference >> 16), reference & 0xFFFF
+    start, skip, order = super_block.inode_table + (reference >> 16), reference & 0xFFFF, super_block.order
     raw, at = metadata.block(start), skip
     if at + _LARGEST > len(raw):  # it may go on in the next block
-        raw, at = metadata.read(start, skip, _TYPE.size), 0
-    (kind,) = _TYPE.unpack_from(raw, at)
+        raw, at = metadata.read(start, skip, _TYPE_SIZE), 0
+    (kind,) = _TYPE[order].unpack_from(raw, at)
     if not 0 < kind < len(_LAYOUTS):
         raise FormatError(NAME, f"an inode of type {kind}", offset=start)
     layout = _LAYOUTS[kind]
-    size = layout.fields.size
-    if len(raw) == _TYPE.size:
+    size = layout.size
+    if len(raw) == _TYPE_SIZE:
         raw = metadata.read(start, skip, size)
     inode = Inode._make(
-        layout.pick((*layout.fields.unpack_from(raw, at), *layout.defaults, (start, skip + size)))
+        layout.pick((*layout.fields[order].unpack_from(raw, at), *layout.defaults, (start, skip + size)))
     )
     if layout.kind == s.S_IFREG and inode.size <= MAX_FILE:
         return inode
@@ -127,7 +130,7 @@ def read_inode(metadata: Metadata, super_block: Superblock, reference: int) -> I
     if inode.size > MAX_LINK:
         raise FormatError(NAME, f"an inode of {inode.size} bytes", offset=start)
     if kind == _LONG_LINK:  # behind the target
-        attributes = int.from_bytes(metadata.read(start, skip + size, inode.size + 4)[-4:], "little")
+        attributes = int.from_bytes(metadata.read(start, skip + size, inode.size + 4)[-4:], order)
         return inode._replace(attributes=attributes)
     number = inode.rdev
     return (

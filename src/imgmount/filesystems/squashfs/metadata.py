@@ -14,11 +14,34 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.errors import FormatError
 from imgmount.filesystems.squashfs.codec import Codec
-from imgmount.filesystems.squashfs.superblock import NAME, Superblock
+from imgmount.filesystems.squashfs.superblock import NAME, Order, Superblock
 
 BLOCK: Final = 8192
 _STORED: Final = 0x8000  # in the header: not compressed
 _HEADER: Final = 2
+_FOLLOWED: Final = 64  # blocks, to tell the byte order of their sizes
+
+
+def header_order(device: BlockDevice, super_block: Superblock) -> Order:
+    """The byte order of the sizes before blocks: the superblock's, or little in some big-endian volumes.
+
+    The blocks of inodes lead from one to the next, to the first of directories.
+    """
+    if super_block.order == "little" or super_block.version < (4, 0):
+        return super_block.order
+    orders: tuple[Order, ...] = ("big", "little")
+    for order in orders:
+        at = super_block.inode_table
+        for _ in range(_FOLLOWED):
+            header = int.from_bytes(device.pread(at, _HEADER), order)
+            if at >= super_block.directory_table or not 0 < header & ~_STORED <= BLOCK:
+                break
+            at += _HEADER + (header & ~_STORED)
+        else:
+            return order
+        if at == super_block.directory_table:
+            return order
+    return super_block.order
 
 
 class Metadata:
@@ -28,13 +51,14 @@ class Metadata:
         self._device = device
         self._order = super_block.order
         self._before = _HEADER + super_block.is_checked  # bytes
+        self._header_order = header_order(device, super_block)
         self._pointer: Literal[4, 8] = 4 if super_block.version < (3, 0) else 8
         self._codec = codec
         self._cache = cache
         self._serial = cache.enroll()
 
     def _header(self, start: int) -> int:
-        header = int.from_bytes(self._device.read_exactly(start, _HEADER, NAME), self._order)
+        header = int.from_bytes(self._device.read_exactly(start, _HEADER, NAME), self._header_order)
         if not 0 < header & ~_STORED <= BLOCK:
             raise FormatError(NAME, f"a metadata block of {header & ~_STORED} bytes", offset=start)
         return header
@@ -78,7 +102,7 @@ class Metadata:
         )
 
     def record(self, pointer: int, index: int, size: int) -> bytes:
-        """Record ``index`` of a table of records of ``size`` bytes, the places of whose blocks begin at ``pointer``."""
+        """Record ``index``, of ``size`` bytes, of a table whose pointers to blocks begin at ``pointer``."""
         block, inside = divmod(index * size, BLOCK)
         return self.read(self.pointer(pointer, block), inside, size)
 

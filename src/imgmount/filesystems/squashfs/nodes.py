@@ -41,7 +41,7 @@ class SquashNode(Node):
 
     def stat(self) -> Stat:
         inode = self.inode()
-        owners = self._volume.single_parent
+        owners = self._volume.owners
         time = inode.time * NS
         allocated = max(0, inode.size - inode.holes) if inode.holes else None
         try:

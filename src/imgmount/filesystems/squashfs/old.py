@@ -1,4 +1,4 @@
-"""SquashFS 1.0 to 3.1, in either byte order: bit fields throughout, packed from the end that the byte order has first.
+"""SquashFS 1.0 to 3.1, in either byte order, which also says from which end bit fields are packed.
 
 Source: the structures of squashfs-tools' ``squashfs_compat.h``, of which this is a description, and how
 ``unsquashfs`` and 7-Zip read them. Version 1 has no fragments and 48 users; 2 added fragments, 3 wide offsets
@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.squashfs.directory import Entry, check_kind, ends_early
 from imgmount.filesystems.squashfs.inode import DOTS, KINDS, MAX_FILE, NOTHING, Inode
 from imgmount.filesystems.squashfs.metadata import Metadata
-from imgmount.filesystems.squashfs.superblock import NAME, Superblock
+from imgmount.filesystems.squashfs.superblock import NAME, Order, Superblock
 
-Order = Literal["little", "big"]
-
-MAGICS: Final[dict[bytes, Order]] = {b"hsqs": "little", b"sqsh": "big", b"shsq": "little", b"qshs": "big"}
 CHECKED: Final = 4  # flag
 MAX_BLOCK_LOG: Final = {1: 16, 2: 16, 3: 20}
 _FIRST_VERSION: Final = 1
@@ -45,7 +42,7 @@ def _layout(fields: str) -> _Layout:
 
 
 def _bits(layout: _Layout, raw: bytes, order: Order) -> dict[str, int]:
-    """The fields of a structure, first bits first: the low ones in little endian, the high ones in big endian."""
+    """The fields of a structure, packed from the low bits in little endian, from the high ones in big endian."""
     value, at, found = int.from_bytes(raw, order), 0, {}
     for name, width in zip(layout.names, layout.widths, strict=True):
         shift = at if order == "little" else 8 * len(raw) - at - width
@@ -85,10 +82,9 @@ _HEADERS: Final = {2: _layout("count:8 start:24"), 3: _layout("count:8 start:32 
 _ENTRIES: Final = {2: _layout("offset:13 kind:3 size:8"), 3: _layout("offset:13 kind:3 size:8 number:16")}
 
 
-def read_superblock(device: BlockDevice) -> Superblock:
+def read_superblock(device: BlockDevice, order: Order) -> Superblock:
     """The superblock of an old version. Raises ``FormatError``, ``UnsupportedError``."""
     raw = device.read_exactly(0, _SUPERBLOCK.size, NAME)
-    order = MAGICS[raw[:4]]
     field = _bits(_SUPERBLOCK, raw, order)
     major, minor, log, size = field["major"], field["minor"], field["block_log"], field["block_size"]
     if major not in MAX_BLOCK_LOG or (major, minor) > (3, 1):
@@ -96,7 +92,8 @@ def read_superblock(device: BlockDevice) -> Superblock:
     if major == _FIRST_VERSION:
         size = field["block_size_1"] or 1 << 16
     if not 9 <= log <= MAX_BLOCK_LOG[major] or size != 1 << log:
-        raise FormatError(NAME, f"blocks of {size} bytes, 2**{log}", offset=0x20)
+        reason = f"block size {size} is not 2**{log}, from 512 to {1 << MAX_BLOCK_LOG[major]}"
+        raise FormatError(NAME, reason, offset=0x20)
     suffix = "_2" if major < _WIDE else ""
     tables = ("bytes_used", "users_at", "groups_at", "inodes_at", "directories_at", "fragments_at")
     used, user_table, group_table, inode_table, directory_table, fragment_table = (
@@ -121,6 +118,7 @@ def read_superblock(device: BlockDevice) -> Superblock:
         inode_table=inode_table,
         directory_table=directory_table,
         fragment_table=fragment_table,
+        magic=raw[:4],
         order=order,
         version=(major, minor),
         groups=field["groups"],

@@ -6,44 +6,49 @@ Kernel documentation, squashfs.rst; dr-emann's format description. Older ones: `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final, Literal
 
-from construct import Bytes, ConstructError, Int16ul, Int32ul, Int64ul, Struct
-
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import one_of, within
 from imgmount.errors import FormatError, UnsupportedError
+
+Order = Literal["little", "big"]
 
 NAME: Final = "squashfs"
 SIZE: Final = 96
-MAGIC: Final = b"hsqs"
-MAGIC_BIG: Final = b"sqsh"
+MAGICS: Final = (b"hsqs", b"sqsh")  # of the two byte orders
+# device makers write others over the same structures, so the fields decide what it is
+OTHER_MAGICS: Final = (b"shsq", b"qshs", b"hsqt", b"tqsh", b"sqlz", b"zlqs")
 MAJOR_AT: Final = 0x1C  # in every version
-MIN_BLOCK_LOG: Final = 12
-MAX_BLOCK_LOG: Final = 20
+VERSIONS: Final = range(1, 5)
+MIN_BLOCK: Final = 1 << 12
+MAX_BLOCK: Final = 1 << 20
 NOTHING: Final = 0xFFFF_FFFF_FFFF_FFFF  # in place of the start of a table that is not there
 
-_SUPERBLOCK: Final = Struct(            # offset
-    "magic" / Bytes(4),                 # 0x00
-    "inodes" / Int32ul,                 # 0x04
-    "made" / Int32ul,                   # 0x08
-    "block_size" / Int32ul,             # 0x0C
-    "fragments" / Int32ul,              # 0x10
-    "compressor" / Int16ul,             # 0x14
-    "block_log" / Int16ul,              # 0x16
-    "flags" / Int16ul,                  # 0x18
-    "ids" / Int16ul,                    # 0x1A
-    "major" / Int16ul,                  # 0x1C
-    "minor" / Int16ul,                  # 0x1E
-    "root" / Int64ul,                   # 0x20
-    "bytes_used" / Int64ul,             # 0x28
-    "id_table" / Int64ul,               # 0x30
-    "xattr_table" / Int64ul,            # 0x38
-    "inode_table" / Int64ul,            # 0x40
-    "directory_table" / Int64ul,        # 0x48
-    "fragment_table" / Int64ul,         # 0x50
-    "export_table" / Int64ul,           # 0x58
-)  # fmt: skip
-assert _SUPERBLOCK.sizeof() == SIZE
+# inodes, time, block size and fragments; compressor, logarithm of the block size, flags, owners, version; root,
+# bytes in use, tables: owners, attributes, inodes, directories, fragments, export
+_FIELDS: Final = {"little": Struct("<4xIIIIHHHHHHQQQQQQQQ"), "big": Struct(">4xIIIIHHHHHHQQQQQQQQ")}
+assert _FIELDS["little"].size == SIZE
+
+
+def byte_order(raw: bytes) -> Order:
+    """The byte order of a superblock of any version, by the only one of its fields that is small: the version.
+
+    Raises ``FormatError``.
+    """
+    if raw[:4] not in (*MAGICS, *OTHER_MAGICS):
+        raise FormatError(
+            NAME, f"a superblock begins with {MAGICS[0]!r} or alike, here is {raw[:4]!r}", offset=0
+        )
+    orders: tuple[Order, ...] = ("little", "big")
+    for order in orders:
+        if int.from_bytes(raw[MAJOR_AT : MAJOR_AT + 2], order) in VERSIONS:
+            return order
+    if raw[:4] in MAGICS:
+        version = int.from_bytes(raw[MAJOR_AT : MAJOR_AT + 2], orders[MAGICS.index(raw[:4])])
+        raise UnsupportedError(f"{NAME}: version {version} is not from 1 to 4")
+    raise FormatError(NAME, f"version {raw[MAJOR_AT]} is not from 1 to 4", offset=MAJOR_AT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,39 +69,45 @@ class Superblock:
     inode_table: int
     directory_table: int
     fragment_table: int
-    order: Literal["little", "big"] = "little"
+    magic: bytes = MAGICS[0]
+    order: Order = "little"
     version: tuple[int, int] = (4, 0)
     groups: int = 0  # before version 4 users and groups have tables of their own
     group_table: int = 0
     is_checked: bool = False  # a byte stands before each block of metadata
 
     @classmethod
-    def read(cls, device: BlockDevice) -> Superblock:
+    def read(cls, device: BlockDevice, order: Order) -> Superblock:
         """The superblock of version 4. Raises ``FormatError``, ``UnsupportedError``."""
         raw = device.read_exactly(0, SIZE, NAME)
-        try:
-            fields = _SUPERBLOCK.parse(raw)
-        except ConstructError as exc:
-            raise FormatError(NAME, f"bad superblock: {exc}", offset=0) from exc
-        if fields.magic == MAGIC_BIG:
-            raise UnsupportedError(f"{NAME}: version 4 in big endian, which was never released")
-        if fields.magic != MAGIC:
-            raise FormatError(NAME, "no superblock", offset=0)
-        if (fields.major, fields.minor) != (4, 0):
-            raise UnsupportedError(f"{NAME}: version {fields.major}.{fields.minor}")
-        if (
-            not MIN_BLOCK_LOG <= fields.block_log <= MAX_BLOCK_LOG
-            or fields.block_size != 1 << fields.block_log
-        ):
-            raise FormatError(
-                NAME, f"blocks of {fields.block_size} bytes, 2**{fields.block_log}", offset=0x0C
-            )
-        if fields.ids == 0:
-            raise FormatError(NAME, "no owners", offset=0x1A)
-        if fields.root >> 48:
-            raise FormatError(NAME, f"root inode {fields.root:#x}", offset=0x20)
-        if not SIZE <= fields.inode_table < fields.directory_table < min(fields.bytes_used, NOTHING):
-            raise FormatError(
-                NAME, f"tables at {fields.inode_table:#x} and {fields.directory_table:#x}", offset=0x40
-            )
-        return cls(**{name: fields[name] for name in cls.__slots__ if name in fields})
+        inodes, made, block, fragments, compressor, log, flags, ids, major, minor, *places = _FIELDS[
+            order
+        ].unpack(raw)
+        root, used, id_table, xattr_table, inode_table, directory_table, fragment_table, _ = places
+        if (major, minor) != (4, 0):
+            raise UnsupportedError(f"{NAME}: version {major}.{minor}")
+        within(NAME, "block size", block, MIN_BLOCK, MAX_BLOCK, power_of_two=True, offset=0x0C)
+        one_of(NAME, "logarithm of the block size", log, (block.bit_length() - 1,), offset=0x16)
+        within(NAME, "number of owners", ids, 1, 1 << 16, offset=0x1A)
+        within(NAME, "root inode", root, 0, (1 << 48) - 1, offset=0x20)
+        if not SIZE <= inode_table < directory_table < min(used, NOTHING):
+            reason = f"tables at {inode_table:#x} and {directory_table:#x} are not in order from {SIZE:#x} to {used:#x}"
+            raise FormatError(NAME, reason, offset=0x40)
+        return cls(
+            inodes=inodes,
+            made=made,
+            block_size=block,
+            fragments=fragments,
+            compressor=compressor,
+            flags=flags,
+            ids=ids,
+            root=root,
+            bytes_used=used,
+            id_table=id_table,
+            xattr_table=xattr_table,
+            inode_table=inode_table,
+            directory_table=directory_table,
+            fragment_table=fragment_table,
+            magic=raw[:4],
+            order=order,
+        )

@@ -19,13 +19,13 @@ from imgmount.core.single_parent import SingleParent
 from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.squashfs import old
-from imgmount.filesystems.squashfs.codec import BARE_FIRST, LZMA_FIRST, codec, old_codec
+from imgmount.filesystems.squashfs.codec import BARE_FIRST, LZMA_FIRST, codec, guessing_codec
 from imgmount.filesystems.squashfs.content import SIZE_MASK, STORED
 from imgmount.filesystems.squashfs.directory import Entry, entries
 from imgmount.filesystems.squashfs.inode import NOTHING, Inode, read_inode
 from imgmount.filesystems.squashfs.metadata import BLOCK, Metadata
 from imgmount.filesystems.squashfs.nodes import SquashDirectory
-from imgmount.filesystems.squashfs.superblock import MAGIC, MAJOR_AT, NAME, Superblock
+from imgmount.filesystems.squashfs.superblock import MAGICS, MAJOR_AT, NAME, SIZE, Superblock, byte_order
 from imgmount.filesystems.squashfs.xattrs import Attributes
 
 log = logging.getLogger(__name__)
@@ -41,15 +41,9 @@ FRAGMENTS_AHEAD: Final = 2
 
 def read_superblock(device: BlockDevice) -> Superblock:
     """The superblock of any version. Raises ``FormatError``, ``UnsupportedError``."""
-    raw = device.read_exactly(0, MAJOR_AT + 2, NAME)
-    if raw[:4] not in old.MAGICS:
-        raise FormatError(NAME, "no superblock", offset=0)
-    major = int.from_bytes(raw[MAJOR_AT:], old.MAGICS[raw[:4]])
-    return (
-        old.read_superblock(device)
-        if major < 4 or raw[:4] not in (MAGIC, b"sqsh")
-        else Superblock.read(device)
-    )
+    order = byte_order(device.read_exactly(0, SIZE, NAME))
+    major = int.from_bytes(device.pread(MAJOR_AT, 2), order)
+    return old.read_superblock(device, order) if major < 4 else Superblock.read(device, order)
 
 
 class SquashVolume(Filesystem):
@@ -60,7 +54,8 @@ class SquashVolume(Filesystem):
         self.cache = context.cache
         self.super = read_superblock(device)
         self.is_old = self.super.version < (4, 0)
-        self.codec = old_codec(self.super.block_size) if self.is_old else codec(self.super.compressor)
+        block_size = self.super.block_size
+        self.codec = guessing_codec(block_size) if self.is_old else codec(self.super.compressor, block_size)
         self.metadata = Metadata(device, self.super, self.codec, context.cache)
         self.places = SingleParent(NAME)
         self._fragments = context.cache.enroll()
@@ -79,10 +74,10 @@ class SquashVolume(Filesystem):
 
     def entries(self, data: bytes) -> Iterator[Entry]:
         """The entries in the content of a directory."""
-        return old.entries(data, self.super) if self.is_old else entries(data)
+        return old.entries(data, self.super) if self.is_old else entries(data, self.super.order)
 
     @cached_property
-    def single_parent(self) -> array[int]:
+    def owners(self) -> array[int]:
         """Users and groups, by the index that inodes have of them."""
         if self.is_old:
             tables = ((self.super.id_table, self.super.ids), (self.super.group_table, self.super.groups))
@@ -94,7 +89,7 @@ class SquashVolume(Filesystem):
         for pointer in pointers:
             pieces.append(self.metadata.read(pointer, 0, min(BLOCK, size)))
             size -= BLOCK
-        return table(b"".join(pieces), _ID, "little")
+        return table(b"".join(pieces), _ID, self.super.order)
 
     def fragment_place(self, index: int) -> tuple[int, int]:
         """(start, size and the flag STORED) of a fragment block. Raises ``FormatError``."""
@@ -113,7 +108,7 @@ class SquashVolume(Filesystem):
     def fragment(self, index: int) -> Content:
         """Fragment block ``index`` decoded: tails of several files.
 
-        Who reads file after file will want the next ones.
+        Where file after file is read, the next ones are decoded ahead.
         """
         cache, serial = self.cache, self._fragments
         data = cache.fetch((serial, index), self._load_fragment)
@@ -134,7 +129,7 @@ class SquashVolume(Filesystem):
 
     @cached_property
     def _attributes(self) -> Attributes:
-        return Attributes(self.device, self.metadata, self.super.xattr_table)
+        return Attributes(self.device, self.metadata, self.super.xattr_table, self.super.order)
 
     def xattrs(self, index: int) -> Mapping[str, bytes]:
         """Set ``index`` of extended attributes."""
@@ -143,7 +138,7 @@ class SquashVolume(Filesystem):
     @property
     def _compressor(self) -> str:
         """Its name; before version 4 that of the first block of inodes that is compressed."""
-        if not self.is_old:
+        if self.super.compressor not in (0, 1):
             return self.codec.name
         first = self.device.pread(self.super.inode_table + (3 if self.super.is_checked else 2), 1)
         return "lzma" if first in (LZMA_FIRST, BARE_FIRST) else self.codec.name
@@ -151,6 +146,9 @@ class SquashVolume(Filesystem):
     def info(self) -> Mapping[str, str]:
         facts = {
             "version": f"{self.super.version[0]}.{self.super.version[1]}, {self.super.order} endian",
+            "magic": ""
+            if self.super.magic in MAGICS
+            else f"{self.super.magic.decode()}, a device maker's own",
             "compressor": self._compressor,
             "blocks": f"{self.super.block_size} bytes",
             "inodes": str(self.super.inodes),
@@ -158,7 +156,7 @@ class SquashVolume(Filesystem):
             "made": f"{datetime.fromtimestamp(self.super.made, UTC):%Y-%m-%d %H:%M:%S} UTC",
         }
         try:
-            facts["owners"] = str(len(self.single_parent))
+            facts["owners"] = str(len(self.owners))
         except ImageError as exc:
             facts["owners"] = str(exc)
-        return facts
+        return {key: value for key, value in facts.items() if value}

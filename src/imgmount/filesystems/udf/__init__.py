@@ -45,6 +45,7 @@ def open_volume(device: BlockDevice, context: Context) -> UdfFilesystem:
 FORMAT: Final = FilesystemFormat(
     name="udf",
     title="Universal Disk Format",
+    system_area=True,
     open=open_volume,
     probe=probe,
     rescue=rescue,

@@ -1,4 +1,4 @@
-"""UFS, the Berkeley fast filesystem: UFS1 and UFS2 in either byte order, of the BSDs, Solaris and their ancestors.
+"""UFS, the Berkeley fast filesystem: UFS1 and UFS2 in either byte order, of the BSDs and Solaris.
 
 Source: struct fs, dinode and direct of FreeBSD, NetBSD and illumos (``fs.h``, ``dinode.h``, ``dir.h``,
 ``extattr.h``, ``ufs_fs.h``, ``ufs_inode.h``), whose comments document the format. No journal is replayed

@@ -45,7 +45,7 @@ class UfsVolume(InodeVolume[Inode]):
             first=1, end=spb.size,
         )  # fmt: skip
 
-    def inode(self, number: int) -> Inode:
+    def _read_inode(self, number: int) -> Inode:
         spb = self.super
         if not ROOT <= number < spb.inodes:
             raise FormatError(sb.NAME, f"inode {number} of {spb.inodes}")

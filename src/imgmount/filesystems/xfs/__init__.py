@@ -11,14 +11,15 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Match
 from imgmount.errors import UnsupportedError
-from imgmount.filesystems.xfs.superblock import read_superblock
+from imgmount.filesystems.xfs.backups import rescue
+from imgmount.filesystems.xfs.superblock import parse_superblock
 from imgmount.filesystems.xfs.volume import XfsVolume
 
 
 def probe(device: BlockDevice) -> Match:
     """CERTAIN where the superblock makes sense."""
     with suppress(UnsupportedError):  # it is XFS all the same
-        read_superblock(device)
+        parse_superblock(device, 0)
     return Match.CERTAIN
 
 
@@ -26,6 +27,7 @@ FORMAT: Final = FilesystemFormat(
     name="xfs",
     title="XFS",
     probe=probe,
+    rescue=rescue,
     open=XfsVolume,
     limits="files on a realtime device; the log is not replayed",
 )

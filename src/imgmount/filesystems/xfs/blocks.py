@@ -16,6 +16,7 @@ from imgmount.core.fields import table
 from imgmount.errors import FormatError
 from imgmount.families.unix.block_pointers import BlockRun
 from imgmount.families.unix.extent_tree import ExtentNode, ExtentTree
+from imgmount.filesystems.xfs import checksums
 from imgmount.filesystems.xfs.inode import BTREE, EXTENTS, Fork
 from imgmount.filesystems.xfs.superblock import NAME, Superblock
 
@@ -54,6 +55,8 @@ def _root(fork: Fork, spb: Superblock) -> ExtentNode:
 def _read(device: BlockDevice, spb: Superblock, place: int, depth: int) -> ExtentNode:
     offset = place * spb.block_size
     data = device.read_exactly(offset, spb.block_size, NAME)
+    if spb.is_checked:
+        checksums.check(data, checksums.EXTENTS, "a block of extents", offset)
     magic, level, count = _HEADER.unpack_from(data)
     if magic != _MAGICS[spb.version] or level != depth:
         raise FormatError(

@@ -13,11 +13,12 @@ from typing import Final
 
 from imgmount.errors import FormatError
 from imgmount.families.unix.inodes import UNKNOWN, Entry
+from imgmount.filesystems.xfs import checksums
 from imgmount.filesystems.xfs.superblock import NAME, Superblock
 
 KINDS: Final = (UNKNOWN, s.S_IFREG, s.S_IFDIR, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK, s.S_IFLNK)
 WHITEOUT: Final = 8
-_HEADERS: Final = {b"XD2D": 16, b"XD2B": 16, b"XDD3": 64, b"XDB3": 64}
+_HEADERS: Final = {4: {b"XD2D": 16, b"XD2B": 16}, 5: {b"XDD3": 64, b"XDB3": 64}}  # by version
 _SINGLE: Final = (b"XD2B", b"XDB3")  # a directory of one block, with its hashes at the end
 _FREE: Final = b"\xff\xff"
 _ALIGNMENT: Final = 8
@@ -59,14 +60,16 @@ def block_entries(data: bytes, base: int, spb: Superblock) -> Iterator[Entry]:
 
 
 def _entries(data: bytes, base: int, spb: Superblock) -> Iterator[Entry]:
-    magic, end = data[:4], len(data)
-    if magic not in _HEADERS:
-        if not any(data):
-            return  # a hole, where a block of entries was
+    magic, end, headers = data[:4], len(data), _HEADERS[spb.version]
+    if not any(data):
+        return  # a hole, where a block of entries was
+    if spb.is_checked:
+        checksums.check(data, checksums.DIRECTORY, f"a block at {base:#x} of a directory")
+    if magic not in headers:
         raise FormatError(NAME, f"a directory block with the magic {magic!r} at {base:#x} of its directory")
     if magic in _SINGLE:
         end -= 8 * (int.from_bytes(data[end - 8 : end - 4], "big") + 1)
-    at = _HEADERS[magic]
+    at = headers[magic]
     while at + 12 <= end:
         if data[at : at + 2] == _FREE:
             length = int.from_bytes(data[at + 2 : at + 4], "big")

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from imgmount.core.fields import NS
 from imgmount.core.node import Stat
 from imgmount.errors import FormatError
+from imgmount.filesystems.xfs import checksums
 from imgmount.filesystems.xfs.superblock import NAME, Superblock
 
 # magic, mode, version, format, links of version 1, owner, group, links, 64-bit count of extents; times of
@@ -53,6 +54,8 @@ class Inode(NamedTuple):
 
 def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
     """The inode in ``raw``. Raises ``FormatError``."""
+    if spb.is_checked:
+        checksums.check(raw, checksums.INODE, f"inode {number}")
     magic, mode, version, form, old_links, uid, gid, links, many, *rest = _CORE.unpack_from(raw)
     *times, size, blocks, extents, attribute_extents, place, attribute_form, flags = rest
     if magic != _MAGIC:

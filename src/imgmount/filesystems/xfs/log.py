@@ -26,7 +26,7 @@ MAX_RECORD: Final = 1024  # sectors searched for the newest header: records are 
 
 
 def is_clean(device: BlockDevice, spb: Superblock) -> bool | None:
-    """Whether nothing in the log waits to be written to its place; None where the log is on another device."""
+    """Whether nothing waits in the log to be written; None where the log is on another device."""
     if not spb.log_start:
         return None
     start, count = spb.block(spb.log_start) * spb.block_size, spb.log_blocks * spb.block_size // SECTOR

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
+from imgmount.core.header import one_of, within
 from imgmount.errors import FormatError, UnsupportedError
+from imgmount.filesystems.xfs import checksums
 
 NAME: Final = "xfs"
 SIZE: Final = 512
@@ -23,7 +24,6 @@ MAGIC: Final = b"XFSB"
 _FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
 _FEATURES_2: Final = Struct(">200xI")
 _INCOMPAT: Final = Struct(">216xI")
-_CRC: Final = Struct("<224xI")
 
 VERSION_MASK: Final = 0x000F
 DIRECTORIES_2: Final = 0x2000  # of version 4
@@ -44,7 +44,6 @@ NAMES: Final = (
 NEEDS_REPAIR: Final = 0x10
 UNKNOWN_INCOMPAT: Final = -1 << len(NAMES)
 BLOCK_SIZES: Final = range(512, 65537)
-MAX_DIRECTORY_BLOCK: Final = 65536
 MAX_INODE: Final = 1 << 47
 
 
@@ -52,6 +51,7 @@ MAX_INODE: Final = 1 << 47
 class Superblock:
     """The fields a reader needs, checked. Names that end in ``shift`` are logarithms."""
 
+    offset: int  # of this copy on the device
     raw: bytes
     version: int
     block_size: int
@@ -79,10 +79,12 @@ class Superblock:
     @property
     def checksum_is_right(self) -> bool:
         """Whether the checksum over the sector is right; True for version 4, which has none."""
-        if self.version < VERSIONS[-1]:
-            return True
-        (stored,) = _CRC.unpack_from(self.raw)
-        return crc32c(self.raw[:224] + bytes(4) + self.raw[228:]) == int(stored)
+        return not self.is_checked or checksums.is_right(self.raw, checksums.SUPERBLOCK)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether metadata has checksums."""
+        return self.version == VERSIONS[-1]
 
     def block(self, number: int) -> int:
         """The block on the device that a number means, whose upper bits are the group.
@@ -103,11 +105,11 @@ class Superblock:
         return self.block(block) * self.block_size + index * self.inode_size
 
 
-def read_superblock(device: BlockDevice) -> Superblock:
-    """The first superblock. Raises ``FormatError``, ``UnsupportedError``."""
-    raw = device.read_exactly(0, SIZE, NAME)
+def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
+    """The superblock at ``offset``, the start of a group. Raises ``FormatError``, ``UnsupportedError``."""
+    raw = device.read_exactly(offset, SIZE, NAME)
     if raw[:4] != MAGIC:
-        raise FormatError(NAME, "no superblock", offset=0)
+        raise FormatError(NAME, f"a superblock begins with {MAGIC!r}, here is {raw[:4]!r}", offset=offset)
     fields = _FIELDS.unpack_from(raw)
     block_size, blocks, realtime, uuid, log, root, group_blocks, groups, log_blocks, flags, *rest = fields
     sector, inode_size, label, block_log, inode_log, per_block_log, group_log, *counts = rest
@@ -121,21 +123,28 @@ def read_superblock(device: BlockDevice) -> Superblock:
     incompat = features if version == VERSIONS[-1] else 0
     if incompat & UNKNOWN_INCOMPAT:
         raise UnsupportedError(f"{NAME}: incompatible features {incompat & UNKNOWN_INCOMPAT:#x}")
-    if block_size not in BLOCK_SIZES or block_size != 1 << block_log or inode_size != 1 << inode_log:
-        raise FormatError(NAME, f"blocks of {block_size} bytes, inodes of {inode_size}", offset=4)
-    if not 256 <= inode_size <= 2048 or inode_size << per_block_log != block_size:
-        raise FormatError(NAME, f"inodes of {inode_size} bytes, 2**{per_block_log} a block", offset=0x68)
-    if not group_blocks or not groups or not (groups - 1) * group_blocks < blocks <= groups * group_blocks:
-        raise FormatError(NAME, f"{blocks} blocks in {groups} groups of {group_blocks}", offset=8)
-    if not group_blocks <= 1 << group_log <= 1 << 31 or group_log != (group_blocks - 1).bit_length():
-        raise FormatError(NAME, f"groups of {group_blocks} blocks, 2**{group_log}", offset=0x7C)
-    if sector < SIZE or sector > block_size or block_size << min(directory_log, 8) > MAX_DIRECTORY_BLOCK:
-        raise FormatError(
-            NAME, f"sectors of {sector} bytes, directory blocks of 2**{directory_log} blocks", offset=0x66
-        )
+
+    def check(name: str, value: int, low: int, high: int, at: int, *, power_of_two: bool = False) -> int:
+        return within(NAME, name, value, low, high, power_of_two=power_of_two, offset=offset + at)
+
+    def told(name: str, value: int, right: int, at: int) -> int:
+        return one_of(NAME, f"logarithm of {name}", value, (right,), offset=offset + at)
+
+    check("block size", block_size, BLOCK_SIZES[0], BLOCK_SIZES[-1], 4, power_of_two=True)
+    told("the block size", block_log, block_size.bit_length() - 1, 0x78)
+    check("inode size", inode_size, 256, min(2048, block_size), 0x68, power_of_two=True)
+    told("the inode size", inode_log, inode_size.bit_length() - 1, 0x7A)
+    told("inodes in a block", per_block_log, block_log - inode_log, 0x7B)
+    check("blocks in a group", group_blocks, 1, 1 << 31, 0x54)
+    check("number of groups", groups, 1, 1 << 31, 0x58)
+    check("number of blocks", blocks, (groups - 1) * group_blocks + 1, groups * group_blocks, 8)
+    told("blocks in a group", group_log, (group_blocks - 1).bit_length(), 0x7C)
+    check("sector size", sector, SIZE, block_size, 0x66, power_of_two=True)
+    check("logarithm of blocks in a block of a directory", directory_log, 0, 16 - block_log, 0xC0)
     (second,) = _FEATURES_2.unpack_from(raw)
     return Superblock(
-        raw=device.read_exactly(0, sector, NAME),
+        offset=offset,
+        raw=device.read_exactly(offset, sector, NAME),
         version=version,
         block_size=block_size,
         blocks=blocks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from string import ascii_lowercase, ascii_uppercase
@@ -9,7 +10,6 @@ from struct import Struct
 from typing import Final
 from uuid import UUID
 
-from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.single_parent import SingleParent
@@ -17,12 +17,16 @@ from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.unix.block_pointers import MappedFile, mapped_file
 from imgmount.families.unix.inodes import Entry, InodeVolume, TablePages, directory_parts, scan
+from imgmount.filesystems.xfs import checksums
 from imgmount.filesystems.xfs import superblock as sb
+from imgmount.filesystems.xfs.backups import read_superblock
 from imgmount.filesystems.xfs.blocks import fork_map
 from imgmount.filesystems.xfs.directory import block_entries, local_entries
 from imgmount.filesystems.xfs.inode import EXTENTS, LOCAL, REALTIME, Fork, Inode, parse_inode
 from imgmount.filesystems.xfs.log import is_clean
 from imgmount.filesystems.xfs.xattrs import local_attributes, named, tree_attributes
+
+log = logging.getLogger(__name__)
 
 _REMOTE: Final = Struct(">4sII")  # magic, position, length: the beginning of a header of version 5
 _REMOTE_HEADER: Final = 56
@@ -40,14 +44,17 @@ class XfsVolume(InodeVolume[Inode]):
 
     def __init__(self, device: BlockDevice, _: Context) -> None:
         self.device = device
-        self.super = sb.read_superblock(device)
+        self.super = read_superblock(device)
         self.label = self.super.label
         self.uuid = str(UUID(bytes=self.super.uuid))
         self.root_number = self.super.root
+        self.folds = self.super.ignores_case
         self.single_parent = SingleParent(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
+        if (state := self._log_state) == _NOT_REPLAYED:
+            log.warning("%s: the log is %s", sb.NAME, state)
 
-    def inode(self, number: int) -> Inode:
+    def _read_inode(self, number: int) -> Inode:
         spb = self.super
         return parse_inode(self._tables.read(spb.inode_offset(number), spb.inode_size), number, spb)
 
@@ -64,7 +71,7 @@ class XfsVolume(InodeVolume[Inode]):
         return self._remote(inode.data, 0, size, _LINK)
 
     def _remote(self, fork: Fork, block: int, size: int, magic: bytes) -> bytes:
-        """``size`` bytes from ``block`` of a fork on; in version 5 a header is before each block, of links before each run."""
+        """``size`` bytes from ``block`` of a fork; in version 5 behind a header in each block, or run of a link."""
         spb, blocks, found = self.super, fork_map(self.device, self.super, fork), b""
         while len(found) < size:
             count, start = blocks.find(block)
@@ -73,19 +80,16 @@ class XfsVolume(InodeVolume[Inode]):
             if magic == _VALUE:
                 count = 1
             offset, room = start * spb.block_size, count * spb.block_size
-            if spb.version == sb.VERSIONS[-1]:
-                told, at, length = _REMOTE.unpack_from(
-                    self.device.read_exactly(offset, _REMOTE.size, sb.NAME)
-                )
+            if spb.is_checked:
+                data = self.device.read_exactly(offset, room, sb.NAME)
+                told, at, length = _REMOTE.unpack_from(data)
                 if told == magic and at == len(found) and length <= room - _REMOTE_HEADER:
+                    checksums.check(data, checksums.ATTRIBUTES, "a part of a long link or value", offset)
                     offset, room = offset + _REMOTE_HEADER, length
-                elif magic in (
-                    _VALUE,
-                    told,
-                ):  # mkfs.xfs wrote links of prototype files without a header for years
-                    raise FormatError(
-                        sb.NAME, f"{length} bytes at {at} of {size} behind the magic {told!r}", offset=offset
-                    )
+                elif magic in (_VALUE, told):
+                    # links alone may have no header: mkfs.xfs wrote those of prototype files so for years
+                    reason = f"{length} bytes at {at} of {size} behind the magic {told!r}"
+                    raise FormatError(sb.NAME, reason, offset=offset)
             found += self.device.read_exactly(offset, min(room, size - len(found)), sb.NAME)
             block += count
             if not room:
@@ -128,7 +132,14 @@ class XfsVolume(InodeVolume[Inode]):
         size = self.super.block_size
         find = fork_map(self.device, self.super, fork).find
         content = MappedFile(self.device, size, MAX_ATTRIBUTE_BLOCKS * size, find)
-        return lambda block: content.read_exactly(block * size, size, sb.NAME)
+
+        def read(block: int) -> bytes:
+            data = content.read_exactly(block * size, size, sb.NAME)
+            if self.super.is_checked:
+                checksums.check(data, checksums.ATTRIBUTES, f"block {block} of attributes")
+            return data
+
+        return read
 
     def info(self) -> Mapping[str, str]:
         spb = self.super
@@ -140,13 +151,18 @@ class XfsVolume(InodeVolume[Inode]):
             "inodes": f"{spb.inodes}, {spb.free_inodes} free",
             "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
         }
-        try:
-            facts["log"] = {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[
-                is_clean(self.device, spb)
-            ]
-        except ImageError as exc:
-            facts["log"] = str(exc)
+        facts["log"] = self._log_state
+        if spb.offset:
+            facts["superblock"] = f"damaged, read from the copy at {spb.offset:#x}"
         return {key: value for key, value in facts.items() if value}
+
+    @property
+    def _log_state(self) -> str:
+        try:
+            clean = is_clean(self.device, self.super)
+        except ImageError as exc:
+            return str(exc)
+        return {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[clean]
 
     def verify(self) -> Iterator[str]:
         spb = self.super
@@ -155,7 +171,9 @@ class XfsVolume(InodeVolume[Inode]):
                 yield "the log has not been replayed"
         except ImageError as exc:
             yield f"the log: {exc}"
-        if not spb.checksum_is_right:
+        if spb.offset:
+            yield f"the superblock is damaged, its copy at {spb.offset:#x} is used"
+        elif not spb.checksum_is_right:
             yield "the superblock's checksum is wrong"
         if spb.incompat & sb.NEEDS_REPAIR:
             yield "the filesystem is marked as in need of repair"
@@ -173,7 +191,5 @@ class XfsVolume(InodeVolume[Inode]):
                     return  # so will be those that follow
                 if raw[:4] != magic:
                     yield f"group {group}: its header at {offset:#x} is damaged"
-                elif spb.version == sb.VERSIONS[-1]:
-                    stored = int.from_bytes(raw[crc_at : crc_at + 4], "little")
-                    if crc32c(raw[:crc_at] + bytes(4) + raw[crc_at + 4 :]) != stored:
-                        yield f"group {group}: the checksum of its header at {offset:#x} is wrong"
+                elif spb.is_checked and not checksums.is_right(raw, crc_at):
+                    yield f"group {group}: the checksum of its header at {offset:#x} is wrong"

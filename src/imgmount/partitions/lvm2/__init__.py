@@ -20,7 +20,7 @@ MBR_SIGNATURE: Final = b"\x55\xaa"
 
 
 def _is_partitioned(device: BlockDevice) -> bool:
-    """Whether sector 0 is a partition table: LVM does not take such a device, whatever label was left in it."""
+    """Whether sector 0 is a partition table: LVM refuses such a device, even with an old label in it."""
     sector = device.pread(0, SECTOR)
     entries = [sector[at : at + 16] for at in range(PARTITION_TABLE, SECTOR - 2, 16)]
     return (
@@ -37,7 +37,7 @@ def probe(device: BlockDevice) -> Match:
 
 
 def _members(device: BlockDevice, own: Label, context: Context) -> dict[str, Member]:
-    """The physical volumes of the disk by UUID: ``device``, and other parts of the table that it is a part of."""
+    """The physical volumes of the disk by UUID: ``device``, and the other parts of its partition table."""
     members = {own.uuid: Member(device, bool(own.metadata))}
     for other in context.parts[:MAX_MEMBERS]:
         if other is device:

@@ -1,4 +1,4 @@
-"""An LVM2 volume group as the physical volumes of one disk show it: where the extents of the logical volumes are.
+"""An LVM2 volume group on one disk: where the extents of its logical volumes are.
 
 Source: LVM2, ``lib/format_text/import_vsn1.c`` and ``lib/striped/striped.c`` (settings of volumes and
 segments), the kernel's ``drivers/md/dm-stripe.c``. Places and sizes are in sectors of 512 bytes or in
@@ -57,7 +57,7 @@ class Group:
         self._shared = self._overlapping()
 
     def _snapshots(self) -> Iterator[tuple[str, ImageError]]:
-        """The volumes that are not what their own extents hold: stores of snapshots, and origins that one is merged into."""
+        """Volumes that are not what their extents hold: stores of snapshots, and origins being merged into."""
         for volume in self.logical.values():
             for _, segment in volume.sections():
                 origin = segment.get("origin")
@@ -158,7 +158,7 @@ class Group:
         return Extent(length, Striped(areas, stripe))
 
     def home(self, name: str) -> str:
-        """The UUID of the physical volume to show a logical volume in: the first that it lies on of those that are here.
+        """The UUID of the physical volume to show a logical volume in: the first of those here that it lies on.
 
         One that lies on none of them is shown in the first of the group.
         """

@@ -1,4 +1,4 @@
-"""What an LVM2 physical volume says about itself: its label, and the metadata areas with the ring of text in each.
+"""The label of an LVM2 physical volume, and its metadata areas with the ring of text in each.
 
 Source: LVM2, ``lib/label/label.h`` and ``lib/format_text/layout.h``. Numbers are little endian.
 """

@@ -77,7 +77,7 @@ class Parser:
         return FormatError("lvm2", f"the metadata cannot be understood at its character {self._at}")
 
     def _next(self) -> tuple[str, str]:
-        """(mark, value): mark is ``w`` for a word, ``s`` for a string, empty at the end, else the character itself."""
+        """(mark, value): mark is ``w`` for a word, ``s`` for a string, "" at the end, else the character."""
         match = _TOKEN.match(self._text, self._at)
         if match is None:
             raise self._wrong()
