@@ -7,6 +7,7 @@ Tracks inherit the state of the one before them, so the whole disk is decoded at
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -91,6 +92,7 @@ class Track(NamedTuple):
     mode: int
     sum: int
     data_crc: int
+    follows_loss: bool = False
 
     @property
     def is_disk(self) -> bool:
@@ -101,7 +103,7 @@ class Track(NamedTuple):
 class DmsDevice(MappedDevice):
     """The disk in a DMS archive.
 
-    A track that is damaged, or inherits from one, cannot be read; absent ones are zeros.
+    A track that is damaged, lost, or inherits from one, cannot be read; those that were never packed are zeros.
     """
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
@@ -120,17 +122,22 @@ class DmsDevice(MappedDevice):
         self._decode(records, context.options.password)
 
     def _records(self) -> Iterator[Track]:
-        offset = HEADER_SIZE
+        """The tracks whose headers are sound. One that is not costs what it describes, and the next is looked for."""
+        offset, last = HEADER_SIZE, -1
         for _ in range(MAX_RECORDS):
             if offset >= self._file.size:
                 return
             try:
                 track = _track(self._file, offset)
             except ImageError as exc:
-                if self._file.pread(offset, 2) == b"TR":  # else it is what follows the archive
-                    self._report(exc)
-                return
+                if last >= self._header.high and self._file.pread(offset, 2) != b"TR":
+                    return  # it is what follows the archive
+                self._report(exc)
+                if (found := _next_track(self._file, offset + 1)) is None:
+                    return
+                track = found._replace(follows_loss=True)
             yield track
+            last = track.number if track.is_disk else last
             offset = track.offset + track.packed
 
     def _report(self, problem: ImageError) -> None:
@@ -146,6 +153,10 @@ class DmsDevice(MappedDevice):
         inherited: ImageError | None = None
         believed = not encrypted  # the first track proves the password
         for track in records:
+            if track.follows_loss:
+                inherited = FormatError("dms", "the track that this one inherits from is lost", offset=track.offset)
+                if encrypted:  # so is the state of the cipher
+                    break
             try:
                 data, state = self._data(track, state)
                 if not track.is_disk:
@@ -166,6 +177,17 @@ class DmsDevice(MappedDevice):
                 self._tracks[track.number] = problem or self._tracks[track.number]
                 inherited = (problem or inherited) if track.flags & KEEP else None
                 believed = True
+        self._lose({track.number for track in records if track.is_disk})
+
+    def _lose(self, found: set[int]) -> None:
+        """Tracks that the archive's header promises and that are not in it cannot be read."""
+        lost = set(range(self._header.low, min(self._header.high + 1, TRACKS))) - found
+        for number in lost:
+            reason = f"track {number} is lost: no sound header leads to it"
+            self._tracks[number] = FormatError("dms", reason, offset=HEADER_SIZE)
+        if lost:
+            numbers = ", ".join(map(str, sorted(lost)))
+            self._report(FormatError("dms", f"{len(lost)} tracks are lost: {numbers}", offset=HEADER_SIZE))
 
     def _data(self, track: Track, state: int | None) -> tuple[bytes, int | None]:
         """What is stored of a track, decrypted; and the state of the cipher after it."""
@@ -218,20 +240,30 @@ def _header(file: BlockDevice) -> Struct:
     return header
 
 
+def _next_track(file: BlockDevice, offset: int) -> Track | None:
+    """The first sound header from ``offset`` on, as far away as the longest track is."""
+    data = file.pread(offset, 2 * LARGEST_TRACK)
+    at = -1
+    while (at := data.find(b"TR", at + 1)) >= 0:
+        with contextlib.suppress(ImageError):
+            return _track(file, offset + at)
+    return None
+
+
 def _track(file: BlockDevice, offset: int) -> Track:
     raw = file.read_exactly(offset, TRACK_SIZE, "dms")
     header = parse_header(_TRACK, file, offset, "dms", "the header of a track")
     if crc16(raw[:-2]) != header.crc:
-        reason = "the header of a track is damaged (its CRC differs): the rest is lost"
+        reason = "the header of a track is damaged (its CRC differs)"
         raise ChecksumError("dms", reason, offset=offset)
     if header.mode[0] >= len(MODES):
-        reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are): the rest is lost"
+        reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are)"
         raise FormatError("dms", reason, offset=offset)
     if (
         header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
     ):  # escapes of run lengths at most double it
         raise FormatError(
-            "dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset
+            "dms", f"a track of {max(header.size, header.middle)} bytes", offset=offset
         )
     return Track(
         header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
