@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.zstd import library
 from imgmount.containers.compressed.coded_blocks import CodedBlocksDevice
-from imgmount.core.block_decoder import CodedBlock, CodedBlockDecoder, feed, measure
+from imgmount.core.block_decoder import WRONG_CHECK, CodedBlock, CodedBlockDecoder, feed, measure
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.errors import FormatError, UnsupportedError
@@ -110,7 +110,8 @@ class ZstdDevice(CodedBlocksDevice):
             return frame.decoded
         size, error = measure(CodedBlockDecoder(self.fmt, [self._block(index)], self.error))
         if error:
-            self._damaged.add(index)
+            if error.reason != WRONG_CHECK:  # else no byte of it is sure
+                self._damaged.add(index)
             self._problems.append(f"frame {index + 1}: {error}: {size} bytes decode")
         return size
 
