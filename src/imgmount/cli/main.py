@@ -85,9 +85,7 @@ def _explain(exc: Exception) -> int:
         complain(text if not about or text.startswith(about) else f"{about}: {text}")
         return exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:
-        complain(
-            f"{exc.filename if exc.filename is not None else about}: {exc.strerror}".removeprefix(": ")
-        )
+        complain(f"{exc.filename if exc.filename is not None else about}: {exc.strerror}".removeprefix(": "))
         return EXIT_HOST
     complain(
         f"{about}: internal error, {type(exc).__name__}: {exc}; IMGMOUNT_DEBUG=1 shows where".removeprefix(
