@@ -56,7 +56,12 @@ def test_of_a_folder_every_file_is_damaged_and_made_whole_again(tmp_path: Path) 
 def test_a_file_of_another_size_or_content_is_seen() -> None:
     damage = Damage("flip", 0, b"x")
     first = {"/same": [512, 1, 2], "/longer": [512, 1, 2], "/other": [2048, *range(8)], "/one": [512, 1, 2]}
-    found = {"/same": [512, 1, 2], "/longer": [513, 1, 2], "/other": [2048, *range(8, 16)], "/one": [512, 1, 3]}
+    found = {
+        "/same": [512, 1, 2],
+        "/longer": [513, 1, 2],
+        "/other": [2048, *range(8, 16)],
+        "/one": [512, 1, 3],
+    }
     assert misread(first, found, damage) == ["/longer", "/other"]
 
 

@@ -134,6 +134,15 @@ def test_a_damaged_track_header_costs_its_track_and_its_heirs(byte: int) -> None
     assert read > 70
 
 
+def test_behind_a_lost_header_an_encrypted_archive_is_unreadable() -> None:
+    at, number = tracks(ENCRYPTED)[40]
+    device = opened(ENCRYPTED[:at] + b"\x55" + ENCRYPTED[at + 1 :], "secret")
+    assert device.pread(0, number * TRACK) == opened(ENCRYPTED, "secret").pread(0, number * TRACK)
+    for track in range(number, 80):
+        with pytest.raises(FormatError, match="lost"):
+            device.pread(track * TRACK, 1)
+
+
 def test_tracks_behind_the_end_of_a_cut_archive_are_no_zeros() -> None:
     end = next(at for at, number in tracks(ALL) if number == 70)
     device = opened(ALL[:end])
@@ -210,3 +219,22 @@ def test_runs(data: bytes, size: int, expected: bytes) -> None:
 def test_runs_that_do_not_fit(data: bytes, size: int) -> None:
     with pytest.raises(FormatError):
         unpack_runs(data, size)
+
+
+def test_a_disk_in_two_archives_one_behind_the_other_is_whole() -> None:
+    whole = opened(ALL)
+    content = whole.pread(0, whole.size)
+    for cut in [at for at, number in tracks(ALL) if 0 < number < 80]:
+        device = opened(
+            ALL[:cut] + ALL[:HEADER_SIZE] + ALL[cut:]
+        )  # what inherits from the first archive is lost
+        for number in range(80):
+            try:
+                track = device.pread(number * TRACK, TRACK)
+            except ImageError:
+                continue
+            assert track == content[number * TRACK : (number + 1) * TRACK]
+    assert [str(line) for line in opened(ALL + ALL).verify()] == [
+        f"dms: a second archive, of another disk, is left out, at {len(ALL):#x}"
+    ]
+    assert opened(ALL + ALL).pread(0, whole.size) == content

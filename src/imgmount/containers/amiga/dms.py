@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 
@@ -24,8 +24,9 @@ from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredE
 
 log = logging.getLogger(__name__)
 
+MAGIC: Final = b"DMS!"
 _HEADER = Struct(  # offset
-    "magic" / Const(b"DMS!"),  # 0x00
+    "magic" / Const(MAGIC),  # 0x00
     Padding(4),  # 0x04  who made it
     "flags" / Int32ub,  # 0x08
     "date" / Int32ub,  # 0x0C  seconds since 1970
@@ -76,6 +77,7 @@ BANNER: Final = 0xFFFF
 TRACKS: Final = 80
 LARGEST_NOTE: Final = 2048  # a track no longer is an extra bootblock or a text
 LARGEST_TRACK: Final = 22 * 1024  # of a high density disk
+MAX_ARCHIVES: Final = 8  # in one file
 MAX_RECORDS: Final = 100  # 80 tracks, and texts
 MAX_NOTE: Final = 4000  # characters of a text that are shown
 
@@ -108,10 +110,12 @@ class DmsDevice(MappedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._file = file
-        self._header = _header(file)
         self._problems: list[str] = []
         self._notes: dict[str, str] = {}
-        records = list(self._records())
+        self._end_lost = False  # nobody knows how many tracks followed
+        archives = self._archives()
+        self._header = archives[0][0]
+        records = [track for _, tracks in archives for track in tracks]
         sizes = [track.size for track in records if track.is_disk]
         if not sizes:
             raise FormatError("dms", "the archive has no track of the disk", offset=HEADER_SIZE)
@@ -119,21 +123,43 @@ class DmsDevice(MappedDevice):
         self.size = TRACKS * self.block_size
         self._tracks: list[MemoryDevice | ImageError | None] = [None] * TRACKS
         self._modes = sorted({track.mode for track in records if track.is_disk})
-        self._decode(records, context.options.password)
+        for header, tracks in archives:
+            self._decode(header, tracks, context.options.password)
+        self._lose(archives)
 
-    def _records(self) -> Iterator[Track]:
+    def _archives(self) -> list[tuple[Any, list[Track]]]:
+        """(header, tracks) of the archives in the file: a disk may be cut into several, one behind the other."""
+        found: list[tuple[Any, list[Track]]] = []
+        taken: set[int] = set()
+        offset = 0
+        while not found or (len(found) < MAX_ARCHIVES and self._file.pread(offset, 4) == MAGIC):
+            header = _header(self._file, offset)
+            tracks = list(self._records(offset + HEADER_SIZE, header.high))
+            numbers = {track.number for track in tracks if track.is_disk}
+            if numbers & taken:
+                self._report(
+                    FormatError("dms", "a second archive, of another disk, is left out", offset=offset)
+                )
+                break
+            taken |= numbers
+            found.append((header, tracks))
+            offset = tracks[-1].offset + tracks[-1].packed if tracks else offset + HEADER_SIZE
+        return found
+
+    def _records(self, offset: int, high: int) -> Iterator[Track]:
         """The tracks whose headers are sound. One that is not costs what it describes, and the next is looked for."""
-        offset, last = HEADER_SIZE, -1
+        last = -1
         for _ in range(MAX_RECORDS):
             if offset >= self._file.size:
                 return
             try:
                 track = _track(self._file, offset)
             except ImageError as exc:
-                if last >= self._header.high and self._file.pread(offset, 2) != b"TR":
+                if last >= high and self._file.pread(offset, 2) != b"TR":
                     return  # it is what follows the archive
                 self._report(exc)
                 if (found := _next_track(self._file, offset + 1)) is None:
+                    self._end_lost = True
                     return
                 track = found._replace(follows_loss=True)
             yield track
@@ -144,20 +170,23 @@ class DmsDevice(MappedDevice):
         self._problems.append(str(problem))
         log.warning("%s", problem)
 
-    def _decode(self, records: list[Track], password: str | None) -> None:
-        encrypted = bool(self._header.flags & ENCRYPTED)
+    def _decode(self, header: Any, records: list[Track], password: str | None) -> None:
+        encrypted = bool(header.flags & ENCRYPTED)
         if encrypted and password is None:
             raise KeyRequiredError("dms: the archive is encrypted: give --password")
         state = crc16((password or "").encode("latin-1", "replace")) if encrypted else None
         decoder = DmsDecoder()
         inherited: ImageError | None = None
+        blind: ImageError | None = None
         believed = not encrypted  # the first track proves the password
         for track in records:
             if track.follows_loss:
-                inherited = FormatError("dms", "the track that this one inherits from is lost", offset=track.offset)
-                if encrypted:  # so is the state of the cipher
-                    break
+                reason = "the track that this one inherits from is lost"
+                inherited = FormatError("dms", reason, offset=track.offset)
+                blind = inherited if encrypted else None  # the state of the cipher is lost as well
             try:
+                if blind is not None:
+                    raise blind.again()
                 data, state = self._data(track, state)
                 if not track.is_disk:
                     self._note(track, data)
@@ -177,11 +206,13 @@ class DmsDevice(MappedDevice):
                 self._tracks[track.number] = problem or self._tracks[track.number]
                 inherited = (problem or inherited) if track.flags & KEEP else None
                 believed = True
-        self._lose({track.number for track in records if track.is_disk})
 
-    def _lose(self, found: set[int]) -> None:
-        """Tracks that the archive's header promises and that are not in it cannot be read."""
-        lost = set(range(self._header.low, min(self._header.high + 1, TRACKS))) - found
+    def _lose(self, archives: list[tuple[Any, list[Track]]]) -> None:
+        """Tracks that an archive's header promises and that are nowhere cannot be read."""
+        lost = set(range(TRACKS)) if self._end_lost else set()
+        for header, _ in archives:
+            lost |= set(range(header.low, min(header.high + 1, TRACKS)))
+        lost -= {track.number for _, tracks in archives for track in tracks}
         for number in lost:
             reason = f"track {number} is lost: no sound header leads to it"
             self._tracks[number] = FormatError("dms", reason, offset=HEADER_SIZE)
@@ -230,11 +261,11 @@ class DmsDevice(MappedDevice):
         yield from self._problems
 
 
-def _header(file: BlockDevice) -> Struct:
-    raw = file.read_exactly(0, HEADER_SIZE, "dms")
-    header = parse_header(_HEADER, file, 0, "dms", "the header")
+def _header(file: BlockDevice, offset: int) -> Any:
+    raw = file.read_exactly(offset, HEADER_SIZE, "dms")
+    header = parse_header(_HEADER, file, offset, "dms", "the header")
     if crc16(raw[4:-2]) != header.crc:
-        raise ChecksumError("dms", "the header is damaged: its CRC differs", offset=HEADER_SIZE - 2)
+        raise ChecksumError("dms", "the header is damaged: its CRC differs", offset=offset + HEADER_SIZE - 2)
     if header.disk_type == FILE_ARCHIVE:
         raise UnsupportedError("dms: archives of files, which hold no disk")
     return header
@@ -242,7 +273,7 @@ def _header(file: BlockDevice) -> Struct:
 
 def _next_track(file: BlockDevice, offset: int) -> Track | None:
     """The first sound header from ``offset`` on, as far away as the longest track is."""
-    data = file.pread(offset, 2 * LARGEST_TRACK)
+    data = file.pread(offset, 2 * LARGEST_TRACK).partition(MAGIC)[0]  # not into the next archive
     at = -1
     while (at := data.find(b"TR", at + 1)) >= 0:
         with contextlib.suppress(ImageError):
@@ -262,9 +293,7 @@ def _track(file: BlockDevice, offset: int) -> Track:
     if (
         header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
     ):  # escapes of run lengths at most double it
-        raise FormatError(
-            "dms", f"a track of {max(header.size, header.middle)} bytes", offset=offset
-        )
+        raise FormatError("dms", f"a track of {max(header.size, header.middle)} bytes", offset=offset)
     return Track(
         header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
         header.sum, header.data_crc,
