@@ -96,6 +96,22 @@ def test_what_precedes_damage_in_a_large_frame_is_served(capacity: int) -> None:
     assert problem.endswith("to 0x600000: zstd: the compressed data is damaged")
 
 
+@pytest.mark.parametrize("stated", [True, False], ids=["size stated", "size unknown"])
+def test_a_damaged_header_of_a_block_costs_what_follows_it(stated: bool) -> None:
+    data = noise(2 << 20)
+    coded = bytearray(run(f"zstd -q -c --stream-size={len(data)}" if stated else "zstd -q -c", data))
+    at, number = parse_frame_header(bytes(coded[:18]), 0).size, 0
+    while number < 8:
+        at, number = at + 3 + (int.from_bytes(coded[at : at + 3], "little") >> 3), number + 1
+    coded[at] |= 6  # type 3
+    device = opened(bytes(coded), "zstd", ReadCache(1 << 20))
+    assert device.size == len(data) if stated else device.size >= 900_000
+    served = readable(device, data[: device.size])
+    assert served >= 900_000
+    assert device.pread(0, served) == data[:served]
+    assert any("type 3" in line for line in problems(device))
+
+
 @pytest.mark.parametrize("size", [f"--stream-size={len(DATA)}", ""], ids=["size stated", "size unknown"])
 def test_a_frame_whose_checksum_disagrees_is_not_served(size: str) -> None:
     coded = bytearray(run(f"zstd -q -c {size}", DATA))

@@ -158,7 +158,11 @@ def _frames(file: BlockDevice) -> Iterator[Frame]:
             offset += SKIPPABLE_HEADER.size + int.from_bytes(header[4:8], "little")
             continue
         decoded, size, trailer, _ = parse_frame_header(header, offset)
-        end, count = _last_block(file, offset + size)
+        try:
+            end, count = _last_block(file, offset + size)
+        except FormatError:  # what precedes the damage decodes; what follows cannot be found
+            yield Frame(offset, file.size, decoded)
+            raise
         blocks += count
         if blocks > MAX_BLOCKS:
             raise UnsupportedError(f"zstd: more than {MAX_BLOCKS} blocks")
