@@ -46,7 +46,8 @@ def test_a_seek_table_must_agree_with_the_frames_sizes(error: int) -> None:
 def test_a_window_of_two_gigabytes_is_refused() -> None:
     frame = struct.pack("<IBB", 0xFD2FB528, 0, 21 << 3) + struct.pack("<I", (1 << 24 | 1 << 1 | 1))[:3] + b"x"
     device = FORMAT.open(MemoryDevice(frame), context())
-    assert device.size == 0
+    with pytest.raises(FormatError, match="damaged"):
+        device.pread(0, 1)
     assert problems(device)
 
 
@@ -94,6 +95,21 @@ def test_what_precedes_damage_in_a_large_frame_is_served(capacity: int) -> None:
         device.pread(len(data) - 1, 1)
     (problem,) = problems(device)
     assert problem.endswith("to 0x600000: zstd: the compressed data is damaged")
+
+
+def test_behind_a_damaged_frame_of_unknown_size_nothing_is_placed() -> None:
+    first, second = run("zstd -q -c", DATA), run("zstd -q -c", b"second" * 5000)
+    coded = bytearray(first + second)
+    at = parse_frame_header(first[:18], 0).size
+    at += 3 + (int.from_bytes(first[at : at + 3], "little") >> 3)  # the second block
+    coded[at + 3 : at + 8] = b"\xff" * 5  # literals of an impossible size
+    device = opened(bytes(coded), "zstd")
+    served = readable(device, DATA)
+    assert 0 < served <= 128 << 10
+    assert device.size > served
+    for offset in range(served, device.size, 4096):
+        with pytest.raises(FormatError, match="damaged"):
+            device.pread(offset, 1)
 
 
 @pytest.mark.parametrize("stated", [True, False], ids=["size stated", "size unknown"])
