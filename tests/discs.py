@@ -11,6 +11,7 @@ from helpers import context, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.slices import MemoryDevice
+from imgmount.errors import ImageError
 from imgmount.families.optical.disc import Disc
 from imgmount.registry import named
 
@@ -29,6 +30,19 @@ def open_disc(fmt: str, data: bytes, files: dict[str, bytes] | None = None, name
     )
     assert isinstance(disc, Disc)
     return disc
+
+
+def told(fmt: str, data: bytes, files: dict[str, bytes] | None = None, name: str = "test.img") -> str:
+    """What is said of a damaged description.
+
+    Why it is refused, else what ``verify`` and its tracks say, a line each.
+    """
+    try:
+        disc = open_disc(fmt, data, files, name)
+    except ImageError as exc:
+        return str(exc)
+    faults = [str(part.fault) for part in disc.partitions() if part.fault is not None]
+    return "\n".join([*disc.verify(), *faults])
 
 
 def shown(disc: Disc) -> dict[str, BlockDevice]:

@@ -34,6 +34,12 @@ class NoSiblings:
     def beside(self, file: BlockDevice) -> NoSiblings:  # noqa: ARG002
         return self
 
+    def within(self, folder: str) -> NoSiblings:
+        start = f"{folder}/"
+        return NoSiblings(
+            {name[len(start) :]: data for name, data in self.files.items() if name.startswith(start)}
+        )
+
     def open(self, name: str) -> BlockDevice:
         base = name.replace("\\", "/").rpartition("/")[2]
         if base not in self.files:

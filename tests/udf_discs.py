@@ -46,7 +46,10 @@ def small_disc(names: list[tuple[Any, ...]], blocks: int = 700) -> Any:
 
 
 def large_disc(folders: int, files: int) -> Any:
-    """A disc with so many files in so many folders, in blocks of 512 bytes; the entries of a folder's files lie together."""
+    """A disc with so many files in so many folders, in blocks of 512 bytes.
+
+    The entries of a folder's files lie together.
+    """
     span = files + 56  # blocks of a folder: its entry, its content, the entries of its files
     disc = MAKER.Disc(START + 1000 + folders * span, 512, end=START + 900 + folders * span)
     for folder in range(folders):

@@ -8,6 +8,7 @@
     |  |- UnsupportedError     valid, but needs a feature we lack
     |  |- MissingPartError     a sibling, parent or segment is absent
     |  `- KeyRequiredError     a key or password is needed
+    |     `- PasswordRequiredError   a password, and none was given
     `- MountError              the host or the call is at fault      exit 1
 
 Questions about paths raise the builtin ``OSError`` family (``FileNotFoundError``, ``NotADirectoryError``...).
@@ -72,3 +73,7 @@ class MissingPartError(ImageError):
 
 class KeyRequiredError(ImageError):
     """A key or password is needed; the text names it and how to give it."""
+
+
+class PasswordRequiredError(KeyRequiredError):
+    """A password is needed and none was given: whoever can ask the user for one does, and opens again."""

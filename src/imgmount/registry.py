@@ -37,12 +37,19 @@ def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False) -> Ent
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 ISO_9660: Final = b"\x01CD001"
 EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
-# 16 sectors of 2352, 2336, 2332 or 2056 bytes and 0, 96 or 16 of subchannel, and where the 17th's user data
-# starts
+# Sectors of CDs: their size without 0, 96 or 16 bytes of subchannel, and where user data starts in them. Their
+# descriptor is in sector 16, or 150 further where a pregap is stored.
+CD_SECTORS: Final = ((2352, 16), (2352, 24), (2340, 4), (2340, 12), (2336, 8), (2332, 8), (2056, 8))
 RAW_DESCRIPTORS: Final = (
-    *(16 * size + skip for size in (2352, 2448, 2368) for skip in (16, 24)),
-    *(16 * size + 8 for size in (2336, 2432, 2352, 2332, 2428, 2348, 2056, 2152, 2072)),
+    *(
+        sector * (size + extra) + skip
+        for sector in (16, 166)
+        for size, skip in CD_SECTORS
+        for extra in (0, 96, 16)
+    ),
+    *(sector * 2048 for sector in (16, 166)),
 )
+UDF_ANCHORS: Final = (b"\x02\0\x02\0", b"\x02\0\x03\0")  # in block 256, of revisions up to and from 2.00
 
 # of the superblock of UFS, and of its backup in group 0 for blocks of 4 to 64 KiB
 UFS_PLACES: Final = (0, 8192, 16384, 32768, 65536, 73728, 81920, 98304, 131072, 262144)
@@ -55,11 +62,31 @@ UFS_MAGICS: Final = tuple(
 CONTAINERS: Final = (
     _entry("amiga.dms", (0, b"DMS!")),
     _entry("amiga.uae_adf", (0, b"UAE-1ADF")),
+    _entry("apple.applesingle", (0, b"\0\x05\x16\0")),
+    _entry("apple.asif", (0, b"shdw")),
+    _entry("apple.binhex", (0, b"(This file must be converted with BinHex")),
+    _entry("apple.dart", (0, b"\0"), (0, b"\1"), (0, b"\2")),
+    _entry("apple.dc42", (0x52, b"\1\0")),
+    _entry("apple.encrypted", (0, b"encrcdsa"), (-8, b"cdsaencr")),
+    _entry("apple.macbinary", (0, b"\0")),
+    _entry("apple.ndif"),
+    _entry(
+        "apple.recognised",
+        *(
+            (0, magic)
+            for magic in (b"AEA1", b"AA01", b"YAA1", b"pbze", b"pbzx", b"pbz4", b"pbzb", b"\xfe\xef\x01")
+        ),
+    ),
+    _entry("apple.shrinkwrap"),
+    _entry("apple.sparsebundle", (0, b"<?xml"), (0, b"<plist"), (0, b"<!DOCTYPE plist")),
+    _entry("apple.sparseimage", (0, b"sprs")),
+    _entry("apple.udif"),
     _entry("compressed.bzip2", (0, b"BZh")),
     _entry("compressed.cloop", (0, b"#!/bin/sh\n#V2.0 Format\n")),
     _entry("compressed.gzip", (0, b"\x1f\x8b\x08")),
     _entry("compressed.lzma", (0, b"\x5d\0\0")),
     _entry("compressed.xz", (0, b"\xfd7zXZ\0")),
+    _entry("compressed.zip", (0, b"PK\3\4")),
     _entry(
         "compressed.zstd",
         (0, b"\x28\xb5\x2f\xfd"),
@@ -92,7 +119,12 @@ CONTAINERS: Final = (
     _entry("optical.isz", (0, b"IsZ!")),
     _entry("optical.mds", (0, b"MEDIA DESCRIPTOR")),
     _entry("optical.nrg", (-8, b"NERO"), (-12, b"NER5")),
-    _entry("optical.rawsectors", (0, SYNC), *((at, ISO_9660) for at in RAW_DESCRIPTORS)),
+    _entry(
+        "optical.rawsectors",
+        (0, SYNC),
+        *((at, ISO_9660) for at in RAW_DESCRIPTORS),
+        *((256 * 2048, tag) for tag in UDF_ANCHORS),
+    ),
     _entry("optical.toc"),
     _entry("optical.zso", (0, b"ZISO")),
     _entry(
@@ -179,8 +211,9 @@ FILESYSTEMS: Final = (
     _entry("hfs", (1024, b"BD"), rescue=True),
     # the volume header, or the HFS volume around one
     _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
-    _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM")),
+    _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM"), rescue=True),
     _entry("logical_evidence"),
+    _entry("macforks", (0, b"\0"), (0, b"(This file must be converted with BinHex")),
     _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
@@ -209,6 +242,7 @@ FILESYSTEMS: Final = (
             for step in (*range(1, 9), 10, 12, 14, 16, 32)
             for data in (b"NSR02", b"NSR03")
         ),
+        rescue=True,
     ),
     _entry("ufs", *((start + 0x55C, magic) for start in UFS_PLACES for magic in UFS_MAGICS)),
     _entry("wiiufst", (0, b"\xcc\x93\xa4\xf5")),
@@ -216,6 +250,10 @@ FILESYSTEMS: Final = (
     _entry("xfs", (0, b"XFSB"), rescue=True),
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
+
+# What a small text of such a name describes, whatever is wrong with it: a sheet is never shown as a disk.
+SHEETS: Final = {".ccd": "ccd", ".cue": "cue", ".gdi": "gdi", ".toc": "toc"}
+MAX_SHEET: Final = 1 << 20
 
 # Where each kind of format lives, and its lines.
 TABLES: Final[dict[type[Format], tuple[str, tuple[Entry, ...]]]] = {
@@ -300,10 +338,20 @@ def best_match(
         claims = [pair for pair in found if pair[1].answers_to(wanted)]
         return claims[0] if claims else (Match.NO, named(kind, wanted))
     found = [pair for pair in found if not (isinstance(pair[1], PartitionsFormat) and pair[1].beside)]
-    if len(found) > 1 and found[1][0] is Match.CERTAIN:
-        names = " and ".join(fmt.name for match, fmt in found if match is Match.CERTAIN)
+    if len(found) > 1 and found[0][0] is found[1][0] and found[0][0] >= Match.CERTAIN:
+        names = " and ".join(fmt.name for match, fmt in found if match is found[0][0])
         raise ImageError(f"the image is {names} at once: choose with --{_CHOICES[kind]}")
     return found[0] if found else None
+
+
+def sheet_by_name(device: BlockDevice, name: str) -> str | None:
+    """The format of a description that is known by its file's name: it settles a tie, and refuses what no probe knows.
+
+    None where ``device`` is no text.
+    """
+    head = device.pread(0, 1024) if device.size <= MAX_SHEET else b"\0"
+    is_text = head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head
+    return SHEETS.get(name[-4:].lower()) if is_text else None
 
 
 def beside(device: BlockDevice) -> list[PartitionsFormat]:

@@ -98,7 +98,10 @@ def build(
     pvd: bytes | None = None,
     sectors: int = 64,
 ) -> bytearray:
-    """An image of 2048-byte blocks: its root directory holds ``records``; ``blocks`` are further bytes by block number."""
+    """An image of 2048-byte blocks: its root directory holds ``records``.
+
+    ``blocks`` are further bytes by block number.
+    """
     image = bytearray(sectors * SECTOR)
     parts = {
         16: pvd or descriptor(record(b"\0", ROOT, SECTOR, 2)),

@@ -277,16 +277,22 @@ def test_small_blocks(size: int) -> None:
 
 @pytest.mark.parametrize("broken", [record(b"\0", 5000, SECTOR, 2), record(b"\0", 30, SECTOR, 2), bytes(34)])
 @pytest.mark.parametrize("table", ["L", "M", "none"])
-def test_a_broken_root_record_is_found_through_the_path_tables(broken: bytes, table: str) -> None:
+def test_a_root_is_found_through_the_path_tables_or_else_looked_for(broken: bytes, table: str) -> None:
     data = build([record(b"A.;1", 30, 5)], BLOCKS, pvd=descriptor(broken))
     if table != "L":
         data[18 * SECTOR : 19 * SECTOR] = bytes(SECTOR)
     if table == "none":
         data[19 * SECTOR : 20 * SECTOR] = bytes(SECTOR)
-        with pytest.raises(ImageError):  # at once, or when what is no directory is listed
-            assert content(volume(data).root, "A") or True
-        return
     assert exhaust(volume(data).root) == {"A": DATA[:5]}
+
+
+@pytest.mark.parametrize("broken", [record(b"\0", 5000, SECTOR, 2), record(b"\0", 30, SECTOR, 2), bytes(34)])
+def test_a_root_that_is_nowhere_is_an_error(broken: bytes) -> None:
+    data = build([record(b"A.;1", 30, 5)], BLOCKS, pvd=descriptor(broken))
+    data[18 * SECTOR : 20 * SECTOR] = bytes(2 * SECTOR)
+    data[ROOT * SECTOR : ROOT * SECTOR + 2] = b"\0\0"
+    with pytest.raises(ImageError):  # at once, or when what is no directory is listed
+        assert content(volume(data).root, "A") or True
 
 
 def test_a_volume_needs_no_terminator_and_no_right_size() -> None:

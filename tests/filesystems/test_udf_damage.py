@@ -1,4 +1,7 @@
-"""UDF volumes that are damaged or hostile: what can be read is read, the rest is an error, and nothing runs away."""
+"""UDF volumes that are damaged or hostile.
+
+What can be read is read, the rest is an error, and nothing runs away.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from fixture import all_fixtures
 from helpers import context
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Options
+from imgmount.core.format import Match, Options
 from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.udf import probe
+from imgmount.filesystems.udf import probe, rescue
 from imgmount.filesystems.udf.check import check
 from imgmount.filesystems.udf.volume import UdfFilesystem, open_udf
 from imgmount.jobs.verify import problems
@@ -77,8 +80,8 @@ def test_a_bad_file_entry_costs_one_file(tmp_path: Path) -> None:
     volume = in_memory(data)
     good, errors = survivors(volume)
     assert everything - good == {"empty"}
-    assert [str(error) for error in errors] == ["udf: bad CRC of descriptor 261, at 0x5800"]
-    assert list(check(volume)) == ["/empty: udf: bad CRC of descriptor 261, at 0x5800"]
+    assert [str(error) for error in errors] == ["udf: the CRC of descriptor 261 is wrong, at 0x5800"]
+    assert list(check(volume)) == ["/empty: udf: the CRC of descriptor 261 is wrong, at 0x5800"]
 
 
 def test_a_bad_name_costs_one_entry(tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_a_directory_that_contains_itself_ends() -> None:
     good, errors = survivors(finish(disc))
     assert good == {"a", "a/b", "a/b/a", "root again"}
     assert {error.reason for error in errors if isinstance(error, FormatError)} == {
-        "directory contains itself"
+        "a directory is inside itself"
     }
 
 
@@ -225,9 +228,12 @@ def test_chains_that_loop_end() -> None:
     disc.extent_list(41, MAKER.short_ad(BLOCK, 52) + MAKER.short_ad(BLOCK, 40, MAKER.CONTINUED))
     good, errors = survivors(finish(disc))
     assert good == set()
+    chain = "udf: the chain of file entries loops or is too long"
     assert sorted(str(error).split(",")[0] for error in errors) == [
-        "udf: chain of file entries loops", "udf: chain of file entries loops", "udf: list of extents loops",
-    ]  # fmt: skip
+        chain,
+        chain,
+        "udf: the list of extents loops",
+    ]
 
 
 def hostile_extents() -> dict[str, Callable[[Any], None]]:
@@ -352,3 +358,31 @@ def test_on_a_bridge_disc_iso_9660_stands_in(
 def write(folder: Path, data: bytearray) -> Path:
     (folder / "image").write_bytes(data)
     return folder / "image"
+
+
+@pytest.mark.parametrize("variant", ["features", "blocks4096", "metadata", "sparable", "pieces"])
+def test_a_volume_is_found_by_its_anchor_where_the_recognition_sequence_is_lost(
+    variant: str, tmp_path: Path
+) -> None:
+    data = bytearray(fixture_bytes(variant, tmp_path))
+    with open_image(write(tmp_path, data)) as image:
+        assert image.whole is not None
+        wanted = manifest(image.whole.filesystem.root)
+    data[0x8000 : 0x8000 + 16 * 4096] = bytes(16 * 4096)
+    with open_image(write(tmp_path, data)) as image:
+        assert image.whole is not None
+        assert str(image).endswith("udf")
+        assert manifest(image.whole.filesystem.root) == wanted
+        told = list(problems(image, read=False))
+    assert [line for line in told if "recognition" in line] == [
+        "disk: the volume recognition sequence is missing"
+    ]
+
+
+def test_an_anchor_that_leads_nowhere_is_no_volume(tmp_path: Path) -> None:
+    data = bytearray(fixture_bytes("features", tmp_path))
+    data[0x8000 : 0x8000 + 16 * 2048] = bytes(16 * 2048)
+    volume = in_memory(bytes(data))
+    for _, start in (volume.anchor.main, volume.anchor.reserve):
+        data[start * BLOCK : (start + 16) * BLOCK] = bytes(16 * BLOCK)
+    assert rescue(MemoryDevice(bytes(data))) is Match.NO

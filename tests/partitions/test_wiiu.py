@@ -145,7 +145,7 @@ def fst(nodes: list[tuple[int, int, int]], clusters: int = 1, names: bytes = b"\
     ],
 )
 def test_tables_of_files_that_loop(nodes: list[tuple[int, int, int]]) -> None:
-    with pytest.raises(FormatError, match="directory 1"):
+    with pytest.raises(FormatError, match="node 1"):
         list(Fst(fst(nodes), "wiiufst").children(0))
 
 

@@ -28,7 +28,7 @@ from imgmount.core.option import SNAPSHOT
 from imgmount.errors import ImageError
 from imgmount.families.nintendo.split_sets import RULES
 from imgmount.format_options import check_options
-from imgmount.registry import best_match
+from imgmount.registry import best_match, sheet_by_name
 from imgmount.sources.image_folder import main_file
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
@@ -167,7 +167,7 @@ def _peel(layers: list[Layer], context: Context) -> None:
     """
     if layers[0].device.size == 0:
         raise ImageError("the file is empty")
-    wanted = context.options.container
+    wanted = context.options.container or sheet_by_name(layers[0].device, context.path.name)
     while wanted != "raw" and not isinstance(layers[-1].device, Partitioned | Cataloged):
         found = best_match(ContainerFormat, layers[-1].device, wanted)
         if found is None:

@@ -217,7 +217,7 @@ def divide(disk: BlockDevice, context: Context) -> Division:
     hidden = []
     if not parts:
         volumes = [whole]
-    elif main is not None and _covers(whole.device, context):
+    elif main is not None and _covers(whole.device, context, of_disc=isinstance(disk, Partitioned)):
         from imgmount.chain.contest import table_wins
 
         asked = context.options.partitions is not None
@@ -250,9 +250,14 @@ def _around(parts: Sequence[Partition], context: Context) -> Context:
     return replace(context, parts=tuple(part.device for part in parts))
 
 
-def _covers(device: BlockDevice, context: Context) -> bool:
-    """Whether a filesystem is certain to use the whole of a device that is divided as well."""
+def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
+    """Whether a filesystem is certain to use the whole of a device that is divided as well.
+
+    Tracks divide no filesystem, so that of a disc may also be found by what is left of it.
+    """
     found = best_match(FilesystemFormat, device, context.options.fs, rescue=False)
+    if found is None and of_disc:
+        return best_match(FilesystemFormat, device) is not None
     return found is not None and found[0] is Match.CERTAIN
 
 

@@ -148,10 +148,24 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 
 
 def open_from(args: argparse.Namespace) -> Image:
-    """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``."""
-    from imgmount.chain.open import open_image
+    """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
-    return open_image(args.image, make_options(args), make_cache(args))
+    A password that is missing is asked for, once, where there is a terminal.
+    """
+    from imgmount.chain.open import open_image
+    from imgmount.errors import PasswordRequiredError
+
+    options = make_options(args)
+    try:
+        return open_image(args.image, options, make_cache(args))
+    except PasswordRequiredError:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise
+    from dataclasses import replace
+    from getpass import getpass
+
+    password = getpass(f"Password of {args.image}: ")
+    return open_image(args.image, replace(options, password=password), make_cache(args))
 
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from imgmount.codecs.lzhuf import D_CODE, D_LEN, AdaptiveTree
 from imgmount.errors import FormatError
 
 NONE, SIMPLE, QUICK, MEDIUM, DEEP, HEAVY1, HEAVY2 = range(7)
@@ -25,11 +26,6 @@ _SHORTEST: Final = 3
 _TAIL: Final = bytes(
     8
 )  # zeros behind the data, for codes that are looked up before it is known how short they are
-
-# LZHUF's code for the upper six bits of a distance: how long each code is, by the byte that it begins
-_LENGTHS: Final = [3] + [4] * 3 + [5] * 8 + [6] * 12 + [7] * 24 + [8] * 16
-_D_CODE: Final = [code for code, length in enumerate(_LENGTHS) for _ in range(1 << (8 - length))]
-_D_LEN: Final = [length for length in _LENGTHS for _ in range(1 << (8 - length))]
 
 
 def _wrong(reason: str) -> FormatError:
@@ -89,83 +85,6 @@ class _Code:
             raise _wrong("an impossible code")
 
 
-class _Adaptive:
-    """LZHUF's adaptive Huffman tree: nodes in order of frequency, sons in pairs."""
-
-    SYMBOLS: Final = 314
-    NODES: Final = 2 * SYMBOLS - 1
-    ROOT: Final = NODES - 1
-    MOST: Final = 0x8000
-
-    def __init__(self) -> None:
-        leaves, nodes = self.SYMBOLS, self.NODES
-        self.freq = [1] * leaves + [0] * (nodes - leaves) + [0xFFFF]
-        self.son = [symbol + nodes for symbol in range(leaves)] + [0] * (nodes - leaves)
-        self.parent = [0] * nodes + list(range(leaves))
-        for place, node in enumerate(range(leaves, nodes)):
-            low = 2 * place
-            self.freq[node] = self.freq[low] + self.freq[low + 1]
-            self.son[node] = low
-            self.parent[low] = self.parent[low + 1] = node
-        self.parent[self.ROOT] = 0
-
-    def decode(self, bits: _Bits) -> int:
-        """The next symbol; its frequency grows."""
-        son, nodes = self.son, self.NODES
-        node = son[self.ROOT]
-        while node < nodes:
-            pattern, unread = bits.peek(16), 16
-            while unread and node < nodes:
-                unread -= 1
-                node = son[node + (pattern >> unread & 1)]
-            bits.drop(16 - unread)
-        self._count(node)
-        return node - nodes
-
-    def _count(self, leaf: int) -> None:
-        freq, son, parent, nodes = self.freq, self.son, self.parent, self.NODES
-        if freq[self.ROOT] == self.MOST:
-            self._halve()
-        node = parent[leaf]
-        while True:
-            count = freq[node] = freq[node] + 1
-            other = node + 1
-            if count > freq[other]:
-                while count > freq[other + 1]:
-                    other += 1
-                freq[node], freq[other] = freq[other], count
-                mine, its = son[node], son[other]
-                parent[mine] = other
-                if mine < nodes:
-                    parent[mine + 1] = other
-                parent[its] = node
-                if its < nodes:
-                    parent[its + 1] = node
-                son[node], son[other] = its, mine
-                node = other
-            node = parent[node]
-            if node == 0:
-                return
-
-    def _halve(self) -> None:
-        freq, son, nodes, leaves = self.freq, self.son, self.NODES, self.SYMBOLS
-        old = [((freq[node] + 1) // 2, son[node]) for node in range(nodes) if son[node] >= nodes]
-        counts, sons = [count for count, _ in old], [leaf for _, leaf in old]
-        for place in range(nodes - leaves):
-            low = 2 * place
-            count = counts[low] + counts[low + 1]
-            at = len(counts)
-            while count < counts[at - 1]:
-                at -= 1
-            counts.insert(at, count)
-            sons.insert(at, low)
-        self.freq[:nodes], self.son[:] = counts, sons
-        for node, child in enumerate(sons):
-            self.parent[child] = node
-            if child < nodes:
-                self.parent[child + 1] = node
-
-
 class DmsDecoder:
     """The decoders and what they remember from track to track."""
 
@@ -178,7 +97,7 @@ class DmsDecoder:
     def _reset(self) -> None:
         self._window = bytearray(_WINDOW)
         self._quick, self._medium, self._deep, self._heavy = 251, 0x3FBE, 0x3FC4, 0
-        self._tree: _Adaptive | None = None
+        self._tree: AdaptiveTree | None = None
 
     def track(self, data: bytes, mode: int, flags: int, middle: int, size: int) -> bytes:
         """A track of ``size`` bytes, ``middle`` of them before run lengths. Raises ``FormatError``."""
@@ -229,8 +148,8 @@ class DmsDecoder:
                 window[at & mask] = bits.take(8)
                 return 1
             code = bits.take(8)
-            length = _D_CODE[code] + _SHORTEST
-            more = _D_LEN[code]
+            length = D_CODE[code] + _SHORTEST
+            more = D_LEN[code]
             return _repeat(window, mask, at, _distance(bits, (code << more | bits.take(more)) & 0xFF), length)
 
         found, at = _collect(window, mask, self._medium, size, step)
@@ -239,7 +158,7 @@ class DmsDecoder:
 
     def _undeep(self, bits: _Bits, size: int) -> bytes:
         window, mask = self._window, _WINDOW - 1
-        tree = self._tree = self._tree or _Adaptive()
+        tree = self._tree = self._tree or AdaptiveTree()
 
         def step(at: int) -> int:
             symbol = tree.decode(bits)
@@ -289,8 +208,8 @@ def _read_code(bits: _Bits, count_bits: int, length_bits: int) -> _Code:
 
 def _distance(bits: _Bits, code: int) -> int:
     """A distance of 14 bits, of which ``code`` is the first byte."""
-    more = _D_LEN[code]
-    return (_D_CODE[code] << 8 | (code << more | bits.take(more)) & 0xFF) + 1
+    more = D_LEN[code]
+    return (D_CODE[code] << 8 | (code << more | bits.take(more)) & 0xFF) + 1
 
 
 def _repeat(window: bytearray, mask: int, at: int, distance: int, length: int) -> int:

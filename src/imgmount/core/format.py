@@ -17,12 +17,17 @@ from imgmount.errors import ImageError, MissingPartError
 
 
 class Match(IntEnum):
-    """How sure a probe is. FALLBACK is for formats without a signature."""
+    """How sure a probe is. FALLBACK is for formats without a signature.
+
+    PROVEN outranks CERTAIN: the proof lies elsewhere than the magics of others, which may be those of its own
+    content.
+    """
 
     NO = 0
     FALLBACK = 1
     LIKELY = 50
     CERTAIN = 100
+    PROVEN = 200
 
 
 class Magic(NamedTuple):
@@ -43,6 +48,9 @@ class Siblings(Protocol):
 
     def beside(self, file: BlockDevice) -> Siblings:
         """The other files that ``file``, which ``open`` gave, may name in its turn."""
+
+    def within(self, folder: str) -> Siblings:
+        """The files in a folder beside the image whose name the format lays down, not the image: ``bands``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,6 @@
-"""El Torito: the catalogue of boot images on a disc, each of which is a floppy, a hard disk or a loader without a medium.
+"""El Torito: the catalogue of boot images on a disc.
+
+Each is a floppy, a hard disk or a loader without a medium.
 
 Source: the El Torito specification 1.0, 1995, and UEFI 2.10, section 13.3.2.1. The stored length is what
 firmware loads, often 1 or 4 sectors of an image of megabytes; the image itself says how long it is.
@@ -63,7 +65,7 @@ def _catalogue(device: BlockDevice) -> tuple[BlockDevice, int]:
             return disc, int.from_bytes(descriptor[CATALOGUE], "little") * BLOCK
         if descriptor[1:6] != b"CD001":
             break
-    raise FormatError("eltorito", "no boot record")
+    raise FormatError("eltorito", "no boot record is among the volume descriptors")
 
 
 def _images(disc: BlockDevice, start: int) -> list[_Image]:
@@ -74,7 +76,11 @@ def _images(disc: BlockDevice, start: int) -> list[_Image]:
         or validation[30:] != b"\x55\xaa"
         or sum(struct.unpack("<16H", validation)) & 0xFFFF
     ):
-        raise FormatError("eltorito", "no validation entry", offset=start)
+        raise FormatError(
+            "eltorito",
+            "the catalogue does not begin with a validation entry whose words add up to 0",
+            offset=start,
+        )
     data = disc.pread(start + 32, 32 * MAX_RECORDS)
     platform, left = validation[1], 1
     found: list[_Image] = []
@@ -92,7 +98,10 @@ def _images(disc: BlockDevice, start: int) -> list[_Image]:
 
 
 def _length(disc: BlockDevice, image: _Image, limit: int) -> int:
-    """Bytes of the image, at most ``limit``: by its medium, its own tables, and only then by what the catalogue says."""
+    """Bytes of the image, at most ``limit``.
+
+    Its medium says it, or its own tables, and only then the catalogue.
+    """
     if image.medium in FLOPPIES:
         return min(FLOPPIES[image.medium], limit)
     head = disc.pread(image.lba * BLOCK, min(SECTOR, limit))

@@ -73,6 +73,21 @@ class FolderSiblings:
         """What ``file``, which was opened here, may name in its turn."""
         return FolderSiblings(file.path, self._refs, self.files) if isinstance(file, FileDevice) else self
 
+    def within(self, folder: str) -> FolderSiblings:
+        """The files in ``folder`` beside the image; none where that is no folder, or a link to one."""
+        path = self._folders[0] / folder
+        return (
+            FolderSiblings(path / "image", (), self.files)
+            if path.is_dir() and not path.is_symlink()
+            else self._none()
+        )
+
+    def _none(self) -> FolderSiblings:
+        """Siblings in no folder at all."""
+        nobody = FolderSiblings(self._folders[0], (), self.files)
+        nobody._folders = []
+        return nobody
+
     def names(self) -> Sequence[str]:
         """What lies in the image's folder, and behind that what only the other folders have."""
         return list(dict.fromkeys(name for folder in self._folders for name in _names(folder)))
@@ -177,6 +192,9 @@ class NoSiblings:
         self._image = image
 
     def beside(self, file: BlockDevice) -> NoSiblings:  # noqa: ARG002
+        return self
+
+    def within(self, folder: str) -> NoSiblings:  # noqa: ARG002
         return self
 
     def names(self) -> Sequence[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import random
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
 
-from conformance import sha256
+from conformance import check_device, sha256
 from helpers import FIXTURES, IMAGES, context, image
 from imgmount.chain.open import open_image
 from imgmount.codecs import lz4
@@ -137,3 +138,24 @@ def test_lz4_without_its_library_decodes_the_same(monkeypatch: pytest.MonkeyPatc
 def test_images_that_others_made(row: dict[str, object]) -> None:
     with open_image(image(str(row["file"]))) as found:
         assert [found.disk.size, sha256(found.disk)] == row["raw"]
+
+
+def test_dax_with_deflate_that_has_no_header() -> None:
+    """Some writers leave the zlib header and checksum out, in whole files."""
+    disc = opened("dax", DAX).pread(0, 1 << 20)
+    for padded in (False, True):
+        blocks = [disc[at : at + 8192] for at in range(0, len(disc), 8192)]
+        coded = [raw_deflate(block.ljust(8192, b"\0") if padded else block) for block in blocks]
+        places, at = [], 32 + 6 * len(coded)
+        for data in coded:
+            places.append(at)
+            at += len(data)
+        header = struct.pack("<4sIII16x", b"DAX\0", len(disc), 0, 0)
+        tables = struct.pack(f"<{len(coded)}I{len(coded)}H", *places, *map(len, coded))
+        device = opened("dax", header + tables + b"".join(coded))
+        check_device(device, disc)
+
+
+def raw_deflate(data: bytes) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return stream.compress(data) + stream.flush()

@@ -82,7 +82,7 @@ def test_what_is_not_read_is_refused_by_name(offset: int, new: bytes, reason: st
 
 def test_encryption_is_refused_by_name() -> None:
     volumes = (DAA / "volumes" / "y.daa").read_bytes()
-    with pytest.raises(UnsupportedError, match="encryption"):
+    with pytest.raises(UnsupportedError, match="encrypted images"):
         FORMAT.open(MemoryDevice(volumes[:76] + b"\3" + volumes[77:]), context())
 
 

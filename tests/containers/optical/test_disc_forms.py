@@ -1,4 +1,7 @@
-"""One disc in every form that wit and dolphin-tool write: the same bytes where the form keeps them all, and the same files."""
+"""One disc in every form that wit and dolphin-tool write.
+
+The same bytes where the form keeps them all, and the same files.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,10 @@ def gamecube(tmp_path_factory: pytest.TempPathFactory) -> Disc:
 
 @pytest.fixture(scope="module")
 def wii(tmp_path_factory: pytest.TempPathFactory) -> Disc:
-    """wit leaves clusters without files out, as no disc does: it fills them in again when it expands a WIA."""
+    """wit leaves clusters without files out, as no disc does.
+
+    It fills them in again when it expands a WIA.
+    """
     folder = tmp_path_factory.mktemp("wii")
     run(*GENERATOR, "dir", folder / "dir", "300001")
     wit(folder / "dir", folder / "sparse.iso", "--trunc")

@@ -1,14 +1,18 @@
-"""CDI, MDS, CCD, TOC, GDI and bare sectors: what other tools read in the same files, and descriptions that lie."""
+"""CDI, MDS, CCD, TOC, GDI and bare sectors.
+
+What other tools read in the same files, and descriptions that lie.
+"""
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from discs import content, open_disc, shown, unpacked
+from discs import content, open_disc, shown, told, unpacked
 from helpers import image, tool
 from imgmount import registry
 from imgmount.chain.open import open_image
@@ -145,15 +149,14 @@ def test_a_cut_or_damaged_cdi_description_is_an_error(tmp_path: Path) -> None:
     data = unpacked("cdi/v3", tmp_path).read_bytes()
     start = int.from_bytes(data[-4:], "little")
     for at in range(start + 1, len(data) - 8 - CDI_REST, 5):
-        with pytest.raises(FormatError):
-            open_disc("cdi", data[:start] + data[start:at] + data[-8:])
+        assert told("cdi", data[:at] + data[-8:])
         for value in (b"\xff", b"\x7f"):
             mutated = data[:at] + value * 4 + data[at + 4 :]
             try:
                 disc = open_disc("cdi", mutated)
             except FormatError:
                 continue
-            assert disc.size <= start
+            assert sum(track.area.size for track in disc.tracks if not track.is_lost) <= start
 
 
 def test_a_version_without_a_description_is_no_cdi() -> None:
@@ -180,7 +183,13 @@ def test_damaged_mds_fields_are_errors_or_harmless(at: int, tmp_path: Path) -> N
 def test_a_missing_mdf_is_named(tmp_path: Path) -> None:
     path = unpacked("mds/split", tmp_path)
     (tmp_path / "b.i01").unlink()
-    with pytest.raises(MissingPartError, match=r"'b\.i01' is missing"):
+    with open_image(path) as disc:
+        assert isinstance(disc.disk, Disc)
+        fault = disc.disk.partitions()[0].fault
+        assert "'b.i01' is missing" in str(fault)
+        assert content(disc.disk) == (tmp_path / "b.i00").read_bytes()  # as far as it goes
+    (tmp_path / "b.i00").unlink()
+    with pytest.raises(MissingPartError, match=r"'b\.i00' is missing"):
         open_image(path)
 
 
@@ -189,9 +198,27 @@ def test_an_mdf_that_ends_early_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
     (tmp_path / "a.mdf").write_bytes((tmp_path / "a.mdf").read_bytes()[: 30 * 2352 + 5])
     with open_image(path, Options(extra={"session": "1"})) as disc:
         assert isinstance(disc.disk, Disc)
-        assert [track.sectors for track in disc.disk.tracks] == [30, 0, 0]
+        assert [track.is_lost for track in disc.disk.tracks] == [False, True, True]
+        assert disc.disk.tracks[0].sectors == 30
+        assert [str(part.fault)[:29] for part in disc.disk.partitions()] == [
+            "mds: a.mdf ends before track "
+        ] * 3
         assert disc.whole is not None
         assert disc.whole.device.size == 30 * 2048
+
+
+def test_the_bytes_say_how_large_the_sectors_of_an_mdf_are(tmp_path: Path) -> None:
+    path = unpacked("mds/single", tmp_path)
+    data = bytearray(path.read_bytes())
+    with open_image(path) as disc:
+        wanted = content(shown(disc.disk)["track01.iso"])  # type: ignore[arg-type]
+        assert not list(disc.disk.verify())  # type: ignore[attr-defined]
+    size = data.index((2352).to_bytes(2, "little"), 0x58)
+    data[size : size + 2] = (2048).to_bytes(2, "little")
+    path.write_bytes(bytes(data))
+    with open_image(path) as disc:
+        assert content(shown(disc.disk)["track01.iso"]) == wanted  # type: ignore[arg-type]
+        assert "track 1 is said to be" in "".join(disc.disk.verify())  # type: ignore[attr-defined]
 
 
 # ---- CCD ----
@@ -217,16 +244,31 @@ def test_the_image_says_whether_pregaps_are_stored(tmp_path: Path) -> None:
     [
         ("PLBA=0", "PLBA=x", "plba is 'x'"),
         ("PLBA=0", "PLBA=99999999999", "plba is 99999999999"),
-        ("PLBA=0", "PLBA=-5", "starts at -5"),
+        ("PLBA=0", "PLBA=-5", "starts at sector -5"),
         ("PLBA=30", "PLBA=-1", "ends at -1"),
         ("PLBA=0\n", "", "plba is ''"),
-        ("Point=1", "Point=0xa1", "0 tracks"),
+        ("Point=1", "Point=0xa1", "no .Entry. section"),
     ],
 )
 def test_ccd_entries_that_lie(old: str, new: str, reason: str) -> None:
-    assert open_disc("ccd", CCD.encode(), FILES, "test.ccd").tracks[0].sectors == 30
-    with pytest.raises(FormatError, match=reason):
-        open_disc("ccd", CCD.replace(old, new).encode(), FILES, "test.ccd")
+    assert told("ccd", CCD.encode(), FILES, "test.ccd") == ""
+    assert re.search(reason, told("ccd", CCD.replace(old, new).encode(), FILES, "test.ccd"))
+
+
+@pytest.mark.parametrize("size", [2048, 2448])
+def test_a_ccd_over_sectors_of_another_size(size: int) -> None:
+    volume = b"".join(bytes([n]) * 2048 if n != 16 else b"\x01CD001".ljust(2048, b"v") for n in range(30))
+    raw = [
+        volume[n * 2048 :][:2048] if size == 2048 else whole_sector(n, volume) + bytes(96) for n in range(30)
+    ]
+    disc = open_disc("ccd", CCD.encode(), {"test.img": b"".join(raw)}, "test.ccd")
+    assert content(shown(disc)["track01.iso"]) == volume
+    assert f"sectors of {size} bytes" in "".join(disc.verify())
+
+
+def whole_sector(number: int, volume: bytes) -> bytes:
+    head = SYNC + bytes((0, 2, number, 1))
+    return (head + volume[number * 2048 :][:2048]).ljust(2352, b"\0")
 
 
 def test_a_ccd_without_its_image() -> None:
@@ -242,8 +284,8 @@ def test_a_ccd_without_its_image() -> None:
     [
         ("TRACK AUDIO", "TRACK MODE7", "mode 'MODE7'"),
         ('"a.bin" 0', '"a.bin" 00:99:00', "not a time"),
-        ('"a.bin" 0\n', '"a.bin" 0\n' + "SILENCE 99999:00:00\n" * 6, "too large"),
-        ('"a.bin" 0\n', '"a.bin" 0\nSILENCE x\n', "not a length"),
+        ('"a.bin" 0\n', '"a.bin" 0\n' + "SILENCE 99999:00:00\n" * 6, "more than 2147483648 sectors"),
+        ('"a.bin" 0\n', '"a.bin" 0\nSILENCE x\n', "length 'x' is not"),
         ('AUDIOFILE "a.bin" 0\n', "FIFO x 1", "toc: FIFO"),
         ('"a.bin" 0\n', '"test.toc" 0\n', "names itself"),
         ("TRACK", "CD_TEXT { { x }\nTRACK", "ends inside"),
@@ -252,19 +294,54 @@ def test_a_ccd_without_its_image() -> None:
     ],
 )
 def test_tocs_that_lie(old: str, new: str, reason: str) -> None:
-    assert open_disc("toc", TOC.encode(), FILES, "test.toc").tracks[0].sectors == 20
-    with pytest.raises(ImageError, match=reason):
-        open_disc("toc", TOC.replace(old, new).encode(), FILES, "test.toc")
+    assert told("toc", TOC.encode(), FILES, "test.toc") == ""
+    assert re.search(reason, told("toc", TOC.replace(old, new).encode(), FILES, "test.toc"))
+
+
+VOLUME = b"".join(bytes([n]) * 2048 if n != 16 else b"\x01CD001".ljust(2048, b"v") for n in range(20))
+DATA_TOC = 'CD_ROM\nTRACK MODE1\nDATAFILE "d.iso" 00:00:20\n'
+
+
+@pytest.mark.parametrize(
+    ("song", "reason"),
+    [
+        ('TRACK AUDIO\nAUDIOFILE "c.bin" 0 00:04:00\n', "'c.bin' is missing"),
+        ('TRACK AUDIO\nAUDIOFILE "c.bin" 0\n', "'c.bin' is missing"),
+        ('TRACK MODE9\nDATAFILE "a.bin"\n', "mode 'MODE9' of track 2 is not one of"),
+        ('TRACK AUDIO\nAUDIOFILE "d.wav" 0\n', ""),
+        ('TRACK AUDIO\nAUDIOFILE "a.bin" 0 x\n', ""),
+        ("TRACK AUDIO\nFIFO x 1\n", "toc: FIFO"),
+        ('UNKNOWN "x" 5\nTRACK AUDIO // c\nCD_TEXT { LANGUAGE 0 { TITLE "x" } }\nFILE "a.bin" 0\n', ""),
+        ('TRACK AUDIO\nFILE "a.bin" 0\nCD_TEXT { LANGUAGE 0 {', "ends inside a statement"),
+    ],
+)
+def test_the_data_track_of_a_toc_is_not_hurt_by_what_is_wrong_with_others(song: str, reason: str) -> None:
+    files = {"d.iso": VOLUME, "d.wav": b"RIFF" + bytes(4) + b"WAVE" + bytes(99), **FILES}
+    disc = open_disc("toc", (DATA_TOC + song).encode(), files, "test.toc")
+    assert content(shown(disc)["track01.iso"]) == VOLUME
+    assert len(disc.tracks) == 2
+    said = told("toc", (DATA_TOC + song).encode(), files, "test.toc")
+    assert reason in said if reason else said == ""
+
+
+def test_the_bytes_say_how_large_the_sectors_of_a_toc_are() -> None:
+    raw = b"".join(whole_sector(n, VOLUME) for n in range(20))
+    more = 'TRACK MODE1\nZERO 00:02:00\nSTART\nDATAFILE "d.bin" #47040\n'
+    text = DATA_TOC.replace("d.iso", "d.bin") + more
+    disc = open_disc("toc", text.encode(), {"d.bin": raw + raw}, "test.toc")
+    assert [content(shown(disc)[f"track0{n}.iso"]) for n in (1, 2)] == [VOLUME, VOLUME]
+    assert [(track.lba, track.pregap) for track in disc.tracks] == [(0, 0), (170, 150)]
+    assert "track 1 is said to be MODE1/2048" in "".join(disc.verify())
 
 
 def test_a_toc_whose_file_ends_early_is_read_as_far_as_it_goes(caplog: pytest.LogCaptureFixture) -> None:
     more = 'TRACK AUDIO\nAUDIOFILE "a.bin" #999999999999 0 00:00:02\nTRACK AUDIO\nAUDIOFILE "b.bin" 0\n'
-    disc = open_disc(
-        "toc", (TOC.replace('"a.bin" 0', '"a.bin" 0 99:00:00') + more).encode(), FILES, "test.toc"
-    )
-    assert [track.sectors for track in disc.tracks] == [20, 0, 9]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"toc: a.bin ends before track {n} does" for n in (1, 2)
+    text = TOC.replace('"a.bin" 0', '"a.bin" 0 99:00:00') + more
+    disc = open_disc("toc", text.encode(), FILES, "test.toc")
+    assert [track.sectors for track in disc.tracks[::2]] == [20, 9]
+    assert disc.tracks[1].is_lost
+    assert [record.getMessage().partition(" does: ")[0] for record in caplog.records] == [
+        f"toc: a.bin ends before track {n}" for n in (1, 2)
     ]
 
 
@@ -281,20 +358,45 @@ def test_data_files_without_an_offset_go_on_where_they_were_left() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("2\n1", "3\n1", "2 tracks, 3 announced"),
-        ("a.bin 0", "a.bin 99999999", "past the end"),
-        ("1 0 4 2352", "1 0 4 0", "0 bytes a sector"),
-        ("1 0 4", "1 0 3", "type 3"),
-        ("2 45000", "2 99999999999", "outside the disc"),
-        ("2 45000", "1 45000", "numbered"),
+        ("2\n1", "3\n1", "says 3 tracks, 2 lines follow"),
+        ("2\n1", "x\n1", "first line is not the number of tracks"),
+        ("a.bin 0", "a.bin 99999999", "byte 99999999 of a.bin, which has"),
+        ("1 0 4 2352", "1 0 4 0", "sectors of 0 bytes"),
+        ("2 45000", "2 99999999999", "not from 0 to"),
+        ("2 45000", "1 45000", "numbered 1, 1: "),
         ("a.bin", "test.gdi", "names itself"),
-        ("a.bin 0", "a.bin x", "track"),
+        ("a.bin", "none", "track 1 is not in the image"),
+        ("a.bin", "c.bin", "'c.bin' is missing"),
+        ("1 0 4 2352 a.bin 0", "1 0 4 2352", "is not number, LBA, type"),
     ],
 )
 def test_gdis_that_lie(old: str, new: str, reason: str) -> None:
-    assert len(open_disc("gdi", GDI.encode(), FILES, "test.gdi").tracks) == 2
-    with pytest.raises(FormatError, match=reason):
-        open_disc("gdi", GDI.replace(old, new).encode(), FILES, "test.gdi")
+    assert told("gdi", GDI.encode(), FILES, "test.gdi") == ""
+    assert reason in told("gdi", GDI.replace(old, new).encode(), FILES, "test.gdi")
+    disc = open_disc("gdi", GDI.replace(old, new).encode(), FILES, "test.gdi")
+    assert any(not track.is_lost for track in disc.tracks)
+
+
+def test_a_gdi_without_a_track_is_refused() -> None:
+    with pytest.raises(FormatError, match="no line is number, LBA"):
+        open_disc("gdi", b"0\n", FILES, "test.gdi")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GDI.replace(" ", "\t"),
+        GDI.replace(" ", "   "),
+        GDI.replace("a.bin 0", '"a.bin" 0'),
+        GDI.replace("a.bin 0", "a.bin"),
+        GDI.replace("\n", "\r\n\r\n"),
+    ],
+)
+def test_the_fields_of_a_gdi_are_divided_by_any_white_space(text: str) -> None:
+    wanted = [content(device) for device in shown(open_disc("gdi", GDI.encode(), FILES, "test.gdi")).values()]
+    disc = open_disc("gdi", text.encode(), FILES, "test.gdi")
+    assert [content(device) for device in shown(disc).values()] == wanted
+    assert registry.named(ContainerFormat, "gdi").probe(MemoryDevice(text.encode())) is Match.CERTAIN
 
 
 @pytest.mark.parametrize("fmt", ["cue", "toc", "gdi"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from discs import content, open_disc, shown, starts_by_libcdio, unpacked
+from discs import content, open_disc, shown, starts_by_libcdio, told, unpacked
 from helpers import image, tool
 from imgmount.chain.open import open_image
 from imgmount.errors import FormatError
@@ -130,29 +130,28 @@ def test_a_plain_track() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (nrg(b"ETN2" + b"\xff" * 4 + END), "chunk ETN2 of 4294967295 bytes"),
+        (nrg(b"ETN2" + b"\xff" * 4 + END), "chunk 'ETN2' has 4294967295 bytes, more than"),
         (nrg(etn2(0, 2048)), "bytes needed"),
         (nrg(END), "0 tracks"),
         (nrg(END, start=1 << 63), "bytes needed"),
         (nrg(etn2(0, 1 << 40) + END), "past the end"),
         (nrg(etn2(1 << 62, 1 << 62) + END), "past the end"),
-        (nrg(etn2(0, 2048, lba=1 << 31) + END), "outside the disc"),
+        (nrg(etn2(0, 2048, lba=1 << 31) + END), "not from 0 to"),
         (
             nrg(chunk(b"DAOX", bytes(22) + struct.pack(">12xHB3x3Q", 2048, 0, 2048, 0, 4096)) + END),
-            "mode 0x0",
+            "which do not rise",
         ),
         (
             nrg(chunk(b"DAOX", bytes(22) + struct.pack(">12xHB3x3Q", 0, 0, 0, 0, 4096)) + END),
-            "0 bytes a sector",
+            "of 2048 bytes a sector, and says 0",
         ),
         (nrg(chunk(b"ETN2", bytes(32 * 100)) + END), "100 tracks"),
         (nrg(chunk(b"XXXX", b"") * 5000 + END), "more than 4096 chunks"),
-        (bytes(5000), "no footer"),
+        (bytes(5000), "does not end with a footer"),
     ],
 )
 def test_images_that_lie(data: bytes, reason: str) -> None:
-    with pytest.raises(FormatError, match=reason):
-        open_disc("nrg", data)
+    assert reason in told("nrg", data)
 
 
 def test_big_and_unknown_chunks_are_passed_over() -> None:
@@ -167,3 +166,75 @@ def test_every_cut_is_an_error_or_the_same_disc(tmp_path: Path) -> None:
     for size in range(len(data) - 300, len(data), 7):
         with pytest.raises(FormatError):
             open_disc("nrg", data[:size])
+
+
+def tracks_at_once(
+    version: int, groups: list[list[tuple[int, int]]], places: list[int], folder: Path
+) -> Path:
+    """An NRG whose sessions have tracks of (sectors, mode), with those addresses in their entries."""
+    form, name, rest = (">QQIIII", b"ETN2", (0, 0)) if version == 2 else (">IIIII", b"ETNF", (0,))
+    data, chunks, left = b"", b"", iter(places)
+    for group in groups:
+        entries = b""
+        for sectors, mode in group:
+            content = bytes([len(data) % 251]) * (sectors * (2352 if mode == 7 else 2048))
+            entries += struct.pack(form, len(data), len(content), mode, next(left), *rest)
+            data += content
+        chunks += chunk(name, entries) + chunk(b"SINF", struct.pack(">I", len(group)))
+    return made(version, chunks, data, folder / "tao.nrg")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("modes", [(0, 0, 0), (0, 7, 7), (0, 0, 7)])
+def test_pregaps_of_tracks_at_once_are_where_libcdio_has_them(
+    version: int, modes: tuple[int, ...], tmp_path: Path
+) -> None:
+    groups = [list(zip((184, 300, 50), modes, strict=True))]
+    path = tracks_at_once(version, groups, [0, 184, 484], tmp_path)
+    with open_image(path) as disc:
+        found = [track.lba for track in disc.disk.tracks]  # type: ignore[attr-defined]
+    assert found == [0, 334, 784]
+    if version == 2 or modes == (0, 0, 0):  # of others in version 1, libcdio says nothing
+        assert found == starts_by_libcdio(path)
+
+
+@pytest.mark.parametrize("places", [[0, 184, 484], [0, 334, 784], [0, 0, 0]])
+def test_pregaps_are_counted_whatever_the_entries_say(places: list[int], tmp_path: Path) -> None:
+    with open_image(tracks_at_once(2, [[(184, 0), (300, 7), (50, 0)]], places, tmp_path)) as disc:
+        assert [track.lba for track in disc.disk.tracks] == [0, 334, 784]  # type: ignore[attr-defined]
+
+
+def test_a_file_that_goes_on_in_the_next_track_at_once_is_found(tmp_path: Path) -> None:
+    path = tracks_at_once(1, [[(184, 0), (20, 0)]], [0, 184], tmp_path)
+    with open_image(path) as disc:
+        main = disc.disk.main(None)  # type: ignore[attr-defined]
+        assert main.pread(334 * 2048, 2048) == bytes([184 * 2048 % 251]) * 2048
+        with pytest.raises(FormatError, match="sector 184 lies in no data track"):
+            main.pread(184 * 2048, 1)
+
+
+def test_a_later_session_of_tracks_at_once_lies_behind_its_gap(tmp_path: Path) -> None:
+    for places in ([0, 184], [0, 184 + 11400]):
+        with open_image(tracks_at_once(2, [[(184, 0)], [(300, 0)]], places, tmp_path)) as disc:
+            assert [track.lba for track in disc.disk.tracks] == [0, 11584]  # type: ignore[attr-defined]
+
+
+def test_a_track_that_is_cut_keeps_what_is_there() -> None:
+    image = nrg(etn2(0, 10 * 2048) + etn2(10 * 2048, 1 << 40) + END)
+    disc = open_disc("nrg", image)
+    first, second = disc.partitions()
+    assert first.fault is None
+    assert "track 2 ends at" in str(second.fault)
+    assert content(first.device) == bytes(10 * 2048)
+
+
+def test_stored_pregaps_count_where_no_chunk_places_the_tracks() -> None:
+    """CUEX says where tracks are; without it the pregaps that DAOX describes do."""
+    spans, at = b"", 0
+    for pregap, length in ((150, 20), (75, 10), (0, 5)):
+        start = at + pregap * 2048
+        spans += struct.pack(">12xHB3x3Q", 2048, 0, at, start, start + length * 2048)
+        at = start + length * 2048
+    data = bytes(at) + chunk(b"DAOX", bytes(22) + spans) + END + b"NER5" + struct.pack(">Q", at)
+    disc = open_disc("nrg", data)
+    assert [(track.lba, track.sectors) for track in disc.tracks] == [(0, 20), (95, 10), (105, 5)]

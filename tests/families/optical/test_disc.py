@@ -11,7 +11,7 @@ from conformance import check_device
 from imgmount.core.device import BlockDevice, gather
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
-from imgmount.families.optical.disc import Disc, Session, Space, Track, address_space, whole_sectors
+from imgmount.families.optical.disc import Disc, DiscSpace, Session, Track, address_space, whole_sectors
 from imgmount.families.optical.sectors import Layout, Mode, Swapped, pcm, wav
 
 MODE1 = Layout(Mode.MODE1, 2352)
@@ -43,7 +43,7 @@ def test_a_later_session_sees_earlier_ones_by_address_and_starts_at_its_own() ->
     assert space.pread(0, 20 * 2048) == user_data(range(20))
     assert space.pread(110 * 2048 + 5, 3000) == user_data(range(110, 112))[5:3005]
     first = disc.main(1)
-    assert isinstance(first, Space)
+    assert isinstance(first, DiscSpace)
     check_device(first, user_data(range(20)))  # and nothing of session 2
 
 
@@ -85,7 +85,7 @@ def test_a_stored_pregap_belongs_to_the_address_space_and_not_to_the_track() -> 
     disc = Disc("test", [track(1, 10, sectors(range(4, 20)), pregap=6)])
     cooked = dict(disc.partitions()[0].files)["track01.iso"]
     check_device(cooked, user_data(range(10, 20)))
-    space = Space(disc.tracks)
+    space = DiscSpace(disc.tracks)
     assert space.pread(4 * 2048, 2048) == user_data(range(4, 5))
     with pytest.raises(FormatError):
         space.pread(3 * 2048, 1)
@@ -153,24 +153,48 @@ def test_big_endian_sound_with_subchannel_is_little_endian_without() -> None:
 
 
 @pytest.mark.parametrize(
-    "tracks",
+    ("tracks", "reason"),
     [
-        [],
-        [track(2, 0, b""), track(1, 5, b"")],
-        [track(1, 0, b""), track(1, 5, b"")],
-        [track(0, 0, b"")],
-        [track(100, 0, b"")],
-        [track(1, -5, b"")],
-        [track(1, 1 << 31, b"")],
+        ([], "0 tracks, not 1 to 99"),
+        ([track(n, 0, b"x") for n in range(1, 101)], "100 tracks, not 1 to 99"),
+        ([track(1, -5, b"")], "sector -5, not from 0 to"),
+        ([track(1, 1 << 31, b"")], "sector 2147483648, not from 0 to"),
+        ([Track.lost(1, 1, 0, MODE1, FormatError("test", "gone"))], "test: gone"),
     ],
 )
-def test_impossible_discs_are_refused(tracks: list[Track]) -> None:
-    with pytest.raises(FormatError):
+def test_discs_of_which_nothing_is_there_are_refused(tracks: list[Track], reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
         Disc("test", tracks)
 
 
+@pytest.mark.parametrize("numbers", [(2, 1), (1, 1), (0, 1), (99, 100), (0, 0)])
+def test_tracks_are_counted_where_their_numbers_make_no_sense(
+    numbers: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    disc = Disc("test", [track(number, 9 * at, sectors(range(9))) for at, number in enumerate(numbers)])
+    assert [part.index for part in disc.partitions()] == [1, 2]
+    assert list(disc.verify()) == [
+        f"tracks are numbered {numbers[0]}, {numbers[1]}: they are counted from 1 to 2"
+    ]
+    assert "counted from 1 to 2" in caplog.text
+
+
+def test_a_lost_track_is_in_no_address_space() -> None:
+    lost = Track.lost(2, 1, 9, MODE1, FormatError("test", "gone"), sectors=7)
+    disc = Disc("test", [track(1, 0, sectors(range(9))), lost, track(3, 16, sectors(range(4)))])
+    main = disc.main(None)
+    assert main is not None
+    assert main.pread(0, 9 * 2048) == user_data(range(9))
+    assert main.pread(16 * 2048, 4 * 2048) == user_data(range(4))
+    with pytest.raises(FormatError, match="sector 9 lies in no data track"):
+        main.pread(9 * 2048, 1)
+    assert disc.size == 20 * 2352
+    with pytest.raises(FormatError, match="gone"):
+        disc.pread(15 * 2352, 1)
+
+
 def test_tracks_that_overlap_are_cut_where_the_next_begins() -> None:
-    space = Space([track(1, 0, sectors(range(20))), track(2, 10, sectors(range(50, 60)))])
+    space = DiscSpace([track(1, 0, sectors(range(20))), track(2, 10, sectors(range(50, 60)))])
     assert space.pread(9 * 2048, 4096) == user_data(range(9, 10)) + user_data(range(50, 51))
     assert gather(space.extents(0, space.size)) == space.pread(0, space.size)
 

@@ -7,7 +7,6 @@ write.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -17,9 +16,8 @@ from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, MissingPartError
 from imgmount.families.optical.disc import MAX_LBA, PREGAP, Disc, Track
+from imgmount.families.optical.layouts import settled
 from imgmount.families.optical.sectors import RAW, SUBCHANNEL, Layout, Mode
-
-log = logging.getLogger(__name__)
 
 LAST_TRACK: Final = 99
 LEAD_OUT: Final = 0xA2
@@ -59,25 +57,31 @@ def _number(section: _Section, key: str, default: int | None = None) -> int:
     try:
         value = int(text, 0) if text or default is None else default
     except ValueError:
-        raise FormatError("ccd", f"{key} is {text!r}") from None
+        raise FormatError("ccd", f"{key} is {text!r}, not a number") from None
     if abs(value) >= MAX_LBA:
-        raise FormatError("ccd", f"{key} is {value}")
+        raise FormatError("ccd", f"{key} is {value}, not from {-MAX_LBA + 1} to {MAX_LBA - 1}")
     return value
 
 
-def _sessions(sections: dict[str, _Section]) -> dict[int, _Session]:
+def _sessions(sections: dict[str, _Section], problems: list[str]) -> dict[int, _Session]:
+    """The sessions by number; entries that make no sense are left out, and described in ``problems``."""
     sessions: dict[int, _Session] = {}
     for name, section in sections.items():
         if not name.startswith("entry "):
             continue
-        point, session = (
-            _number(section, "point"),
-            sessions.setdefault(_number(section, "session"), _Session()),
-        )
-        if 1 <= point <= LAST_TRACK:
-            session.tracks.append((point, _number(section, "control"), _number(section, "plba")))
-        elif point == LEAD_OUT:
-            session.lead_out = _number(section, "plba")
+        try:
+            point, number = _number(section, "point"), _number(section, "session")
+            if not (1 <= point <= LAST_TRACK or point == LEAD_OUT):
+                continue
+            place, control = _number(section, "plba"), _number(section, "control", 0)
+        except FormatError as exc:
+            problems.append(f"[{name}]: {exc.reason}")
+            continue
+        session = sessions.setdefault(number, _Session())
+        if point == LEAD_OUT:
+            session.lead_out = place
+        else:
+            session.tracks.append((point, control, place))
     return {number: sessions[number] for number in sorted(sessions) if sessions[number].tracks}
 
 
@@ -108,6 +112,7 @@ class _Image(NamedTuple):
     """The sectors of a session: the file leaves out ``missing`` before it and holds ``pregap`` of its own."""
 
     stored: BlockDevice
+    stride: int
     subchannel: BlockDevice | None
     missing: int
     pregap: int
@@ -115,17 +120,32 @@ class _Image(NamedTuple):
 
 def open_ccd(file: BlockDevice, context: Context) -> Disc:
     """The disc that the description ``file`` is about."""
+    problems: list[str] = []
     sections = _sections(read_text(file, "ccd", context.options.encoding))
-    sessions = _sessions(sections)
-    image = open_beside(context.path.stem + ".img", context)
-    gaps = _gaps(sessions, image.size // RAW)
+    sessions = _sessions(sections, problems)
+    if not sessions:
+        raise FormatError(
+            "ccd", "no [Entry] section describes a track: " + ("; ".join(problems) or "there is none")
+        )
+    stored = open_beside(context.path.stem + ".img", context)
+    stride = _stride(stored, sessions)
+    if stride != RAW:
+        problems.append(f"the image has sectors of {stride} bytes, not of {RAW}")
+    gaps = _gaps(sessions, stored.size // stride)
     subchannel = _subchannel(context)
     tracks = [
         track
         for number, session in sessions.items()
-        for track in _tracks(number, session, _Image(image, subchannel, *gaps[number]), sections)
+        for track in _tracks(number, session, _Image(stored, stride, subchannel, *gaps[number]), sections)
     ]
-    return Disc("ccd", tracks)
+    return Disc("ccd", tracks, problems=problems)
+
+
+def _stride(stored: BlockDevice, sessions: dict[int, _Session]) -> int:
+    """Bytes per sector: 2352, unless the bytes of a disc that begins with data show otherwise."""
+    _, control, _ = min(next(iter(sessions.values())).tracks)
+    stated = Layout(Mode.MODE1, RAW)
+    return settled(stored, 0, stated, alone=True).stride if control & DATA_BIT else RAW
 
 
 def _subchannel(context: Context) -> BlockDevice | None:
@@ -142,7 +162,7 @@ def _tracks(number: int, session: _Session, image: _Image, sections: dict[str, _
     """
     ordered = sorted(session.tracks)
     starts = [
-        min(lba, _number(sections.get(f"track {track}", {}), "index 0", lba - (0 if place else image.pregap)))
+        min(lba, _index0(sections, track, lba - (0 if place else image.pregap)))
         for place, (track, _, lba) in enumerate(ordered)
     ]
     starts[0] = max(starts[0], image.missing)  # of the first pregap, nothing is stored
@@ -152,21 +172,33 @@ def _tracks(number: int, session: _Session, image: _Image, sections: dict[str, _
     ]
 
 
+def _index0(sections: dict[str, _Section], track: int, default: int) -> int:
+    """Where the pregap of a track begins, if its section says so in a number."""
+    try:
+        return _number(sections.get(f"track {track}", {}), "index 0", default)
+    except FormatError:
+        return default
+
+
 def _track(session: int, entry: tuple[int, int, int], span: tuple[int, int], image: _Image) -> Track:
     number, control, lba = entry
     start, end = span
-    if not image.missing <= start <= lba <= end:
-        raise FormatError("ccd", f"track {number} starts at {lba} and ends at {end}")
-    stored = image.stored
-    first = (start - image.missing) * RAW
-    if first + (end - start) * RAW > stored.size:
-        log.warning("ccd: the image ends before track %d does", number)
-    area = Slice(stored, min(first, stored.size), max(0, min((end - start) * RAW, stored.size - first)))
-    layout = Layout(Mode.MODE1 if control & DATA_BIT else Mode.AUDIO, RAW)
+    stored, stride = image.stored, image.stride
+    layout = Layout(Mode.MODE1 if control & DATA_BIT else Mode.AUDIO, min(stride, RAW), max(0, stride - RAW))
+    first = (start - image.missing) * stride
+    if not image.missing <= start <= lba <= end or first >= stored.size:
+        sectors = stored.size // stride
+        text = f"track {number} starts at sector {lba} and ends at {end}, outside the image of {sectors}"
+        return Track.lost(number, session, lba, layout, FormatError("ccd", text), sectors=max(0, end - lba))
+    fault = None
+    if first + (end - start) * stride > stored.size:
+        have = f"{(stored.size - first) // stride} of {end - start} sectors are there"
+        fault = FormatError("ccd", f"the image ends before track {number} does: {have}")
+    area = Slice(stored, first, min((end - start) * stride, stored.size - first))
     sub = (lba - image.missing) * SUBCHANNEL, (end - lba) * SUBCHANNEL
     whole = image.subchannel if image.subchannel is not None and sum(sub) <= image.subchannel.size else None
     subchannel = Slice(whole, *sub) if whole is not None else None
-    return Track(number, session, lba, layout, area, lba - start, subchannel)
+    return Track(number, session, lba, layout, area, lba - start, subchannel, fault=fault)
 
 
 FORMAT: Final = ContainerFormat(name="ccd", title="CloneCD disc image", open=open_ccd)

@@ -8,10 +8,12 @@ themselves, and so are the parts skipped.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import one_of, within
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.optical.disc import MAX_TRACKS, Disc, Track
@@ -59,25 +61,30 @@ class _Reader:
     def _count(self, width: int) -> int:
         return int.from_bytes(self._take(width), "little")
 
-    def entries(self) -> list[_Entry]:
-        """All tracks, in the order of their bytes in the file."""
-        found: list[_Entry] = []
+    def entries(self) -> Iterator[_Entry]:
+        """All tracks, in the order of their bytes in the file.
+
+        Raises ``FormatError`` where one makes no sense.
+        """
+        room = MAX_TRACKS
         for session in range(1, self._count(2) + 1):
-            count = self._count(2)
-            if count > MAX_TRACKS - len(found):
-                raise FormatError(
-                    "cdi", f"{count} tracks in session {session}", offset=self._start + self._at
-                )
-            found += [self._track(session) for _ in range(count)]
+            at = self._start + self._at
+            count = within(
+                "cdi", f"number of tracks in session {session}", self._count(2), 0, room, offset=at
+            )
+            room -= count
+            for _ in range(count):
+                yield self._track(session)
             self._take(12 if self._version == V2 else 13)
-        return found
 
     def _track(self, session: int) -> _Entry:
         if self._count(4):
             self._take(8)  # DiscJuggler 3.00.780 and later
         if self._take(len(TRACK_MARK)) != TRACK_MARK:
             raise FormatError(
-                "cdi", "no track where one is due", offset=self._start + self._at - len(TRACK_MARK)
+                "cdi",
+                "no track begins where the one before it ends",
+                offset=self._start + self._at - len(TRACK_MARK),
             )
         self._take(4)
         self._take(self._count(1))  # the name of the file that was made
@@ -86,10 +93,9 @@ class _Reader:
             self._take(8)  # DiscJuggler 4
         at = self._start + self._at
         pregap, _, mode, lba, total, size = _EXTENT.unpack(self._take(_EXTENT.size))
-        if mode >= len(_MODES) or size >= len(_SIZES) or pregap > total:
-            raise FormatError(
-                "cdi", f"mode {mode}, sector size {size}, pregap {pregap} of {total} sectors", offset=at
-            )
+        within("cdi", "mode", mode, 0, len(_MODES) - 1, offset=at)
+        within("cdi", "code of the sector size", size, 0, len(_SIZES) - 1, offset=at)
+        within("cdi", "pregap in sectors", pregap, 0, total, offset=at)
         self._take(29)
         if self._version != V2:
             self._take(5)
@@ -102,11 +108,9 @@ def _description(file: BlockDevice) -> tuple[int, int]:
     """(version, place of the description). Raises ``FormatError``."""
     version, place = _TAIL.unpack(file.read_exactly(file.size - _TAIL.size, _TAIL.size, "cdi"))
     start = file.size - place if version == V35 else place
-    if version not in (V2, V3, V35) or not 0 < start < file.size - _TAIL.size:
-        raise FormatError(
-            "cdi", f"version {version:#x}, description at {start:#x}", offset=file.size - _TAIL.size
-        )
-    return version, start
+    at = file.size - _TAIL.size
+    one_of("cdi", "version", version, (V2, V3, V35), offset=at)
+    return version, within("cdi", "place of the description", start, 1, at - 1, offset=at)
 
 
 def probe(file: BlockDevice) -> Match:
@@ -120,16 +124,29 @@ def open_cdi(file: BlockDevice, _: Context) -> Disc:
     """The disc inside a CDI file."""
     version, start = _description(file)
     tracks: list[Track] = []
+    problems: list[str] = []
     offset = 0
-    for number, entry in enumerate(_Reader(file, start, version).entries(), 1):
-        size = entry.total * entry.layout.stride
-        if offset + size > start:
-            raise FormatError("cdi", f"track {number} ends at {offset + size:#x}, inside the description")
-        tracks.append(
-            Track(number, entry.session, entry.lba, entry.layout, Slice(file, offset, size), entry.pregap)
-        )
-        offset += size
-    return Disc("cdi", tracks, {"version": {V2: "2", V3: "3", V35: "3.5"}[version]})
+    try:
+        for number, entry in enumerate(_Reader(file, start, version).entries(), 1):
+            tracks.append(_placed(file, number, entry, (offset, start)))
+            offset += entry.total * entry.layout.stride
+    except FormatError as exc:
+        if not tracks:
+            raise
+        problems.append(f"track {len(tracks) + 1} and what follows: {exc.reason}")
+    return Disc("cdi", tracks, {"version": {V2: "2", V3: "3", V35: "3.5"}[version]}, problems)
+
+
+def _placed(file: BlockDevice, number: int, entry: _Entry, room: tuple[int, int]) -> Track:
+    """The track whose bytes begin and must end in ``room``."""
+    offset, limit = room
+    size = entry.total * entry.layout.stride
+    if offset + size > limit:
+        text = f"track {number} ends at {offset + size:#x}, inside the description at {limit:#x}"
+        fault = FormatError("cdi", text)
+        sectors = entry.total - entry.pregap
+        return Track.lost(number, entry.session, entry.lba, entry.layout, fault, sectors=sectors)
+    return Track(number, entry.session, entry.lba, entry.layout, Slice(file, offset, size), entry.pregap)
 
 
 FORMAT: Final = ContainerFormat(name="cdi", title="DiscJuggler disc image", open=open_cdi, probe=probe)

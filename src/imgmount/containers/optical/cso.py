@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from construct import Bytes, ConstructError, Int8ul, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Int8ul, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.codecs import lz4
 from imgmount.codecs.deflate import inflate
@@ -19,6 +19,7 @@ from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import parse_header, within
 from imgmount.errors import FormatError, UnsupportedError
 
 _HEADER = Struct(             # offset
@@ -50,21 +51,17 @@ class IndexedBlocks(GroupedDevice):
     versions: Mapping[int, str] = {0: "deflate", 1: "deflate", 2: "deflate and LZ4"}
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, self.fmt))
-        except ConstructError as exc:
-            raise FormatError(self.fmt, f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, self.fmt, "the header")
         self._version = header.version
         self._shift = header.shift
         if header.version not in self.versions:
-            raise UnsupportedError(f"{self.fmt}: version {header.version}")
-        if not MIN_BLOCK <= header.block_size <= MAX_BLOCK:
-            raise FormatError(self.fmt, f"blocks of {header.block_size} bytes", offset=0x10)
-        if header.shift > MAX_SHIFT:
-            raise FormatError(self.fmt, f"index entries shifted by {header.shift}", offset=0x15)
+            raise UnsupportedError(
+                f"{self.fmt}: version {header.version} is not {' or '.join(map(str, self.versions))}"
+            )
+        within(self.fmt, "block size", header.block_size, MIN_BLOCK, MAX_BLOCK, offset=0x10)
+        within(self.fmt, "shift of index entries", header.shift, 0, MAX_SHIFT, offset=0x15)
         count = -(-header.size // header.block_size)
-        if not 0 < count <= MAX_BLOCKS:
-            raise FormatError(self.fmt, f"disc of {header.size} bytes", offset=8)
+        within(self.fmt, "number of blocks", count, 1, MAX_BLOCKS, offset=8)
         self._file = file
         self._index = table(file.read_exactly(HEADER_SIZE, 4 * (count + 1), self.fmt), 4, "little")
         super().__init__(header.size, header.block_size, context.cache)
@@ -76,7 +73,9 @@ class IndexedBlocks(GroupedDevice):
         span = starts[-1] - base
         if span > count * (2 * self.unit + (1 << self._shift)) or starts != sorted(starts):
             raise FormatError(
-                self.fmt, f"block {first} ends at {starts[1]:#x}", offset=HEADER_SIZE + 4 * first
+                self.fmt,
+                f"block {first} ends at {starts[1]:#x}, and begins at {starts[0]:#x} or is too long",
+                offset=HEADER_SIZE + 4 * first,
             )
         stored = self._file.pread(base, span)  # the end of the last block may be padding that was cut
         pieces = []
@@ -110,7 +109,7 @@ class IndexedBlocks(GroupedDevice):
 
     def _plain(self, data: bytes, size: int) -> bytes:
         if len(data) < size:
-            raise FormatError(self.fmt, f"{len(data)} bytes stored, {size} expected")
+            raise FormatError(self.fmt, f"{len(data)} bytes are stored, not {size}")
         return data[:size]
 
     def info(self) -> Mapping[str, str]:

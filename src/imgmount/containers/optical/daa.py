@@ -1,4 +1,6 @@
-"""PowerISO's and gBurner's discs (DAA, GBI), formats 0x100 and 0x110: deflate, LZMA and stored chunks, in one file or volumes.
+"""PowerISO's and gBurner's discs (DAA, GBI), formats 0x100 and 0x110.
+
+They have deflate, LZMA and stored chunks, in one file or in volumes.
 
 Little endian. Nothing official describes it; what is known was found by Luigi Auriemma (daa2iso) and the
 authors of libMirage, and confirmed by the reader in xxfclib, which is MIT-licensed. Encryption is refused by
@@ -15,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
-from construct import Bytes, ConstructError, Int8ul, Int32ul, Int64ul, Struct
+from construct import Bytes, Int8ul, Int32ul, Int64ul, Struct
 
 from imgmount.codecs.deflate import inflate
 from imgmount.codecs.deflateblocks import inflate_exchanged
@@ -23,6 +25,7 @@ from imgmount.codecs.lzma import decode_raw, lzma1_filter
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header, within
 from imgmount.core.slices import Concat, Slice
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 
@@ -79,26 +82,20 @@ class DaaDevice(ChunkedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         raw = file.read_exactly(0, HEADER_SIZE, "daa")
-        try:
-            header = _HEADER.parse(raw)
-        except ConstructError as exc:
-            raise FormatError("daa", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "daa", "the header")
         self._magic = header.magic.rstrip(b"\0")
         if self._magic in MAGICS.values():
             raise UnsupportedError("daa: this is a later volume; open the first one")
         if self._magic not in MAGICS:
-            raise FormatError("daa", "no signature", offset=0)
+            raise FormatError("daa", "the file does not begin with DAA or GBI", offset=0)
         if header.version not in (PLAIN, PACKED):
-            raise UnsupportedError(f"daa: version {header.version:#x}")
+            raise UnsupportedError(f"daa: version {header.version:#x} is not {PLAIN:#x} or {PACKED:#x}")
         if zlib.crc32(raw[:-4]) != header.crc:
             raise ChecksumError("daa", "the header's CRC-32 is wrong", offset=0x48)
         packed = header.version == PACKED
         chunk = (header.chunk_size & 0xFFF) << 14 if packed else header.chunk_size
-        if not 0 < chunk <= MAX_CHUNK:
-            raise FormatError("daa", f"chunks of {chunk} bytes", offset=0x24)
-        count = -(-header.size // chunk)
-        if not 0 < count <= MAX_CHUNKS:
-            raise FormatError("daa", f"disc of {header.size} bytes", offset=0x28)
+        within("daa", "chunk size", chunk, 1, MAX_CHUNK, offset=0x24)
+        count = within("daa", "number of chunks", -(-header.size // chunk), 1, MAX_CHUNKS, offset=0x28)
         super().__init__(header.size, chunk, context.cache)
         self._header = header
         self._types = TYPES[(header.chunk_size >> TYPES_SHIFT & 3) ^ (self._magic == b"GBI") if packed else 0]
@@ -107,7 +104,9 @@ class DaaDevice(ChunkedDevice):
         self._starts = array("Q", accumulate(lengths, initial=0))
         if self._starts[-1] > self._data.size:
             raise FormatError(
-                "daa", f"{self._data.size} bytes of chunks, {self._starts[-1]} expected", offset=0x10
+                "daa",
+                f"the volumes hold {self._data.size} bytes of chunks, the table has {self._starts[-1]}",
+                offset=0x10,
             )
 
     def _table(self, file: BlockDevice, count: int) -> tuple[Sequence[int], list[int]]:
@@ -115,11 +114,19 @@ class DaaDevice(ChunkedDevice):
         header = self._header
         end = header.data_offset & 0xFFFFFF if header.version == PACKED else header.data_offset
         if not HEADER_SIZE <= header.table_offset <= end <= file.size:
-            raise FormatError("daa", f"chunk table from {header.table_offset:#x} to {end:#x}", offset=0x10)
+            raise FormatError(
+                "daa",
+                f"chunk table from {header.table_offset:#x} to {end:#x} is not in the file",
+                offset=0x10,
+            )
         if header.version == PLAIN:
             table = self._unmasked(file.read_exactly(header.table_offset, end - header.table_offset, "daa"))
             if len(table) < 3 * count:
-                raise FormatError("daa", f"chunk table of {len(table)} bytes", offset=header.table_offset)
+                raise FormatError(
+                    "daa",
+                    f"chunk table of {len(table)} bytes, {3 * count} needed for {count} chunks",
+                    offset=header.table_offset,
+                )
             threes = zip(table[0 : 3 * count : 3], table[1::3], table[2::3], strict=False)
             return [DEFLATE] * count, [high << 16 | middle << 8 | low for high, low, middle in threes]
         return self._packed_table(
@@ -129,7 +136,7 @@ class DaaDevice(ChunkedDevice):
     def _packed_table(self, table: bytes, count: int) -> tuple[Sequence[int], list[int]]:
         header = self._header
         if header.chunk_size & (UNKNOWN | TABLE_PACKED):
-            raise UnsupportedError("daa: packed chunk table")
+            raise UnsupportedError("daa: packed chunk table, of a kind that is not read")
         type_bits, length_bits = header.widths & 7, header.widths >> 3
         length_bits = (
             length_bits + 10 if length_bits else max(1, (self.block_size // (type_bits + 1)).bit_length())
@@ -170,7 +177,7 @@ class DaaDevice(ChunkedDevice):
         parts: list[BlockDevice] = [Slice(file, first, max(0, file.size - first))]
         for kind, data in _descriptors(file, header.table_offset):
             if kind == ENCRYPTION:
-                raise UnsupportedError("daa: encryption")
+                raise UnsupportedError("daa: encrypted images are not supported")
             if kind == SPLIT:
                 parts += [
                     self._volume(context.siblings.open(name))
@@ -182,14 +189,14 @@ class DaaDevice(ChunkedDevice):
         head = volume.read_exactly(0, VOLUME_HEADER_SIZE, "daa")
         first = int.from_bytes(head[16:20], "little") & 0xFFFFFF
         if head[:16].rstrip(b"\0") != MAGICS[self._magic] or first > volume.size:
-            raise FormatError("daa", "a volume is not what it should be")
+            raise FormatError("daa", "a volume has no header of a later volume, or one of another image")
         return Slice(volume, first, volume.size - first)
 
     def _read_chunk(self, index: int) -> Content:
         size = min(self.block_size, self.size - index * self.block_size)
         start, end = self._starts[index], self._starts[index + 1]
         if end - start > 2 * self.block_size + LENGTH_BIAS:
-            raise FormatError("daa", f"chunk {index} has {end - start} bytes")
+            raise FormatError("daa", f"chunk {index} is stored in {end - start} bytes, more than it can take")
         data = self._data.read_exactly(start, end - start, "daa")
         try:
             return self._decoded(self._kinds[index], data, size)
@@ -203,7 +210,7 @@ class DaaDevice(ChunkedDevice):
             chunk = decode_raw(data, size, lzma1_filter(self._header.lzma))
             return _x86(chunk) if self._header.filter == X86 else chunk
         if kind != DEFLATE:
-            raise UnsupportedError(f"daa: compression {kind}")
+            raise UnsupportedError(f"daa: compression {kind} is not stored, deflate or LZMA")
         return inflate(data, size) if self._types == TYPES[0] else inflate_exchanged(data, size, self._types)
 
     def info(self) -> Mapping[str, str]:
@@ -225,7 +232,11 @@ def _descriptors(file: BlockDevice, end: int) -> Iterator[tuple[int, bytes]]:
             return
         kind, length = (int.from_bytes(file.read_exactly(at + skip, 4, "daa"), "little") for skip in (0, 4))
         if not 8 <= length <= end - at:
-            raise FormatError("daa", f"a descriptor of {length} bytes", offset=at)
+            raise FormatError(
+                "daa",
+                f"a descriptor of {length} bytes is shorter than its own head or leaves the file",
+                offset=at,
+            )
         yield kind, file.read_exactly(at + 8, length - 8, "daa")
         at += length
     raise FormatError("daa", f"more than {MAX_DESCRIPTORS} descriptors", offset=at)
@@ -235,7 +246,9 @@ def _volume_names(name: str, descriptor: bytes) -> list[str]:
     """The volumes after the first: ``x.part02.daa``, ``x.part002.daa`` or ``x.d00``."""
     count, sizes = int.from_bytes(descriptor[:4], "little"), max(0, len(descriptor) - 8) // 5
     if sizes not in _VOLUME_SIZES or not 0 < count <= MAX_VOLUMES:
-        raise FormatError("daa", f"{count} volumes, {sizes} sizes")
+        raise FormatError(
+            "daa", f"{count} volumes with names of kind {sizes} are not what a descriptor of volumes may say"
+        )
     part = _PART.fullmatch(name)
     if (pattern := _VOLUME_SIZES[sizes]) and part:
         return [f"{part[1]}{pattern.format(number)}{part[2]}" for number in range(2, count + 1)]

@@ -40,7 +40,7 @@ class EcmDevice(ChunkedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         if file.read_exactly(0, len(MAGIC), "ecm") != MAGIC:
-            raise FormatError("ecm", "no signature", offset=0)
+            raise FormatError("ecm", "the file does not begin with ECM", offset=0)
         self._file = file
         self._starts = array("Q")  # of each record, in the image
         self._places = array("Q")  # in the file, times 4 plus the type
@@ -61,14 +61,18 @@ class EcmDevice(ChunkedDevice):
             if len(self._starts) >= MAX_RECORDS:
                 raise FormatError("ecm", f"more than {MAX_RECORDS} records", offset=at)
             if at + count * STORED[kind] > self._file.size:
-                raise FormatError("ecm", f"{count} units of type {kind}, past the end of the file", offset=at)
+                raise FormatError(
+                    "ecm",
+                    f"{count} units of type {kind} reach past the end of the file at {self._file.size:#x}",
+                    offset=at,
+                )
             self._starts.append(size)
             self._places.append(at << 2 | kind)
             at += count * STORED[kind]
             size += count * RESTORED[kind]
         self._checksum = int.from_bytes(self._file.read_exactly(at, 4, "ecm"), "little")
         if not size:
-            raise FormatError("ecm", "an empty image", offset=at)
+            raise FormatError("ecm", "the image has no records", offset=at)
         return size
 
     def _read_chunk(self, index: int) -> bytes:
@@ -107,7 +111,10 @@ class EcmDevice(ChunkedDevice):
 
 
 def _number(window: bytes, start: int, offset: int) -> tuple[int, int, int]:
-    """(type, number of units less one, bytes taken) of the record head at ``start``; ``offset`` is for the error."""
+    """(type, number of units less one, bytes taken) of the record head at ``start``.
+
+    ``offset`` is for the error.
+    """
     head = window[start : start + MAX_NUMBER_BYTES]
     count, shift = (head[0] if head else 0) >> 2 & 31, 5
     for length, byte in enumerate(head, 1):
@@ -118,7 +125,7 @@ def _number(window: bytes, start: int, offset: int) -> tuple[int, int, int]:
             if count > END:
                 break
             return head[0] & 3, count, length
-    raise FormatError("ecm", "a record without an end", offset=offset)
+    raise FormatError("ecm", "the count of a record has more than 32 bits", offset=offset)
 
 
 class _Sectors:

@@ -1,4 +1,6 @@
-"""UltraISO's compressed discs (ISZ): zlib, bzip2, stored and empty chunks, in one file or several, plain or AES.
+"""UltraISO's compressed discs (ISZ).
+
+They have zlib, bzip2, stored and empty chunks, in one file or several, perhaps encrypted with AES.
 
 Little endian. Source: EZB Systems' "ISZ File Format Specification"; that its tables are masked, and that the
 encryption is AES in ECB mode with the password itself as the key and a chunk's last few bytes in clear, it
@@ -13,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from itertools import accumulate, cycle
 from typing import Any, Final
 
-from construct import Const, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Struct
+from construct import Const, Int8ul, Int16ul, Int32ul, Int64ul, Struct
 
 from imgmount.codecs import bzip2
 from imgmount.codecs.deflate import inflate
@@ -21,6 +23,7 @@ from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header, within
 from imgmount.core.slices import Concat, Slice
 from imgmount.errors import FormatError, KeyRequiredError, UnsupportedError
 
@@ -61,17 +64,19 @@ class IszDevice(ChunkedDevice):
     """The disc in an ISZ file and its further segments."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "isz"))
-        except ConstructError as exc:
-            raise FormatError("isz", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "isz", "the header")
         size = header.sectors * header.sector_size
-        if not 0 < header.block_size <= MAX_BLOCK:
-            raise FormatError("isz", f"chunks of {header.block_size} bytes", offset=0x1D)
-        if not 0 < header.blocks <= MAX_BLOCKS or header.blocks != -(-size // header.block_size):
-            raise FormatError("isz", f"{header.blocks} chunks for {size} bytes", offset=0x19)
+        within("isz", "chunk size", header.block_size, 1, MAX_BLOCK, offset=0x1D)
+        within("isz", "number of chunks", header.blocks, 1, MAX_BLOCKS, offset=0x19)
+        if header.blocks != -(-size // header.block_size):
+            needed = -(-size // header.block_size)
+            raise FormatError(
+                "isz", f"{header.blocks} chunks, {needed} are needed for {size} bytes", offset=0x19
+            )
         if header.encryption not in (0, *KEY_SIZES):
-            raise UnsupportedError(f"isz: encryption {header.encryption}")
+            raise UnsupportedError(
+                f"isz: encryption {header.encryption} is not one of {', '.join(map(str, KEY_SIZES))}"
+            )
         super().__init__(size, header.block_size, context.cache)
         self._encryption = header.encryption
         self._kinds, self._lengths = self._pointers(file, header)
@@ -81,7 +86,7 @@ class IszDevice(ChunkedDevice):
         if self._starts[-1] > self._data.size:
             raise FormatError(
                 "isz",
-                f"{self._data.size} bytes of chunks, {self._starts[-1]} expected",
+                f"the segments hold {self._data.size} bytes of chunks, the pointers {self._starts[-1]}",
                 offset=header.data_offset,
             )
         self._cipher = _cipher(header.encryption, context.options.password) if header.encryption else None
@@ -111,7 +116,7 @@ class IszDevice(ChunkedDevice):
         if kind == ZERO:
             return bytes(size)
         if length > 2 * self.block_size + AES_BLOCK:
-            raise FormatError("isz", f"chunk {index} has {length} bytes")
+            raise FormatError("isz", f"chunk {index} is stored in {length} bytes, more than it can take")
         data = self._data.read_exactly(self._starts[index], length, "isz")
         if self._cipher:
             data = self._cipher(data)
@@ -126,7 +131,7 @@ class IszDevice(ChunkedDevice):
         if kind == BZIP2:
             return bzip2.decode(b"BZh" + data[3:], size)  # the magic is overwritten
         if len(data) < size:
-            raise FormatError("isz", f"{len(data)} bytes stored, {size} expected")
+            raise FormatError("isz", f"{len(data)} bytes are stored, not {size}")
         return data[:size]
 
     def _try_password(self) -> None:
@@ -167,7 +172,8 @@ def _segments(file: BlockDevice, header: Any, context: Context) -> BlockDevice:
         first = start - left
         if not 0 < first <= size <= part.size:
             raise FormatError(
-                "isz", f"segment {number + 1} holds {first:#x} to {size:#x} of {part.size:#x} bytes"
+                "isz",
+                f"segment {number + 1} of {part.size:#x} bytes has its chunks from {first:#x} to {size:#x}",
             )
         parts.append(Slice(part, first, size - first))
         left = rest
@@ -175,7 +181,10 @@ def _segments(file: BlockDevice, header: Any, context: Context) -> BlockDevice:
 
 
 def _segment_table(file: BlockDevice, offset: int) -> Iterator[tuple[int, int, int]]:
-    """(size of the file, offset of its first chunk, bytes of its last chunk in the next file) until an empty entry."""
+    """The segments, up to an empty entry.
+
+    Each is (size of the file, offset of its first chunk, bytes of its last chunk in the next file).
+    """
     for number in range(MAX_SEGMENTS):
         at = offset + number * SEGMENT_SIZE
         raw = file.read_exactly(at, SEGMENT_SIZE, "isz")
@@ -201,9 +210,12 @@ def _cipher(encryption: int, password: str | None) -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     except ImportError as exc:
-        raise UnsupportedError("isz: no AES here: pip install imgmount[crypto]") from exc
+        raise UnsupportedError(
+            "isz: the image is encrypted, which needs AES: pip install imgmount[crypto]"
+        ) from exc
     size = KEY_SIZES[encryption]
-    cipher = Cipher(algorithms.AES(password.encode()[:size].ljust(size, b"\0")), modes.ECB())  # noqa: S305  the format's mode
+    key = password.encode()[:size].ljust(size, b"\0")
+    cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305  the format's mode
 
     def decipher(data: bytes) -> bytes:
         whole = len(data) // AES_BLOCK * AES_BLOCK

@@ -9,21 +9,21 @@ that name data files. It was never published: the layout is known from the files
 
 from __future__ import annotations
 
-import logging
 import struct
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from construct import Const, ConstructError, Int8ul, Int16ul, Int32ul, Padding, Struct
+from construct import Const, Int8ul, Int16ul, Int32ul, Padding, Struct
 
 from imgmount.containers.optical.text_sheet import open_data
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import one_of, parse_header, within
 from imgmount.core.slices import Concat, Slice
-from imgmount.errors import FormatError, UnsupportedError
-from imgmount.families.optical.disc import MAX_TRACKS, Disc, Track
+from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.families.optical.disc import MAX_LBA, MAX_TRACKS, Disc, Track
+from imgmount.families.optical.layouts import contradiction, settled
 from imgmount.families.optical.sectors import SECTOR_SIZES, SUBCHANNEL, Layout, Mode
-
-log = logging.getLogger(__name__)
 
 _HEADER = Struct(  # offset
     "signature" / Const(b"MEDIA DESCRIPTOR"),  # 0x00
@@ -35,7 +35,7 @@ _HEADER = Struct(  # offset
     "first_session" / Int32ul,  # 0x50  offset of the session blocks
     Padding(4),  # 0x54
 )
-HEADER_SIZE: Final = 0x58
+assert _HEADER.sizeof() == 0x58
 DVD: Final = 0x10  # and above
 MAX_SESSIONS: Final = 99
 MAX_POINTS: Final = 255
@@ -66,24 +66,24 @@ class _Point(NamedTuple):
 
 def open_mds(file: BlockDevice, context: Context) -> Disc:
     """The disc that the descriptor ``file`` is about."""
-    try:
-        header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "mds"))
-    except ConstructError as exc:
-        raise FormatError("mds", f"bad header: {exc}", offset=0) from exc
+    header = parse_header(_HEADER, file, 0, "mds", "the header")
     if header.version == 2:
         raise UnsupportedError("mds: MDX (encrypted) is not supported")
-    if header.version != 1 or not 0 < header.sessions <= MAX_SESSIONS:
-        raise FormatError("mds", f"version {header.version}, {header.sessions} sessions", offset=0x10)
-    points = [
-        point
-        for number in range(header.sessions)
-        for point in _points(
-            file, header.first_session + number * _SESSION.size, number + 1, dvd=header.medium >= DVD
-        )
-    ]
-    if len(points) > MAX_TRACKS:
-        raise FormatError("mds", f"{len(points)} tracks")
-    return Disc("mds", [_track(point, context) for point in points])
+    one_of("mds", "version", header.version, (1,), offset=0x10)
+    within("mds", "number of sessions", header.sessions, 1, MAX_SESSIONS, offset=0x14)
+    points: list[_Point] = []
+    problems: list[str] = []
+    try:
+        for number in range(header.sessions):
+            start = header.first_session + number * _SESSION.size
+            points += _points(file, start, number + 1, dvd=header.medium >= DVD)
+    except FormatError as exc:
+        if not points:
+            raise
+        problems.append(f"session {number + 1}: {exc.reason}")
+    within("mds", "number of tracks", len(points), 1, MAX_TRACKS)
+    tracks = [_track(point, context, problems) for point in points]
+    return Disc("mds", tracks, problems=problems)
 
 
 def _points(file: BlockDevice, offset: int, session: int, *, dvd: bool) -> list[_Point]:
@@ -96,8 +96,6 @@ def _points(file: BlockDevice, offset: int, session: int, *, dvd: bool) -> list[
             continue
         main = size - SUBCHANNEL if subchannel == _INTERLEAVED else size
         layout = Layout(_MODES.get(mode & 7, Mode.MODE2), main, size - main)
-        if main not in SECTOR_SIZES:
-            raise FormatError("mds", f"track {number}: {size} bytes a sector", offset=at)
         length = None if dvd or not extra else _EXTRA.unpack(file.read_exactly(extra, _EXTRA.size, "mds"))[1]
         found.append(_Point(number, session, layout, lba, start, length, _names(file, footer, files)))
     return found
@@ -107,7 +105,7 @@ def _names(file: BlockDevice, footer: int, count: int) -> tuple[str, ...]:
     if not footer or not count:
         return ("*.mdf",)
     if count > MAX_FILES:
-        raise FormatError("mds", f"{count} data files", offset=footer)
+        raise FormatError("mds", f"a track has {count} data files, more than {MAX_FILES}", offset=footer)
     return tuple(_name(file, footer + number * _FOOTER.size) for number in range(count))
 
 
@@ -119,16 +117,58 @@ def _name(file: BlockDevice, footer: int) -> str:
     return data[: len(data) & ~1].decode("utf-16-le", "replace").split("\0", 1)[0]
 
 
-def _track(point: _Point, context: Context) -> Track:
+def _track(point: _Point, context: Context, problems: list[str]) -> Track:
+    try:
+        return _stored(point, context, problems)
+    except ImageError as exc:
+        return Track.lost(
+            point.number, point.session, point.lba, point.layout, exc, sectors=min(point.length or 0, MAX_LBA)
+        )
+
+
+def _stored(point: _Point, context: Context, problems: list[str]) -> Track:
+    """The track as its files hold it. Raises ``ImageError``."""
+    if point.layout.main not in SECTOR_SIZES:
+        known = ", ".join(map(str, sorted(SECTOR_SIZES)))
+        raise UnsupportedError(
+            f"mds: track {point.number} has sectors of {point.layout.main} bytes, not one of {known}"
+        )
     names = [context.path.stem + name[1:] if name.startswith("*.") else name for name in point.files]
-    parts = [open_data(name, context, "mds", alone=len(names) == 1) for name in names]
-    data = parts[0] if len(parts) == 1 else Concat.of(parts)
+    data, fault = _joined(names, context)
     start = min(point.offset, data.size)
     left = data.size - start
-    size = left if point.length is None else point.length * point.layout.stride
+    layout = point.layout
+    if layout.mode is not Mode.AUDIO:
+        layout = settled(data, start, layout, alone=False)
+        if layout.stride != point.layout.stride:
+            problems.append(contradiction(point.number, point.layout, layout))
+    size = left if point.length is None else point.length * layout.stride
     if size > left or not left:
-        log.warning("mds: %s ends before track %d does", names[-1], point.number)
-    return Track(point.number, point.session, point.lba, point.layout, Slice(data, start, min(size, left)))
+        wanted = f"{left} of {size} bytes are there"
+        ended = FormatError("mds", f"{names[-1]} ends before track {point.number} does: {wanted}")
+        fault = fault or ended
+    if not left and fault is not None:
+        raise fault
+    area = Slice(data, start, min(size, left))
+    return Track(point.number, point.session, point.lba, layout, area, fault=fault)
+
+
+def _joined(names: Sequence[str], context: Context) -> tuple[BlockDevice, ImageError | None]:
+    """The files one after the other, up to one that is missing, and why.
+
+    Raises ``ImageError`` if that is the first.
+    """
+    parts: list[BlockDevice] = []
+    fault = None
+    for name in names:
+        try:
+            parts.append(open_data(name, context, "mds", alone=len(names) == 1))
+        except ImageError as exc:
+            if not parts:
+                raise
+            fault = exc
+            break
+    return (parts[0] if len(parts) == 1 else Concat.of(parts)), fault
 
 
 FORMAT: Final = ContainerFormat(

@@ -1,8 +1,9 @@
 """Nero Burning ROM images, versions 1 and 2, disc at once and track at once.
 
 The end of the file points at chunks: four letters and a big-endian length, up to END!. CUES/CUEX places
-tracks on the disc, DAOI/DAOX or ETNF/ETN2 in the file, SINF counts the tracks of a session. No specification
-was ever published: the layout is known from the files themselves.
+tracks on the disc, DAOI/DAOX or ETNF/ETN2 in the file, SINF counts the tracks of a session. Of tracks written
+at once (ETNF, ETN2) the pregaps of 150 sectors are not stored, nor counted by the address in their entries.
+No specification was ever published: the layout is known from the files themselves.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Final, NamedTuple
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.slices import Slice
-from imgmount.errors import FormatError
-from imgmount.families.optical.disc import MAX_TRACKS, PREGAP, Disc, Track, session_gap
+from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.families.optical.disc import MAX_LBA, MAX_TRACKS, PREGAP, Disc, Track, session_gap
 from imgmount.families.optical.sectors import RAW, SUBCHANNEL, USER_DATA, XA_SECTOR, Layout, Mode
 
 MAX_CHUNKS: Final = 4096
@@ -44,23 +45,38 @@ _LAYOUTS: Final = {
 
 
 class _Stored(NamedTuple):
-    """A track in the file: bytes, half-open; INDEX 01 is at ``start``. ``lba`` None: not said here."""
+    """A track in the file: bytes, half-open; INDEX 01 is at ``start``.
+
+    ``silent`` are sectors of a pregap before it that are not stored. ``lba`` is what its own entry says, 0
+    for nothing. ``fault`` is what makes no sense in it.
+    """
 
     layout: Layout
     pregap: int
     start: int
     end: int
-    lba: int | None
+    silent: int = 0
+    lba: int = 0
+    fault: ImageError | None = None
 
 
 class _Contents:
-    """What the chunks say."""
+    """What the chunks say, up to the first that makes no sense."""
 
     def __init__(self, file: BlockDevice) -> None:
         self.tracks: list[_Stored] = []
+        self.problems: list[str] = []
         self.places: dict[int, int] = {}  # track -> LBA of INDEX 01
         self.sets: list[int] = []  # tracks of each DAO or ETN chunk
         self.sessions: list[int] = []  # tracks of each session
+        try:
+            self._read(file)
+        except FormatError as exc:
+            if not self.tracks:
+                raise
+            self.problems.append(exc.reason)
+
+    def _read(self, file: BlockDevice) -> None:
         for kind, data, offset in _chunks(file):
             if kind in (b"CUES", b"CUEX"):
                 self._places(data, bcd=kind == b"CUES")
@@ -80,23 +96,39 @@ class _Contents:
     def _dao(self, data: bytes, entry: struct.Struct, offset: int) -> None:
         count = (len(data) - _DAO_HEAD) // entry.size
         for number in range(count):
-            size, mode, pregap, start, end = entry.unpack_from(data, _DAO_HEAD + number * entry.size)
-            layout = _LAYOUTS.get(mode, Layout(Mode.MODE1, RAW))
-            if layout.stride != size or not 0 <= pregap <= start <= end:
-                raise FormatError(
-                    "nrg",
-                    f"track {len(self.tracks) + 1}: mode {mode:#x}, {size} bytes a sector",
-                    offset=offset,
+            at = _DAO_HEAD + number * entry.size
+            size, mode, pregap, start, end = entry.unpack_from(data, at)
+            fault: ImageError | None = None
+            track = len(self.tracks) + 1
+            layout = self._layout(track, mode, size)
+            if layout is None:
+                known = ", ".join(map(hex, _LAYOUTS))
+                fault = UnsupportedError(
+                    f"nrg: track {track} has mode {mode:#x} and {size} bytes a sector; the modes are {known}"
                 )
-            self.tracks.append(_Stored(layout, pregap, start, end, None))
+            if not 0 <= pregap <= start <= end:
+                places = ", ".join(map(hex, (pregap, start, end)))
+                text = f"track {track} has its pregap, start and end at {places}, which do not rise"
+                fault = FormatError("nrg", text, offset=offset)
+            self.tracks.append(_Stored(layout or Layout(Mode.MODE1, RAW), pregap, start, end, fault=fault))
         self.sets.append(max(0, count))
+
+    def _layout(self, track: int, mode: int, size: int) -> Layout | None:
+        """The layout of a mode, or else the one of that sector size; the disc compares it with the bytes."""
+        layout = _LAYOUTS.get(mode)
+        if layout is not None and layout.stride == size:
+            return layout
+        if layout is not None:
+            self.problems.append(
+                f"track {track} has mode {mode:#x}, of {layout.stride} bytes a sector, and says {size}"
+            )
+        return next((one for one in _LAYOUTS.values() if one.stride == size), layout)
 
     def _tao(self, data: bytes, entry: struct.Struct) -> None:
         count = len(data) // entry.size
         for start, length, mode, lba in entry.iter_unpack(data[: count * entry.size]):
-            self.tracks.append(
-                _Stored(_LAYOUTS.get(mode, Layout(Mode.MODE1, RAW)), start, start, start + length, lba)
-            )
+            layout = _LAYOUTS.get(mode, Layout(Mode.MODE1, RAW))
+            self.tracks.append(_Stored(layout, start, start, start + length, PREGAP, lba))
         self.sets.append(count)
 
 
@@ -108,14 +140,17 @@ def _chunks(file: BlockDevice) -> Iterator[tuple[bytes, bytes, int]]:
     elif tail[4:8] == b"NERO":
         offset = int.from_bytes(tail[8:], "big")
     else:
-        raise FormatError("nrg", "no footer", offset=file.size - 12)
+        raise FormatError(
+            "nrg", "the file does not end with a footer, NER5 or NERO and an offset", offset=file.size - 12
+        )
     for _ in range(MAX_CHUNKS):
         kind, length = _HEAD.unpack(file.read_exactly(offset, _HEAD.size, "nrg"))
         if kind == b"END!":
             return
         if length > file.size - offset - _HEAD.size:
+            name, left = kind.decode("ascii", "replace"), file.size - offset - _HEAD.size
             raise FormatError(
-                "nrg", f"chunk {kind.decode('ascii', 'replace')} of {length} bytes", offset=offset
+                "nrg", f"chunk {name!r} has {length} bytes, more than the {left} left", offset=offset
             )
         if length <= MAX_CHUNK:
             yield kind, file.pread(offset + _HEAD.size, length), offset
@@ -136,26 +171,42 @@ def open_nrg(file: BlockDevice, _: Context) -> Disc:
     """The disc inside an NRG file."""
     contents = _Contents(file)
     if len(contents.tracks) > MAX_TRACKS:
-        raise FormatError("nrg", f"{len(contents.tracks)} tracks")
-    ends = list(
-        accumulate(contents.sessions if sum(contents.sessions) == len(contents.tracks) else contents.sets)
-    )
+        raise FormatError("nrg", f"the disc has {len(contents.tracks)} tracks, not 1 to {MAX_TRACKS}")
+    counts = contents.sessions if sum(contents.sessions) == len(contents.tracks) else contents.sets
+    ends = list(accumulate(counts))
     found: list[Track] = []
     following = 0
     for number, stored in enumerate(contents.tracks, 1):
         session = 1 + sum(end < number for end in ends)
-        if found and session != found[-1].session:
-            following += session_gap(session - 1) + PREGAP
-        lba = contents.places.get(number, stored.lba)
-        if lba is None:
-            lba = following
-        if stored.end > file.size:
-            raise FormatError("nrg", f"track {number} ends at {stored.end:#x}, past the end of the file")
-        area = Slice(file, stored.pregap, stored.end - stored.pregap)
-        pregap = (stored.start - stored.pregap) // stored.layout.stride
-        found.append(Track(number, session, lba, stored.layout, area, pregap))
+        following += _lead(stored, session, found)
+        lba = contents.places.get(number, max(stored.lba, following))
+        found.append(_track(file, number, session, lba, stored))
         following = lba + found[-1].sectors
-    return Disc("nrg", found)
+    return Disc("nrg", found, problems=contents.problems)
+
+
+def _lead(stored: _Stored, session: int, before: list[Track]) -> int:
+    """Sectors between the end of the track before and INDEX 01 of this one."""
+    pregap = stored.silent + max(0, stored.start - stored.pregap) // stored.layout.stride
+    if not before:
+        return max(0, pregap - PREGAP)
+    if session == before[-1].session:
+        return pregap
+    return session_gap(session - 1) + max(PREGAP, pregap)
+
+
+def _track(file: BlockDevice, number: int, session: int, lba: int, stored: _Stored) -> Track:
+    layout, fault = stored.layout, stored.fault
+    sectors = max(0, stored.end - stored.start) // layout.stride
+    if fault is None and stored.end > file.size:
+        text = f"track {number} ends at {stored.end:#x}, past the end of the file at {file.size:#x}"
+        fault = FormatError("nrg", text)
+    if stored.fault is not None or (stored.start >= file.size > 0 and sectors):
+        assert fault is not None
+        return Track.lost(number, session, lba, layout, fault, sectors=min(sectors, MAX_LBA))
+    area = Slice(file, stored.pregap, min(stored.end, file.size) - stored.pregap)
+    pregap = (stored.start - stored.pregap) // layout.stride
+    return Track(number, session, lba, layout, area, pregap, fault=fault)
 
 
 FORMAT: Final = ContainerFormat(name="nrg", title="Nero disc image", open=open_nrg)

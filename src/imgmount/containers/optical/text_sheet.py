@@ -1,4 +1,7 @@
-"""Disc descriptions that are text: recognised without a magic, decoded whatever editor wrote them, their files found."""
+"""Disc descriptions that are text.
+
+They have no magic, may be in any encoding, and name the files that hold the tracks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from imgmount.core.format import Context
 from imgmount.errors import FormatError, MissingPartError
 
 MAX_SIZE: Final = 1 << 20  # 99 tracks of 99 indexes with titles are a tenth of that
-PROBED: Final = 1024
+FIRST_READ: Final = 1024
+PROBED: Final = 64 << 10  # of a text whose tracks come late: CD-TEXT and remarks go first
 PACKED: Final = (".ecm", ".gz", ".xz", ".bz2", ".zst")  # suffixes of data files that are unpacked on the way
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _BINARY: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a"))  # DOS editors ended a text with 0x1A
@@ -17,13 +21,24 @@ _NO_BINARY: Final = bytes.maketrans(_BINARY, b"\0" * len(_BINARY))
 
 
 def head_lines(device: BlockDevice) -> list[str]:
-    """The first lines of what may be a text, blank ones left out; none if it is not a text."""
+    """The first lines of what may be a text, blank ones left out; none if it is not a text.
+
+    Of anything else, no more than the first kilobyte is read.
+    """
     if not 0 < device.size <= MAX_SIZE:
         return []
-    head = device.pread(0, PROBED)
-    if not head.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in head.translate(_NO_BINARY):
+    head = device.pread(0, FIRST_READ)
+    if not _is_text(head):
         return []
-    return [line.strip() for line in _decode(head, None).splitlines() if line.strip()]
+    if device.size > FIRST_READ:
+        head = device.pread(0, PROBED)
+    return (
+        [line.strip() for line in _decode(head, None).splitlines() if line.strip()] if _is_text(head) else []
+    )
+
+
+def _is_text(head: bytes) -> bool:
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head.translate(_NO_BINARY)
 
 
 def read_text(device: BlockDevice, fmt: str, encoding: str | None) -> str:

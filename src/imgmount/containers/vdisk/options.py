@@ -7,6 +7,6 @@ from typing import Final
 from imgmount.core.option import SNAPSHOT, Option
 
 MEMBER: Final = Option(
-    "member", "which disk of an appliance (OVA): the name of the file in it", metavar="NAME"
+    "member", "which disk of an appliance (OVA) or zip: the name of the file in it", metavar="NAME"
 )
 OPTIONS: Final = (SNAPSHOT, MEMBER)

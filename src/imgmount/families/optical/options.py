@@ -10,7 +10,8 @@ from imgmount.core.option import NUMBER, Option
 SESSION: Final = Option("session", "which session of a multisession disc", metavar=NUMBER, flag=True)
 XA: Final = Option(
     "xa",
-    "sectors of Video CD and PlayStation files: their 2324 bytes (default), whole sectors, or 2048 bytes as kernels read them",
+    "sectors of Video CD and PlayStation files: their 2324 bytes (default), whole sectors, "
+    "or 2048 bytes as kernels read them",
     ("form2", "raw", "cooked"),
     flag=True,
 )

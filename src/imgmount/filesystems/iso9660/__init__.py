@@ -15,12 +15,19 @@ from imgmount.core.format import Context, FilesystemFormat, Later, Match
 from imgmount.families.optical.disc import address_space
 from imgmount.families.optical.options import XA
 from imgmount.filesystems.iso9660.descriptors import NAME, is_gamecube_disc, is_udf_bridge
+from imgmount.filesystems.iso9660.lost_descriptor import has_root, is_lost
 from imgmount.filesystems.iso9660.volume import VIEWS, Iso9660
 
 
 def probe(device: BlockDevice) -> Match:
-    """Certain, but on bridge discs the UDF tree is the complete one, and on a GameCube disc its own is what counts."""
+    """CERTAIN, but LIKELY where another filesystem counts: UDF on bridge discs, a GameCube disc's own."""
     return Match.LIKELY if is_udf_bridge(device) or is_gamecube_disc(device) else Match.CERTAIN
+
+
+def rescue(device: BlockDevice) -> Match:
+    """The descriptors behind a primary one that is lost, and a root directory."""
+    disc, start = address_space(device)
+    return Match.CERTAIN if is_lost(disc, start) and has_root(disc, start) else Match.NO
 
 
 def open_volume(device: BlockDevice, context: Context) -> Iso9660:
@@ -35,6 +42,7 @@ FORMAT: Final = FilesystemFormat(
     system_area=True,
     open=open_volume,
     probe=probe,
+    rescue=rescue,
     limits="no Rock Ridge sparse files",
     views=VIEWS,
     check=Later("imgmount.filesystems.iso9660.check:problems"),

@@ -24,19 +24,25 @@ def problems(volume: Iso9660) -> Iterator[str]:
 
 
 def _all_problems(volume: Iso9660) -> Iterator[str]:
+    if volume.primary_is_lost:
+        yield f"{NAME}: the primary volume descriptor is lost"
     for view in VIEWS[1:]:  # Rock Ridge is in the records of the plain tree
         if view in volume.views:
             descriptor = volume.primary if view == PLAIN else volume.joliet
             assert descriptor is not None
-            yield from _descriptor_problems(volume, view, descriptor)
             extents: set[int] = set()
+            if descriptor.rebuilt:
+                yield from _record_problems(volume.tree_root(view), view, extents)
+                continue
+            yield from _descriptor_problems(volume, view, descriptor)
             yield from _record_problems(volume.tree_root(view), view, extents)
             yield from _path_table_problems(volume, view, descriptor, extents)
 
 
 def _descriptor_problems(volume: Iso9660, view: str, descriptor: Descriptor) -> Iterator[str]:
     for field in descriptor.disagreements:
-        yield f"{NAME}: {view}: the two halves of {field.replace('_', ' ')} disagree, at {descriptor.offset:#x}"
+        name = field.replace("_", " ")
+        yield f"{NAME}: {view}: the two halves of {name} disagree, at {descriptor.offset:#x}"
     base = volume.tree_root(view).tree.offset(0)
     end = base + descriptor.space_size * descriptor.block_size
     if end > volume.device.size:
@@ -82,7 +88,8 @@ def _path_table_problems(
     big = list(volume.path_table(descriptor, "big"))
     for number, pair in enumerate(zip_longest(little, big), 1):
         if pair[0] != pair[1]:
-            yield f"{NAME}: {view}: entry {number} of the path tables: L says {_shown(pair[0])}, M says {_shown(pair[1])}"
+            little_says, big_says = map(_shown, pair)
+            yield f"{NAME}: {view}: entry {number} of path tables: L says {little_says}, M says {big_says}"
     listed = {entry.extent + entry.xar for entry in little}
     for extent in sorted(extents - listed):
         yield f"{NAME}: {view}: the directory at block {extent} is in no path table"

@@ -15,7 +15,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.families.optical.times import iso_long_time_ns
 
 NAME: Final = "iso9660"
-SECTOR: Final = 2048  # ECMA-119 6.1.2: the logical sector; blocks may be smaller, descriptors and directories follow sectors
+# ECMA-119 6.1.2: the logical sector. Blocks may be smaller; descriptors and directories follow sectors.
+SECTOR: Final = 2048
 FIRST_SECTOR: Final = 16  # ECMA-119 6.2.1: the system area ends here
 MAX_DESCRIPTORS: Final = 64
 STANDARD_ID: Final = b"CD001"
@@ -118,6 +119,7 @@ class Descriptor:
     created_ns: int  # 0 where void
     modified_ns: int
     disagreements: tuple[str, ...]  # both-endian fields whose halves differ
+    rebuilt: bool = False  # from what is known without it: it is lost
 
     @property
     def joliet(self) -> bool:
@@ -133,19 +135,27 @@ class Descriptor:
 def descriptors(device: BlockDevice, start: int) -> Iterator[Descriptor]:
     """The primary and supplementary descriptors of the set in sector ``start`` and after.
 
-    A missing terminator is no harm.
+    A missing terminator is no harm. The first may be lost.
     """
     for sector in range(start, start + MAX_DESCRIPTORS):
         raw = device.pread(sector * SECTOR, SECTOR)
         high_sierra = raw[9:14] == HIGH_SIERRA_ID
         if len(raw) < SECTOR or not (high_sierra or raw[1:6] == STANDARD_ID):
+            if sector == start:
+                continue
             return
         kind = raw[8] if high_sierra else raw[0]
         if kind == TERMINATOR:
             return
         if kind in (PRIMARY, SUPPLEMENTARY):
-            fields = (_HIGH_SIERRA if high_sierra else _ISO).parse(raw)
-            yield _descriptor(sector * SECTOR, fields, high_sierra=high_sierra)
+            yield parse_descriptor(raw, sector * SECTOR)
+
+
+def parse_descriptor(raw: bytes, offset: int) -> Descriptor:
+    """The primary or supplementary descriptor in ``raw``, which lies at ``offset`` of the device."""
+    high_sierra = raw[9:14] == HIGH_SIERRA_ID
+    fields = (_HIGH_SIERRA if high_sierra else _ISO).parse(raw)
+    return _descriptor(offset, fields, high_sierra=high_sierra)
 
 
 def _descriptor(offset: int, fields: Container[Any], *, high_sierra: bool) -> Descriptor:

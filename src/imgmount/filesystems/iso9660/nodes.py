@@ -43,7 +43,9 @@ _MINOR_MASK: Final = 0xF_FFFF
 
 
 class RecordBlock:
-    """Bytes in memory that hold directory records: those of a directory, the first of which stands at ``base`` in the device.
+    """Bytes in memory that hold directory records.
+
+    They are those of a directory, whose first byte is at ``base`` of the device.
 
     A record with fields elsewhere has a block of its own, with all its fields in one row.
     """
@@ -154,7 +156,7 @@ class IsoFile(RecordNode, File):
         self._check()
         kept = self.rare.kept
         if susp.SF in kept:
-            raise UnsupportedError(f"{NAME}: Rock Ridge sparse file")
+            raise UnsupportedError(f"{NAME}: Rock Ridge sparse files are not supported")
         if susp.ZF in kept:
             zf = zisofs.compression(self.block.data, kept[susp.ZF][0])
             return zisofs.open_compressed(self._stored(), zf, self.tree.cache) if zf.size else ZeroDevice(0)
@@ -175,7 +177,9 @@ def open_section(tree: Tree, section: Section) -> BlockDevice:
     if not section.unit:
         return tree.slice(section.start, section.size)
     if section.xar:
-        raise UnsupportedError(f"{NAME}: interleaved file with an extended attribute record")
+        raise UnsupportedError(
+            f"{NAME}: an interleaved file with an extended attribute record is not supported"
+        )
     return Interleaved(tree, section)
 
 

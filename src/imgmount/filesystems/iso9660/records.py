@@ -44,7 +44,9 @@ def section(fields: Fields) -> Section:
 
 
 def records(data: bytes, layout: Struct) -> Iterator[tuple[int, Fields, tuple[Fields, ...]]]:
-    """(position, fields, sections) of each file or directory; ``sections`` are all records of a file with several, else ().
+    """(position, fields, sections) of each file or directory.
+
+    ``sections`` are all records of a file with several, else ().
 
     Where the final record of several is missing, the last one still has ``MULTI_EXTENT``. A damaged record
     ends its sector.
@@ -88,7 +90,10 @@ _UTF_8: Final[Callable[[bytes], str]] = methodcaller("decode", "utf-8", "surroga
 
 
 class Names:
-    """How identifiers become names: UTF-16 (Joliet), the user's charset, or UTF-8 with what is none kept as surrogates."""
+    """How identifiers become names.
+
+    They are UTF-16 (Joliet), in the user's charset, or UTF-8; bytes that are none become surrogates.
+    """
 
     decode: Callable[[bytes], str]  # chosen once: it is called for each name
 

@@ -56,7 +56,10 @@ def compare(volume: Iso9660) -> Iterator[str]:
 
 
 def _from_start(disc: BlockDevice, session: int) -> BlockDevice:
-    """``disc`` with the descriptors of the session that begins at block ``session`` in place of those of the first."""
+    """``disc`` with the descriptors of another session in place of the first one's.
+
+    ``session`` is the block at which that begins.
+    """
     first, count = session + FIRST_SECTOR, 1
     while (
         count < MAX_DESCRIPTORS and disc.pread((first + count) * SECTOR + 1, len(STANDARD_ID)) == STANDARD_ID
@@ -161,7 +164,10 @@ def _difference(theirs: Any, view: str, node: Node, path: str, record: Any) -> s
 
 
 class _Comparison(io.RawIOBase):
-    """Takes what pycdlib writes and compares it with our content; ``tell`` stops at the first write that differs."""
+    """Takes what pycdlib writes and compares it with our content.
+
+    ``tell`` stops at the first write that differs.
+    """
 
     def __init__(self, content: BlockDevice) -> None:
         super().__init__()

@@ -67,7 +67,10 @@ ReadArea = Callable[[int, int, int], bytes]  # (block, offset, length)
 
 
 def walk(data: bytes, position: int, end: int) -> Facts:
-    """(name, position of PX, of TF, positions of rarer fields by signature); 0, empty or None where there is none."""
+    """(name, position of PX, of TF, positions of rarer fields by signature).
+
+    They are 0, empty or None where there is none.
+    """
     if data[position : position + 4] == _RR_HEAD:
         position += 5
     # Almost every record has NM, PX, TF (mkisofs) or PX, TF, NM (xorriso) and nothing else; looking is
@@ -138,7 +141,9 @@ def _is_field(data: bytes, position: int, end: int) -> bool:
 
 
 def rock_ridge_skip(data: bytes, layout: Struct, read: ReadArea) -> int | None:
-    """The bytes to skip in each system use area of this tree, or None if its root directory ``data`` holds no Rock Ridge.
+    """The bytes to skip in each system use area of this tree; None if it has no Rock Ridge.
+
+    ``data`` is its root directory.
 
     SP declares it in the root's own record, and ER names it, but discs lack the one or the other.
     """
@@ -175,7 +180,10 @@ def _is_head(data: bytes, position: int) -> bool:
 
 
 def gather(data: bytes, start: int, end: int, read: ReadArea) -> tuple[bytes, bool]:
-    """The fields from ``start`` and of all continuation areas, without the CEs; and whether the chain was whole."""
+    """(the fields from ``start`` and of all continuation areas, whether the chain was whole).
+
+    The CE fields, which lead to those areas, are left out.
+    """
     area, pieces = data[start:end], []
     visited: set[tuple[int, int]] = set()
     for _ in range(MAX_CONTINUATIONS):
@@ -212,18 +220,20 @@ def link_target(data: bytes, fields: list[int]) -> bytes:
         while component + 2 <= end:
             flags, length = data[component], data[component + 1]
             if component + 2 + length > end:
-                raise FormatError(NAME, "symlink component longer than its field")
+                raise FormatError(NAME, "a component of a symlink is longer than the field it is in")
             target += joint + _component(flags, data[component + 2 : component + 2 + length])
             joint = b"" if flags & (CONTINUE | ROOT) else b"/"
             component += 2 + length
     if more or not target:
-        raise FormatError(NAME, "symlink without an end")
+        raise FormatError(NAME, "the fields of a symlink say that more follow, and none do")
     return target
 
 
 def _component(flags: int, text: bytes) -> bytes:
     if flags & ~(CONTINUE | CURRENT | PARENT | ROOT):
-        raise UnsupportedError(f"{NAME}: symlink component with flags {flags:#x}")
+        raise UnsupportedError(
+            f"{NAME}: symlink component with flags {flags:#x}, which mean nothing in Rock Ridge 1.12"
+        )
     if flags & ROOT:
         return b"/"
     if flags & PARENT:
@@ -238,7 +248,10 @@ _THREE_TIMES: Final = Struct("7s7s7s")
 
 
 def times(data: bytes, position: int) -> tuple[int | None, int | None, int | None]:
-    """(modification, access, attribute change) of the TF field there; None where not recorded (RRIP 4.1.6)."""
+    """(modification, access, attribute change) of the TF field there.
+
+    None where not recorded (RRIP 4.1.6).
+    """
     if data[position : position + 5] == _USUAL_TIMES:
         modify, access, attributes = _THREE_TIMES.unpack_from(data, position + 5)
         return iso_time_ns(modify), iso_time_ns(access), iso_time_ns(attributes)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import short
 from imgmount.core.node import Node
 from imgmount.core.slices import Slice
 from imgmount.errors import ImageError
@@ -92,7 +93,7 @@ class Tree:
         """``size`` bytes from block ``start``. It may end past the image: what is missing fails when read."""
         offset = self.offset(start)
         if offset < 0:
-            fail(f"block {start} lies before the image", 0)
+            fail(f"block {start} lies before the image, which begins at block {self._base}", 0)
         return Slice(self.device, offset, size)
 
     def read_area(self, block: int, offset: int, length: int) -> bytes:
@@ -104,13 +105,19 @@ class Tree:
         """The records of a directory, as far as the image goes. Raises ``FormatError``."""
         offset = self.offset(start)
         if size > MAX_DIRECTORY:
-            fail(f"directory of {size} bytes", offset)
+            fail(f"a directory of {size} bytes is larger than {short(MAX_DIRECTORY)}", offset)
         if not 0 <= offset < self.device.size and size:
-            fail(f"directory at block {start}, outside the image", max(0, offset))
+            fail(
+                f"directory at block {start} lies outside the image of {self.device.size} bytes",
+                max(0, offset),
+            )
         return self.device.pread(offset, size) if size else b""
 
     def own_record(self, start: int) -> tuple[bytes, Fields] | None:
-        """The record that the directory at block ``start`` has of itself, if there is one: (its sector, fields)."""
+        """The record that the directory at block ``start`` has of itself, if there is one.
+
+        It is given as (its sector, fields).
+        """
         offset = self.offset(start)
         data = self.device.pread(offset, SECTOR) if offset >= 0 else b""
         if len(data) <= HEADER_SIZE:
@@ -154,14 +161,16 @@ class Tree:
         """(name, node) of everything in ``directory``."""
         start, size = directory.start, directory.size
         if size and start in directory.ancestors:
-            fail("directory holds itself", directory.id)
+            fail("a directory is inside itself", directory.id)
         if len(directory.ancestors) > MAX_DEPTH:
-            fail(f"more than {MAX_DEPTH} directories deep", directory.id)
+            fail(f"directories are more than {MAX_DEPTH} deep", directory.id)
         block = RecordBlock(self, self.read_directory(start, size), self.offset(start))
         inside = directory.ancestors | {start}
         yield from self._rock_ridge(block, inside) if self.skip is not None else self._plain(block, inside)
         if len(block.data) < size:
-            fail(f"directory of {size} bytes, the image has {len(block.data)}", directory.id)
+            fail(
+                f"a directory has {size} bytes, the image ends after {len(block.data)} of them", directory.id
+            )
 
     def _rock_ridge(self, block: RecordBlock, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
         data, base, skip, xa = block.data, block.base, self.skip, self.xa
@@ -195,7 +204,10 @@ class Tree:
         return (_ASSOCIATED_PREFIX if record.fields[5] & ASSOCIATED else "") + self.names.decode(raw)
 
     def _linked(self, record: _Record, begin: int, inside: frozenset[int]) -> Iterator[tuple[str, Node]]:
-        """The node of a record with fields elsewhere, or of a relocated directory; nothing in the place it was moved to."""
+        """The node of a record with fields elsewhere, or of a relocated directory.
+
+        In the place that a directory was moved to, it is left out.
+        """
         block, at, fields, parts = record
         area, whole = susp.gather(block.data, begin, at + fields[0], self.read_area)
         data = block.data[at:begin] + area

@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import NS
 from imgmount.core.format import Context
+from imgmount.core.header import one_of
 from imgmount.core.node import Filesystem
 from imgmount.errors import FormatError, MountError
 from imgmount.filesystems.iso9660 import susp
@@ -22,6 +24,7 @@ from imgmount.filesystems.iso9660.descriptors import (
     Descriptor,
     descriptors,
 )
+from imgmount.filesystems.iso9660.lost_descriptor import is_lost, rebuilt
 from imgmount.filesystems.iso9660.nodes import IsoDirectory
 from imgmount.filesystems.iso9660.records import DIRECTORY, MAX_PATH_TABLE, Names, PathEntry, path_table
 from imgmount.filesystems.iso9660.tree import Tree
@@ -57,9 +60,15 @@ class Iso9660(Filesystem):
         found = list(descriptors(device, session_start + FIRST_SECTOR))
         self.primary = next((one for one in found if one.type == PRIMARY), None)
         self.joliet = next((one for one in found if one.joliet), None)
+        self.primary_is_lost = self.primary is None and is_lost(device, session_start)
+        if self.primary_is_lost:
+            self.primary = rebuilt(device, session_start)
+            log.warning("%s: the primary volume descriptor is lost: the root directory was looked for", NAME)
         if not (self.primary or self.joliet):
             raise FormatError(
-                NAME, "no primary volume descriptor", offset=(session_start + FIRST_SECTOR) * SECTOR
+                NAME,
+                "no primary or Joliet volume descriptor is found",
+                offset=(session_start + FIRST_SECTOR) * SECTOR,
             )
         self._encoding = _known_encoding(context.options.encoding)
         self._roots = self._open_trees()
@@ -107,14 +116,13 @@ class Iso9660(Filesystem):
                 log.warning("%s: %s tree: %s", NAME, _TITLES[view], exc.reason)
                 broken = exc
         if not roots:
-            raise broken or FormatError(NAME, "no root directory")
+            raise broken or FormatError(NAME, "no root directory is found")
         if PLAIN in roots and (root := self._rock_ridge_root(roots[PLAIN])):
             roots[ROCK_RIDGE] = root
         return roots
 
     def _new_tree(self, descriptor: Descriptor) -> Tree:
-        if descriptor.block_size not in _BLOCK_SIZES:
-            raise FormatError(NAME, f"blocks of {descriptor.block_size} bytes", offset=descriptor.offset)
+        one_of(NAME, "block size", descriptor.block_size, _BLOCK_SIZES, offset=descriptor.offset)
         return Tree(
             self.device,
             self._context.cache,
@@ -138,9 +146,18 @@ class Iso9660(Filesystem):
                 continue
             log.warning("%s: broken root record, root found through the path table", NAME)
             return tree.root(descriptor.root_offset, entry.extent + entry.xar, own[1][3], descriptor.root)
+        if not (descriptor.joliet or descriptor.high_sierra or self._session_base or descriptor.rebuilt):
+            found = rebuilt(self.device, self.session_start)
+            if found is not None:
+                log.warning("%s: broken root record and path tables, the root directory was looked for", NAME)
+                return self._find_root(replace(found, offset=descriptor.offset))
         if size and 0 <= tree.offset(extent + xar) < self.device.size:
             return tree.root(descriptor.root_offset, extent + xar, size, descriptor.root)
-        raise FormatError(NAME, "broken root record and path tables", offset=descriptor.root_offset)
+        raise FormatError(
+            NAME,
+            "neither the root record nor a path table leads to a directory",
+            offset=descriptor.root_offset,
+        )
 
     def path_table(self, descriptor: Descriptor, order: str) -> Iterator[PathEntry]:
         """The entries of the path table in that byte order, as many as can be read."""

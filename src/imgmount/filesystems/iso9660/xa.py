@@ -1,5 +1,6 @@
-"""CD-ROM XA: files in sectors of mode 2 form 2, whose records count 2048 bytes a sector where 2324 are stored, and audio tracks.
+"""CD-ROM XA: files in sectors of mode 2 form 2, and audio tracks that stand in the directory.
 
+Records of the former count 2048 bytes a sector, where 2324 are stored.
 Only a device that knows whole sectors can give them. ``xa=form2``, the default, gives the 2324 bytes, and of
 files that mix both forms 2336 with the subheader that tells them apart; ``xa=raw`` gives whole sectors behind
 the RIFF header that Windows makes up; ``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand
@@ -16,7 +17,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.node import Stat
 from imgmount.core.slices import Concat, MemoryDevice, Slice
-from imgmount.families.optical.disc import sound_sectors, whole_sectors
+from imgmount.families.optical.disc import audio_sectors, whole_sectors
 from imgmount.families.optical.options import XA
 from imgmount.families.optical.sectors import FORM2, RAW, XA_SECTOR
 from imgmount.filesystems.iso9660.descriptors import SECTOR
@@ -25,7 +26,7 @@ from imgmount.filesystems.iso9660.records import HEADER_SIZE
 
 IN_FORM2: Final = 0x1000  # attributes
 INTERLEAVED: Final = 0x2000  # with sectors of form 1
-SOUND: Final = 0x4000  # the record stands for an audio track
+AUDIO: Final = 0x4000  # the record stands for an audio track
 _ATTRIBUTES: Final = struct.Struct(">4xH2s6x")  # owner, attributes, "XA", file number
 _SIGNATURE: Final = b"XA"
 _RIFF: Final = struct.Struct(
@@ -39,25 +40,28 @@ class Sectors(NamedTuple):
     form2: BlockDevice | None
     mixed: BlockDevice | None
     whole: BlockDevice | None
-    sound: BlockDevice | None
+    audio: BlockDevice | None
     choice: str
 
     def hold(self, data: bytes, position: int, name_length: int) -> bool:
         """Whether the file of the directory record at ``position`` is read from these."""
         attributes, _ = _record(data, position, name_length)
-        if attributes & SOUND:
-            return self.sound is not None
+        if attributes & AUDIO:
+            return self.audio is not None
         return self.form2 is not None and bool(attributes & (IN_FORM2 | INTERLEAVED))
 
 
 def open_sectors(device: BlockDevice, context: Context) -> Sectors | None:
-    """What files in form 2, and audio tracks, are read from; None if the disc has neither, or the user wants none."""
+    """What files in form 2, and audio tracks, are read from.
+
+    None if the disc has neither, or the user wants none.
+    """
     choice = XA.of(context.options.extra)
     if choice == "cooked":
         return None
     form2, mixed, whole = (whole_sectors(device, unit) for unit in (FORM2, XA_SECTOR, RAW))
-    sound = sound_sectors(device)
-    return Sectors(form2, mixed, whole, sound, choice) if form2 or sound else None
+    audio = audio_sectors(device)
+    return Sectors(form2, mixed, whole, audio, choice) if form2 or audio else None
 
 
 def _record(data: bytes, position: int, name_length: int) -> tuple[int, bytes]:
@@ -90,8 +94,8 @@ class XaFile(IsoFile):
         assert sectors is not None
         data, at = self.block.data, self.id - self.block.base
         attributes, field = _record(data, at, data[at + HEADER_SIZE - 1])
-        if attributes & SOUND and sectors.sound is not None:
-            return self._span(sectors.sound, RAW)
+        if attributes & AUDIO and sectors.audio is not None:
+            return self._span(sectors.audio, RAW)
         if sectors.choice == "raw" and sectors.whole is not None:
             content = self._span(sectors.whole, RAW)
             size = content.size

@@ -49,7 +49,7 @@ class Compression(NamedTuple):
 def compression(data: bytes, position: int) -> Compression:
     """Parse the ZF or Z2 field at ``position``. Raises ``FormatError``."""
     if data[position + 2] < FIELD_SIZE or position + FIELD_SIZE > len(data):
-        raise FormatError(NAME, f"ZF field of {data[position + 2]} bytes")
+        raise FormatError(NAME, f"the ZF field has {data[position + 2]} bytes, fewer than its contents")
     layout = _V1_FIELD if data[position + 4 : position + 6] == _V1_ALGORITHM else _V2_FIELD
     algorithm, words, block_log2, size = layout.unpack_from(data, position + 4)
     return Compression(algorithm, words * 4, block_log2, size)
@@ -66,17 +66,26 @@ def open_compressed(stored: BlockDevice, zf: Compression, cache: ReadCache) -> B
         )
         genuine = magic == _V2_MAGIC
         if genuine and (version or method != _V2_ZLIB):
-            raise UnsupportedError(f"{NAME}: zisofs header version {version}, compression {method}")
+            raise UnsupportedError(
+                f"{NAME}: zisofs header version {version}, compression {method} is not version 1, zlib"
+            )
     else:
-        raise UnsupportedError(f"{NAME}: zisofs compression {zf.algorithm.decode('ascii', 'replace')!r}")
+        raise UnsupportedError(
+            f"{NAME}: zisofs compression {zf.algorithm.decode('ascii', 'replace')!r} is not zlib (pz, PZ)"
+        )
     if not genuine:
         raise FormatError(NAME, "a file marked as zisofs has no zisofs header")
     if (words * 4, block_log2, size) != zf[1:]:
         raise FormatError(
-            NAME, f"zisofs header says {words * 4, block_log2, size}, the directory {tuple(zf[1:])}"
+            NAME,
+            f"zisofs sizes are {words * 4, block_log2, size} in the header, {tuple(zf[1:])} in the directory",
         )
     if not MIN_BLOCK_LOG2 <= block_log2 <= MAX_BLOCK_LOG2 or size > MAX_BLOCKS << block_log2:
-        raise FormatError(NAME, f"zisofs file of {size} bytes in blocks of 2**{block_log2}")
+        raise FormatError(
+            NAME,
+            f"a zisofs file of {size} bytes has blocks of 2**{block_log2}, "
+            f"not 2**{MIN_BLOCK_LOG2} to 2**{MAX_BLOCK_LOG2}, or too many of them",
+        )
     return _ZisofsDevice(stored, zf, cache)
 
 
@@ -105,12 +114,15 @@ class _ZisofsDevice(ChunkedDevice):
         if start == end:
             return bytes(size)
         if not start < end <= self._stored.size or end - start > 2 * self._block:
-            raise FormatError(NAME, f"zisofs block {block} at {start:#x}-{end:#x} of {self._stored.size:#x}")
+            raise FormatError(
+                NAME,
+                f"zisofs block {block}, {start:#x} to {end:#x}, is outside the {self._stored.size:#x} stored",
+            )
         decoder = zlib.decompressobj()
         try:
             content = decoder.decompress(self._stored.pread(start, end - start), size + 1)
         except zlib.error as exc:
-            raise FormatError(NAME, f"zisofs block {block}: {exc}", offset=start) from exc
+            raise FormatError(NAME, f"zisofs block {block} is no sound zlib stream", offset=start) from exc
         if len(content) != size:
             raise FormatError(
                 NAME, f"zisofs block {block} holds {len(content)} bytes, not {size}", offset=start

@@ -1,4 +1,7 @@
-"""Where a volume begins: recognition sequence and anchors (ECMA-167 2/8.3, 3/8.4.1, UDF 2.2.3, 6.11), one session or many."""
+"""Where a volume begins, or each session of a disc: recognition sequence and anchors.
+
+Source: ECMA-167 2/8.3, 3/8.4.1, UDF 2.2.3, 6.11.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def anchors(image: BlockDevice, base: int = 0) -> Iterator[Anchor]:
     first. Anchors of an earlier life may survive at other block sizes: one that the recognition sequence
     speaks for goes before them.
     """
-    for block_size in sorted(BLOCK_SIZES, key=lambda size: not _is_recognised(image, size, base * size)):
+    for block_size in sorted(BLOCK_SIZES, key=lambda size: not is_recognised(image, size, base * size)):
         end = image.size // block_size
         first = read_anchor(image, block_size, base + FIRST_ANCHOR, end)
         last = [read_anchor(image, block_size, end - 1 - gap, end) for gap in (0, FIRST_ANCHOR)]
@@ -65,7 +68,7 @@ def anchors(image: BlockDevice, base: int = 0) -> Iterator[Anchor]:
         yield from dict.fromkeys(anchor for anchor in places if anchor)
 
 
-def _is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
+def is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
     """Whether there is a volume recognition sequence (2/8.3) in the steps that ``block_size`` asks for."""
     for step in range(MAX_RECOGNITION):
         word = image.pread(
@@ -79,7 +82,10 @@ def _is_recognised(image: BlockDevice, block_size: int, start: int) -> bool:
 
 
 def sessions(image: BlockDevice) -> list[Anchor]:
-    """The anchors of all sessions, in order: each begins with a recognition sequence and has an anchor 256 blocks on."""
+    """The anchors of all sessions, in order.
+
+    Each begins with a recognition sequence and has an anchor 256 blocks on.
+    """
     found: list[Anchor] = []
     for base in _recognised(image):
         anchor = read_anchor(image, SESSION_BLOCK, base + FIRST_ANCHOR, image.size // SESSION_BLOCK)
@@ -93,7 +99,10 @@ def sessions(image: BlockDevice) -> list[Anchor]:
 
 
 def _recognised(image: BlockDevice) -> Iterator[int]:
-    """The blocks where sessions begin, as their recognition sequences say (on bridge discs those of ISO 9660 go first)."""
+    """The blocks where sessions begin, by their recognition sequences.
+
+    On bridge discs the descriptors of ISO 9660 go first.
+    """
     ahead = 0
     for start in range(0, min(image.size, MAX_SCAN), SCAN_STEP):
         chunk = image.pread(start, SCAN_STEP)

@@ -7,6 +7,7 @@ from typing import Final
 
 from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.errors import ImageError
+from imgmount.filesystems.udf.anchors import FIRST_ANCHOR, is_recognised
 from imgmount.filesystems.udf.descriptors import read_sequence
 from imgmount.filesystems.udf.volume import CLOSED, UdfFilesystem
 
@@ -61,8 +62,11 @@ def _problem(node: Node) -> ImageError | None:
 
 
 def _descriptors(filesystem: UdfFilesystem) -> Iterator[str]:
-    """Both volume descriptor sequences, and whether the volume was closed."""
+    """The recognition sequence, both volume descriptor sequences, and whether the volume was closed."""
     anchor = filesystem.anchor
+    starts = {0, max(0, anchor.block - FIRST_ANCHOR) * anchor.block_size}
+    if not any(is_recognised(filesystem.image, anchor.block_size, start) for start in starts):
+        yield "the volume recognition sequence is missing"
     for name, extent in (("main", anchor.main), ("reserve", anchor.reserve)):
         damage: list[str] = []
         found = list(read_sequence(filesystem.image, anchor.block_size, extent, damage))
@@ -93,7 +97,8 @@ def _mirrors(filesystem: UdfFilesystem) -> Iterator[str]:
                     _first_difference(main.pread(offset, size), mirror.pread(offset, size))
                     // space.block_size
                 )
-                yield f"partition {index}: metadata and mirror differ from block {offset // space.block_size + block} on"
+                at = offset // space.block_size + block
+                yield f"partition {index}: metadata and mirror differ from block {at} on"
                 break
 
 

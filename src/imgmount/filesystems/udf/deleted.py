@@ -1,4 +1,6 @@
-"""Deleted files: names that are marked so (ECMA-167 4/14.4.3), as long as nobody has used their file entries and blocks again.
+"""Deleted files: names that are marked so (ECMA-167 4/14.4.3).
+
+Their file entries and blocks must not have been used again.
 
 Many writers clear the address of what they delete (UDF 2.3.4.2): then the name is all that is left, and
 asking for more says so.
@@ -93,7 +95,7 @@ class _Finder:
         place = fid.icb
         try:
             if not place.length:
-                raise FormatError(FMT, "deleted, and its place was erased")
+                raise FormatError(FMT, "the file is deleted, and the entry no longer says where it was")
             self.check(place.partition, place.block, 1)
             entry = self.space.entry(place)
             if fid.unique and entry.unique & 0xFFFF_FFFF != fid.unique:
@@ -101,7 +103,9 @@ class _Finder:
                     FMT, "file entry of a deleted file has been used again", offset=entry.offset
                 )
             if not entry.size and not entry.owner[-1]:
-                raise FormatError(FMT, "deleted, and its blocks were given up", offset=entry.offset)
+                raise FormatError(
+                    FMT, "the file is deleted, and its entry no longer lists its blocks", offset=entry.offset
+                )
         except ImageError as exc:
             return Broken(place, exc)
         node = make_node(self.space, place, entry)
@@ -134,6 +138,10 @@ class _Finder:
                 raw = read_descriptor(device, size, block, SPACE_BITMAP)
                 _, count = _COUNTS.unpack_from(raw, _COUNTS_AT)
                 if count > MAX_BITMAP:
-                    raise FormatError(FMT, f"bitmap of {count} bytes", offset=block * size)
+                    raise FormatError(
+                        FMT,
+                        f"the bitmap of free blocks has {count} bytes, more than {MAX_BITMAP}",
+                        offset=block * size,
+                    )
                 return device.read_exactly(block * size + _COUNTS_AT + _COUNTS.size, count, FMT)
         return b""

@@ -30,7 +30,9 @@ VOLUME_DESCRIPTORS: Final = tuple(range(1, 9))  # tag identifiers
 
 
 class Descriptors:
-    """The prevailing volume descriptors of an anchor: of several of a kind, the one with the highest sequence number.
+    """The prevailing volume descriptors of an anchor.
+
+    Of several of a kind, that is the one with the highest sequence number.
 
     The reserve sequence is read where the main one is damaged or lacks something. ``damage`` says what was
     wrong.
@@ -48,7 +50,11 @@ class Descriptors:
             if self._newest and not self.damage and self._complete(self._newest[1]):
                 break
         if self._newest is None:
-            raise FormatError(FMT, "no logical volume descriptor", offset=anchor.main[1] * anchor.block_size)
+            raise FormatError(
+                FMT,
+                "neither descriptor sequence has a logical volume descriptor",
+                offset=anchor.main[1] * anchor.block_size,
+            )
         self.volume: Any = LOGICAL_VOLUME_DESCRIPTOR.parse(self._newest[1])
         self.maps: list[MapEntry] = _maps(self._newest[1])
 
@@ -85,7 +91,10 @@ def _maps(volume: bytes) -> list[MapEntry]:
 def read_sequence(
     image: BlockDevice, block_size: int, extent: tuple[int, int], damage: list[str]
 ) -> Iterator[bytes]:
-    """The descriptors of a volume descriptor sequence (3/8.4.2); those that are damaged are described in ``damage``."""
+    """The descriptors of a volume descriptor sequence (3/8.4.2).
+
+    Those that are damaged are described in ``damage``.
+    """
     for _ in range(MAX_POINTERS):
         length, first = extent
         blocks = min(length // block_size, MAX_SEQUENCE)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent
+from imgmount.core.header import short
 from imgmount.core.slices import Concat
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.udf.structs import (
@@ -62,8 +63,20 @@ _EXTENT_AT: Final = 20
 class Entry:
     """A file entry: its header as stored, and the place and device it was read from."""
 
-    __slots__ = ("_attributes", "_descriptors", "_end", "device", "extended", "file_type", "flags", "offset", "partition",
-                 "raw", "size", "strategy")  # fmt: skip
+    __slots__ = (
+        "_attributes",
+        "_descriptors",
+        "_end",
+        "device",
+        "extended",
+        "file_type",
+        "flags",
+        "offset",
+        "partition",
+        "raw",
+        "size",
+        "strategy",
+    )
 
     def __init__(self, raw: bytes, partition: int, device: BlockDevice, offset: int) -> None:
         self.partition = partition
@@ -77,9 +90,11 @@ class Entry:
         self._descriptors: int = self._attributes + lengths[0]
         self._end: int = self._descriptors + lengths[1]
         if self._end > len(raw):
-            raise FormatError(FMT, "file entry longer than its block", offset=offset)
+            raise FormatError(FMT, "a file entry is longer than its block", offset=offset)
         if self.size > MAX_FILE:
-            raise FormatError(FMT, f"file of {self.size} bytes", offset=offset)
+            raise FormatError(
+                FMT, f"a file of {self.size} bytes is larger than {short(MAX_FILE)}", offset=offset
+            )
         self.raw = raw[: self._descriptors if self.embedded else self._end]  # content stays on the disc
 
     @property
@@ -94,7 +109,7 @@ class Entry:
 
     @property
     def descriptors(self) -> tuple[int, int]:
-        """Where the allocation descriptors (or the embedded content) begin in the entry, and how long they are."""
+        """(where in the entry the allocation descriptors or the embedded content begin, their length)."""
         return self._descriptors, self._end - self._descriptors
 
     @property
@@ -122,8 +137,8 @@ class Entry:
         return place if place and place.length else None
 
 
-class Space:
-    """The partitions of a logical volume by reference number, and the copies of those that are recorded twice."""
+class VolumeSpace:
+    """The partitions of a logical volume by reference number, and the mirrors of those that have one."""
 
     def __init__(self, block_size: int) -> None:
         self.block_size = block_size
@@ -134,11 +149,16 @@ class Space:
     def device(self, partition: int) -> BlockDevice:
         """The partition. Raises ``FormatError``."""
         if partition >= len(self.partitions):
-            raise FormatError(FMT, f"partition {partition} of {len(self.partitions)}")
+            raise FormatError(
+                FMT, f"an address is in partition {partition}, the volume has {len(self.partitions)}"
+            )
         return self.partitions[partition]
 
     def descriptor(self, partition: int, block: int, *idents: int) -> tuple[bytes, BlockDevice]:
-        """The block-sized descriptor at ``block``, or its mirror where it is damaged, and which device it came from."""
+        """(the descriptor at ``block``, one block long, the device that it was read from).
+
+        Where it is damaged, that is the mirror.
+        """
         device = self.device(partition)
         try:
             return self._checked(self._block(device, block), partition, block, idents), device
@@ -199,11 +219,15 @@ class Space:
         if entry.strategy == STRATEGY_DIRECT:
             return entry
         if entry.strategy != STRATEGY_CHAIN:
-            raise UnsupportedError(f"{FMT}: ICB strategy {entry.strategy}")
+            raise UnsupportedError(f"{FMT}: ICB strategy {entry.strategy} is not 4 or 4096")
         seen: set[tuple[int, int]] = set()
         while place.length >= 2 * self.block_size:
             if (key := (place.partition, place.block)) in seen or len(seen) == MAX_CHAIN:
-                raise FormatError(FMT, "chain of file entries loops", offset=place.block * self.block_size)
+                raise FormatError(
+                    FMT,
+                    "the chain of file entries loops or is too long",
+                    offset=place.block * self.block_size,
+                )
             seen.add(key)
             follower = place.block + 1
             if not any(self._block(self.device(place.partition), follower)[:TAG_SIZE]):
@@ -228,7 +252,9 @@ class Space:
         left = entry.size
         if entry.embedded:
             if left > length:
-                raise FormatError(FMT, f"{left} bytes embedded in {length}", offset=entry.offset)
+                raise FormatError(
+                    FMT, f"a file of {left} bytes is said to be embedded in {length}", offset=entry.offset
+                )
             yield Extent(left, entry.device, entry.offset + start)
             return
         for kind, length, partition, block in self.allocation(entry):
@@ -238,7 +264,11 @@ class Space:
             if not left:
                 return
         if left:
-            raise FormatError(FMT, f"{left} of {entry.size} bytes have no place", offset=entry.offset)
+            raise FormatError(
+                FMT,
+                f"the extents of a file of {entry.size} bytes leave out {left} of them",
+                offset=entry.offset,
+            )
 
     def _extent(self, kind: int, size: int, partition: int, block: int, *, mirrored: bool) -> Extent:
         if kind != RECORDED:
@@ -263,14 +293,14 @@ class Space:
                     return
                 count += 1
                 if count > MAX_EXTENTS:
-                    raise FormatError(FMT, f"more than {MAX_EXTENTS} extents", offset=entry.offset)
+                    raise FormatError(FMT, f"a file has more than {MAX_EXTENTS} extents", offset=entry.offset)
                 if kind == CONTINUED:
                     break
                 yield kind, size, reference, block
             else:
                 return
             if (reference, block) in seen:
-                raise FormatError(FMT, "list of extents loops", offset=entry.offset)
+                raise FormatError(FMT, "the list of extents loops", offset=entry.offset)
             seen.add((reference, block))
             raw = self._more(reference, block)
 
@@ -281,13 +311,18 @@ class Space:
         start = _EXTENT_AT + _EXTENT_HEADER.size
         if start + length > len(raw):
             raise FormatError(
-                FMT, f"{length} bytes of allocation descriptors in a block", offset=block * self.block_size
+                FMT,
+                f"{length} bytes of allocation descriptors are more than a block holds",
+                offset=block * self.block_size,
             )
         return raw[start : start + length]
 
 
 def _parse(raw: bytes, layout: int, partition: int) -> Iterator[tuple[int, int, int, int]]:
-    """(type, bytes, partition, block) of each allocation descriptor; a short one means the partition of its file entry."""
+    """(type, bytes, partition, block) of each allocation descriptor.
+
+    A short one means the partition of its file entry.
+    """
     if layout == SHORT:
         for length, block in _SHORT_AD.iter_unpack(_whole(raw, _SHORT_AD)):
             yield length >> TYPE_SHIFT, length & LENGTH_MASK, partition, block
@@ -298,10 +333,12 @@ def _parse(raw: bytes, layout: int, partition: int) -> Iterator[tuple[int, int, 
         for length, recorded, size, block, reference in _EXTENDED_AD.iter_unpack(_whole(raw, _EXTENDED_AD)):
             kind = length >> TYPE_SHIFT
             if kind == RECORDED and recorded & LENGTH_MASK != size:
-                raise UnsupportedError(f"{FMT}: compressed extents")
+                raise UnsupportedError(f"{FMT}: compressed extents are not supported")
             yield kind, size if kind == RECORDED else length & LENGTH_MASK, reference, block
     else:
-        raise UnsupportedError(f"{FMT}: allocation descriptors of type {layout}")
+        raise UnsupportedError(
+            f"{FMT}: allocation descriptors of type {layout} are not short, long, extended or embedded"
+        )
 
 
 def _whole(raw: bytes, layout: struct.Struct) -> bytes:

@@ -18,10 +18,11 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import short
 from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.times import udf_time_ns
-from imgmount.filesystems.udf.icb import Entry, Space
+from imgmount.filesystems.udf.icb import Entry, VolumeSpace
 from imgmount.filesystems.udf.structs import (
     FILE_IDENTIFIER,
     FMT,
@@ -78,7 +79,10 @@ _ROOTS: Final = (1, 2)
 
 
 class Fid(NamedTuple):
-    """A file identifier descriptor (4/14.4): a name and the ICB it stands for; ``unique`` is the file's number there, or 0."""
+    """A file identifier descriptor (4/14.4): a name and the ICB it stands for.
+
+    ``unique`` is the file's number there, or 0.
+    """
 
     name: bytes
     characteristics: int
@@ -104,13 +108,15 @@ def _parse_fid(raw: bytes, at: int) -> tuple[Fid, int] | None:
 def identifiers(
     content: BlockDevice, mirror: BlockDevice | None = None, hidden: int = DELETED | PARENT
 ) -> Iterator[Fid]:
-    """The file identifiers of a directory but those with ``hidden`` characteristics: deleted ones and the parent.
+    """The file identifiers of a directory without those that have ``hidden`` characteristics.
+
+    By default those are deleted ones and the parent.
 
     What is damaged is looked for in ``mirror``, then skipped, and is the error raised at the end. Raises
     ``FormatError``.
     """
     if content.size > MAX_DIRECTORY:
-        raise FormatError(FMT, f"directory of {content.size} bytes")
+        raise FormatError(FMT, f"a directory of {content.size} bytes is larger than {short(MAX_DIRECTORY)}")
     damage: int | None = None
     offset = base = tries = 0
     window = b""
@@ -137,7 +143,7 @@ def identifiers(
         if not fid.characteristics & hidden:
             yield fid
     if damage is not None:
-        raise FormatError(FMT, "directory is damaged", offset=damage)
+        raise FormatError(FMT, "a directory is damaged: entries are missing from here on", offset=damage)
 
 
 def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> bytes:
@@ -155,13 +161,13 @@ def _window(content: BlockDevice, mirror: BlockDevice | None, offset: int) -> by
     return content.pread(offset, 1)
 
 
-def directory_content(space: Space, entry: Entry, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
+def directory_content(space: VolumeSpace, entry: Entry, hidden: int = DELETED | PARENT) -> Iterator[Fid]:
     """The file identifiers in the directory that ``entry`` describes, see ``identifiers``."""
     mirror = space.content(entry, mirrored=True) if space.mirrors and not entry.embedded else None
     return identifiers(space.content(entry), mirror, hidden)
 
 
-def _status(space: Space, entry: Entry, size: int | None = None, rdev: int = 0) -> Stat:
+def _status(space: VolumeSpace, entry: Entry, size: int | None = None, rdev: int = 0) -> Stat:
     uid, gid, permissions, links = entry.owner
     blocks, accessed, modified, changed = entry.times
     # Five bits each for others, group and owner: execute, write, read as in Unix, then change attributes and
@@ -192,7 +198,7 @@ class _UdfNode(Node):
 
     __slots__ = ("_entry", "_space")
 
-    def __init__(self, space: Space, place: Place, entry: Entry) -> None:
+    def __init__(self, space: VolumeSpace, place: Place, entry: Entry) -> None:
         self.id = place.id
         self._space = space
         self._entry = entry
@@ -201,7 +207,7 @@ class _UdfNode(Node):
         return _status(self._space, self._entry)
 
     def xattrs(self) -> Mapping[str, bytes]:
-        """Named streams (UDF 3.3.5), the first 64 of them that hold at most 64 KiB, as ``user.udf.stream.NAME``."""
+        """Named streams (UDF 3.3.5) as ``user.udf.stream.NAME``: the first 64 of at most 64 KiB."""
         place = self._entry.streams
         if place is None:
             return {}
@@ -233,7 +239,11 @@ class UdfSymlink(_UdfNode, Symlink):
 
     def readlink(self) -> str:
         if self._entry.size > MAX_LINK:
-            raise FormatError(FMT, f"link of {self._entry.size} bytes", offset=self._entry.offset)
+            raise FormatError(
+                FMT,
+                f"a link of {self._entry.size} bytes is longer than {MAX_LINK}",
+                offset=self._entry.offset,
+            )
         raw = self._space.content(self._entry).read_exactly(0, self._entry.size, FMT)
         parts: list[str] = []
         at = 0
@@ -257,7 +267,7 @@ class UdfSpecial(_UdfNode, Special):
         return _status(self._space, self._entry, 0, self._rdev())
 
     def _rdev(self) -> int:
-        """From the device specification among the extended attributes (4/14.10.7), each at least as long as its header."""
+        """The device number in the device specification, an extended attribute (4/14.10.7)."""
         raw = self._entry.attributes
         at = _ATTRIBUTES_HEADER
         while at + _DEVICE_AT + _DEVICE.size <= len(raw):
@@ -278,7 +288,7 @@ class UdfDirectory(_UdfNode, Directory):
     __slots__ = ("_ancestors",)
 
     def __init__(
-        self, space: Space, place: Place, entry: Entry, ancestors: frozenset[int] = frozenset()
+        self, space: VolumeSpace, place: Place, entry: Entry, ancestors: frozenset[int] = frozenset()
     ) -> None:
         super().__init__(space, place, entry)
         self._ancestors = ancestors
@@ -288,11 +298,11 @@ class UdfDirectory(_UdfNode, Directory):
 
     def _identifiers(self) -> Iterator[Fid]:
         if self.id in self._ancestors:
-            raise FormatError(FMT, "directory contains itself", offset=self._entry.offset)
+            raise FormatError(FMT, "a directory is inside itself", offset=self._entry.offset)
         return directory_content(self._space, self._entry)
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
-        space, lineage = self._space, self._ancestors | {self.id}
+        space, ancestors = self._space, self._ancestors | {self.id}
         batch: list[Fid] = []
         damage: ImageError | None = None
         fids = self._identifiers()
@@ -304,7 +314,7 @@ class UdfDirectory(_UdfNode, Directory):
             except ImageError as exc:
                 damage = exc
             for fid, entry in zip(batch, space.entries([fid.icb for fid in batch]), strict=True):
-                yield cs0(fid.name), make_node(space, fid.icb, entry, lineage)
+                yield cs0(fid.name), make_node(space, fid.icb, entry, ancestors)
             if damage is not None:
                 raise damage
             if len(batch) < BATCH:
@@ -321,20 +331,20 @@ class Broken(File):
         self._error = error
 
     def stat(self) -> Stat:
-        raise self._error.with_traceback(None)
+        raise self._error.again()
 
     def open(self) -> BlockDevice:
-        raise self._error.with_traceback(None)
+        raise self._error.again()
 
 
 def make_node(
-    space: Space, place: Place, entry: Entry | ImageError, lineage: frozenset[int] = frozenset()
+    space: VolumeSpace, place: Place, entry: Entry | ImageError, ancestors: frozenset[int] = frozenset()
 ) -> Node:
     """The node of the ICB at ``place``."""
     if isinstance(entry, ImageError):
         return Broken(place, entry)
     if entry.file_type in (DIRECTORY, STREAM_DIRECTORY):
-        return UdfDirectory(space, place, entry, lineage)
+        return UdfDirectory(space, place, entry, ancestors)
     if entry.file_type == SYMLINK:
         return UdfSymlink(space, place, entry)
     if entry.file_type in _SPECIAL:

@@ -1,4 +1,6 @@
-"""Partition maps: each partition of a logical volume as a device whose bytes lie in the image (3/10.7, UDF 2.2.8 to 2.2.10).
+"""Partition maps: each partition of a logical volume as a device whose bytes lie in the image.
+
+Source: ECMA-167 3/10.7, UDF 2.2.8 to 2.2.10.
 
 Type 1 is a run of blocks. Of type 2 there are the virtual partition (a table says where each block of a
 write-once disc is now), the sparable partition (worn packets are replaced) and the metadata partition (a file
@@ -17,7 +19,7 @@ from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
-from imgmount.filesystems.udf.icb import Entry, Space
+from imgmount.filesystems.udf.icb import Entry, VolumeSpace
 from imgmount.filesystems.udf.structs import (
     EXTENDED_FILE_ENTRY,
     FILE_ENTRY,
@@ -85,26 +87,29 @@ class MapEntry(NamedTuple):
 def parse_maps(raw: bytes, count: int) -> Iterator[MapEntry]:
     """The ``count`` maps in ``raw`` (3/10.7). Raises ``FormatError``, ``UnsupportedError``."""
     if count > MAX_MAPS:
-        raise FormatError(FMT, f"{count} partition maps")
+        raise FormatError(FMT, f"the volume has {count} partition maps, more than {MAX_MAPS}")
     at = 0
     for index in range(count):
         if at + _TYPE_1_SIZE > len(raw):
-            raise FormatError(FMT, f"partition map {index} of {count} is missing")
+            raise FormatError(FMT, f"partition map {index} of {count} is not in the descriptor")
         kind, length, _, number = _TYPE_1.unpack_from(raw, at)
         entry = MapEntry(PHYSICAL, number, raw[at : at + length])
         if (kind, length) == (2, _TYPE_2_SIZE) and at + length <= len(raw):
             _, _, _, identifier, _, number = _TYPE_2.unpack_from(raw, at)
             entry = MapEntry(identifier.rstrip(b"\0"), number, raw[at : at + length])
         elif (kind, length) != (1, _TYPE_1_SIZE):
-            raise UnsupportedError(f"{FMT}: partition map of type {kind}")
+            raise UnsupportedError(f"{FMT}: partition map of type {kind} is not 1 or 2")
         if entry.kind not in (PHYSICAL, VIRTUAL, SPARABLE, METADATA):
-            raise UnsupportedError(f"{FMT}: partition map {entry.kind.decode('ascii', 'replace')!r}")
+            name = entry.kind.decode("ascii", "replace")
+            raise UnsupportedError(f"{FMT}: partition map {name!r} is not virtual, sparable or metadata")
         yield entry
         at += length
 
 
 class Disc(NamedTuple):
-    """The image, where the session of interest ends (in blocks), and the partitions' (start, length) in blocks by number.
+    """The image, the block where the session of interest ends, and the partitions by number.
+
+    Partitions are (start, length) in blocks.
 
     ``damage`` collects what was wrong with structures that have copies.
     """
@@ -122,9 +127,9 @@ class Disc(NamedTuple):
         return self.extents[number]
 
 
-def build(disc: Disc, maps: list[MapEntry]) -> Space:
+def build(disc: Disc, maps: list[MapEntry]) -> VolumeSpace:
     """The partitions that ``maps`` describe. Raises ``ImageError``."""
-    space = Space(disc.block_size)
+    space = VolumeSpace(disc.block_size)
     space.partitions = [
         _sparable(disc, entry) if entry.kind == SPARABLE else _physical(disc, entry) for entry in maps
     ]
@@ -151,7 +156,10 @@ def _physical(disc: Disc, entry: MapEntry) -> BlockDevice:
 
 
 class SparablePartition(MappedDevice):
-    """A run of blocks of which some packets lie elsewhere: ``spared`` maps packet numbers to blocks of the disc."""
+    """A run of blocks of which some packets lie elsewhere.
+
+    ``spared`` maps packet numbers to blocks of the disc.
+    """
 
     def __init__(self, disc: Disc, number: int, packet: int, spared: Mapping[int, int]) -> None:
         start, length = disc.extent(number)
@@ -176,9 +184,12 @@ def _sparable(disc: Disc, entry: MapEntry) -> BlockDevice:
     """The newest of the sparing tables that can be read (UDF 2.2.12) decides."""
     packet, count, size, *places = _SPARABLE_DETAILS.unpack_from(entry.raw, _DETAILS_AT)
     if not packet or count > MAX_SPARING_TABLES:
-        raise FormatError(FMT, f"sparable partition of {packet}-block packets with {count} tables")
+        raise FormatError(
+            FMT,
+            f"a sparable partition has packets of {packet} blocks and {count} tables, not 1 to {len(places)}",
+        )
     tables = []
-    problem: ImageError = FormatError(FMT, "sparable partition without a sparing table")
+    problem: ImageError = FormatError(FMT, "no sparing table of the sparable partition can be read")
     for place in places[:count]:
         try:
             tables.append(read_sparing_table(disc, place, size, packet))
@@ -201,7 +212,7 @@ def read_sparing_table(disc: Disc, block: int, size: int, packet: int) -> tuple[
     if not identifier.startswith(_SPARING_IDENTIFIER) or _SPARING_ENTRIES_AT + 8 * count > max(
         size, len(raw)
     ):
-        raise FormatError(FMT, f"sparing table with {count} entries", offset=offset)
+        raise FormatError(FMT, f"a sparing table with {count} entries is too large", offset=offset)
     entries = table(disc.image.read_exactly(offset + _SPARING_ENTRIES_AT, 8 * count, FMT), 4, "little")
     pairs = zip(entries[::2], entries[1::2], strict=True)
     return sequence, {original // packet: mapped for original, mapped in pairs if original < _SPARING_FREE}
@@ -239,11 +250,15 @@ class LaterSessionError(FormatError):
     """The table at the end of the image belongs to a partition that begins later: there are more sessions."""
 
 
-def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: int) -> None:
+def _add_virtual(disc: Disc, space: VolumeSpace, entry: MapEntry, index: int, below: int) -> None:
     start, _ = disc.extent(entry.number)
     found = _find_vat(disc, space, start, below)
     if found.size > MAX_TABLE:
-        raise FormatError(FMT, f"virtual allocation table of {found.size} bytes", offset=found.offset)
+        raise FormatError(
+            FMT,
+            f"a virtual allocation table of {found.size} bytes is empty or too large",
+            offset=found.offset,
+        )
     raw = space.content(found).read_exactly(0, found.size, FMT)
     counts = None
     if found.file_type == VAT_TYPE:
@@ -255,7 +270,7 @@ def _add_virtual(disc: Disc, space: Space, entry: MapEntry, index: int, below: i
     space.aliases[index] = entries
 
 
-def _find_vat(disc: Disc, space: Space, start: int, below: int) -> Entry:
+def _find_vat(disc: Disc, space: VolumeSpace, start: int, below: int) -> Entry:
     """The file entry of the virtual allocation table: the last thing written (UDF 2.2.10).
 
     Raises ``FormatError``.
@@ -276,7 +291,7 @@ def _find_vat(disc: Disc, space: Space, start: int, below: int) -> Entry:
     raise FormatError(FMT, "no virtual allocation table at the end of the disc", offset=disc.end * size)
 
 
-def _vat_entry(raw: bytes, space: Space, below: int, offset: int) -> Entry | None:
+def _vat_entry(raw: bytes, space: VolumeSpace, below: int, offset: int) -> Entry | None:
     """The entry in ``raw``, if it is one of a virtual allocation table."""
     if len(raw) < space.block_size or TAG.unpack_from(raw)[0] not in (FILE_ENTRY, EXTENDED_FILE_ENTRY):
         return None
@@ -293,7 +308,7 @@ def _vat_entry(raw: bytes, space: Space, below: int, offset: int) -> Entry | Non
     return entry if _VAT_TRAILER.unpack(trailer)[1].startswith(_VAT_IDENTIFIER) else None
 
 
-def _add_metadata(disc: Disc, space: Space, entry: MapEntry, index: int, below: int) -> None:
+def _add_metadata(disc: Disc, space: VolumeSpace, entry: MapEntry, index: int, below: int) -> None:
     """Main file and mirror (UDF 2.2.13); either will do."""
     main, mirror, _, _, _, flags = _METADATA_DETAILS.unpack_from(entry.raw, _DETAILS_AT)
     copies: list[BlockDevice] = []
@@ -305,15 +320,19 @@ def _add_metadata(disc: Disc, space: Space, entry: MapEntry, index: int, below: 
             problem = problem or exc
             disc.damage.append(f"metadata file at block {block} of its partition: {exc}")
     if not copies:
-        raise problem or FormatError(FMT, "no metadata file", offset=main * disc.block_size)
+        raise problem or FormatError(
+            FMT, "neither the metadata file nor its mirror is found", offset=main * disc.block_size
+        )
     space.partitions[index] = copies[0]
     if len(copies) > 1 and flags & _DUPLICATE:
         space.mirrors[index] = copies[1]
 
 
-def _metadata_file(space: Space, below: int, block: int, file_type: int) -> BlockDevice:
+def _metadata_file(space: VolumeSpace, below: int, block: int, file_type: int) -> BlockDevice:
     raw, device = space.descriptor(below, block, FILE_ENTRY, EXTENDED_FILE_ENTRY)
     found = Entry(raw, below, device, block * space.block_size)
     if found.file_type != file_type:
-        raise FormatError(FMT, f"metadata file of type {found.file_type}", offset=found.offset)
+        raise FormatError(
+            FMT, f"the metadata file is of type {found.file_type}, not a metadata file", offset=found.offset
+        )
     return space.content(found)

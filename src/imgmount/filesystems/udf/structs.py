@@ -1,4 +1,6 @@
-"""Descriptors of ECMA-167 as UDF uses them: the tag that begins each, names, addresses, and the few that are read at open.
+"""Descriptors of ECMA-167 as UDF uses them.
+
+Here are the tag that begins each, names, addresses, and the few that are read at open.
 
 Everything is little endian. References: ECMA-167 3rd edition (part/section), OSTA UDF 1.02 to 2.60.
 """
@@ -68,22 +70,26 @@ def tag_checksum(raw: bytes) -> int:
 
 
 def check_tag(raw: bytes, idents: tuple[int, ...], locations: tuple[int, ...], offset: int) -> int:
-    """The identifier of the descriptor in ``raw``, which lies at ``offset`` of the device and claims one of ``locations``.
+    """The identifier of the descriptor in ``raw``, which lies at ``offset`` of the device.
+
+    It must be one of ``idents`` and say that it belongs to one of the blocks ``locations``.
 
     A CRC that covers more than ``raw`` is not checked here. Raises ``FormatError``, ``ChecksumError``.
     """
     ident, checksum, _, crc, crc_length, location = TAG.unpack_from(raw)
     if ident not in idents:
         wanted = " or ".join(map(str, idents))
-        raise FormatError(FMT, f"descriptor {ident} where {wanted} should be", offset=offset)
+        raise FormatError(FMT, f"descriptor {ident} is here, where {wanted} should be", offset=offset)
     if checksum != tag_checksum(raw):
-        raise ChecksumError(FMT, f"bad tag checksum of descriptor {ident}", offset=offset)
+        raise ChecksumError(FMT, f"the tag checksum of descriptor {ident} is wrong", offset=offset)
     if location not in locations:
         raise FormatError(
-            FMT, f"descriptor {ident} belongs to block {location}, not {locations[0]}", offset=offset
+            FMT,
+            f"descriptor {ident} says that it belongs to block {location}, not {locations[0]}",
+            offset=offset,
         )
     if TAG_SIZE + crc_length <= len(raw) and crc16(raw[TAG_SIZE : TAG_SIZE + crc_length], 0) != crc:
-        raise ChecksumError(FMT, f"bad CRC of descriptor {ident}", offset=offset)
+        raise ChecksumError(FMT, f"the CRC of descriptor {ident} is wrong", offset=offset)
     return int(ident)
 
 

@@ -1,4 +1,7 @@
-"""A UDF volume put together: partitions, file set, root directory, integrity (ECMA-167 4/8, UDF 2.2 and 2.3)."""
+"""A UDF volume put together: partitions, file set, root directory, integrity.
+
+Source: ECMA-167 4/8, UDF 2.2 and 2.3.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.options import session
 from imgmount.filesystems.udf.anchors import FIRST_ANCHOR, Anchor, anchors, sessions
 from imgmount.filesystems.udf.descriptors import Descriptors
-from imgmount.filesystems.udf.icb import Space
+from imgmount.filesystems.udf.icb import VolumeSpace
 from imgmount.filesystems.udf.nodes import UdfDirectory, make_node
 from imgmount.filesystems.udf.partitions import Disc, LaterSessionError, VirtualPartition, build
 from imgmount.filesystems.udf.structs import (
@@ -54,10 +57,11 @@ class UdfFilesystem(Filesystem):
         volume = self.descriptors.volume
         if volume.block_size != anchor.block_size:
             raise FormatError(
-                FMT, f"logical blocks of {volume.block_size} bytes on sectors of {anchor.block_size}"
+                FMT,
+                f"logical blocks have {volume.block_size} bytes, not the {anchor.block_size} of the anchor",
             )
         self.disc = Disc(image, anchor.block_size, anchor.end, self.descriptors.partitions, [])
-        self.space: Space = build(self.disc, self.descriptors.maps)
+        self.space: VolumeSpace = build(self.disc, self.descriptors.maps)
         file_set = self._file_set(long_ad(volume.contents, 0))
         self.label = volume.identifier or file_set.identifier
         place = long_ad(file_set.root, 0)
@@ -72,7 +76,10 @@ class UdfFilesystem(Filesystem):
         return self._root
 
     def _file_set(self, place: Place) -> Any:
-        """The prevailing descriptor of the file set (4/8.3.1): on write-once media the later ones supersede the first."""
+        """The prevailing descriptor of the file set (4/8.3.1).
+
+        On write-once media the later ones supersede the first.
+        """
         raw, _ = self.space.descriptor(place.partition, place.block, FILE_SET)
         newest = FILE_SET_DESCRIPTOR.parse(raw)
         for _ in range(MAX_FILE_SETS):
@@ -92,7 +99,7 @@ class UdfFilesystem(Filesystem):
         return newest
 
     def integrity(self) -> tuple[Any, Any] | None:
-        """The last logical volume integrity descriptor and UDF's part of it (3/8.8.2), if they can be read."""
+        """(the last logical volume integrity descriptor, UDF's part of it), if they can be read (3/8.8.2)."""
         extent = self.descriptors.volume.integrity
         block_size = self.anchor.block_size
         newest, block, blocks = None, extent.location, extent.length // block_size
@@ -154,7 +161,9 @@ class UdfFilesystem(Filesystem):
 
 
 def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> UdfFilesystem:
-    """The volume in ``image``: of several sessions the last, or the one that the options name (counted from 1).
+    """The volume in ``image``.
+
+    Of several sessions it is the last, or the one that the options name (counted from 1).
 
     ``session_base`` is the block at which the session of interest begins, where the caller knows. Raises
     ``ImageError``.
@@ -162,7 +171,7 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
     wanted = session(context.options.extra)
     if wanted is not None and not session_base and len(found := sessions(image)) > 1:
         if not 1 <= wanted <= len(found):
-            raise ImageError(f"{FMT}: session {wanted} of {len(found)}")
+            raise ImageError(f"{FMT}: there is no session {wanted}, only 1 to {len(found)}")
         return UdfFilesystem(image, found[wanted - 1])
     problem: ImageError | None = None
     candidates = anchors(image, session_base)
@@ -183,4 +192,6 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
             candidates = chain(later, candidates)
         except ImageError as exc:
             problem = problem or exc
-    raise problem or FormatError(FMT, "no anchor", offset=FIRST_ANCHOR * BLOCK_SIZES[0])
+    raise problem or FormatError(
+        FMT, "no anchor volume descriptor is found", offset=FIRST_ANCHOR * BLOCK_SIZES[0]
+    )

@@ -1,4 +1,6 @@
-"""Sessions of a disc image that has no table of contents: a plain .iso that was grown, or sessions one behind the other.
+"""Sessions of a disc image that has no table of contents.
+
+It is a plain .iso that was grown, or has its sessions one behind the other.
 
 Each session begins with 16 free sectors and its own ISO 9660 descriptors, whose volume size says where it
 ends; the next one begins there, or at the next multiple of 16 or 32 sectors, or, in an image of a whole CD,
@@ -41,7 +43,7 @@ def _following(device: BlockDevice, start: int, volume: VolumePlace) -> int | No
 
 
 def _over_the_gap(start: int, end: int) -> Iterator[int]:
-    """Where the next session of a CD may begin whose track starts at ``start`` and holds a volume that ends at ``end``."""
+    """Where the next session of a CD may begin, behind a track at ``start`` whose volume ends at ``end``."""
     gap = session_gap(1 if start == 0 else 2) + PREGAP
     return (max(end, start + SHORTEST_TRACK) + more + gap for more in RUN_OUT)
 
@@ -54,11 +56,11 @@ def _starts(device: BlockDevice) -> Iterator[tuple[int, int]]:
             return
         yield start, volume.root
         start = _following(device, start, volume)
-    raise FormatError("sessions", f"more than {MAX_SESSIONS}")
+    raise FormatError("sessions", f"more than {MAX_SESSIONS} sessions lead to each other")
 
 
 def probe(device: BlockDevice) -> Match:
-    """Two sessions, with different roots. A session that a container volume_place is one already."""
+    """Two sessions, with different roots. A session that a container gave is one already."""
     if isinstance(device, Session):
         return Match.NO
     if len({root for _, root in _starts(device)}) > 1:

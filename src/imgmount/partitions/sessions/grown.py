@@ -1,7 +1,7 @@
 """Images that growisofs grew, where sessions do not point at older ones.
 
 Each session begins at the first multiple of 16 blocks behind the one before, and its descriptors are copied
-over those at sector 16. So the newest session is volume_place twice, and the first nowhere. Older ones are
+over those at sector 16. So the newest session is described twice, and the first nowhere. Older ones are
 looked for, from the newest back; the roots of the first are found by what directories say of themselves: a
 root is its own parent.
 """
@@ -40,7 +40,10 @@ _OWN_NAME: Final = slice(
 
 
 def newest(device: BlockDevice) -> int:
-    """The block at which the session begins whose descriptors sector 16 has a copy of; 0 where it is no copy."""
+    """The block at which the session begins whose descriptors sector 16 has a copy of.
+
+    It is 0 where that is no copy.
+    """
     volume = volume_place(device, 0)
     if volume is None:
         return 0
@@ -53,7 +56,10 @@ def newest(device: BlockDevice) -> int:
 
 
 def older(device: BlockDevice, start: int, limit: int) -> list[int] | None:
-    """Where the sessions before that at ``start`` begin, oldest first; None if that means to search over ``limit`` blocks."""
+    """Where the sessions before that at ``start`` begin, oldest first.
+
+    None if that means to search over ``limit`` blocks.
+    """
     found: list[int] = []
     following = start
     for block in range(start - UNIT, max(0, start - limit), -UNIT):
@@ -65,7 +71,10 @@ def older(device: BlockDevice, start: int, limit: int) -> list[int] | None:
 
 
 def first(device: BlockDevice, end: int) -> BlockDevice | None:
-    """The image with the descriptors of its first session, which ends at ``end``, made again; None if its root is not found."""
+    """The image with the descriptors of its first session, which ends at ``end``, made again.
+
+    None if its root is not found.
+    """
     roots = list(_roots(device, end))
     if not roots:
         return None
@@ -82,7 +91,10 @@ def first(device: BlockDevice, end: int) -> BlockDevice | None:
 
 
 def _roots(device: BlockDevice, end: int) -> Iterator[tuple[int, int]]:
-    """(block, bytes) of the directories that are their own parents: the root of ISO 9660, then that of Joliet."""
+    """(block, bytes) of the directories that are their own parents.
+
+    The root of ISO 9660, then that of Joliet.
+    """
     for base in range(DESCRIPTOR_SECTOR, min(end, MAX_TABLES), WINDOW):
         data = device.pread(base * BLOCK, WINDOW * BLOCK)
         for at in range(0, len(data) - BLOCK + 1, BLOCK):
@@ -94,7 +106,10 @@ def _roots(device: BlockDevice, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _descriptors(device: BlockDevice, roots: list[tuple[int, int]], end: int) -> Iterator[bytes]:
-    """The descriptors at sector 16, those that name a root changed to name one of ``roots``; what they had no room for stays."""
+    """The descriptors at sector 16, those that name a root changed to name one of ``roots``.
+
+    What they had no room for stays.
+    """
     left = iter(roots)
     for number in range(MAX_DESCRIPTORS):
         data = bytearray(device.read_exactly((DESCRIPTOR_SECTOR + number) * BLOCK, BLOCK, "sessions"))
@@ -105,9 +120,13 @@ def _descriptors(device: BlockDevice, roots: list[tuple[int, int]], end: int) ->
             if not block:
                 continue  # the first session had no such tree
             tables = [_path_table(device, block, order) for order, _ in _PATH_TABLES]
-            for at, value in (
-                (_VOLUME_SIZE_AT, end), (_PATH_TABLE_SIZE_AT, tables[0][0]), (_ROOT_AT, block), (_ROOT_SIZE_AT, size),
-            ):  # fmt: skip
+            numbers = {
+                _VOLUME_SIZE_AT: end,
+                _PATH_TABLE_SIZE_AT: tables[0][0],
+                _ROOT_AT: block,
+                _ROOT_SIZE_AT: size,
+            }
+            for at, value in numbers.items():
                 data[at : at + 8] = value.to_bytes(4, "little") + value.to_bytes(4, "big")
             for (order, at), (_, place) in zip(_PATH_TABLES, tables, strict=True):
                 struct.pack_into(f"{order}II", data, at, place, 0)
@@ -115,7 +134,10 @@ def _descriptors(device: BlockDevice, roots: list[tuple[int, int]], end: int) ->
 
 
 def _path_table(device: BlockDevice, root: int, order: str) -> tuple[int, int]:
-    """(bytes, block) of the path table in that byte order that begins with ``root``; (0, 0) if none is found ahead of it."""
+    """(bytes, block) of the path table in that byte order that begins with ``root``.
+
+    (0, 0) if none is found ahead of it.
+    """
     entry = struct.Struct(order + _PATH_ENTRY)
     head = entry.pack(1, root, 1)
     for block in range(DESCRIPTOR_SECTOR, root):

@@ -48,9 +48,9 @@ def _zstd(data: bytes, size: int) -> bytes:
             left -= len(piece)
             data = stream.unused_data
     except library.ZstdError as exc:
-        raise FormatError("zstd", str(exc)) from exc
+        raise FormatError("zstd", "the frame is damaged") from exc
     if left:
-        raise FormatError("zstd", f"{size} bytes expected, {left} do not come")
+        raise FormatError("zstd", f"the frame holds {size - left} bytes, not {size}")
     return b"".join(pieces)
 
 
@@ -58,7 +58,7 @@ def _huff(data: bytes, size: int) -> bytes:
     try:
         return decode_bytes(data, size)
     except ValueError as exc:
-        raise FormatError("huff", str(exc)) from exc
+        raise FormatError("huff", "a code or the table of codes is damaged") from exc
 
 
 def _block(size: int, largest: int) -> int:
@@ -81,7 +81,7 @@ def _samples(decoded: flac.Decoded, order: str) -> bytes:
 def _flac(data: bytes, size: int) -> bytes:
     order = {b"L": "little", b"B": "big"}.get(data[:1])
     if order is None:
-        raise FormatError("flac", "no byte order mark")
+        raise FormatError("flac", "the first byte is not L or B, the order of the samples")
     return _samples(flac.decode(data[1:], size // flac.SAMPLE, _block(size, FLAC_BLOCK)), order)
 
 
@@ -97,7 +97,9 @@ def _frames(sectors: Content, subcode: Content) -> bytes:
 def _cd_frames(size: int) -> int:
     frames, rest = divmod(size, FRAME)
     if rest:
-        raise FormatError("chd", f"hunks of {size} bytes are no CD frames")
+        raise FormatError(
+            "chd", f"a hunk of {size} bytes is not a whole number of CD frames of {SECTOR + SUBCODE} bytes"
+        )
     return frames
 
 
@@ -114,7 +116,7 @@ def _cd(sectors: Decode, subcode: Decode) -> Decode:
         start = flags + (2 if size < 1 << 16 else 3)
         length = int.from_bytes(data[flags:start], "big")
         if start + length > len(data):
-            raise FormatError("chd", f"sectors coded in {length} of {len(data)} bytes")
+            raise FormatError("chd", f"sectors are coded in {length} bytes, the hunk has {len(data)}")
         base = sectors(data[start : start + length], frames * SECTOR)
         if flagged := [n for n in range(frames) if data[n >> 3] >> (n & 7) & 1]:
             base = _guarded(base, flagged)
@@ -155,7 +157,10 @@ def codec(name: bytes) -> Decode | None:
     if not any(name) or name == b"none":
         return None
     if name == b"avhu":
-        raise UnsupportedError("chd: laserdisc video (codec avhu)")
+        raise UnsupportedError("chd: laserdisc video (codec avhu) is not supported")
     if name not in CODECS:
-        raise UnsupportedError(f"chd: codec {name.decode('ascii', 'backslashreplace')}")
+        known = ", ".join(sorted(one.decode("ascii") for one in CODECS))
+        raise UnsupportedError(
+            f"chd: codec {name.decode('ascii', 'backslashreplace')!r} is not one of {known}"
+        )
     return CODECS[name]

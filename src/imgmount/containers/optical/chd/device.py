@@ -32,7 +32,10 @@ STORED: Final = int(How.STORED)  # compared for each hunk, and members of an enu
 
 
 def _reader(file: BlockDevice, entries: Sequence[Entry]) -> Callable[[int, int], bytes]:
-    """How to read the stored hunks among ``entries``: with one read if they lie together, as they mostly do."""
+    """How to read the stored hunks among ``entries``.
+
+    It is one read where they lie together, as they mostly do.
+    """
     stored = [entry for entry in entries if entry.how <= How.STORED]
     start = min((entry.offset for entry in stored), default=0)
     end = max((entry.offset + entry.length for entry in stored), default=0)
@@ -98,12 +101,16 @@ class CodedHunks(GroupedDevice):
                 content = self._read_units(offset, 1).ljust(self._hunk_bytes, b"\0")
                 self._shared = (offset, content)
                 return content
-        raise FormatError("chd", f"hunk {number} refers to no content")
+        raise FormatError("chd", f"hunk {number} refers to hunks that only refer to others")
 
     def _decoded(self, number: int, how: int, data: bytes, offset: int) -> Content:
         decode = self._codecs[how] if how < len(self._codecs) else None
         if decode is None:
-            raise FormatError("chd", f"hunk {number} is stored by a codec that is not there", offset=offset)
+            raise FormatError(
+                "chd",
+                f"hunk {number} is stored by codec {how}, of which the header has {len(self._codecs)}",
+                offset=offset,
+            )
         try:
             return decode(data, self._hunk_bytes)
         except FormatError as exc:
@@ -111,7 +118,7 @@ class CodedHunks(GroupedDevice):
 
     def _inherited(self, number: int, unit: int) -> bytes:
         if self._parent is None:
-            raise FormatError("chd", f"hunk {number} is the parent's, and there is none")
+            raise FormatError("chd", f"hunk {number} is in the parent, and the header names none")
         data = self._parent.pread(unit * self._map.parent_unit, self._hunk_bytes)
         if not data:
             raise FormatError("chd", f"hunk {number} lies past the end of the parent")
@@ -119,7 +126,10 @@ class CodedHunks(GroupedDevice):
 
 
 class StoredHunks(MappedDevice):
-    """The hunks of a version 5 file without codecs: where they are, in hunks of the file, or 0 for a hole or the parent's."""
+    """The map of a version 5 file without codecs.
+
+    It says where each hunk is, in hunks of the file; 0 stands for a hole, or for the parent's.
+    """
 
     def __init__(self, file: BlockDevice, header: Header, parent: BlockDevice | None) -> None:
         self._file = file
@@ -155,7 +165,7 @@ class Chd:
         header = Header.read(file)
         metadata = read_metadata(file, header.metadata_offset)
         if any(entry.tag in (b"AVAV", b"AVLD") for entry in metadata):
-            raise UnsupportedError("chd: laserdisc video")
+            raise UnsupportedError("chd: laserdisc video is not supported")
         parent = _find_parent(header.parent, context, generation) if header.parent else None
         below = parent.stream if parent else None
         if header.codecs:
@@ -203,7 +213,7 @@ class Chd:
 def _find_parent(digest: bytes, context: Context, generation: int) -> Chd:
     """The parent among the image's siblings: those whose names are most alike are looked at first."""
     if generation >= MAX_PARENTS:
-        raise FormatError("chd", f"more than {MAX_PARENTS} parents")
+        raise FormatError("chd", f"the chain of parents is longer than {MAX_PARENTS}")
     kind = "SHA-1" if len(digest) > 16 else "MD5"
     names = [name for name in context.siblings.names() if name.casefold().endswith(".chd")]
     names.sort(key=lambda name: -_shared_prefix(name, context.path.name))

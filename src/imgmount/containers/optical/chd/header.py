@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"MComprHD"
@@ -64,11 +65,17 @@ class Header:
         """The header of ``file``. Raises ``FormatError``, ``UnsupportedError``."""
         magic, length, version = _PREFIX.unpack(file.read_exactly(0, _PREFIX.size, "chd"))
         if magic != MAGIC:
-            raise FormatError("chd", "no signature", offset=0)
+            raise FormatError("chd", "the file does not begin with MComprHD", offset=0)
         if version not in HEADER_SIZES:
-            raise UnsupportedError(f"chd: version {version}")
+            raise UnsupportedError(
+                f"chd: version {version} is not one of {', '.join(map(str, HEADER_SIZES))}"
+            )
         if length != HEADER_SIZES[version]:
-            raise FormatError("chd", f"header of {length} bytes in version {version}", offset=8)
+            raise FormatError(
+                "chd",
+                f"the header of version {version} has {length} bytes, not {HEADER_SIZES[version]}",
+                offset=8,
+            )
         body = file.read_exactly(_PREFIX.size, length - _PREFIX.size, "chd")
         return (cls._v5 if version == 5 else cls._v34 if version >= 3 else cls._v12)(version, body)
 
@@ -79,10 +86,18 @@ class Header:
         )
         sector = int.from_bytes(body[_V12.size : _V12.size + 4], "big") if version == 2 else SECTOR
         return cls(
-            version=version, codecs=_codec(compression), size=cylinders * heads * sectors * sector,
-            hunk_bytes=hunk_sectors * sector, hunks=hunks, unit_bytes=sector, map_offset=HEADER_SIZES[version],
-            metadata_offset=0, digest=_set(md5), raw_sha1=b"", parent=parent if flags & HAS_PARENT else b"",
-        )  # fmt: skip
+            version=version,
+            codecs=_codec(compression),
+            size=cylinders * heads * sectors * sector,
+            hunk_bytes=hunk_sectors * sector,
+            hunks=hunks,
+            unit_bytes=sector,
+            map_offset=HEADER_SIZES[version],
+            metadata_offset=0,
+            digest=_set(md5),
+            raw_sha1=b"",
+            parent=parent if flags & HAS_PARENT else b"",
+        )
 
     @classmethod
     def _v34(cls, version: int, body: bytes) -> Self:
@@ -92,37 +107,55 @@ class Header:
         else:
             flags, compression, hunks, size, metadata, hunk_bytes, sha1, parent, raw = _V4.unpack(body)
         return cls(
-            version=version, codecs=_codec(compression), size=size, hunk_bytes=hunk_bytes, hunks=hunks, unit_bytes=0,
-            map_offset=HEADER_SIZES[version], metadata_offset=metadata, digest=_set(sha1), raw_sha1=_set(raw),
+            version=version,
+            codecs=_codec(compression),
+            size=size,
+            hunk_bytes=hunk_bytes,
+            hunks=hunks,
+            unit_bytes=0,
+            map_offset=HEADER_SIZES[version],
+            metadata_offset=metadata,
+            digest=_set(sha1),
+            raw_sha1=_set(raw),
             parent=parent if flags & HAS_PARENT else b"",
-        )  # fmt: skip
+        )
 
     @classmethod
     def _v5(cls, version: int, body: bytes) -> Self:
         names, size, map_offset, metadata, hunk_bytes, unit_bytes, raw, sha1, parent = _V5.unpack(body)
         codecs = tuple(names[at : at + 4] for at in range(0, 16, 4))
         return cls(
-            version=version, codecs=codecs if any(codecs[0]) else (), size=size, hunk_bytes=hunk_bytes,
-            hunks=-(-size // hunk_bytes) if hunk_bytes else 0, unit_bytes=unit_bytes or 1, map_offset=map_offset,
-            metadata_offset=metadata, digest=_set(sha1), raw_sha1=_set(raw), parent=_set(parent),
-        )  # fmt: skip
+            version=version,
+            codecs=codecs if any(codecs[0]) else (),
+            size=size,
+            hunk_bytes=hunk_bytes,
+            hunks=-(-size // hunk_bytes) if hunk_bytes else 0,
+            unit_bytes=unit_bytes or 1,
+            map_offset=map_offset,
+            metadata_offset=metadata,
+            digest=_set(sha1),
+            raw_sha1=_set(raw),
+            parent=_set(parent),
+        )
 
     def __post_init__(self) -> None:
-        if not 0 < self.hunk_bytes <= MAX_HUNK_BYTES:
-            raise FormatError("chd", f"hunks of {self.hunk_bytes} bytes")
-        if not 0 < self.hunks <= MAX_HUNKS:
-            raise FormatError("chd", f"{self.hunks} hunks")
+        within("chd", "hunk size", self.hunk_bytes, 1, MAX_HUNK_BYTES)
+        within("chd", "number of hunks", self.hunks, 1, MAX_HUNKS)
         if not 0 < self.size <= self.hunks * self.hunk_bytes:
-            raise FormatError("chd", f"{self.size} bytes in {self.hunks} hunks of {self.hunk_bytes}")
+            raise FormatError(
+                "chd", f"a disc of {self.size} bytes does not fit {self.hunks} hunks of {self.hunk_bytes}"
+            )
         if self.version == 5 and self.hunk_bytes % self.unit_bytes:
             raise FormatError(
-                "chd", f"units of {self.unit_bytes} bytes in hunks of {self.hunk_bytes}", offset=0x3C
+                "chd",
+                f"hunks of {self.hunk_bytes} bytes are not made of units of {self.unit_bytes}",
+                offset=0x3C,
             )
 
 
 def _codec(compression: int) -> tuple[bytes, ...]:
     if compression not in _NAMES:
-        raise UnsupportedError(f"chd: compression {compression}")
+        raise UnsupportedError(f"chd: compression {compression} is not one of {', '.join(map(str, _NAMES))}")
     return (_NAMES[compression],)
 
 
@@ -153,19 +186,26 @@ def read_metadata(file: BlockDevice, offset: int) -> list[Metadata]:
     seen = set()
     while offset:
         if offset in seen or len(entries) >= MAX_METADATA:
-            raise FormatError("chd", "the metadata chain does not end", offset=offset)
+            raise FormatError(
+                "chd", "the metadata chain does not end: it loops, or is too long", offset=offset
+            )
         seen.add(offset)
         tag, packed, following = _METADATA.unpack(file.read_exactly(offset, _METADATA.size, "chd"))
         length = packed & 0xFFFFFF
         if length > MAX_METADATA_BYTES:
-            raise FormatError("chd", f"metadata of {length} bytes", offset=offset)
+            raise FormatError(
+                "chd", f"metadata of {length} bytes are more than {MAX_METADATA_BYTES}", offset=offset
+            )
         entries.append(Metadata(tag, packed >> 24, file.read_exactly(offset + _METADATA.size, length, "chd")))
         offset = following
     return entries
 
 
 def overall_sha1(raw: bytes, entries: Sequence[Metadata]) -> bytes:
-    """The SHA-1 that covers the logical stream and the metadata that take part (chd_file::compute_overall_sha1)."""
+    """The SHA-1 of the stream's SHA-1 and of the metadata that take part.
+
+    Source: chd_file::compute_overall_sha1.
+    """
     parts = sorted(
         entry.tag + hashlib.sha1(entry.data).digest() for entry in entries if entry.flags & CHECKSUMMED
     )

@@ -38,7 +38,10 @@ class How(IntEnum):
 
 
 class Entry(NamedTuple):
-    """One hunk: ``length`` bytes at ``offset`` of the file unless ``how`` says otherwise; ``crc`` of its content, if known."""
+    """One hunk: ``length`` bytes at ``offset`` of the file unless ``how`` says otherwise.
+
+    ``crc`` is that of its content, None where it is not stored.
+    """
 
     how: int
     offset: int
@@ -80,9 +83,11 @@ class MapV5:
         packed = file.read_exactly(header.map_offset, _V5_HEADER.size, "chd")
         length, first, crc, length_bits, self_bits, parent_bits = _V5_HEADER.unpack(packed)
         if max(length_bits, self_bits, parent_bits) > MAX_FIELD_BITS:
-            raise FormatError("chd", "map fields wider than 32 bits", offset=header.map_offset)
+            raise FormatError("chd", "the fields of the map are wider than 32 bits", offset=header.map_offset)
         if header.map_offset + _V5_HEADER.size + length > file.size:
-            raise FormatError("chd", f"map of {length} bytes", offset=header.map_offset)
+            raise FormatError(
+                "chd", f"a map of {length} bytes ends past the end of the file", offset=header.map_offset
+            )
         bits = Bits(file.read_exactly(header.map_offset + _V5_HEADER.size, length, "chd"))
         try:
             types = _types(bits, header.hunks)
@@ -90,7 +95,7 @@ class MapV5:
                 types, int.from_bytes(first, "big")
             )
         except ValueError as exc:
-            raise FormatError("chd", f"map: {exc}", offset=header.map_offset) from exc
+            raise FormatError("chd", "the codes of the map are damaged", offset=header.map_offset) from exc
         if crc16(self._raw, CRC16_START) != int.from_bytes(crc, "big"):
             raise ChecksumError("chd", "the map's CRC-16 is wrong", offset=header.map_offset)
         self.parent_unit = header.unit_bytes
@@ -125,7 +130,10 @@ def _types(bits: Bits, hunks: int) -> list[tuple[int, int]]:
 
 
 class _Unpacker:
-    """The second half of a packed map: a length and a CRC for each coded hunk, a number for each reference."""
+    """The second half of a packed map.
+
+    It has a length and a CRC for each coded hunk, and a number for each reference.
+    """
 
     def __init__(self, bits: Bits, header: Header, widths: tuple[int, int, int]) -> None:
         self._bits = bits
@@ -215,7 +223,9 @@ class _Unpacker:
 
 
 def _big_endian(values: array[int]) -> bytes:
-    return table(values.tobytes(), values.itemsize, "big").tobytes() if _LITTLE else values.tobytes()  # type: ignore[arg-type]
+    if not _LITTLE:
+        return values.tobytes()
+    return table(values.tobytes(), values.itemsize, "big").tobytes()  # type: ignore[arg-type]
 
 
 _LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"
@@ -248,7 +258,11 @@ class MapV34:
         offset, crc, low, high, flags = _V34_ENTRY.unpack_from(self._raw, at)
         how = _V34_TYPES.get(flags & 15)
         if how is None:
-            raise FormatError("chd", f"hunk {hunk} is of type {flags & 15}", offset=self._at + at)
+            raise FormatError(
+                "chd",
+                f"hunk {hunk} is of type {flags & 15}, which no version 3 or 4 has",
+                offset=self._at + at,
+            )
         length = self._hunk_bytes if how == How.STORED else high << 16 | low
         return Entry(how, offset, length, None if flags & NO_CRC else crc)
 

@@ -7,34 +7,30 @@ other without padding.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from imgmount.containers.optical.text_sheet import PROBED, head_lines
+from imgmount.containers.optical.text_sheet import head_lines
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Later, Match
 
 _OPENING: Final = frozenset(
     ("REM", "FILE", "CATALOG", "CDTEXTFILE", "TITLE", "PERFORMER", "SONGWRITER", "TRACK")
 )
-KEYWORDS: Final = _OPENING | {"ISRC", "FLAGS", "PREGAP", "POSTGAP", "INDEX"}
+_FILE: Final = re.compile(r'"?FILE\s+\S', re.IGNORECASE)
+_TRACK: Final = re.compile(r"TRACK\s+\d+(\s+[A-Z]|$)", re.IGNORECASE)
 
 
 def probe(device: BlockDevice) -> Match:
-    """Lines that all begin with keywords, of which one opens a file.
+    """A FILE line and a numbered TRACK line below it, whatever else there is.
 
-    A cdrdao TOC may begin so; it does not go on so.
+    A TOC of cdrdao has both words as well, but no numbers.
     """
-    words = [line.split(None, 2) for line in head_lines(device)]
-    if (
-        not words
-        or words[0][0].upper() not in _OPENING
-        or any(parts[0].upper() not in KEYWORDS for parts in words[:-1])
-    ):
+    lines = head_lines(device)
+    file = next((number for number, line in enumerate(lines) if _FILE.match(line)), None)
+    if file is None or not any(map(_TRACK.match, lines[file + 1 :])):
         return Match.NO
-    for parts in words:
-        if parts[0].upper() == "FILE":
-            return Match.CERTAIN if len(parts) > 1 else Match.NO
-    return Match.LIKELY if device.size > PROBED else Match.NO  # many remarks before the first file
+    return Match.CERTAIN if lines[0].split(None, 1)[0].upper() in _OPENING else Match.LIKELY
 
 
 FORMAT: Final = ContainerFormat(

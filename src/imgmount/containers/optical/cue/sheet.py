@@ -3,234 +3,174 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Final
 
-from imgmount.containers.optical.sound_files import flac_sectors, samples_of
-from imgmount.containers.optical.text_sheet import frames, open_data, read_text, unquoted
+from imgmount.containers.optical.audio_files import samples_of, sectors_of
+from imgmount.containers.optical.cue.lines import RAW_TYPES, CueSheet, SheetFile, SheetTrack
+from imgmount.containers.optical.text_sheet import open_data, read_text
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Concat, Slice
-from imgmount.errors import FormatError
+from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.disc import PREGAP, Disc, Track, session_gap
-from imgmount.families.optical.sectors import FORM2, RAW, SUBCHANNEL, USER_DATA, XA_SECTOR, Layout, Mode
+from imgmount.families.optical.layouts import PLAIN, contradiction, find_layout, has_descriptor, settled
+from imgmount.families.optical.sectors import Mode
 
 log = logging.getLogger(__name__)
 
-MAX_FILES: Final = 200
-COMPRESSED: Final = ("mp3", "flac", "ogg", "opus", "ape", "wv", "m4a")
-SOUND_FILES: Final = ("WAVE", "AIFF", "MP3", "FLAC", "OGG")
-MODES: Final = {
-    "AUDIO": Layout(Mode.AUDIO, RAW),
-    "CDG": Layout(Mode.AUDIO, RAW, SUBCHANNEL),
-    "MODE1/2048": Layout(Mode.MODE1, USER_DATA),
-    "MODE1/2352": Layout(Mode.MODE1, RAW),
-    "MODE1/2448": Layout(Mode.MODE1, RAW, SUBCHANNEL),
-    "MODE2/2048": Layout(Mode.MODE2, USER_DATA),
-    "MODE2/2324": Layout(Mode.MODE2, FORM2),
-    "MODE2/2336": Layout(Mode.MODE2, XA_SECTOR),
-    "MODE2/2352": Layout(Mode.MODE2, RAW),
-    "MODE2/2448": Layout(Mode.MODE2, RAW, SUBCHANNEL),
-    "CDI/2336": Layout(Mode.MODE2, XA_SECTOR),
-    "CDI/2352": Layout(Mode.MODE2, RAW),
-}
-
-
-@dataclass(slots=True)
-class _File:
-    """A FILE line, and the indexes below it: (track, index number, sector in this file), in order."""
-
-    name: str
-    kind: str
-    indexes: list[tuple[_Track, int, int]] = field(default_factory=list)
-
-
-@dataclass(slots=True, eq=False)
-class _Track:
-    """A TRACK line.
-
-    ``gap`` is PREGAP before it and ``postgap`` after it, both not stored; ``between`` a stated lead-out and
-    -in.
-
-    Of its ``sectors`` in files, ``before`` lie before INDEX 01, which is ``met`` once its file has been read.
-    """
-
-    number: int
-    session: int
-    layout: Layout
-    gap: int | None = None
-    postgap: int = 0
-    between: int = 0
-    pieces: list[BlockDevice] = field(default_factory=list)
-    sectors: int = 0
-    before: int = 0
-    met: bool = False
-    original: tuple[str, BlockDevice] | None = None
-
-
-class _Parser:
-    """Reads lines. Unknown keywords and remarks are passed over; what is known must make sense."""
-
-    def __init__(self, text: str) -> None:
-        self.files: list[_File] = []
-        self.tracks: list[_Track] = []
-        self._session = 1
-        self._between = 0
-        self._gap: int | None = None
-        for line in text.replace("\x1a", "").splitlines():
-            keyword, _, rest = (
-                line.strip().partition(" ")
-                if "\t" not in line
-                else line.strip().replace("\t", " ").partition(" ")
-            )
-            read = _READERS.get(keyword.upper())
-            if read is not None:
-                read(self, rest.strip())
-
-    def file(self, rest: str) -> None:
-        """FILE "name" TYPE, the name perhaps without quotes and with blanks."""
-        name, _, kind = rest.rpartition('"' if '"' in rest else " ")
-        name, kind = (
-            (unquoted(name), kind.strip().upper()) if name.strip('" ') else (unquoted(rest), "BINARY")
-        )
-        if len(self.files) >= MAX_FILES:
-            raise FormatError("cue", f"more than {MAX_FILES} files")
-        if kind not in ("BINARY", "MOTOROLA", "", *SOUND_FILES):
-            raise FormatError("cue", f"file type {kind!r}")
-        self.files.append(_File(name, kind or "BINARY"))
-
-    def track(self, rest: str) -> None:
-        """TRACK number MODE."""
-        number, _, mode = rest.partition(" ")
-        layout = MODES.get(mode.strip().upper())
-        if layout is None:
-            raise FormatError("cue", f"mode {mode.strip()!r}")
-        if not (number.isascii() and number.isdigit()):
-            raise FormatError("cue", f"track number {number!r}")
-        if not self.files:
-            raise FormatError("cue", "a track before the first file")
-        self.tracks.append(_Track(int(number), self._session, layout, self._gap, between=self._between))
-        self._between, self._gap = 0, None
-
-    def index(self, rest: str) -> None:
-        """INDEX number MM:SS:FF, counted from the start of the file."""
-        number, _, time = rest.partition(" ")
-        if not (number.isascii() and number.isdigit() and self.tracks):
-            raise FormatError("cue", f"index {rest!r}")
-        self.files[-1].indexes.append((self.tracks[-1], int(number), frames(time.strip(), "cue")))
-
-    def pregap(self, rest: str) -> None:
-        """PREGAP MM:SS:FF."""
-        if self.tracks:
-            self.tracks[-1].gap = frames(rest, "cue")
-
-    def postgap(self, rest: str) -> None:
-        """POSTGAP MM:SS:FF."""
-        if self.tracks:
-            self.tracks[-1].postgap = frames(rest, "cue")
-
-    def remark(self, rest: str) -> None:
-        """REM SESSION n, and redump's REM LEAD-OUT, LEAD-IN and PREGAP before a session's first track."""
-        keyword, _, value = rest.partition(" ")
-        keyword, value = keyword.upper(), value.strip()
-        if keyword == "SESSION":
-            if (
-                not (value.isascii() and value.isdigit())
-                or not self._session <= int(value) <= self._session + 1
-            ):
-                raise FormatError("cue", f"session {value!r} after session {self._session}")
-            self._session = int(value)
-        elif keyword in ("LEAD-OUT", "LEAD-IN") and value.count(":") == 2:
-            self._between += frames(value, "cue")
-        elif keyword == "PREGAP" and value.count(":") == 2:
-            self._gap = frames(value, "cue")
-
-
-_READERS: Final = {
-    "FILE": _Parser.file,
-    "TRACK": _Parser.track,
-    "INDEX": _Parser.index,
-    "PREGAP": _Parser.pregap,
-    "POSTGAP": _Parser.postgap,
-    "REM": _Parser.remark,
-}
+WAVES: Final = (b"RIFF", b"FORM")
 
 
 def read_sheet(file: BlockDevice, context: Context) -> Disc:
     """The disc that the sheet ``file`` describes. Raises ``FormatError``, ``MissingPartError``."""
-    sheet = _Parser(read_text(file, "cue", context.options.encoding))
+    sheet = CueSheet(read_text(file, "cue", context.options.encoding))
+    if not sheet.files or not sheet.tracks:
+        missing = "TRACK" if sheet.files else "FILE"
+        raise FormatError(
+            "cue", f"the sheet has no {missing} line: it needs a FILE line and a TRACK line below it"
+        )
     for source in sheet.files:
         if source.indexes:
-            _place(source, open_data(source.name, context, "cue", alone=len(sheet.files) == 1))
-    return Disc("cue", _addressed(sheet.tracks))
+            _read_file(sheet, source, context)
+    tracks = _addressed(sheet)
+    return Disc("cue", tracks, problems=sheet.problems)
 
 
-def _place(source: _File, stored: BlockDevice) -> None:
-    """Give each track its piece of the file: up to the first index of the next track; the last one's, to the end."""
-    big_endian = source.kind == "MOTOROLA"
-    if source.kind in SOUND_FILES:
-        suffix = source.name.rpartition(".")[2].lower()
-        if suffix in COMPRESSED and stored.pread(0, 4) not in (b"RIFF", b"FORM"):
-            _place_compressed(source, stored, suffix)
+def _read_file(sheet: CueSheet, source: SheetFile, context: Context) -> None:
+    """Give each track its part of the file, or what is wrong with it."""
+    starts = _starts(sheet, source)
+    try:
+        stored = open_data(source.name, context, "cue", alone=len(sheet.files) == 1)
+    except ImageError as exc:
+        for number, (track, start) in enumerate(starts):
+            track.fault = exc
+            track.sectors += starts[number + 1][1] - start if number + 1 < len(starts) else 0
+        return
+    if _is_audio_file(source, stored):
+        try:
+            stored, big_endian = samples_of(stored, "cue")
+        except FormatError as exc:
+            log.warning("cue: %s is shown as it is: %s", source.name, exc.reason)
+            _place_original(source, starts, stored)
             return
-        stored, big_endian = samples_of(stored, "cue")
-    starts = _starts(source)
+    else:
+        big_endian = source.kind == "MOTOROLA"
+    _place(sheet, source, starts, stored, big_endian=big_endian)
+
+
+def _is_audio_file(source: SheetFile, stored: BlockDevice) -> bool:
+    """Whether ``stored`` is a file of some form of sound, rather than sectors."""
+    if any(track.layout.mode is not Mode.AUDIO for track in source.tracks):
+        return source.kind not in RAW_TYPES and stored.pread(0, 4) in WAVES
+    if source.kind not in RAW_TYPES:
+        return source.kind != "BIN"
+    return stored.pread(0, 4) in WAVES and source.name.lower().endswith((".wav", ".aif", ".aiff"))
+
+
+def _starts(sheet: CueSheet, source: SheetFile) -> list[tuple[SheetTrack, int]]:
+    """(track, sector of its first index in the file), in order.
+
+    What lies before the first index belongs to the first track, too. An index that lies before the one above
+    it is left out.
+    """
+    starts: list[tuple[SheetTrack, int]] = []
+    kept = []
+    last = 0
+    for track, index, at in source.indexes:
+        if at < last:
+            sheet.problems.append(f"track {track.number}: INDEX {index:02} lies before the index above it")
+            continue
+        last = at
+        kept.append((track, index, at))
+        if not starts or starts[-1][0] is not track:
+            starts.append((track, at if starts else 0))
+    left_out = [track for track, _, _ in source.indexes if track not in [one for one, _ in starts]]
+    for track in left_out:
+        track.fault = FormatError("cue", f"track {track.number} begins before the track above it does")
+    source.indexes = kept
+    return starts
+
+
+def _place(
+    sheet: CueSheet,
+    source: SheetFile,
+    starts: list[tuple[SheetTrack, int]],
+    stored: BlockDevice,
+    *,
+    big_endian: bool,
+) -> None:
+    """Each track reaches up to the first index of the next one; the last, to the end."""
     offset = 0
     for number, (track, start) in enumerate(starts):
         end = starts[number + 1][1] if number + 1 < len(starts) else None
+        first = _first(source, track, start)
         if track.layout.mode is Mode.AUDIO:
             track.layout = track.layout._replace(big_endian=big_endian)
+        sheet.problems += _settle(track, stored, offset, first or 0, alone=end is None)
         stride = track.layout.stride
         left = max(0, stored.size - offset)
         sectors = -(-left // stride) if end is None else end - start
         size = left if end is None else sectors * stride
         if size > left or not left:
-            log.warning("cue: %s ends before track %d does", source.name, track.number)
-        track.pieces.append(Slice(stored, min(offset, stored.size), min(size, left)))
+            have = f"{left // stride} of {sectors} sectors are there" if left else "nothing of it is there"
+            track.fault = FormatError("cue", f"{source.name} ends before track {track.number} does: {have}")
+        track.parts.append(Slice(stored, min(offset, stored.size), min(size, left)))
         track.sectors += sectors
         if not track.met:
-            first = next(
-                (at - start for other, index, at in source.indexes if other is track and index == 1), None
-            )
             track.met = first is not None
             track.before += sectors if first is None else first
         offset += size
 
 
-def _starts(source: _File) -> list[tuple[_Track, int]]:
-    """(track, sector of its first index in the file).
-
-    What lies before the first index belongs to the first track, too.
-    """
-    starts: list[tuple[_Track, int]] = []
-    last = 0
-    for track, index, at in source.indexes:
-        if at < last:
-            raise FormatError("cue", f"track {track.number}: index {index} lies before the index above it")
-        last = at
-        if not starts or starts[-1][0] is not track:
-            starts.append((track, at if starts else 0))
-    return starts
+def _first(source: SheetFile, track: SheetTrack, start: int) -> int | None:
+    """Sectors from ``start`` to INDEX 01 of ``track``; None if that is not in this file."""
+    return next((at - start for other, index, at in source.indexes if other is track and index == 1), None)
 
 
-def _place_compressed(source: _File, stored: BlockDevice, suffix: str) -> None:
-    log.warning("cue: %s is shown as it is: its samples are not decoded", source.name)
-    for track in dict.fromkeys(track for track, _, _ in source.indexes):
+def _settle(
+    track: SheetTrack, stored: BlockDevice, offset: int, pregap: int, *, alone: bool
+) -> Iterator[str]:
+    """The bytes have the last word about how large sectors of data are; what they contradict is told."""
+    stated = track.layout
+    if track.doubt is not None:
+        found = find_layout(stored, offset, pregap)
+        if found is None and has_descriptor(stored, PLAIN, offset + pregap * PLAIN.stride):
+            found = PLAIN
+        track.layout = found or stated
+        track.fault = track.fault or (None if found else track.doubt)
+    elif stated.mode is not Mode.AUDIO:
+        track.layout = settled(stored, offset, stated, pregap=pregap, alone=alone)
+        if track.layout.stride != stated.stride:
+            yield contradiction(track.number, stated, track.layout)
+
+
+def _place_original(source: SheetFile, starts: list[tuple[SheetTrack, int]], stored: BlockDevice) -> None:
+    """Tracks whose samples are in another form are shown as the file that holds them."""
+    suffix = source.name.rpartition(".")[2].lower()
+    total = sectors_of(stored)
+    for number, (track, start) in enumerate(starts):
+        end = starts[number + 1][1] if number + 1 < len(starts) else max(start, total)
         track.original = (suffix, stored)
-        track.sectors = flac_sectors(stored)
+        track.sectors = end - start
+        track.before = _first(source, track, start) or 0
         track.met = True
 
 
-def _addressed(tracks: list[_Track]) -> list[Track]:
+def _addressed(sheet: CueSheet) -> list[Track]:
     """The tracks with their places on the disc.
 
     The first 150 sectors of the first pregap come before LBA 0 and do not count.
     """
     found: list[Track] = []
     end, session = 0, 1
-    for track in tracks:
+    for track in sheet.tracks:
         if not track.met:
-            raise FormatError("cue", f"track {track.number} has no index 1")
+            if track.fault is None:
+                sheet.problems.append(
+                    f"track {track.number} has no INDEX 01: it is taken to begin at its first index"
+                )
+            track.before = 0
         gap = track.gap or 0
         if not found:
             gap = max(0, gap - PREGAP)
@@ -239,9 +179,18 @@ def _addressed(tracks: list[_Track]) -> list[Track]:
             gap += track.between or session_gap(session)
         session = track.session
         lba = end + gap + track.before
-        area = track.pieces[0] if len(track.pieces) == 1 else Concat.of(track.pieces)
-        found.append(
-            Track(track.number, session, lba, track.layout, area, track.before, original=track.original)
-        )
+        found.append(_track(track, lba))
         end = lba + max(0, track.sectors - track.before) + track.postgap
     return found
+
+
+def _track(track: SheetTrack, lba: int) -> Track:
+    parts = [part for part in track.parts if part.size]
+    if track.fault is not None and (not parts or track.fault is track.doubt):
+        left = max(0, track.sectors - track.before)
+        return Track.lost(track.number, track.session, lba, track.layout, track.fault, sectors=left)
+    area = parts[0] if len(parts) == 1 else Concat.of(parts)
+    return Track(
+        track.number, track.session, lba, track.layout, area, track.before,
+        original=track.original, fault=track.fault,
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Raw disks that only their type code tells from other files: ShrinkWrap's self-mounting images, DiskDup+.
+
+The data fork is the disk as it is; a self-mounting floppy keeps its checksum in resource ``CKSM`` 1. Source:
+the ClassicMac project's ``disk-images/raw-images.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.read_through import read_through
+from imgmount.errors import FormatError
+from imgmount.families.apple.forkfiles import Forks, forks_of
+from imgmount.families.apple.sums import disk_copy_sum
+from imgmount.families.apple.types import ImageKind
+
+NAME: Final = "shrinkwrap"
+SECTOR: Final = 512
+
+
+class RawDisk(MappedDevice):
+    """The sectors."""
+
+    def __init__(self, file: BlockDevice, _: Context) -> None:
+        self._forks = _raw_forks(file)
+        self._file = file
+        self.size = file.size
+        self.block_size = SECTOR
+
+    def _map(self, offset: int) -> Extent:
+        return Extent(self.size - offset, self._file, offset)
+
+    def info(self) -> Mapping[str, str]:
+        return {"type and creator": self._forks.codes, "resource fork": self._forks.origin}
+
+    def verify(self) -> Iterator[str]:
+        """Compare the checksum of the data, where there is one."""
+        stored = self._forks.read(b"CKSM", 1)
+        if stored is None:
+            return
+        found = disk_copy_sum(read_through(self)).to_bytes(4, "big")
+        if stored[:4] != found:
+            yield f"the checksum of the data is {found.hex()}, {stored[:4].hex()} is stored"
+
+
+def _raw_forks(file: BlockDevice) -> Forks:
+    """The forks of a file whose type says that it is a raw disk. Raises ``FormatError``."""
+    forks = forks_of(file)
+    if forks is None or forks.kind is not ImageKind.RAW or not file.size or file.size % SECTOR:
+        raise FormatError(NAME, "no type code of a raw disk, or not whole sectors")
+    return forks
+
+
+def probe(file: BlockDevice) -> Match:
+    """LIKELY by the type code alone: any format that is sure of its bytes comes first."""
+    forks = forks_of(file)
+    return Match.NO if forks is None or not _raw_forks(file) else Match.LIKELY
+
+
+FORMAT: Final = ContainerFormat(
+    name=NAME,
+    title="Raw Macintosh disk (ShrinkWrap, DiskDup+)",
+    open=RawDisk,
+    probe=probe,
+    guest=True,
+)
