@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from helpers import context, tool
+from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat
 from imgmount.core.slices import MemoryDevice
@@ -28,13 +31,18 @@ def run(command: str, data: bytes, cwd: Path | None = None) -> bytes:
     ).stdout
 
 
-def opened(data: bytes, fmt: str) -> BlockDevice:
+def noise(size: int) -> bytes:
+    """Text that packs to about a half: letters in no order."""
+    return random.Random(size).randbytes(size // 2).hex().encode()
+
+
+def opened(data: bytes, fmt: str, cache: ReadCache | None = None) -> BlockDevice:
     """The container in ``data``, which must be recognised as ``fmt``."""
     file = MemoryDevice(data)
     found = best_match(ContainerFormat, file)
     assert found is not None
     assert found[1].name == fmt
-    device: BlockDevice = found[1].open(file, context())
+    device: BlockDevice = found[1].open(file, context() if cache is None else replace(context(), cache=cache))
     return device
 
 

@@ -6,6 +6,7 @@
     |  |- FormatError          a structure is wrong: format, reason, offset
     |  |  `- ChecksumError     a stored checksum disagrees
     |  |- UnsupportedError     valid, but needs a feature we lack
+    |  |- OutOfMemoryError     it needs more memory than there is now
     |  |- MissingPartError     a sibling, parent or segment is absent
     |  `- KeyRequiredError     a key or password is needed
     |     `- PasswordRequiredError   a password, and none was given
@@ -16,7 +17,9 @@ Questions about paths raise the builtin ``OSError`` family (``FileNotFoundError`
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Final, Self
+
+NO_MEMORY: Final = "decoding needs more memory than this process can get now"
 
 
 class ImgMountError(Exception):
@@ -65,6 +68,10 @@ class ChecksumError(FormatError):
 
 class UnsupportedError(ImageError):
     """The image is valid but needs a feature that is not there: ``"qcow2: LUKS encryption"``."""
+
+
+class OutOfMemoryError(ImageError):
+    """The host has not the memory that decoding needs; perhaps it has later."""
 
 
 class MissingPartError(ImageError):

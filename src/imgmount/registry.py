@@ -164,8 +164,7 @@ CONTAINERS: Final = (
         (0, b"KDMV"),
         (0, b"COWD"),
         (0, b"\xbe\xba\xfe\xca\0\0\0\0"),
-        (0, b"# Disk Desc"),
-        (0, b"# disk desc"),
+        *((0, first) for first in (b"#", b" ", b"\t", b"\r", b"\n", b"\xef\xbb\xbf", b"version", b"Version")),
     ),
 )
 

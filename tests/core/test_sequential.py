@@ -144,8 +144,9 @@ def test_data_that_ends_too_early_is_an_error() -> None:
     device = Tapes([0], ReadCache(0), size=len(DATA) + 2)
     last = len(DATA) // STEP * STEP
     assert device.pread(0, last) == DATA[:last]
+    assert device.pread(last, 1) == DATA[last : last + 1]
     with pytest.raises(ImageError, match="ends 2 bytes too early"):
-        device.pread(last, 1)
+        device.pread(last, STEP)
 
 
 def test_what_follows_the_last_byte_is_checked() -> None:

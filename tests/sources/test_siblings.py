@@ -74,6 +74,10 @@ def test_nothing_is_followed_unasked(tree: Path, name: str, refs: tuple[str, ...
         ("./below//base", b"home/below"),
         ("below\\base", b"home/below"),
         ("link", b"far"),
+        ("../third/only", b"only"),
+        ("below/../../third/only", b"only"),
+        ("{}/home/../third/only", b"only"),
+        ("..\\third\\only", b"only"),
     ],
 )
 def test_any_follows_what_the_image_says(tree: Path, name: str, content: bytes) -> None:
@@ -91,8 +95,7 @@ def test_under_any_what_the_image_says_goes_before_what_lies_beside_it(tree: Pat
 @pytest.mark.parametrize(
     "name",
     [
-        *("../third/only", "below/../../third/only", "{}/home/../third/only", ".."),
-        *("fifo", "/dev/null", "/dev/zero", "{}/far", "", "/", "a\0b", "\ud800"),
+        *("..", "fifo", "/dev/null", "/dev/zero", "{}/far", "", "/", "a\0b", "\ud800"),
     ],
 )
 def test_what_is_never_followed(tree: Path, name: str, refs: tuple[str, ...]) -> None:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import ContainerFormat, Context, Options
+from imgmount.core.format import ContainerFormat, Context, Options, Siblings
 from imgmount.errors import ImageError
 from imgmount.registry import best_match, named
 from imgmount.sources.file import FileDevice
-from imgmount.sources.siblings import NoSiblings
+from imgmount.sources.siblings import FolderSiblings, NoSiblings
 
 MAX_PARENTS: Final = 64  # differencing images on top of each other
 
@@ -28,9 +28,9 @@ def with_parents(context: Context, *children: BlockDevice) -> Context:
         path = file.path if isinstance(file, FileDevice) else context.path
         inner = replace(context, path=path, siblings=context.siblings.beside(file), options=Options())
         if fmt is None:
-            alone = NoSiblings(path.name)
             return _open_guessed(
-                file, replace(inner, siblings=alone, open_parent=lambda other, _: alone.open(other))
+                file,
+                with_parents(replace(inner, siblings=_fenced(inner.siblings, path.name)), *children, file),
             )
         if fmt == "raw":
             return file
@@ -38,6 +38,11 @@ def with_parents(context: Context, *children: BlockDevice) -> Context:
         return wanted.open(file, with_parents(inner, *children, file))
 
     return replace(context, open_parent=open_parent)
+
+
+def _fenced(siblings: Siblings, name: str) -> Siblings:
+    """What an image of guessed format may name: its guest may have written the bytes that decide what it is."""
+    return siblings.fenced() if isinstance(siblings, FolderSiblings) else NoSiblings(name)
 
 
 def _open_guessed(file: BlockDevice, context: Context) -> BlockDevice:

@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
         except MountError as exc:
             failures.append(exc)
     if failures:
-        raise failures[0]
+        raise failures[0].again()
     return 0

@@ -75,7 +75,9 @@ def xor(*blocks: bytes | memoryview) -> bytes:
 
 
 class ChainedEncryptor:
-    """Encrypts parts with an IV of their own in one stream: a block whose ciphertext is the IV is put in between.
+    """Encrypts parts with an IV of their own in one stream.
+
+    A block whose ciphertext is the IV is put in between.
 
     That block is known where its decryption is: always for an IV of zeros, and for any ciphertext block of
     this stream.
@@ -91,7 +93,10 @@ class ChainedEncryptor:
         return self._after(self._zero, data)
 
     def after(self, block: bytes, before: bytes, data: bytes | memoryview) -> bytes:
-        """``data`` with an IV of this stream: ``block`` was its clear text, ``before`` the ciphertext before it."""
+        """``data`` with an IV of this stream.
+
+        ``block`` was its clear text, ``before`` the ciphertext before it.
+        """
         return self._after(xor(block, before), data)
 
     def _after(self, decrypted: bytes, data: bytes | bytearray | memoryview) -> bytes:

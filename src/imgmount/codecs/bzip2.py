@@ -13,7 +13,7 @@ def decode(data: bytes, size: int) -> bytes:
     try:
         chunk = stream.decompress(data, size + 1)
     except (OSError, ValueError, EOFError) as exc:
-        raise FormatError("bzip2", str(exc)) from exc
+        raise FormatError("bzip2", "the compressed data is damaged") from exc
     if len(chunk) != size or not stream.eof:
         raise FormatError("bzip2", f"{len(chunk)} bytes, {size} expected")
     return chunk

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
+
+_fast_edc: Callable[[bytes, int], int] | None
+try:
+    from fastcrc.crc32 import cd_rom_edc as _fast_edc
+except ImportError:
+    _fast_edc = None
 
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 HEADER: Final = 12  # offset of address and mode
@@ -15,7 +21,6 @@ GUARDED: Final = PARITY - HEADER  # bytes that P covers: address, mode, data, ED
 P_WIDTH: Final = 86  # code words side by side, of 24 bytes each
 Q_WIDTH: Final = 52  # code words, of 43 bytes each, along diagonals
 Q_LENGTH: Final = 43
-PARITY_SIZE: Final = 2 * (P_WIDTH + Q_WIDTH)
 
 _FIELD: Final = 0x11D  # x^8 + x^4 + x^3 + x^2 + 1
 
@@ -52,7 +57,10 @@ class _Lanes:
 
 
 def parity(sectors: Sequence[bytes]) -> list[bytes]:
-    """The 276 bytes of P and Q for each of ``sectors``: bytes 12 to 2075 of a sector, the first four zero in mode 2."""
+    """The 276 bytes of P and Q for each of ``sectors``.
+
+    Bytes 12 to 2075 of a sector, the first four zero in mode 2.
+    """
     count = len(sectors)
     first, second = _p_rows(b"".join(sectors), count)
     whole = []
@@ -127,13 +135,16 @@ def _remainder(value: int, degree: int, taps: tuple[int, ...]) -> int:
 
 
 def _residues(value: int, even: int) -> int:
-    """The remainders of ``value`` that determine it modulo P: by the two sparse factors, and one bit of that by (x + 1)^2."""
+    """The remainders of ``value`` that determine it modulo P.
+
+    They are those by the two sparse factors, and one bit of that by (x + 1)^2.
+    """
     return _remainder(value, *_C) | _remainder(value, *_B) << 15 | ((value & even).bit_count() & 1) << 31
 
 
 @cache
 def _tables() -> list[list[int]]:
-    """What each byte of ``_residues`` contributes to the CRC that has them, in the order of bits that EDC stores."""
+    """What each byte of ``_residues`` contributes to the CRC, in the order of bits that EDC stores."""
     rows = [(_residues(1 << bit, _EVEN), int(f"{1 << bit:032b}"[::-1], 2)) for bit in range(32)]
     for bit in range(32):  # Gauss and Jordan
         pivot = next(index for index, (left, _) in enumerate(rows) if left >> bit & 1 and index >= bit)
@@ -159,8 +170,8 @@ def _even_mask(size: int) -> int:
     return int.from_bytes(b"\x55" * size, "big")
 
 
-def edc(data: bytes, start: int = 0) -> int:
-    """The EDC of ``data``, stored little endian; ``start`` is the EDC of what came before."""
+def edc_alone(data: bytes, start: int = 0) -> int:
+    """What ``edc`` gives, without ``fastcrc``."""
     value = int.from_bytes(data.translate(_REVERSED), "big") << 32
     if start:
         first = int.from_bytes(start.to_bytes(4, "little").translate(_REVERSED), "big")
@@ -173,3 +184,8 @@ def edc(data: bytes, start: int = 0) -> int:
         ^ third[residues >> 16 & 255]
         ^ fourth[residues >> 24]
     )
+
+
+def edc(data: bytes, start: int = 0) -> int:
+    """The EDC of ``data``, stored little endian; ``start`` is the EDC of what came before."""
+    return edc_alone(data, start) if _fast_edc is None else _fast_edc(data, start)

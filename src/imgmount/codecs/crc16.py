@@ -1,4 +1,6 @@
-"""CRC-16 with the polynomial 0x1021 (CCITT, XMODEM, ECMA-182 by start value): 30 times as fast where fastcrc is installed.
+"""CRC-16 with the polynomial 0x1021 (CCITT, XMODEM, ECMA-182 by start value).
+
+It is 30 times as fast where fastcrc is installed.
 
 ``crc16(data, start)`` is the checksum of ``data``, continuing ``start``.
 """

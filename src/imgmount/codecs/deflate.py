@@ -1,4 +1,4 @@
-"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper, whole chunks of known or at least bounded size.
+"""Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper: whole chunks of bounded size.
 
 libdeflate does it where PyPI ``deflate`` is installed, about twice as fast as zlib.
 """
@@ -49,7 +49,7 @@ def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> Conten
     try:
         return _LIBDEFLATE[wrapper](data, limit)
     except deflate.DeflateError as exc:
-        raise FormatError("deflate", f"{len(data)} bytes do not decode to {limit}") from exc
+        raise FormatError("deflate", f"{len(data)} bytes do not decode to {limit}, or fewer") from exc
 
 
 def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
@@ -59,7 +59,7 @@ def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
             data, limit + 1
         )  # a limit of 0 would be none, and the end of the stream follows the last byte
     except zlib.error as exc:
-        raise FormatError("deflate", str(exc)) from exc
+        raise FormatError("deflate", "the compressed data is damaged") from exc
     if len(chunk) > limit:
         raise FormatError("deflate", f"{len(chunk)} bytes or more, {limit} expected")
     if not stream.eof:

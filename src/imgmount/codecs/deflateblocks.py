@@ -1,4 +1,6 @@
-"""Deflate whose block types are written as other numbers than in RFC 1951, which zlib does not take: block by block.
+"""Deflate whose block types are written as other numbers than in RFC 1951, which zlib does not take.
+
+It is decoded block by block.
 
 A block is moved to the start of a byte and given its own number and the mark of the last one; zlib decodes it
 with what came before as its dictionary. Where in its last byte it ends, zlib does not tell: as many bits are
@@ -81,7 +83,7 @@ def _decoded(alone: bytes, before: bytes, limit: int) -> tuple[bytes | None, int
     try:
         piece = stream.decompress(alone, limit + 1)
     except zlib.error as exc:
-        raise FormatError("deflate", str(exc)) from exc
+        raise FormatError("deflate", "the compressed data is damaged") from exc
     return (piece if stream.eof else None), len(alone) - len(stream.unused_data)
 
 

@@ -1,4 +1,6 @@
-"""The compression of DMS, the Disk Masher System: run lengths, LZ77 with fixed, adaptive and static Huffman codes.
+"""The compression of DMS, the Disk Masher System.
+
+It has run lengths, and LZ77 with fixed, adaptive and static Huffman codes.
 
 All decoders share one window, which a track may inherit from the one before it; so tracks are decoded in
 order. Source: the behaviour of xDMS 1.3 by Andre R. de la Rocha (public domain); the adaptive code is that of

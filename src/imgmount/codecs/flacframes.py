@@ -1,4 +1,6 @@
-"""FLAC frames decoded in Python: what ``flac`` falls back on where libFLAC is not installed. 16-bit stereo only.
+"""FLAC frames decoded in Python: what ``flac`` falls back on where libFLAC is not installed.
+
+16-bit stereo only.
 
 It is some hundred times slower, and ten times faster than the sound plays. The frames' own checksums are not
 compared: who stores frames without a stream has checksums of the content. Source: RFC 9639, section 9.
@@ -137,7 +139,10 @@ def _subframe(bits: _Bits, size: int, width: int) -> list[int]:
 
 
 def _fixed(bits: _Bits, size: int, width: int, order: int) -> list[int]:
-    """A polynomial of degree ``order - 1`` foretells each sample: its differences are summed up again, ``order`` times."""
+    """A polynomial of degree ``order - 1`` foretells each sample.
+
+    Its differences are summed up again, ``order`` times.
+    """
     first = [bits.signed(width) for _ in range(order)]
     starts = []
     for _ in range(
@@ -180,7 +185,10 @@ def _predicted(bits: _Bits, size: int, width: int, order: int) -> list[int]:
 
 
 def _residual(bits: _Bits, size: int, order: int) -> list[int]:
-    """What the predictor of ``order`` misses: Rice codes, in partitions that each have a width of their own."""
+    """What the predictor of ``order`` misses.
+
+    Rice codes, in partitions that each have a width of their own.
+    """
     method = bits.number(2)
     if method > 1:
         raise ValueError("a kind of residual that does not exist")

@@ -1,4 +1,7 @@
-"""LZ4 blocks (lz4_Block_format.md) of known size: by PyPI ``lz4`` where it is installed, else in Python, slower."""
+"""LZ4 blocks (lz4_Block_format.md) of known size.
+
+PyPI ``lz4`` decodes where it is installed, Python elsewhere, slower.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def decode_upto(data: bytes, limit: int) -> bytes:
         try:
             chunk: bytes = _library.decompress(data, uncompressed_size=limit)
         except _library.LZ4BlockError as exc:
-            raise FormatError("lz4", str(exc)) from exc
+            raise FormatError("lz4", "the compressed data is damaged") from exc
         return chunk
     return _decode_upto(data, limit)
 

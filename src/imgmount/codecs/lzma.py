@@ -20,9 +20,14 @@ Filter = Mapping[str, Any]
 
 
 def lzma1_filter(properties: bytes) -> Filter:
-    """The filter of five LZMA1 property bytes: (pb * 5 + lp) * 9 + lc, then the dictionary size, little endian."""
+    """The filter of five LZMA1 property bytes.
+
+    (pb * 5 + lp) * 9 + lc, then the dictionary size, little endian.
+    """
     if len(properties) < 5 or properties[0] >= 9 * 5 * 5:
-        raise FormatError("lzma", f"properties {properties[:5].hex()}")
+        raise FormatError(
+            "lzma", f"properties {properties[:5].hex()}: the first byte is at most 0xe0, four follow"
+        )
     rest, lc = divmod(properties[0], 9)
     pb, lp = divmod(rest, 5)
     if lc + lp > 4:
@@ -34,7 +39,7 @@ def lzma1_filter(properties: bytes) -> Filter:
 def lzma2_filter(prop: int) -> Filter:
     """The filter of LZMA2's one property byte: the dictionary's size, 2**n or 3 * 2**n (xz 5.3.1)."""
     if prop > 40:
-        raise FormatError("lzma", f"dictionary size code {prop}")
+        raise FormatError("lzma", f"dictionary size code {prop}: at most 40 is possible")
     size = 0xFFFF_FFFF if prop == 40 else (2 | prop & 1) << (prop // 2 + 11)
     return {"id": lzma.FILTER_LZMA2, "dict_size": size}
 
@@ -63,7 +68,7 @@ def _decode(stream: lzma.LZMADecompressor, data: bytes, size: int, *, more: int 
     try:
         chunk = stream.decompress(data, size + more)
     except (lzma.LZMAError, EOFError) as exc:
-        raise FormatError("lzma", str(exc)) from exc
+        raise FormatError("lzma", "the compressed data is damaged") from exc
     if len(chunk) != size:
         raise FormatError("lzma", f"{len(chunk)} bytes, {size} expected")
     return chunk

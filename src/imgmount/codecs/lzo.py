@@ -1,14 +1,22 @@
-"""LZO1X, as any compressor of that family writes it. In Python: the library is GPL.
+"""LZO1X, as any compressor of that family writes it.
+
+PyPI ``lzallright`` (MIT) decodes where it is installed, Python elsewhere.
 
 Source: the kernel's Documentation/staging/lzo.rst, which describes the stream.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 from imgmount.errors import FormatError
 
+_fast: Any = None
+with suppress(ImportError):
+    import lzallright as _fast
+
+_MAX_FAST: Final = 256 << 10  # coded bytes: the library has no limit, and gives at most 255 times as many
 _FIRST_LITERALS: Final = 17  # a first byte above this is a count of literals, this much too large
 _LONG_LITERALS: Final = 15
 _MAX_ZEROS: Final = 1 << 16  # bytes that continue a length: 16 MiB
@@ -26,6 +34,19 @@ def decode(data: bytes, size: int) -> bytes:
 
 def decode_upto(data: bytes, limit: int) -> bytes:
     """One stream of at most ``limit`` bytes. Raises ``FormatError``."""
+    if _fast is not None and len(data) <= _MAX_FAST:
+        try:
+            chunk: bytes = _fast.LZOCompressor.decompress(data, limit)
+        except _fast.LZOError:  # perhaps only because something follows the end
+            return decode_alone(data, limit)
+        if len(chunk) <= limit:
+            return chunk
+        raise FormatError("lzo", f"more than {limit} bytes")
+    return decode_alone(data, limit)
+
+
+def decode_alone(data: bytes, limit: int) -> bytes:
+    """What ``decode_upto`` gives, without ``lzallright``."""
     out = bytearray()
     try:
         _decode(data, limit, out)
@@ -72,7 +93,10 @@ def _decode(data: bytes, limit: int, out: bytearray) -> None:
 
 
 def _match(data: bytes, at: int, code: int, state: int) -> tuple[int, int, int, int]:
-    """(distance, length, position after it, byte whose low bits count the literals that follow); distance 0 is the end."""
+    """(distance, length, position after it, byte whose low bits count the literals that follow).
+
+    Distance 0 is the end.
+    """
     if code >= 64:
         return 1 + (code >> 2 & 7) + (data[at] << 3), (code >> 5) + 1, at + 1, code
     if code < 16:

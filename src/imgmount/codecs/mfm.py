@@ -32,7 +32,7 @@ def _sum(raw: bytes) -> int:
 
 
 def sectors(raw: bytes, bits: int, track: int) -> dict[int, bytes]:
-    """The sectors of ``track`` that are whole, by number, in a track of ``bits`` bits that begins anywhere in its turn."""
+    """The sectors of ``track`` that are whole, by number; its ``bits`` bits begin anywhere in its turn."""
     once = format(int.from_bytes(raw, "big"), f"0{8 * len(raw)}b")[:bits]
     turn = once + once[: 8 * _SIZE + 2 * len(SYNC)]  # a sector may lie across the end
     found: dict[int, bytes] = {}

@@ -27,7 +27,7 @@ def decode(data: bytes, size: int) -> bytes:
         try:
             return bytes(_library.snappy.decompress_raw(data))
         except _library.DecompressionError as exc:
-            raise FormatError("snappy", str(exc)) from exc
+            raise FormatError("snappy", "the compressed data is damaged") from exc
     return _decode(data, at, size)
 
 

@@ -120,7 +120,7 @@ def view_upto(data: bytes, limit: int) -> bytes | memoryview:
         stream = zstd.ZstdDecompressor()  # one per call: it keeps a position
         chunk = stream.decompress(data, limit + 1)
     except (zstd.ZstdError, EOFError) as exc:
-        raise FormatError("zstd", str(exc)) from exc
+        raise FormatError("zstd", "the compressed data is damaged") from exc
     if len(chunk) > limit or not stream.eof:
         raise FormatError("zstd", f"more than {limit} bytes, or cut short")
     return chunk

@@ -11,19 +11,40 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
+from imgmount.core.memory_budget import MemoryBudget
+from imgmount.errors import NO_MEMORY, FormatError, ImageError, OutOfMemoryError, UnsupportedError
+
 DEFAULT_CAPACITY: Final = 64 << 20
 QUEUE_PER_WORKER: Final = 8  # more would only decode chunks that nobody may ask for
+MAX_FAILURES: Final = 4096  # chunks whose error is remembered
 
 Key = tuple[int, int]  # (device serial, chunk index)
 Content = bytes | bytearray  # decoded bytes; nobody changes them
-ContentT = TypeVar("ContentT", bytes, Content)
+ContentT = TypeVar("ContentT")
+
+
+class Cut:
+    """What could be decoded of a chunk, from its start, and why the rest could not.
+
+    Reads beyond it raise ``error``.
+    """
+
+    __slots__ = ("data", "error")
+
+    def __init__(self, data: Content, error: ImageError) -> None:
+        self.data = data
+        self.error = error
+
+    def __len__(self) -> int:
+        return len(self.data)
 
 
 class _Flight:
-    """One decode in progress; waiters block on ``done``."""
+    """One decode in progress; waiters block on ``done``. The error has no traceback."""
 
     __slots__ = ("done", "error", "value")
 
@@ -31,20 +52,25 @@ class _Flight:
         self.done = threading.Lock()
         self.done.acquire()
         self.value: Any = None
-        self.error: BaseException | None = None
+        self.error: ImageError | None = None
 
 
 class ReadCache:
-    """Decoded chunks, least recently used first out, never more than ``capacity`` bytes."""
+    """Decoded chunks, least recently used first out, never more than ``capacity`` bytes.
+
+    ``decoding`` is the memory that the decoders of the mount may take together.
+    """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self.capacity = capacity
+        self.decoding = MemoryBudget()
         self._chunks: OrderedDict[Key, Any] = OrderedDict()
         self._bytes = 0
+        self._failures: OrderedDict[Key, ImageError] = OrderedDict()
         self._flights: dict[Key, _Flight] = {}
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
-        self._queue: SimpleQueue[tuple[Key, Callable[[int], Content]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[Key, Callable[[int], Any]] | None] = SimpleQueue()
         self._queued: set[Key] = set()
         self._serials = itertools.count(1)
         self.enrolled = 0
@@ -60,39 +86,57 @@ class ReadCache:
     def fetch(self, key: Key, load: Callable[[int], ContentT]) -> ContentT:
         """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to.
 
-        Errors are not kept.
+        What the image cannot give (``FormatError``, ``UnsupportedError``) is remembered and not tried again; what
+        the host could not give is tried again.
         """
-        with self._lock:
-            chunk: ContentT | None = self._chunks.get(key)
-            if chunk is not None:
-                self._chunks.move_to_end(key)
-                return chunk
-            flight = self._flights.get(key)
-            if leading := flight is None:
-                flight = self._flights[key] = _Flight()
-        if leading:
-            self._land(key, flight, load)
-        else:
+        while True:
+            with self._lock:
+                chunk: ContentT | None = self._chunks.get(key)
+                if chunk is not None:
+                    self._chunks.move_to_end(key)
+                    return chunk
+                if key in self._failures:
+                    raise self._failures[key].again()
+                flight = self._flights.get(key)
+                if leading := flight is None:
+                    flight = self._flights[key] = _Flight()
+            if leading:
+                return self._lead(key, flight, load)
             flight.done.acquire()  # held by the leader until it has landed
             flight.done.release()
-        if flight.error is not None:
-            raise flight.error
+            if flight.error is not None:
+                raise flight.error.again()
+            if flight.value is not None:
+                result: ContentT = flight.value
+                return result
+
+    def _lead(self, key: Key, flight: _Flight, load: Callable[[int], ContentT]) -> ContentT:
+        """Decode and wake the waiters; an error of the image is kept for them.
+
+        After another they try themselves.
+        """
+        try:
+            flight.value = load(key[1])
+        except ImageError as exc:
+            flight.error = exc.again()
+            raise
+        except MemoryError:
+            flight.error = OutOfMemoryError(NO_MEMORY)
+            raise OutOfMemoryError(NO_MEMORY) from None
+        finally:
+            with self._lock:
+                del self._flights[key]
+                if flight.value is not None:
+                    self._keep(key, flight.value)
+                elif isinstance(flight.error, FormatError | UnsupportedError):
+                    self._failures[key] = flight.error
+                    if len(self._failures) > MAX_FAILURES:
+                        self._failures.popitem(last=False)
+            flight.done.release()
         result: ContentT = flight.value
         return result
 
-    def _land(self, key: Key, flight: _Flight, load: Callable[[int], Content]) -> None:
-        """Decode, and let go of those who wait. An error stays in the flight."""
-        try:
-            flight.value = load(key[1])
-        except BaseException as exc:  # noqa: BLE001  it belongs to whoever asked
-            flight.error = exc
-        with self._lock:
-            del self._flights[key]
-            if flight.error is None:
-                self._keep(key, flight.value)
-        flight.done.release()
-
-    def _keep(self, key: Key, chunk: Content) -> None:
+    def _keep(self, key: Key, chunk: Content | Cut) -> None:
         if len(chunk) > self.capacity:
             return
         self._chunks[key] = chunk
@@ -118,14 +162,14 @@ class ReadCache:
             worker.start()
             self._workers.append(worker)
 
-    def read_ahead(self, key: Key, load: Callable[[int], Content]) -> bool:
+    def read_ahead(self, key: Key, load: Callable[[int], Any]) -> bool:
         """Decode a chunk in the background, if nobody has or is about to.
 
-        Failures wait for the reader who needs it.
+        An error waits for the reader of the chunk.
 
-        False where there is no background, or more to do in it than it should be asked for.
+        False where there are no threads for it, or their queue is full.
         """
-        if key in self:
+        if key in self or key in self._failures:
             return True
         if len(self._queued) >= len(self._workers) * QUEUE_PER_WORKER:
             return False
@@ -140,7 +184,8 @@ class ReadCache:
                 if wanted := key in self._queued and key not in self._chunks and key not in self._flights:
                     flight = self._flights[key] = _Flight()
             if wanted:
-                self._land(key, flight, load)
+                with suppress(Exception):  # the reader who needs the chunk meets it
+                    self._lead(key, flight, load)
             self._queued.discard(key)
 
     def close(self) -> None:

@@ -13,19 +13,24 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Self, final
 
-from imgmount.core.cache import Content, ReadCache
+from imgmount.core.cache import Content, Cut, ReadCache
 from imgmount.errors import FormatError, ImageError
 
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
-GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for who reads on,
-SHORT_BYTES: Final = 32 << 10  # and up to about this for who looks something up
+GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for a sequential reader,
+SHORT_BYTES: Final = 32 << 10  # and up to about this for a lookup
 
-Buffer = bytes | bytearray | memoryview  # bytes that somebody else keeps: to be copied at once and let go
+Buffer = (
+    bytes | bytearray | memoryview
+)  # bytes that somebody else keeps: copy them at once and keep no reference
 
 
 class Extent(NamedTuple):
-    """Where ``length`` bytes come from: ``device`` at ``offset``, or zeros when ``device`` is None (a hole)."""
+    """Where ``length`` bytes come from.
+
+    ``device`` at ``offset``, or zeros when ``device`` is None (a hole).
+    """
 
     length: int
     device: BlockDevice | None = None
@@ -71,7 +76,10 @@ class BlockDevice(ABC):
         return (self.pread(offset, size),)
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        """The runs that make up the range, clipped at the end, in order: holes and devices that are not mapped further."""
+        """The runs that make up the range, clipped at the end, in order.
+
+        Holes and devices that are not mapped further.
+        """
         size = min(size, self.size - offset)
         if size > 0:
             yield Extent(size, self, offset)
@@ -146,8 +154,8 @@ class ChunkedDevice(BlockDevice):
         self._ahead = max(0, min(fitting, max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)))
 
     @abstractmethod
-    def _read_chunk(self, index: int) -> Content:
-        """Content ``index`` decoded: exactly as long as its span.
+    def _read_chunk(self, index: int) -> Content | Cut:
+        """Chunk ``index`` decoded: exactly as long as its span, or ``Cut`` before what is damaged.
 
         Called from any thread. Raises ``ImageError``.
         """
@@ -172,11 +180,15 @@ class ChunkedDevice(BlockDevice):
         while offset < end:
             index, start, stop = self._chunk_at(offset)
             chunk = self._cache.fetch((self._serial, index), self._read_chunk)
-            if len(chunk) != stop - start:
+            upto = min(end, stop)
+            if isinstance(chunk, Cut):
+                if upto - start > len(chunk):
+                    raise chunk.error.again()
+                chunk = chunk.data
+            elif len(chunk) != stop - start:
                 raise ImageError(
                     f"{type(self).__name__} chunk {index} holds {len(chunk)} bytes, not {stop - start}"
                 )
-            upto = min(end, stop)
             buffers.append(
                 chunk if upto - offset == len(chunk) else memoryview(chunk)[offset - start : upto - start]
             )
@@ -184,7 +196,7 @@ class ChunkedDevice(BlockDevice):
         return buffers
 
     def _look_ahead(self, first: int, last: int) -> None:
-        """The chunks of this read are wanted at once, and the next ones by a reader that has just passed the two before it."""
+        """Decode the chunks of this read at once, and the next ones for a sequential reader."""
         serial, cache = self._serial, self._cache
         if self._is_passed(first):
             last = min(last + self._ahead, self._chunk_count() - 1)
@@ -205,10 +217,10 @@ class ChunkedDevice(BlockDevice):
 
 
 class GroupedDevice(ChunkedDevice):
-    """A chunked device whose ``unit`` is small: one chunk is a long run of units, or a short one for who looks something up.
+    """A chunked device whose ``unit`` is small: a chunk is a long run of units, or a short one for a lookup.
 
-    Long runs keep the cost of the bookkeeping out of sight, short ones that of the data nobody asked for.
-    Damage still costs its unit alone.
+    Long runs make the bookkeeping cheap, short ones decode little that nobody asked for. Damage costs its
+    unit alone.
     """
 
     def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
@@ -216,6 +228,7 @@ class GroupedDevice(ChunkedDevice):
         self.units = -(-size // unit)
         super().__init__(size, _run(unit, min(GROUP_BYTES, cache.capacity // 4)), cache)
         self._short = _ShortRuns(self, cache)
+        self._single = _SingleUnits(self, cache)
 
     @abstractmethod
     def _read_units(self, first: int, count: int) -> Content:
@@ -232,7 +245,7 @@ class GroupedDevice(ChunkedDevice):
         return self.read_run(index, self.block_size)
 
     def read_run(self, index: int, size: int) -> Content:
-        """Run ``index`` of those of ``size`` bytes, which are whole units; the last of the device may be short."""
+        """Run ``index`` of runs of ``size`` bytes, a number of units; the last of the device may be short."""
         count = size // self.unit
         return self._read_units(index * count, min(count, self.units - index * count))
 
@@ -246,10 +259,8 @@ class GroupedDevice(ChunkedDevice):
                 return super()._buffers(offset, size)
             return self._short.buffers(offset, size)
         except ImageError:  # perhaps in units that nobody asked for
-            first, last = offset // self.unit, (offset + size - 1) // self.unit
-            data = b"".join([self._read_units(number, 1) for number in range(first, last + 1)])
-            skip = offset - first * self.unit
-            return (memoryview(data)[skip : skip + size],)
+            pass  # and gone with all that it holds before more is decoded
+        return self._single.buffers(offset, size)
 
 
 class _ShortRuns(ChunkedDevice):
@@ -261,9 +272,9 @@ class _ShortRuns(ChunkedDevice):
         self._ahead = 0
 
     def is_read_on(self, offset: int) -> bool:
-        """Whether who reads at ``offset`` has just passed two runs.
+        """Whether the reader at ``offset`` has just passed two runs.
 
-        The first two of a device are looked up as others are.
+        The first two of a device do not count.
         """
         index = offset // self.block_size
         return index > 1 and self._is_passed(index)
@@ -272,13 +283,34 @@ class _ShortRuns(ChunkedDevice):
         return self._whole.read_run(index, self.block_size)
 
 
+class _SingleUnits(ChunkedDevice):
+    """The same units one by one, read where a run of them is damaged.
+
+    Those that are whole, and what is wrong with each.
+    """
+
+    def __init__(self, whole: GroupedDevice, cache: ReadCache) -> None:
+        super().__init__(whole.size, whole.unit, cache)
+        self._whole = whole
+        self._ahead = 0
+
+    def _look_ahead(self, first: int, last: int) -> None:
+        """Nothing."""
+
+    def _read_chunk(self, index: int) -> Content:
+        return self._whole.read_run(index, self._whole.unit)
+
+
 def _run(unit: int, size: int) -> int:
     """As many whole units as ``size`` bytes hold, one at least."""
     return max(1, size // unit) * unit
 
 
 class UnevenDevice(ChunkedDevice):
-    """A chunked device whose chunks differ in size; ``starts[n]`` is the first byte of chunk n, ``starts[0]`` is 0."""
+    """A chunked device whose chunks differ in size.
+
+    ``starts[n]`` is the first byte of chunk n, ``starts[0]`` is 0.
+    """
 
     def __init__(self, size: int, starts: Sequence[int], cache: ReadCache) -> None:
         self._starts = starts

@@ -1,7 +1,7 @@
 """The small things that on-disk structures share: integer tables, fixed strings, times.
 
 Times are nanoseconds since 1970 UTC. Formats that store wall-clock time without a zone (DOS, Amiga, classic
-Mac) are read in the zone of whoever looks, so that the clock shown is the clock stored; set TZ to choose
+Mac) are read in the zone of the reader, so that the clock shown is the clock stored; set TZ to choose
 another.
 """
 
@@ -28,7 +28,7 @@ def table(data: bytes, width: Literal[2, 4, 8], order: Literal["little", "big"])
 
 
 def text(data: bytes, encoding: str = "ascii") -> str:
-    """A fixed-width string: up to the first NUL, trailing blanks off, undecodable bytes kept as surrogates."""
+    """A fixed-width string up to the first NUL, without trailing blanks; undecodable bytes become surrogates."""
     return data.split(b"\0", 1)[0].decode(encoding, "surrogateescape").rstrip()
 
 

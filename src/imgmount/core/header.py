@@ -1,4 +1,7 @@
-"""What every format does with a header: parse it whole, and refuse a field that is out of its bounds in words."""
+"""What every format does with a header.
+
+Parse it whole, and refuse a field that is out of its bounds in words.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def within(
     multiple_of: int = 1,
     offset: int | None = None,
 ) -> int:
-    """``value``, which must lie from ``low`` to ``high``, both allowed. Raises ``FormatError`` with what would be right.
+    """``value``, which must lie from ``low`` to ``high``, both allowed.
+
+    Raises ``FormatError`` with what would be right.
 
     >>> within("wux", "sector size", 32769, 256, 256 << 20, power_of_two=True, offset=8)
     Traceback (most recent call last):
@@ -34,9 +39,9 @@ def within(
     if low <= value <= high and not value % multiple_of and not (power_of_two and value & (value - 1)):
         return value
     kind = "a power of two " if power_of_two else f"a multiple of {multiple_of} " if multiple_of > 1 else ""
-    if low == high:
-        raise FormatError(fmt, f"{name} {value} is not {short(low)}", offset=offset)
-    raise FormatError(fmt, f"{name} {value} is not {kind}from {short(low)} to {short(high)}", offset=offset)
+    shown = short if "size" in name else str
+    bounds = shown(low) if low == high else f"{kind}from {shown(low)} to {shown(high)}"
+    raise FormatError(fmt, f"{name} {value} is not {bounds}", offset=offset)
 
 
 def one_of(fmt: str, name: str, value: int, allowed: tuple[int, ...], *, offset: int | None = None) -> int:

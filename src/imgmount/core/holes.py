@@ -1,4 +1,6 @@
-"""Where a device has data and where it has holes, down to what the host file has stored: for lseek and st_blocks.
+"""Where a device has data and where it has holes, down to what the host file has stored.
+
+For lseek and st_blocks.
 
 What is mapped to nowhere counts as data: it has yet to fail when it is read.
 """
@@ -27,7 +29,10 @@ class KnowsHoles(Protocol):
 
 
 def next_data(device: BlockDevice, offset: int) -> int:
-    """The first position at or after ``offset`` that is not in a hole; ``device.size`` if only a hole follows."""
+    """The first position at or after ``offset`` that is not in a hole.
+
+    ``device.size`` if only a hole follows.
+    """
     for position, run in _runs(device, offset, device.size):
         if run.device is None:
             continue
@@ -38,7 +43,10 @@ def next_data(device: BlockDevice, offset: int) -> int:
 
 
 def next_hole(device: BlockDevice, offset: int, end: int | None = None) -> int:
-    """The first position at or after ``offset`` that is in a hole; ``end``, by default the device's, if none is before that."""
+    """The first position at or after ``offset`` that is in a hole.
+
+    ``end``, by default the device's, if none is before that.
+    """
     end = device.size if end is None else end
     for position, run in _runs(device, offset, end):
         if run.device is None:

@@ -21,7 +21,7 @@ SYMLINK_MODE: Final = s.S_IFLNK | 0o777
 
 
 class Stat(NamedTuple):
-    """Facts about a node. Times are nanoseconds since 1970 UTC; ``uid``/``gid`` None means whoever mounts.
+    """Facts about a node. Times are nanoseconds since 1970 UTC; ``uid``/``gid`` None means the user who mounts.
 
     ``allocated`` is the number of bytes that occupy space, where that differs from ``size`` (sparse and
     compressed files).
@@ -142,7 +142,7 @@ class Directory(Node):
             for raw, node in self._scan():
                 nodes[names.fit(raw)] = node
         except ImageError as exc:
-            damage = exc
+            damage = exc.again()  # without its traceback, which holds on to every frame it passed
         return Listing(nodes, damage, None if self.case_sensitive else self.fold)
 
     @final

@@ -27,7 +27,10 @@ def equal_run(entries: array[int], first: int, limit: int = MAX_EQUAL) -> int:
 
 
 def rising_run(entries: array[int], first: int, step: int, limit: int) -> int:
-    """How many entries from ``first`` on each exceed the one before by ``step``, ``limit`` at most: blocks stored in a row."""
+    """How many entries from ``first`` on each exceed the one before by ``step``, ``limit`` at most.
+
+    Blocks stored in a row.
+    """
     expected = entries[first]
     count = 0
     for entry in entries[first : first + limit]:

@@ -1,4 +1,7 @@
-"""Devices made of other devices: a part, several in a row, sectors without their headers, zeros, bytes in memory, an error."""
+"""Devices made of other devices.
+
+A part, several in a row, sectors without their headers, zeros, bytes in memory, an error.
+"""
 
 from __future__ import annotations
 
@@ -53,14 +56,19 @@ class Concat(MappedDevice):
 
 
 def beneath(parent: BlockDevice | None, offset: int, length: int) -> Extent:
-    """What an overlay that stores nothing at ``offset`` shows there: its parent, zeros without one or past its end."""
+    """What an overlay that stores nothing at ``offset`` shows there.
+
+    Its parent, zeros without one or past its end.
+    """
     if parent is None or offset >= parent.size:
         return Extent(length)
     return Extent(min(length, parent.size - offset), parent, offset)
 
 
 class Strided(BlockDevice):
-    """``payload`` bytes at ``skip`` of every ``stride`` bytes of ``device``: 2048 of each 2352-byte CD sector.
+    """``payload`` bytes at ``skip`` of every ``stride`` bytes of ``device``.
+
+    2048 of each 2352-byte CD sector.
 
     It gathers in memory: runs of two kilobytes are not worth a splice each.
     """
@@ -114,4 +122,4 @@ class Unreadable(BlockDevice):
         self._reason = reason
 
     def _pread(self, offset: int, size: int) -> bytes:  # noqa: ARG002
-        raise self._reason
+        raise self._reason.again()

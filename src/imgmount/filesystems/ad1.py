@@ -1,4 +1,6 @@
-"""AccessData logical images (AD1, versions 3 and 4): files and folders that FTK Imager copied, in one or more segments.
+"""AccessData logical images (AD1, versions 3 and 4).
+
+Files and folders that FTK Imager copied, in one or more segments.
 
 Source: the descriptions of the format by pcbje/pyad1 and al3ks1s/AD1-tools. Encrypted images (ADCRYPT) are
 refused elsewhere.

@@ -255,7 +255,7 @@ class Operations:
     def _read(self, directory: _OpenDirectory) -> None:
         listing = self._vfs.listing(directory.path)
         if listing.damage is not None and not listing.nodes:
-            raise listing.damage
+            raise listing.damage.again()
         directory.nodes = list(listing.nodes.items())
         directory.replies = self._replies.setdefault(listing, [])
         directory.listing = listing

@@ -65,7 +65,7 @@ class WiiuPart(MappedDevice):
 
     def content_key(self) -> ContentKey | None:
         if isinstance(self._key, ImageError):
-            raise self._key
+            raise self._key.again()
         return self._key
 
 

@@ -1,7 +1,7 @@
 """The other files that an image names: those beside it, and more only where ``--refs`` says so.
 
-A name locates by its last part alone. Folders and links in it are followed only under ``any``; ``..``,
-devices, FIFOs and URLs never are.
+A name locates by its last part alone. Folders, ``..`` and links in it are followed only under ``any``; devices,
+FIFOs and URLs never are.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class FolderSiblings:
 
     def __init__(self, image: Path, refs: Sequence[str] = (), files: OpenFiles | None = None) -> None:
         self.files = OpenFiles() if files is None else files
+        self._image = image
         self._refs = refs
         self._anywhere = ANY in refs
         # Path.resolve() raises RuntimeError for a loop of links
@@ -88,6 +89,10 @@ class FolderSiblings:
         nobody._folders = []
         return nobody
 
+    def fenced(self) -> FolderSiblings:
+        """The same without ``any``, for an image whose format is guessed."""
+        return FolderSiblings(self._image, [ref for ref in self._refs if ref != ANY], self.files)
+
     def names(self) -> Sequence[str]:
         """What lies in the image's folder, and behind that what only the other folders have."""
         return list(dict.fromkeys(name for folder in self._folders for name in _names(folder)))
@@ -111,7 +116,7 @@ class FolderSiblings:
 
     def _follow(self, said: str) -> Path | None:
         """The file that a path leads to from the image's folder, if the user allows that."""
-        if not self._anywhere or ".." in said.split("/"):
+        if not self._anywhere:
             return None
         path = Path(os.path.realpath(self._folders[0] / said))
         return path if _is_regular(path) else None

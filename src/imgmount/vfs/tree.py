@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Final
 
 from imgmount.chain.open import Image
-from imgmount.chain.volumes import Volume
+from imgmount.chain.volume import Volume
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, Node
 from imgmount.errors import FormatError
@@ -72,7 +72,7 @@ class _Builder:
         if problem is None:
             return Vfs(volume.filesystem.root, {}, self.notes, volume.device.size)
         if isinstance(problem, FormatError):
-            raise problem
+            raise problem.again()
         self.notes.append(f"{problem}: raw view")
         return self.folder(list(self.raw()))
 

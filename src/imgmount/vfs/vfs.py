@@ -45,7 +45,7 @@ class Vfs:
             return listing[name]
         except FileNotFoundError:
             if listing.damage is not None:  # it is absent or lost with the damage: that cannot be told
-                raise listing.damage from None
+                raise listing.damage.again() from None
             raise FileNotFoundError(ENOENT, "No such file or directory", path) from None
 
     def listing(self, path: str) -> Listing:

@@ -8,7 +8,8 @@ import pytest
 from conformance import check_device
 from imgmount.containers.compressed.bzip2 import BLOCK_MAGIC, END_MAGIC, _marks
 from imgmount.core.slices import MemoryDevice
-from packers import disk, opened, problems, readable
+from imgmount.errors import FormatError
+from packers import disk, noise, opened, problems, readable
 
 DATA = disk(400_000)
 
@@ -50,13 +51,26 @@ def test_what_follows_the_stream(tail: bytes, count: int) -> None:
     assert len(problems(device)) == count
 
 
-def test_damage_ends_the_image_before_its_block() -> None:
-    coded = bytearray(bz2.compress(DATA, 1))
-    coded[len(coded) // 2] ^= 4
+@pytest.mark.parametrize(("number", "place"), [(0, 200), (1, 1), (1, 200), (3, 1), (3, 200)])
+def test_nothing_behind_a_damaged_block_is_read(number: int, place: int) -> None:
+    """Not as if the image were shorter: a copy of it must fail.
+
+    Byte 200 is in the data; byte 1 is in the magic, without which the block before does not end either.
+    """
+    data = noise(450_000)
+    coded = bytearray(bz2.compress(data, 1))
+    blocks = [mark.bit for mark in _marks(MemoryDevice(bytes(coded)))]
+    coded[blocks[number] // 8 + place] ^= 4
     device = opened(bytes(coded), "bzip2")
-    assert 100_000 < device.size < 300_000
-    assert readable(device, DATA) == device.size
-    assert "cannot be decoded" in problems(device)[0]
+    number -= place == 1
+    before = number * 99_900  # at least
+    assert len(data) - 1000 - (100_000 if place == 1 else 0) < device.size < len(data) + 1000
+    assert device.pread(0, before) == data[:before]
+    assert readable(device, data) <= number * 100_000
+    for offset in (number * 100_000, device.size - 1):
+        with pytest.raises(FormatError, match="nothing can be placed"):
+            device.pread(offset, 1)
+    assert "nothing can be placed" in problems(device)[0]
 
 
 def test_a_long_run_makes_a_block_of_many_megabytes() -> None:

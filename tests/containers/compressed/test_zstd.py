@@ -7,10 +7,11 @@ import pytest
 from conformance import check_device
 from helpers import FIXTURES, context
 from imgmount.containers.compressed.zstd import FORMAT, parse_frame_header
+from imgmount.core.cache import ReadCache
 from imgmount.core.format import Match
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, UnsupportedError
-from packers import disk, opened, problems, run
+from packers import disk, noise, opened, problems, readable, run
 
 DATA = disk(1_500_000)
 SEEKABLE = FIXTURES / "containers/zstd/seekable/disk.img.zst"
@@ -75,3 +76,30 @@ def test_trailing_garbage_is_a_problem_and_no_obstacle() -> None:
     device = opened(run("zstd -q -c", DATA) + b"garbage!", "zstd")
     check_device(device, DATA)
     assert "ignored" in problems(device)[0]
+
+
+@pytest.mark.parametrize("capacity", [1 << 20, 64 << 20], ids=["bit by bit", "whole"])
+def test_what_precedes_damage_in_a_large_frame_is_served(capacity: int) -> None:
+    data = noise(6 << 20)
+    coded = bytearray(run(f"zstd -q -c --stream-size={len(data)}", data))
+    at, number = coded.index(b"\x28\xb5\x2f\xfd") + parse_frame_header(bytes(coded[:18]), 0).size, 0
+    while number < 24:
+        at, number = at + 3 + (int.from_bytes(coded[at : at + 3], "little") >> 3), number + 1
+    coded[at + 3 : at + 8] = b"\xff" * 5  # literals of an impossible size
+    device = opened(bytes(coded), "zstd", ReadCache(capacity))
+    served = readable(device, data)
+    assert 24 * (128 << 10) - (96 << 10) <= served <= 24 * (128 << 10)
+    assert device.pread(0, served) == data[:served]
+    with pytest.raises(FormatError, match="damaged"):
+        device.pread(len(data) - 1, 1)
+    (problem,) = problems(device)
+    assert problem.endswith("to 0x600000: zstd: the compressed data is damaged")
+
+
+def test_a_frame_whose_checksum_disagrees_is_not_served() -> None:
+    coded = bytearray(run(f"zstd -q -c --stream-size={len(DATA)}", DATA))
+    coded[-2] ^= 1
+    device = opened(bytes(coded), "zstd")
+    with pytest.raises(FormatError, match="disagrees with the checksum"):
+        device.pread(0, 1)
+    assert len(problems(device)) == 1

@@ -122,7 +122,7 @@ def test_one_bad_stored_chunk_costs_itself_alone() -> None:
     device = opened(data)
     for chunk in range(38):
         if chunk == 5:
-            with pytest.raises(FormatError, match="checksum of a stored chunk"):
+            with pytest.raises(FormatError, match="a stored chunk disagrees with its checksum"):
                 device.pread(5 * CHUNK + 7000, 1)
         else:
             assert device.pread(chunk * CHUNK, CHUNK) == DISK[chunk * CHUNK : (chunk + 1) * CHUNK]
@@ -194,21 +194,24 @@ def test_table2_stands_in_for_a_bad_table(part: str) -> None:
     offset = at(ENCASE, "table") + 76 + {"header": 8, "entry": 24 + 8, "footer": 24 + 4 * 38}[part]
     device = opened(changed(ENCASE, offset, b"\x99"))
     check_device(device, DISK)
-    assert any("checksum of table at chunk 0" in problem for problem in device.verify())
+    assert any("table at chunk 0 disagrees with its checksum" in problem for problem in device.verify())
 
 
 def test_table2_stands_in_for_a_table_that_counts_too_many() -> None:
     start = at(ENCASE, "table") + 76
     device = opened(sealed(changed(ENCASE, start, b"\xff\xff\xff\xff"), start, 20))
     check_device(device, DISK)
-    assert any("checksum of table" in problem for problem in device.verify())
+    assert any(
+        "table's header disagrees" in problem or "table at chunk 0 disagrees" in problem
+        for problem in device.verify()
+    )
 
 
 def test_two_bad_tables_are_an_error_and_no_guess() -> None:
     data = ENCASE
     for kind in ("table", "table2"):
         data = changed(data, at(data, kind) + 76 + 24 + 8, b"\x99")
-    with pytest.raises(FormatError, match="checksum of table2"):
+    with pytest.raises(FormatError, match="table2 at chunk 0 disagrees with its checksum"):
         opened(data).pread(0, 1)
 
 
@@ -276,10 +279,40 @@ def test_chunk_counts_are_checked(count: int) -> None:
         opened(data).pread(0, SIZE)
 
 
+def lying(offset: int, new: bytes, *kinds: str) -> bytes:
+    """The image with ``new`` at ``offset`` of the sections ``kinds``, which describe the disk."""
+    data = ENCASE
+    for kind in kinds:
+        start = at(ENCASE, kind) + 76
+        data = sealed(changed(data, start + offset, new), start, 1048)
+    return data
+
+
+@pytest.mark.parametrize("sectors", [0, 1, 2410, 2**32, 2**52, 2**54 - 1, 2**63, 2**64 - 1])
+def test_the_sections_that_describe_a_disk_are_settled_by_its_chunks(sectors: int) -> None:
+    """The data section repeats what the volume section says, which some writers leave empty."""
+    device = opened(lying(16, struct.pack("<Q", sectors), "volume"))
+    if sectors == 2410:  # the chunks fit that as well: nothing but the hash knows better
+        assert device.size == SIZE - 512
+    else:
+        check_device(device, DISK)
+    problems = list(device.verify())
+    assert "sectors of" in problems[0] or f"the first one {sectors * 512} in" in problems[0]
+
+
+@pytest.mark.parametrize("sectors", [0, 1, 2000])
+def test_a_size_that_is_too_small_gives_way_to_the_chunks(sectors: int) -> None:
+    device = opened(lying(16, struct.pack("<Q", sectors), "volume", "data"))
+    check_device(device, DISK)
+    (problem,) = device.verify()
+    assert (
+        problem == f"the volume section says that the disk has {sectors * 512} bytes, its chunks hold {SIZE}"
+    )
+
+
 @pytest.mark.parametrize("sectors", [2**32, 2**52, 2**54 - 1, 2**63, 2**64 - 1])
 def test_sizes_are_lies_of_no_consequence(sectors: int) -> None:
-    start = at(ENCASE, "volume") + 76
-    data = sealed(changed(ENCASE, start + 16, struct.pack("<Q", sectors)), start, 1048)
+    data = lying(16, struct.pack("<Q", sectors), "volume", "data")
     if sectors > 2**52:
         with pytest.raises(FormatError):
             opened(data)
@@ -295,10 +328,10 @@ def test_sizes_are_lies_of_no_consequence(sectors: int) -> None:
     ("per_chunk", "sector"), [(0, 512), (64, 0), (2**32 - 1, 512), (64, 2**32 - 1), (1 << 16, 1 << 16)]
 )
 def test_chunk_sizes_are_checked(per_chunk: int, sector: int) -> None:
-    start = at(ENCASE, "volume") + 76
-    data = sealed(changed(ENCASE, start + 8, struct.pack("<II", per_chunk, sector)), start, 1048)
+    new = struct.pack("<II", per_chunk, sector)
     with pytest.raises(FormatError, match="chunks of"):
-        opened(data)
+        opened(lying(8, new, "volume", "data"))
+    check_device(opened(lying(8, new, "volume")), DISK)
 
 
 @pytest.mark.parametrize("entry", [0, 0x7FFFFFFF, 0xFFFFFFFF])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import random
 import struct
 import subprocess
 import tarfile
@@ -240,6 +241,116 @@ def test_simg_of_a_whole_image(tmp_path: Path) -> None:
     raw = scribble(create(tmp_path / "raw", "raw", SIZE), "raw", SIZE)
     run(tool("img2simg"), raw, tmp_path / "disk.simg", 4096)
     check(tmp_path / "disk.simg", raw.read_bytes(), "simg")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, bytes]]:
+    """(disk, the parts that AOSP's own tool cuts its sparse image into)."""
+    folder = tmp_path_factory.mktemp("split")
+    raw = scribble(create(folder / "raw", "raw", SIZE), "raw", SIZE)
+    run(tool("img2simg"), raw, folder / "whole.simg", 4096)
+    run(tool("simg2simg"), folder / "whole.simg", folder / "system.img_sparsechunk", 400_000)
+    parts = {path.name: path.read_bytes() for path in sorted(folder.glob("*_sparsechunk.*"))}
+    assert len(parts) > 3
+    return raw.read_bytes(), parts
+
+
+def written(folder: Path, parts: dict[str, bytes], *, without: tuple[int, ...] = ()) -> list[Path]:
+    for number, (name, content) in enumerate(parts.items()):
+        if number not in without:
+            (folder / name).write_bytes(content)
+    return sorted(folder.iterdir())
+
+
+def test_parts_of_a_sparse_image_belong_together(
+    split: tuple[bytes, dict[str, bytes]], tmp_path: Path
+) -> None:
+    disk, parts = split
+    for path in written(tmp_path, parts):
+        check(path, disk, "simg")
+    with open_image(path) as opened:
+        assert opened.disk.info()["parts"] == ", ".join(parts)  # type: ignore[attr-defined]
+        assert list(opened.disk.verify()) == []  # type: ignore[attr-defined]
+    joined = tmp_path / "joined"
+    joined.write_bytes(b"".join(parts.values()))
+    check(joined, disk, "simg")
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_part_that_is_missing_is_no_zeros(
+    split: tuple[bytes, dict[str, bytes]], tmp_path: Path, lost: int
+) -> None:
+    disk, parts = split
+    path = written(tmp_path, parts, without=(lost,))[-1]
+    with open_image(path) as opened:
+        wrong = 0
+        for offset in range(0, len(disk), 4096):
+            try:
+                assert opened.disk.pread(offset, 4096) == disk[offset : offset + 4096]
+            except MissingPartError:
+                wrong += 4096
+        assert 200_000 < wrong < 1_200_000
+        assert "are missing" in next(iter(opened.disk.verify()))  # type: ignore[attr-defined]
+
+
+def test_a_part_alone_shows_nothing_of_the_others(
+    split: tuple[bytes, dict[str, bytes]], tmp_path: Path
+) -> None:
+    disk, parts = split
+    (path,) = written(tmp_path, parts, without=(0, *range(2, len(parts))))
+    with open_image(path) as opened:
+        for offset in (0, len(disk) - 512):
+            with pytest.raises(MissingPartError, match="belong beside it"):
+                opened.disk.pread(offset, 512)
+        assert list(opened.disk.verify())  # type: ignore[attr-defined]
+
+
+def test_images_of_one_size_are_not_parts_of_each_other(tmp_path: Path) -> None:
+    for number in (1, 2):
+        raw = tmp_path / f"raw{number}"
+        raw.write_bytes(bytes([number]) * MIB)
+        run(tool("img2simg"), raw, tmp_path / f"user{number}.img", 4096)
+    check(tmp_path / "user2.img", b"\2" * MIB, "simg")
+
+
+OVF = """<?xml version="1.0"?><Envelope xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1"><References>
+<File ovf:href="{name}" ovf:id="f1" ovf:size="{size}"{more}/><File ovf:href="x.iso" ovf:id="f2"/></References>
+<DiskSection><Disk ovf:capacity="1" ovf:diskId="d1" ovf:fileRef="f1"/></DiskSection></Envelope>"""
+
+
+def test_a_description_may_stand_anywhere(tmp_path: Path) -> None:
+    disk = b"disk" * 3000
+    ovf = OVF.format(name="strange &amp; name", size=len(disk), more="").encode()
+    path = appliance(tmp_path / "x.ova", ("strange & name", disk), ("x.iso", b"iso"), ("x.ovf", ovf))
+    check(path, disk, "ova")
+
+
+def test_a_size_that_the_description_contradicts_is_told(tmp_path: Path) -> None:
+    ovf = OVF.format(name="disk.img", size=1000, more="").encode()
+    with open_image(appliance(tmp_path / "x.ova", ("disk.img", bytes(999)), ("x.ovf", ovf))) as opened:
+        (problem,) = opened.disk.verify()  # type: ignore[attr-defined]
+        assert problem == "'disk.img' has 999 bytes, the description says 1000"
+
+
+@pytest.mark.parametrize("lost", [None, 0, 1, 2])
+def test_a_disk_in_pieces(tmp_path: Path, lost: int | None) -> None:
+    disk = random.Random(1).randbytes(2_500_000)
+    ovf = OVF.format(name="disk.img", size=len(disk), more=' ovf:chunkSize="1000000"').encode()
+    pieces = [(f"disk.img.{n:09}", disk[n * 1_000_000 : (n + 1) * 1_000_000]) for n in (2, 0, 1)]
+    kept = [piece for piece in pieces if piece[0] != f"disk.img.{lost:09}"] if lost is not None else pieces
+    path = appliance(tmp_path / "x.ova", *kept[:2], ("x.ovf", ovf), *kept[2:])
+    if lost is None:
+        check(path, disk, "ova")
+        return
+    with open_image(path) as opened:
+        assert opened.disk.size == len(disk)
+        for number in range(3):
+            offset = number * 1_000_000 + 5
+            if number == lost:
+                with pytest.raises(MissingPartError, match=f"{lost:09}"):
+                    opened.disk.pread(offset, 10)
+            else:
+                assert opened.disk.pread(offset, 10) == disk[offset : offset + 10]
 
 
 def appliance(path: Path, *files: tuple[str, bytes], tar_format: int = tarfile.USTAR_FORMAT) -> Path:

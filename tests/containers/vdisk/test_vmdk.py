@@ -364,3 +364,31 @@ def test_each_extent_of_a_delta_shows_its_own_part_of_the_parent(tmp_path: Path)
     more = 'parentCID=00000002\nparentFileNameHint="base.vmdk"'
     path = descriptor(tmp_path / "delta.vmdk", *lines, more=more)
     check(path, bytes(expected), "vmdk")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "# Disk DescriptorFile",
+        "# Disk Descriptor File",
+        "#Disk Descriptor File",
+        "# disk_descriptor_file",
+        "\ufeff# Disk DescriptorFile",
+        "\n\n  # Disk DescriptorFile",
+        "# made by hand\r\n# Disk DescriptorFile\r",
+        "# no such line",
+        "",
+    ],
+)
+def test_the_first_line_is_written_in_several_ways(tmp_path: Path, first: str) -> None:
+    (tmp_path / "disk.img").write_bytes(b"sector" * 512)
+    path = descriptor(tmp_path / "disk.vmdk", 'RW 6 FLAT "disk.img" 0', kind="monolithicFlat")
+    path.write_text(path.read_text().replace("# Disk DescriptorFile", first, 1), newline="")
+    check(path, b"sector" * 512, "vmdk")
+
+
+@pytest.mark.parametrize("text", ["# a script\nversion = 1\n", "version=1\n", "#", "\n" * 5000])
+def test_other_texts_are_no_descriptors(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x").write_text(text)
+    with open_image(tmp_path / "x") as opened:
+        assert str(opened) == "file"

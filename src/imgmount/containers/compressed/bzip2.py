@@ -2,8 +2,8 @@
 
 A stream is a run of blocks of up to 900,000 bytes, each of which begins with a 48-bit magic at any bit and
 decodes on its own once it is given a stream's header and end. How much a block decodes to is written nowhere:
-all are decoded once at open, on all cores. Nothing after a damaged block can be placed, so the image ends
-there.
+all are decoded once at open, on all cores. Nothing after a damaged block can be placed: from there on the image
+cannot be read, and its size is an estimate.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ MAGIC_BITS: Final = 48
 CRC_BITS: Final = 32
 HEADER: Final = b"BZh"  # then the level, "1" to "9"
 HEADER_BITS: Final = 32
+BLOCK_UNIT: Final = 100_000  # bytes, times the level: in a full block
 MAX_BLOCK_BITS: Final = 8 * (4 << 20)  # 900,000 symbols of at most 20 bits, and the tables
 MAX_BLOCKS: Final = 1 << 20
 MAX_FALSE: Final = 2  # magics inside one block's data that are passed over: one is a chance in 2**40
@@ -56,6 +57,7 @@ class Bzip2Device(CodedBlocksDevice):
         self._begins = array("Q")  # bits
         self._ends = array("Q")
         self._streams = 0
+        self._lost = 0  # bytes from the first damaged block on, about
         starts = array("Q")
         size = 0
         for begin, end, decoded in self._blocks():
@@ -63,6 +65,10 @@ class Bzip2Device(CodedBlocksDevice):
             self._ends.append(end)
             starts.append(size)
             size += decoded
+        if self._lost:
+            starts.append(size)
+            self._problems[-1] += f": from {size:#x} on nothing can be placed, about {self._lost} bytes"
+            size += self._lost
         for problem in self._problems:
             log.warning("%s", problem)
         super().__init__(size, starts, context.cache)
@@ -78,8 +84,9 @@ class Bzip2Device(CodedBlocksDevice):
             if mark.bit < wanted:  # inside a block that has been decoded
                 index += 1
             elif mark.bit > wanted:
-                self._problems.append(
-                    f"bzip2: neither a block nor an end where one should be, at {wanted // 8:#x}"
+                self._problems.append(f"bzip2: neither a block nor an end begins at {wanted // 8:#x}")
+                self._lost = self._estimate(
+                    [Mark(wanted, is_end=False), *marks[index:]], [None, *sizes[index:]]
                 )
                 return
             elif mark.is_end:
@@ -92,9 +99,8 @@ class Bzip2Device(CodedBlocksDevice):
             else:
                 decoded, end = self._measure_block(marks, index, sizes[index])
                 if decoded is None:
-                    self._problems.append(
-                        f"bzip2: a block cannot be decoded, the image ends before it, at {wanted // 8:#x}"
-                    )
+                    self._problems.append(f"bzip2: the block at {wanted // 8:#x} cannot be decoded")
+                    self._lost = self._estimate(marks[index:], sizes[index:])
                     return
                 yield mark.bit, end, decoded
                 combined = (combined << 1 | combined >> 31) & 0xFFFF_FFFF ^ _bits(
@@ -102,6 +108,12 @@ class Bzip2Device(CodedBlocksDevice):
                 )
                 wanted = end
         self._problems.append("bzip2: the file is truncated")
+
+    def _estimate(self, marks: list[Mark], sizes: list[int | None]) -> int:
+        """About how many bytes the blocks at ``marks`` hold; those that do not decode count as full ones."""
+        full = BLOCK_UNIT * int(self._file.pread(len(HEADER), 1))
+        pairs = zip(marks, sizes, strict=False)
+        return sum(full if size is None else size for mark, size in pairs if not mark.is_end) or full
 
     def _guess_sizes(self, marks: list[Mark]) -> list[int | None]:
         """What each mark's block decodes to if it ends at the next mark; None for what does not decode."""
@@ -126,13 +138,18 @@ class Bzip2Device(CodedBlocksDevice):
         if not MAGIC_BITS + CRC_BITS < end - begin <= MAX_BLOCK_BITS:
             return None
         decoder = CodedBlockDecoder(
-            self.fmt, [CodedBlock(bz2.BZ2Decompressor, [_one_block(self._file, begin, end)])], self.error
+            self.fmt,
+            [CodedBlock(bz2.BZ2Decompressor, [_one_block(self._file, begin, end)], borders=())],
+            self.error,
         )
         size, error = measure(decoder)
         return None if error else size
 
     def _next_stream(self, end: int, combined: int) -> int | None:
-        """Check the CRC of the stream whose end magic is at bit ``end``; where the next stream's first block should be."""
+        """Check the CRC of the stream whose end magic is at bit ``end``.
+
+        Returns where the next stream's first block should be.
+        """
         if _bits(self._file, end + MAGIC_BITS, CRC_BITS) != combined:
             self._problems.append(
                 f"bzip2: stream {self._streams} disagrees with its checksum, at {end // 8:#x}"
@@ -148,8 +165,10 @@ class Bzip2Device(CodedBlocksDevice):
         return None
 
     def _block(self, index: int) -> CodedBlock:
+        if index == len(self._begins):
+            raise FormatError("bzip2", self._problems[-1].removeprefix("bzip2: "))
         return CodedBlock(
-            bz2.BZ2Decompressor, [_one_block(self._file, self._begins[index], self._ends[index])]
+            bz2.BZ2Decompressor, [_one_block(self._file, self._begins[index], self._ends[index])], borders=()
         )
 
     def info(self) -> Mapping[str, str]:
@@ -194,7 +213,9 @@ def _marks(file: BlockDevice) -> Iterator[Mark]:
             if mark.bit < 8 * (base + SEARCHED):
                 count += 1
                 if count > MAX_BLOCKS:
-                    raise FormatError("bzip2", f"more than {MAX_BLOCKS} blocks", offset=mark.bit // 8)
+                    raise FormatError(
+                        "bzip2", f"more than {MAX_BLOCKS} blocks: no more are read", offset=mark.bit // 8
+                    )
                 yield mark
 
 

@@ -1,4 +1,6 @@
-"""Compressed loop images (cloop, version 2), as live CDs used them: equal blocks, each a zlib stream, behind a table of offsets.
+"""Compressed loop images (cloop, version 2), as live CDs used them.
+
+Equal blocks, each a zlib stream, behind a table of offsets.
 
 Versions 0.x, 3 and 4 are refused. Source: cloop 2.x, ``README``; QEMU, ``block/cloop.c`` as the reference for
 behaviour.
@@ -16,6 +18,7 @@ from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import within
 from imgmount.errors import FormatError
 
 MAGIC: Final = b"#!/bin/sh\n#V2.0 Format\n"
@@ -32,10 +35,8 @@ class CloopDevice(ChunkedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "cloop"))
-        if not SECTOR <= header.block_size <= MAX_BLOCK or header.block_size % SECTOR:
-            raise FormatError("cloop", f"blocks of {header.block_size} bytes", offset=0x80)
-        if not header.blocks <= MAX_BLOCKS:
-            raise FormatError("cloop", f"{header.blocks} blocks", offset=0x84)
+        within("cloop", "block size", header.block_size, SECTOR, MAX_BLOCK, multiple_of=SECTOR, offset=0x80)
+        within("cloop", "number of blocks", header.blocks, 0, MAX_BLOCKS, offset=0x84)
         super().__init__(header.blocks * header.block_size, header.block_size, context.cache)
         self._file = file
         self._offsets = table(file.read_exactly(HEADER_SIZE, 8 * (header.blocks + 1), "cloop"), 8, "big")
@@ -43,7 +44,10 @@ class CloopDevice(ChunkedDevice):
     def _read_chunk(self, index: int) -> Content:
         start, end = self._offsets[index], self._offsets[index + 1]
         if not start < end <= start + MAX_GROWTH * self.block_size + SECTOR:
-            raise FormatError("cloop", f"block {index} is stored from {start:#x} to {end:#x}")
+            raise FormatError(
+                "cloop",
+                f"block {index} is stored from {start:#x} to {end:#x}: no block is that long, or ends before it begins",
+            )
         try:
             return deflate.inflate(
                 self._file.read_exactly(start, end - start, "cloop"), self.block_size, wrapper="zlib"

@@ -55,7 +55,7 @@ class Header(NamedTuple):
     def parse(cls, data: bytes, offset: int) -> Header:
         """Parse the header that ``data`` begins with. Raises ``FormatError``."""
         if len(data) < 10 or not data.startswith(MAGIC) or data[3] & RESERVED:
-            raise FormatError("gzip", "no member header", offset=offset)
+            raise FormatError("gzip", "no member begins here (1f 8b 08)", offset=offset)
         flags, at = data[3], 10
         extra, name = b"", b""
         if flags & FEXTRA:
@@ -115,7 +115,7 @@ class _Reader:
             try:
                 part: bytes = self.zlib.decompress(data, limit)
             except zlib.error as exc:
-                raise FormatError("gzip", str(exc), offset=self.coded) from exc
+                raise FormatError("gzip", "the compressed data is damaged", offset=self.coded) from exc
             # at the end both may hold the same bytes
             unused = self.zlib.unused_data if self.zlib.eof else self.zlib.unconsumed_tail
             self.coded += len(data) - len(unused)
@@ -154,7 +154,10 @@ def _skip_zeros(file: BlockDevice, offset: int) -> int:
 
 
 class _Copy(NamedTuple):
-    """A place where decoding can begin: ``start`` of the decoded data, ``coded`` of the file, a copy of the decoder there."""
+    """A place where decoding can begin.
+
+    ``start`` of the decoded data, ``coded`` of the file, a copy of the decoder there.
+    """
 
     start: int
     coded: int
@@ -215,7 +218,10 @@ class _Scan:
             self._spacing *= 2
 
     def _damaged(self, first: int, error: FormatError) -> None:
-        """If this is the last member, its trailer still says how much there should be: what is missing cannot be read."""
+        """If this is the last member, its trailer still says how much there should be.
+
+        What is missing cannot be read.
+        """
         self.problems.append(f"{error}: {self.size} bytes decode")
         isize = TRAILER.unpack(self._file.pread(self._file.size - TRAILER.size, TRAILER.size))[1]
         missing = (isize - (self.size - first)) & 0xFFFF_FFFF
@@ -285,7 +291,7 @@ class BgzfDevice(UnevenDevice):
                     )
                 )
             except FormatError as exc:
-                raise FormatError("gzip", f"member {member + 1}: {exc}", offset=base + start) from exc
+                raise FormatError("gzip", f"member {member + 1}: {exc.reason}", offset=base + start) from exc
         return b"".join(pieces)
 
     def info(self) -> Mapping[str, str]:

@@ -57,7 +57,7 @@ def _stated_size(file: BlockDevice) -> int:
     header = file.read_exactly(0, HEADER_SIZE, "lzma")
     size = int.from_bytes(header[5:], "little")
     if size != UNKNOWN and size >= MAX_SIZE:
-        raise FormatError("lzma", f"{size} bytes", offset=5)
+        raise FormatError("lzma", f"a size of {size} bytes: at most {MAX_SIZE - 1} is possible", offset=5)
     return size
 
 

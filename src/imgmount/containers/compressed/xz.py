@@ -19,10 +19,19 @@ from zlib import crc32
 
 from imgmount.codecs.lzma import MEMORY_LIMIT
 from imgmount.containers.compressed.coded_blocks import CodedBlocksDevice
+from imgmount.containers.compressed.xz_block import (
+    CHECK_SIZES,
+    DECODER,
+    ChunkEnds,
+    find_blocks,
+    parse_header,
+    variable_length,
+)
 from imgmount.core.block_decoder import CodedBlock, CodedBlockDecoder, feed, measure
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.header import short
 from imgmount.errors import FormatError
 
 log = logging.getLogger(__name__)
@@ -44,15 +53,19 @@ class Stream(NamedTuple):
     offset: int
     stored: list[int]
     decoded: list[int]
+    is_cut: bool = False  # its last block is not whole
 
 
 class XzDevice(CodedBlocksDevice):
-    """What an indexed .xz file holds."""
+    """What an .xz file holds.
+
+    ``problem`` is why its index is not used; then its last block may not be whole.
+    """
 
     fmt = "xz"
     error = lzma.LZMAError
 
-    def __init__(self, file: BlockDevice, streams: list[Stream], cache: ReadCache) -> None:
+    def __init__(self, file: BlockDevice, streams: list[Stream], cache: ReadCache, problem: str = "") -> None:
         self._file = file
         self._headers = array("Q")  # of each block's stream
         self._stored = array("Q")  # first byte of each block
@@ -62,44 +75,52 @@ class XzDevice(CodedBlocksDevice):
             self._headers.extend([stream.offset] * len(stream.stored))
             self._stored.extend(places[:-1])
             self._ends.extend(places[1:])
-        starts = array("Q", accumulate((size for stream in streams for size in stream.decoded), initial=0))
-        size = starts.pop()
+        self._check_size = CHECK_SIZES[file.pread(7, 1)[0] & 15]
+        self._cut = len(self._stored) - 1 if streams[-1].is_cut else -1  # the block that is not whole
+        sizes = [size for stream in streams for size in stream.decoded]
+        if self._cut >= 0:
+            sizes[-1], error = measure(CodedBlockDecoder(self.fmt, [self._block(self._cut)], self.error))
+            problem = f"{error or problem}: {sum(sizes)} bytes can be decoded"
+        self._problem = problem
+        if problem:
+            log.warning("%s", problem)
         self._facts = {
             "streams": str(len(streams)),
             "blocks": str(len(self._stored)),
             "check": _check_name(file),
         }
+        starts = array("Q", accumulate(sizes, initial=0))
+        size = starts.pop()
         super().__init__(size, starts, cache)
 
     def _block(self, index: int) -> CodedBlock:
-        return CodedBlock(_decompressor, self._feed(index), has_end=False)
+        start, end = self._stored[index], self._ends[index]
+        cut = index == self._cut
+        check = end if cut else end - self._check_size
+        first = start + parse_header(self._file, start)[0]
+        return CodedBlock(
+            _decompressor,
+            self._feed(index, check),
+            has_end=cut,
+            damaged=cut,
+            borders=ChunkEnds(self._file, first, check),
+            check=b"" if cut else self._file.read_exactly(check, self._check_size, "xz"),
+        )
 
-    def _feed(self, index: int) -> Iterator[bytes]:
+    def _feed(self, index: int, end: int) -> Iterator[bytes]:
         yield self._file.read_exactly(self._headers[index], HEADER_SIZE, "xz")
-        yield from feed(self._file, self._stored[index], self._ends[index])
+        yield from feed(self._file, self._stored[index], end)
+
+    def _memory_of(self, index: int) -> int:
+        return DECODER + parse_header(self._file, self._stored[index])[1]
 
     def info(self) -> Mapping[str, str]:
         return self._facts
 
-
-class UnindexedXzDevice(CodedBlocksDevice):
-    """What decodes of an .xz file whose end is missing."""
-
-    fmt = "xz"
-    error = lzma.LZMAError
-
-    def __init__(self, file: BlockDevice, reason: FormatError, cache: ReadCache) -> None:
-        self._file = file
-        size, error = measure(CodedBlockDecoder(self.fmt, [self._block(0)], self.error))
-        self._problem = f"{error or reason}: {size} bytes of the first stream decode"
-        log.warning("%s", self._problem)
-        super().__init__(size, array("Q", [0]), cache)
-
-    def _block(self, index: int) -> CodedBlock:
-        return CodedBlock(_decompressor, feed(self._file, index, self._file.size), damaged=True)
-
     def verify(self) -> Iterator[str]:
-        yield self._problem
+        if self._problem:
+            yield self._problem
+        yield from super().verify()
 
 
 def _check_name(file: BlockDevice) -> str:
@@ -124,7 +145,10 @@ def _streams(file: BlockDevice) -> list[Stream]:
 
 
 def _without_padding(file: BlockDevice, end: int) -> int:
-    """Where the stream that ends at or before ``end`` ends: padding is zeros (2.2), and a footer does not end in one."""
+    """Where the stream that ends at or before ``end`` ends.
+
+    Padding is zeros (2.2), and a footer does not end in one.
+    """
     while end:
         start = max(0, end - (64 << 10))
         kept = len(file.pread(start, end - start).rstrip(b"\0"))
@@ -138,10 +162,12 @@ def _stream_before(file: BlockDevice, end: int) -> Stream:
     at = end - FOOTER.size
     crc, backward, flags, magic = FOOTER.unpack(file.read_exactly(at, FOOTER.size, "xz"))
     if magic != FOOTER_MAGIC or crc != crc32(struct.pack("<I2s", backward, flags)):
-        raise FormatError("xz", "no stream footer", offset=at)
+        raise FormatError(
+            "xz", "no sound stream footer ends the file: it is cut, or damaged there", offset=at
+        )
     size = (backward + 1) * 4
     if size > MAX_INDEX:
-        raise FormatError("xz", f"an index of {size} bytes", offset=at)
+        raise FormatError("xz", f"an index of {size} bytes is larger than {short(MAX_INDEX)}", offset=at)
     index = file.read_exactly(at - size, size, "xz")
     if crc32(index[:-4]) != int.from_bytes(index[-4:], "little"):
         raise FormatError("xz", "the index disagrees with its checksum", offset=at - size)
@@ -153,43 +179,41 @@ def _stream_before(file: BlockDevice, end: int) -> Stream:
         or header[6:8] != flags
         or header[8:] != crc32(flags).to_bytes(4, "little")
     ):
-        raise FormatError("xz", "no stream header where the index says", offset=start)
+        raise FormatError("xz", "no sound stream header where the index says", offset=start)
     return Stream(start, stored, decoded)
 
 
 def _parse_index(index: bytes, offset: int) -> tuple[list[int], list[int]]:
     """The blocks' sizes in the file, padded to four, and decoded (4.3)."""
-    count, at = _variable_length(index, 1, offset)
+    count, at = variable_length(index, 1, offset)
     if index[0] or count > len(index) // 2:
-        raise FormatError("xz", f"an index of {count} blocks", offset=offset)
+        raise FormatError("xz", f"an index of {len(index)} bytes cannot list {count} blocks", offset=offset)
     stored, decoded = [], []
     for _ in range(count):
-        unpadded, at = _variable_length(index, at, offset)
-        size, at = _variable_length(index, at, offset)
+        unpadded, at = variable_length(index, at, offset)
+        size, at = variable_length(index, at, offset)
         stored.append(unpadded + -unpadded % 4)
         decoded.append(size)
     if sum(decoded) >= 1 << 63 or len(index) - at > 3:
-        raise FormatError("xz", "the index is not what its length says", offset=offset)
+        raise FormatError("xz", "the index does not end where its size says", offset=offset)
     return stored, decoded
 
 
-def _variable_length(data: bytes, at: int, offset: int) -> tuple[int, int]:
-    """The multibyte integer at ``at`` (1.2), and where it ends."""
-    value = 0
-    for shift, byte in enumerate(data[at : at + 9]):
-        value |= (byte & 0x7F) << (7 * shift)
-        if byte < 0x80:
-            return value, at + shift + 1
-    raise FormatError("xz", "a number of the index does not end", offset=offset + at)
-
-
 def open_xz(file: BlockDevice, context: Context) -> BlockDevice:
-    """The image inside ``file``."""
+    """The image inside ``file``.
+
+    Without a sound index, the blocks of the first stream as they follow each other.
+    """
     try:
-        streams = _streams(file)
+        return XzDevice(file, _streams(file), context.cache)
     except FormatError as exc:
-        return UnindexedXzDevice(file, exc, context.cache)
-    return XzDevice(file, streams, context.cache)
+        found = list(find_blocks(file, HEADER_SIZE, CHECK_SIZES[file.pread(7, 1)[0] & 15]))
+        if not found:
+            raise
+        stream = Stream(0, [one.size for one in found], [one.decoded for one in found], not found[-1].whole)
+        return XzDevice(
+            file, [stream], context.cache, f"{exc}: {len(found)} blocks were found without the index"
+        )
 
 
 def probe(file: BlockDevice) -> Match:

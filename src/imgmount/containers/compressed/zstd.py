@@ -30,6 +30,8 @@ MAX_HEADER: Final = 18  # of a frame, magic included
 RLE: Final = 1  # block type: one byte stands for the whole block
 RESERVED: Final = 3
 MAX_SIZE: Final = 1 << 62
+MAX_WINDOW: Final = 128 << 20  # what libzstd takes without being told to take more
+BUFFERS: Final = 1 << 20  # of a decoder, besides its window
 MAX_FRAMES: Final = 1 << 22
 MAX_BLOCKS: Final = 1 << 24  # of all frames: 2 TiB in blocks of 128 KiB
 ZARCHIVE: Final = b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6"  # the end of a ZArchive: version, magic
@@ -40,6 +42,18 @@ SEEKABLE_MAGIC: Final = 0x8F92EAB1
 SEEK_FOOTER: Final = struct.Struct("<IBI")  # frames, descriptor, magic
 SEEK_CHECKSUMS: Final = 0x80  # descriptor bit: entries have a third word
 SEEK_RESERVED: Final = 0x7C
+
+
+class FrameHeader(NamedTuple):
+    """Of a frame: its size as stated, or None; the header's size; the checksum's size.
+
+    Bytes of its window.
+    """
+
+    decoded: int | None
+    size: int
+    checksum: int
+    window: int
 
 
 class Frame(NamedTuple):
@@ -86,7 +100,7 @@ class ZstdDevice(CodedBlocksDevice):
                 raise
             self._problems.append(f"{exc}: what follows is ignored")
         if not frames:
-            raise FormatError("zstd", "no frame", offset=0)
+            raise FormatError("zstd", "no frame that holds data, only skippable ones", offset=0)
         if frames[-1].end > self._file.size:
             self._problems.append(f"zstd: the file is truncated in frame {len(frames)}")
         return frames
@@ -101,8 +115,26 @@ class ZstdDevice(CodedBlocksDevice):
         return size
 
     def _block(self, index: int) -> CodedBlock:
-        coded = feed(self._file, self._offsets[index], self._ends[index])
-        return CodedBlock(self._zstd.ZstdDecompressor, coded, damaged=index in self._damaged)
+        start, end = self._offsets[index], self._ends[index]
+        check = end
+        if end <= self._file.size and (header := self._header(index)) is not None:
+            check -= header.checksum
+        return CodedBlock(
+            self._zstd.ZstdDecompressor,
+            feed(self._file, start, check),
+            damaged=index in self._damaged,
+            check=self._file.pread(check, end - check),
+        )
+
+    def _header(self, index: int) -> FrameHeader | None:
+        """The header of a frame; None for a skippable one, which a seek table may list."""
+        offset = self._offsets[index]
+        data = self._file.pread(offset, MAX_HEADER)
+        return parse_frame_header(data, offset) if int.from_bytes(data[:4], "little") == MAGIC else None
+
+    def _memory_of(self, index: int) -> int:
+        header = self._header(index)
+        return BUFFERS + (min(header.window, MAX_WINDOW) if header else 0)
 
     def info(self) -> Mapping[str, str]:
         return self._facts
@@ -124,7 +156,7 @@ def _frames(file: BlockDevice) -> Iterator[Frame]:
         if magic & ~15 == SKIPPABLE:
             offset += SKIPPABLE_HEADER.size + int.from_bytes(header[4:8], "little")
             continue
-        decoded, size, trailer = parse_frame_header(header, offset)
+        decoded, size, trailer, _ = parse_frame_header(header, offset)
         end, count = _last_block(file, offset + size)
         blocks += count
         if blocks > MAX_BLOCKS:
@@ -133,28 +165,40 @@ def _frames(file: BlockDevice) -> Iterator[Frame]:
         offset = end + trailer
 
 
-def parse_frame_header(header: bytes, offset: int) -> tuple[int | None, int, int]:
-    """(stated size, header's size, checksum's size) of the frame that ``header`` begins with (RFC 8878, 3.1.1.1)."""
+def parse_frame_header(header: bytes, offset: int) -> FrameHeader:
+    """The header of the frame that ``header`` begins with (RFC 8878, 3.1.1.1).
+
+    Raises ``FormatError``, ``UnsupportedError``.
+    """
     if len(header) < 6 or int.from_bytes(header[:4], "little") != MAGIC:
-        raise FormatError("zstd", "no frame", offset=offset)
+        raise FormatError("zstd", "no frame begins where one should", offset=offset)
     descriptor = header[4]
     single = descriptor >> 5 & 1
     if descriptor & 8:
-        raise FormatError("zstd", "a reserved bit is set", offset=offset + 4)
+        raise FormatError(
+            "zstd", "bit 3 of the frame's descriptor is set, which is reserved", offset=offset + 4
+        )
     at = 5 + (not single)  # the window descriptor
+    window = (1 << 10 + (header[5] >> 3)) * (8 + (header[5] & 7)) // 8
     width = (0, 1, 2, 4)[descriptor & 3]
     if int.from_bytes(header[at : at + width], "little"):
         raise UnsupportedError("zstd: dictionary")
     at += width
     width = (single, 2, 4, 8)[descriptor >> 6]
     decoded = int.from_bytes(header[at : at + width], "little") + (256 if width == 2 else 0)
-    if len(header) < at + width or decoded > MAX_SIZE:
-        raise FormatError("zstd", f"a frame of {decoded} bytes", offset=offset)
-    return decoded if width else None, at + width, 4 * (descriptor >> 2 & 1)
+    if len(header) < at + width:
+        raise FormatError("zstd", "the file ends inside a frame's header", offset=offset)
+    if decoded > MAX_SIZE:
+        raise FormatError(
+            "zstd", f"a frame of {decoded} bytes: at most {MAX_SIZE} are possible", offset=offset
+        )
+    return FrameHeader(
+        decoded if width else None, at + width, 4 * (descriptor >> 2 & 1), decoded if single else window
+    )
 
 
 def _last_block(file: BlockDevice, offset: int) -> tuple[int, int]:
-    """Where a frame's last block ends, beyond the file if that is truncated, and how many blocks there are."""
+    """Where a frame's last block ends, beyond the file if that is cut, and how many blocks there are."""
     window, base, last, count = b"", 0, 0, 0
     while not last and count <= MAX_BLOCKS:
         if not base <= offset <= base + len(window) - 3:
@@ -165,14 +209,17 @@ def _last_block(file: BlockDevice, offset: int) -> tuple[int, int]:
         word = window[at] | window[at + 1] << 8 | window[at + 2] << 16
         last, kind = word & 1, word >> 1 & 3
         if kind == RESERVED:
-            raise FormatError("zstd", "a block of the reserved type", offset=offset)
+            raise FormatError("zstd", "a block of type 3, which is reserved", offset=offset)
         offset += 3 + (1 if kind == RLE else word >> 3)
         count += 1
     return offset, count
 
 
 def _seek_table(file: BlockDevice) -> list[Frame]:
-    """The frames as the seekable format's table lists them; none if there is no table or it contradicts the file."""
+    """The frames as the seekable format's table lists them.
+
+    None if there is no table or it contradicts the file.
+    """
     if file.size < SEEK_FOOTER.size + SKIPPABLE_HEADER.size:
         return []
     count, descriptor, magic = SEEK_FOOTER.unpack(file.pread(file.size - SEEK_FOOTER.size, SEEK_FOOTER.size))
@@ -193,12 +240,15 @@ def _seek_table(file: BlockDevice) -> list[Frame]:
 
 
 def _agrees(file: BlockDevice, frame: Frame) -> bool:
-    """Whether there is a frame where the table says, of the size that it says: a wrong one would displace all that follow."""
+    """Whether there is a frame where the table says, of the size that it says.
+
+    A wrong one would displace all that follow.
+    """
     header = file.pread(frame.offset, MAX_HEADER)
     if int.from_bytes(header[:4], "little") & ~15 == SKIPPABLE:
         return frame.decoded == 0
     try:
-        return parse_frame_header(header, frame.offset)[0] in (None, frame.decoded)
+        return parse_frame_header(header, frame.offset).decoded in (None, frame.decoded)
     except FormatError:
         return False
 

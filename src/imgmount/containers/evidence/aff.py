@@ -1,4 +1,6 @@
-"""Advanced Forensic Format, AFFLIB 3: one file (aff), pages spread over the files of a folder (afd), or beside raw files (afm).
+"""Advanced Forensic Format, AFFLIB 3.
+
+One file (aff), pages spread over the files of a folder (afd), or beside raw files (afm).
 
 A file is a list of named segments; ``page7`` is the eighth page of the disk. Source: AFFLIBv3, "AFF file
 format".
@@ -38,7 +40,7 @@ ZLIB: Final = 0x00
 LZMA: Final = 0x20
 ZERO: Final = 0x30
 LZMA_HEADER: Final = 13  # properties, size
-_PAGE = re.compile(r"(?:page|seg)([0-9]{1,9})")
+MAX_DIGITS: Final = 9  # of a page's number in a name: "page12", in old files "seg12"
 _MEMBER = re.compile(r"file_[0-9]{3,6}\.aff", re.IGNORECASE)
 _FACTS: Final = {
     "acquisition_date": "acquired", "acquisition_commandline": "command", "acquisition_device": "device",
@@ -79,7 +81,10 @@ class AffDevice(MappedDevice):
         self.size = self._quad("imagesize")
         self._page = self._values["pagesize"].flag if "pagesize" in self._values else 0
         if not 0 <= self.size < MAX_SIZE or not 0 < self._page <= MAX_PAGE:
-            raise FormatError("aff", f"{self.size} bytes in pages of {self._page}")
+            raise FormatError(
+                "aff",
+                f"{self.size} bytes in pages of {self._page}: pages of 1 byte to {MAX_PAGE} are possible",
+            )
         self._raw = (
             _raw_files(context, self._text("raw_image_file_extension") or "000") if kind == "AFM" else None
         )
@@ -88,9 +93,9 @@ class AffDevice(MappedDevice):
 
     def _scan(self, file: BlockDevice) -> None:
         for name, segment in _segments(file):
-            page = _PAGE.fullmatch(name)
-            if page:
-                self._places.setdefault(int(page[1]), segment)
+            page = name.removeprefix("page") if name.startswith("page") else name.removeprefix("seg")
+            if len(page) <= MAX_DIGITS and page.isdecimal() and page.isascii() and page != name:
+                self._places.setdefault(int(page), segment)
             elif name.startswith("affkey_") or name.endswith("/aes256"):
                 raise UnsupportedError("aff: encryption")
             else:
@@ -106,7 +111,7 @@ class AffDevice(MappedDevice):
     def _quad(self, name: str) -> int:
         """A 64-bit value: the low word first, each word big endian."""
         if name not in self._values or self._values[name].size != 8:
-            raise FormatError("aff", f"no {name}")
+            raise FormatError("aff", f"its segment {name!r} of 8 bytes is missing")
         raw = self._values[name].read()
         return int.from_bytes(raw[:4], "big") | int.from_bytes(raw[4:], "big") << 32
 
@@ -176,7 +181,11 @@ class _Pages(ChunkedDevice):
         place = self._places[index]
         algorithm = place.flag & ALGORITHM
         if place.size > 2 * self.block_size:
-            raise FormatError("aff", f"page {index} takes {place.size} bytes", offset=place.offset)
+            raise FormatError(
+                "aff",
+                f"page {index} is stored in {place.size} bytes, more than twice its {self.block_size}",
+                offset=place.offset,
+            )
         raw = place.file.read_exactly(place.offset, place.size, "aff")
         try:
             if algorithm == ZLIB:
@@ -201,11 +210,13 @@ def _segments(file: BlockDevice) -> Iterator[tuple[str, Segment]]:
             window, begin = file.pread(offset, WINDOW), offset
         at = offset - begin
         if len(window) - at < _HEAD.size:
-            raise FormatError("aff", "a segment is cut", offset=offset)
+            raise FormatError("aff", "the file ends inside a segment", offset=offset)
         magic, name_size, data_size, flag = _HEAD.unpack_from(window, at)
         size = _HEAD.size + name_size + data_size + _TAIL.size
         if magic != b"AFF\0" or name_size > MAX_NAME or offset + size > file.size:
-            raise FormatError("aff", f"a segment of {name_size} + {data_size} bytes", offset=offset)
+            raise FormatError(
+                "aff", f"no segment of a name of {name_size} and {data_size} bytes can be here", offset=offset
+            )
         end = at + size
         tail = (
             window[end - _TAIL.size : end]

@@ -1,4 +1,7 @@
-"""What ``--on-error zero`` does: ranges of damaged evidence read as zeros, and are told instead of refused."""
+"""What ``--on-error zero`` does.
+
+Ranges of damaged evidence read as zeros, and are told instead of refused.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,12 @@ class ZeroFill:
         self._sizes: dict[int, int] = {}
 
     def fill(self, offset: int, size: int, error: ImageError) -> bytes:
-        """Zeros for the ``size`` bytes at ``offset`` that ``error`` is about; raises it unless zeros are wanted."""
+        """Zeros for the ``size`` bytes at ``offset`` that ``error`` is about.
+
+        Raises it unless zeros are wanted.
+        """
         if not self.wanted:
-            raise error
+            raise error.again()
         if offset not in self._sizes and len(self._sizes) < MAX_KEPT:
             self._sizes[offset] = size
             log.warning("%s: %#x+%#x reads as zeros", error, offset, size)

@@ -38,7 +38,6 @@ _HEADER = Struct(  # offset
 assert _HEADER.sizeof() == 0x58
 DVD: Final = 0x10  # and above
 MAX_SESSIONS: Final = 99
-MAX_POINTS: Final = 255
 MAX_FILES: Final = 1000
 MAX_NAME: Final = 1024
 

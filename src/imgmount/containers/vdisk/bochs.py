@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from construct import Bytes, Const, ConstructError, Int32ul, Struct
+from construct import Bytes, Const, Int32ul, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header
 from imgmount.core.runs import Bits, equal_run
 from imgmount.errors import FormatError, UnsupportedError
 
@@ -44,10 +45,7 @@ class BochsDevice(MappedDevice):
     """The disk in a growing image."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "bochs"))
-        except ConstructError as exc:
-            raise FormatError("bochs", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "bochs", "the header")
         kind = f"{text(header.type, 'latin-1')} {text(header.subtype, 'latin-1')}"
         if kind != "Redolog Growing":
             raise UnsupportedError(f"bochs: images of type {kind!r}")

@@ -1,11 +1,12 @@
-"""Virtual appliances (OVA): a tar whose first member is an OVF description. The disk inside is read in place.
+"""Virtual appliances (OVA): a tar that holds an OVF description and disks. The disk is read in place.
 
 With several disks the first one that the tar holds is opened; the option ``member`` names another. Specs:
-DMTF DSP0243, "Open Virtualization Format", 4; POSIX pax for the tar.
+DMTF DSP0243, "Open Virtualization Format" 2.1, 5 and 7.1; POSIX pax for the tar.
 """
 
 from __future__ import annotations
 
+import html
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ from imgmount.containers.vdisk.options import MEMBER
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
 from imgmount.core.format import ContainerFormat, Context, Match
-from imgmount.errors import FormatError, ImageError
+from imgmount.core.slices import Concat, Unreadable
+from imgmount.errors import FormatError, ImageError, MissingPartError
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +25,14 @@ RECORD: Final = 512
 _PAX_LENGTH = re.compile(rb"(\d{1,6}) ")
 MAX_MEMBERS: Final = 4096
 MAX_PAX: Final = 1 << 20  # of extended headers together
-MAGIC_OFFSET: Final = 257
 DISKS: Final = (".vmdk", ".vhd", ".vhdx", ".vdi", ".qcow2", ".qcow", ".img", ".raw")
 PACKED: Final = (".gz", ".bz2", ".xz")
 DESCRIPTION: Final = ".ovf"
+MAX_DESCRIPTION: Final = 4 << 20
+MAX_PIECES: Final = 4096
+_PIECE = re.compile(r"(?P<name>.+)\.(?P<number>[0-9]{9})")  # of a file in pieces (DSP0243, 7.1)
+_ELEMENT = re.compile(r"<(?:\w{1,32}:)?(File|Disk)\s([^<>]*)>")
+_ATTRIBUTE = re.compile(r"(?:\w{1,32}:)?(\w{1,64})\s*=\s*[\"']([^\"']*)[\"']")
 
 
 class Member(NamedTuple):
@@ -49,7 +55,9 @@ def members(file: BlockDevice) -> Iterator[Member]:
         if kind in (b"x", b"L"):
             extended += size
             if extended > MAX_PAX:
-                raise FormatError("ova", f"extended headers of {extended} bytes", offset=offset)
+                raise FormatError(
+                    "ova", f"extended headers of {extended} bytes: at most {MAX_PAX} are read", offset=offset
+                )
             content = file.read_exactly(offset, size, "ova")
             named = _pax(content) if kind == b"x" else {"path": text(content, "utf-8")}
         elif kind in (b"0", b"\0", b"7"):
@@ -67,12 +75,15 @@ def _number(field: bytes, offset: int) -> int:
         return int.from_bytes(field[1:], "big")
     digits = field.split(b"\0")[0].strip() or b"0"
     if not re.fullmatch(b"[0-7]+", digits):
-        raise FormatError("ova", f"a member's size is {field!r}", offset=offset + 124)
+        raise FormatError("ova", f"a member's size {field!r} is not octal", offset=offset + 124)
     return int(digits, 8)
 
 
 def _pax(content: bytes) -> dict[str, str]:
-    """The records of an extended header, each "LENGTH KEY=VALUE" and a newline; the length is that of the whole record."""
+    """The records of an extended header, each "LENGTH KEY=VALUE" and a newline.
+
+    The length is that of the whole record.
+    """
     found: dict[str, str] = {}
     at = 0
     while length := _PAX_LENGTH.match(content, at):
@@ -84,44 +95,137 @@ def _pax(content: bytes) -> dict[str, str]:
     return found
 
 
+class Disk(NamedTuple):
+    """A file of the appliance that is a disk, whole or in pieces that follow each other."""
+
+    name: str
+    pieces: tuple[Member, ...]
+
+
 def probe(file: BlockDevice) -> Match:
-    """A tar is an appliance if it begins with its description (DSP0243, 4)."""
-    first = next(members(file), None)
-    return Match.CERTAIN if first is not None and first.name.lower().endswith(DESCRIPTION) else Match.NO
+    """A tar is an appliance if it holds a description.
+
+    DSP0243 wants it first, and some writers put it last.
+    """
+    return Match.CERTAIN if any(_is_description(member.name) for member in members(file)) else Match.NO
 
 
 class OvaDevice(MappedDevice):
-    """One member of an appliance: the image of a disk, to be opened in turn."""
+    """One disk of an appliance: the image of a disk, to be opened in turn."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        self._disks = [member for member in members(file) if _is_disk(member.name)]
-        wanted = MEMBER.of(context.options.extra)
-        found = [
-            one for one in self._disks if not wanted or wanted in (one.name, one.name.rsplit("/", 1)[-1])
-        ]
+        found = list(members(file))
+        described = next((one for one in found if _is_description(one.name)), None)
+        files = _described(file, described) if described else {}
+        disks = list(_disks(found, files))
+        self._names = [disk.name for disk in disks]
+        self._disk = self._choose(disks, MEMBER.of(context.options.extra))
+        self._problems: list[str] = []
+        self._content = self._open(file, self._disk, files.get(self._disk.name))
+        for problem in self._problems:
+            log.warning("ova: %s", problem)
+        self.size = self._content.size
+
+    @staticmethod
+    def _choose(disks: list[Disk], wanted: str) -> Disk:
+        found = [one for one in disks if not wanted or wanted in (one.name, one.name.rsplit("/", 1)[-1])]
         if not found:
-            present = ", ".join(one.name for one in self._disks) or "none"
+            present = ", ".join(one.name for one in disks) or "none"
             raise ImageError(f"ova: no disk {repr(wanted) if wanted else 'inside'}; there are: {present}")
-        self._member = found[0]
-        if self._member.offset + self._member.size > file.size:
-            raise FormatError(
-                "ova", f"{self._member.name!r} is cut: the file ends inside it", offset=self._member.offset
-            )
-        if not wanted and len(self._disks) > 1:
-            log.warning(
-                "ova: %s is opened, of %d disks: -X member=NAME chooses", self._member.name, len(self._disks)
-            )
-        self._file = file
-        self.size = self._member.size
+        if not wanted and len(disks) > 1:
+            log.warning("ova: %s is opened, of %d disks: -X member=NAME chooses", found[0].name, len(disks))
+        return found[0]
+
+    def _open(self, file: BlockDevice, disk: Disk, said: _Said | None) -> BlockDevice:
+        """The bytes of ``disk``; pieces that are missing cannot be read."""
+        extents: list[Extent] = []
+        piece_size = (said and said.chunk) or disk.pieces[0].size
+        numbers = [_number_of(piece.name) for piece in disk.pieces]
+        for number, piece in zip(numbers, disk.pieces, strict=True):
+            if number > MAX_PIECES:
+                raise FormatError("ova", f"{piece.name!r} is piece {number}: at most {MAX_PIECES} are read")
+            extents += [
+                self._lost(disk, f"{disk.name}.{lost:09}", piece_size) for lost in range(len(extents), number)
+            ]
+            if piece.offset + piece.size > file.size:
+                reason = f"{piece.name!r} is cut: it ends at {piece.offset + piece.size:#x}, the file at {file.size:#x}"
+                raise FormatError("ova", reason, offset=piece.offset)
+            extents.append(Extent(piece.size, file, piece.offset))
+        size = sum(extent.length for extent in extents)
+        if said and said.size > size and said.chunk:
+            extents.append(self._lost(disk, f"{disk.name}.{len(extents):09}", said.size - size))
+        elif said and said.size and said.size != size:
+            self._problems.append(f"{disk.name!r} has {size} bytes, the description says {said.size}")
+        return Concat(extents)
+
+    def _lost(self, disk: Disk, name: str, size: int) -> Extent:
+        self._problems.append(f"{name!r} is missing, a piece of {disk.name!r}: {size} bytes cannot be read")
+        return Extent(
+            size, Unreadable(size, MissingPartError(f"ova: {name!r} is missing, a piece of {disk.name!r}"))
+        )
 
     def _map(self, offset: int) -> Extent:
-        return Extent(self.size - offset, self._file, self._member.offset + offset)
+        return Extent(self.size - offset, self._content, offset)
 
     def info(self) -> Mapping[str, str]:
-        facts = {"disk": self._member.name}
-        if len(self._disks) > 1:
-            facts["other disks"] = ", ".join(one.name for one in self._disks if one != self._member)
+        facts = {"disk": self._disk.name}
+        if len(self._disk.pieces) > 1:
+            facts["pieces"] = str(len(self._disk.pieces))
+        if len(self._names) > 1:
+            facts["other disks"] = ", ".join(name for name in self._names if name != self._disk.name)
         return facts
+
+    def verify(self) -> Iterator[str]:
+        """What contradicts the description, and what is missing."""
+        return iter(self._problems)
+
+
+class _Said(NamedTuple):
+    """What the description says of a file."""
+
+    size: int
+    chunk: int  # 0: it is in one piece
+    is_disk: bool
+
+
+def _described(file: BlockDevice, member: Member) -> dict[str, _Said]:
+    """The files that the description refers to, by name (DSP0243, 7.1: File; 9.2: Disk)."""
+    text = file.pread(member.offset, min(member.size, MAX_DESCRIPTION)).decode("utf-8", "replace")
+    elements = [(kind, dict(_ATTRIBUTE.findall(rest))) for kind, rest in _ELEMENT.findall(text)[:MAX_MEMBERS]]
+    disks = {attributes.get("fileRef", "") for kind, attributes in elements if kind == "Disk"}
+    return {
+        html.unescape(one["href"]): _Said(
+            _digits(one.get("size")), _digits(one.get("chunkSize")), one.get("id") in disks
+        )
+        for kind, one in elements
+        if kind == "File" and "href" in one
+    }
+
+
+def _digits(text: str | None) -> int:
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else 0
+
+
+def _disks(found: list[Member], said: Mapping[str, _Said]) -> Iterator[Disk]:
+    """The disks in the order of the tar: files called like one, and those that the description calls so."""
+    pieces: dict[str, list[Member]] = {}
+    for member in found:
+        piece = _PIECE.fullmatch(member.name)
+        name = piece["name"] if piece and member.name not in said else member.name
+        pieces.setdefault(name, []).append(member)
+    for name, members_ in pieces.items():
+        if _is_disk(name) or (name in said and said[name].is_disk):
+            unique = {_number_of(member.name): member for member in members_}
+            yield Disk(name, tuple(unique[number] for number in sorted(unique)))
+
+
+def _number_of(name: str) -> int:
+    piece = _PIECE.fullmatch(name)
+    return int(piece["number"]) if piece else 0
+
+
+def _is_description(name: str) -> bool:
+    return name.lower().endswith(DESCRIPTION)
 
 
 def _is_disk(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The parent of a differencing disk, which knows it by an identifier, perhaps also by names, and takes no other disk for it."""
+"""Find the parent of a differencing disk by its identifier; names only say where to look first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def find_parent(  # noqa: PLR0917
     context: Context,
     is_parent: Callable[[BlockDevice], bool],
 ) -> str:
-    """The name of the parent: one of ``names``, which the image says, else of a file beside it with one of ``extensions``.
+    """The name of the parent: one of ``names``, else of a file beside the image with one of ``extensions``.
 
     Raises ``MissingPartError``, and ``ImageError`` where the only file of the right name is another disk.
     """

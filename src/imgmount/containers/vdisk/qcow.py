@@ -1,4 +1,6 @@
-"""QEMU copy-on-write disks, version 1 (QCOW): two levels of tables, clusters stored plainly, compressed or not at all.
+"""QEMU copy-on-write disks, version 1 (QCOW).
+
+Two levels of tables, clusters stored plainly, compressed or not at all.
 
 Its backing file has no declared format: it is guessed and may name no further files. Encrypted images are
 refused. Source: QEMU, ``block/qcow.c`` as the reference for behaviour; M. McLoughlin, "The QCOW Image
@@ -13,13 +15,14 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from construct import Const, ConstructError, Int8ub, Int16ub, Int32ub, Int64ub, Struct
+from construct import Const, Int8ub, Int16ub, Int32ub, Int64ub, Struct
 
 from imgmount.codecs import deflate
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -51,10 +54,7 @@ class QcowDevice(MappedDevice):
     """The disk in a QCOW file."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "qcow"))
-        except ConstructError as exc:
-            raise FormatError("qcow", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "qcow", "the header")
         if not MIN_CLUSTER_BITS <= header.cluster_bits <= MAX_CLUSTER_BITS:
             raise FormatError("qcow", f"clusters of 2**{header.cluster_bits} bytes", offset=0x20)
         if not MIN_L2_BITS <= header.l2_bits <= MAX_L2_BITS:

@@ -50,7 +50,9 @@ class QedDevice(MappedDevice):
         try:
             self._header = header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "qed"))
         except ConstructError as exc:
-            raise FormatError("qed", f"bad header: {exc}", offset=0) from exc
+            raise FormatError(
+                "qed", "the header is damaged: a constant in it is not what it must be", offset=0
+            ) from exc
         if unknown := header.features & ~(BACKED | NEEDS_CHECK | BACKING_IS_RAW):
             raise UnsupportedError(f"qed: features {unknown:#x}")
         self.block_size = header.cluster_size

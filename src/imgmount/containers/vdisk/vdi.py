@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from uuid import UUID
 
-from construct import Bytes, Const, ConstructError, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Const, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.containers.vdisk.parent_search import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -60,10 +61,7 @@ class VdiDevice(MappedDevice):
     """The disk in a VDI file."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "vdi"))
-        except ConstructError as exc:
-            raise FormatError("vdi", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "vdi", "the header")
         if header.version >> 16 != 1:
             raise UnsupportedError(f"vdi: version {header.version >> 16}.{header.version & 0xFFFF}")
         if header.type not in TYPES:

@@ -96,7 +96,7 @@ def _footer_at(file: BlockDevice, offset: int) -> tuple[Any, bool]:
     try:
         footer = _FOOTER.parse(data)
     except ConstructError as exc:
-        raise FormatError("vhd", "no footer", offset=max(0, offset)) from exc
+        raise FormatError("vhd", "no footer begins here (conectix)", offset=max(0, offset)) from exc
     return footer, checksum(data, FOOTER_CHECKSUM) == footer.checksum
 
 
@@ -172,7 +172,9 @@ class VhdDevice(MappedDevice):
         try:
             self._header = header = _DYNAMIC.parse(data)
         except ConstructError as exc:
-            raise FormatError("vhd", f"bad dynamic header: {exc}", offset=offset) from exc
+            raise FormatError(
+                "vhd", "the dynamic header is damaged: a constant in it is not what it must be", offset=offset
+            ) from exc
         if checksum(data, DYNAMIC_CHECKSUM) != header.checksum:
             self._warnings.append("the dynamic header's checksum is wrong")
         self.block_size = header.block_size

@@ -158,7 +158,7 @@ class BTree:
         if self.header.root:
             yield from self._below(self.header.root, walk, MAX_DEPTH)
         if walk.damage:
-            raise walk.damage[0]
+            raise walk.damage[0].again()
 
     def _below(self, number: int, walk: _Walk, levels: int) -> Iterator[Record]:
         """The records in and below a node; no node is read twice for one range."""

@@ -119,9 +119,9 @@ class BlockTable:
     def run(self, index: int) -> tuple[int, int]:
         """(block, how many follow each other) from block ``index`` of the file on. Raises ``ImageError``."""
         if index >= self.count:
-            raise self.damage or FormatError(
-                "amigados", f"a file has no block {index}", offset=self._at(self._key)
-            )
+            if self.damage is not None:
+                raise self.damage.again()
+            raise FormatError("amigados", f"a file has no block {index}", offset=self._at(self._key))
         place = bisect_right(self._firsts, index)
         end = self._firsts[place] if place < len(self._firsts) else self.count
         key = self._starts[place - 1] + index - self._firsts[place - 1]

@@ -203,7 +203,7 @@ class Broken(_AmigaNode, Special):
         self._problem = problem
 
     def stat(self) -> Stat:
-        raise self._problem
+        raise self._problem.again()
 
 
 KINDS: Final[dict[int, Callable[[AmigaVolume, Header], Node]]] = {

@@ -139,7 +139,7 @@ def read_group(device: BlockDevice, label: Label) -> tuple[str, Section]:
         _, name, group = max(found, key=lambda copy: copy[0])
         return name, group
     if faults:
-        raise faults[0]
+        raise faults[0].again()
     raise MissingPartError(
         f"lvm2: physical volume {dashed(label.uuid)} holds no metadata: other volumes of its group may"
     )

@@ -1,4 +1,6 @@
-"""Advanced Forensic Format 4: disk images as maps of compressed streams in zip volumes, alone or striped over several.
+"""Advanced Forensic Format 4.
+
+Disk images as maps of compressed streams in zip volumes, alone or striped over several.
 
 Source: AFF4 Standard v1.0 (Schatz, 2016).
 """
@@ -10,7 +12,15 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from imgmount.containers.evidence.aff4.streams import AFF4, ImageStream, MapDevice, missing, number, symbolic
+from imgmount.containers.evidence.aff4.dialect import AFF4, Dialect, standard_stream
+from imgmount.containers.evidence.aff4.streams import (
+    UNREADABLE,
+    ImageStream,
+    MapDevice,
+    missing,
+    number,
+    symbolic,
+)
 from imgmount.containers.evidence.aff4.turtle import RDF_TYPE, Graph
 from imgmount.containers.evidence.aff4.volume import INFORMATION, Volume
 from imgmount.containers.evidence.options import ON_ERROR
@@ -28,6 +38,7 @@ MAX_TARGETS: Final = 1 << 16
 MAX_MAP_BYTES: Final = 14 << 20
 MAX_NAMES: Final = 1 << 20
 READ: Final = 1 << 20
+SHOWN: Final = 8  # ranges
 _DISKS: Final = ("DiskImage", "ContiguousImage", "DiscontiguousImage", "VolumeImage", "MemoryImage", "Image")
 _FACTS: Final = {
     "caseNumber": "case number", "evidenceNumber": "evidence number", "examiner": "examiner", "notes": "notes",
@@ -51,9 +62,12 @@ class Aff4Device(MappedDevice):
         ]
         self._streams: dict[str, ImageStream] = {}
         self._maps: dict[str, MapDevice] = {}
+        self._lost: list[tuple[int, int]] = []  # what could not be read when the image was made
         self._image = self._choose()
         self._root = self._stream(self._one(self._image, "dataStream") or self._image, MAX_DEPTH)
         self.size = self._root.size
+        if self._lost:
+            log.warning("aff4: %s", self._describe_lost())
 
     def _map(self, offset: int) -> Extent:
         return Extent(self.size - offset, self._root, offset)
@@ -118,12 +132,16 @@ class Aff4Device(MappedDevice):
             return self._maps[urn]
         names = volume.read(f"{urn}/idx", MAX_NAMES).decode("utf-8", "replace").split()
         if len(names) > MAX_TARGETS:
-            raise FormatError("aff4", f"a map of {len(names)} streams")
+            raise FormatError("aff4", f"a map of {len(names)} streams: at most {MAX_TARGETS} are read")
         targets = [self._target(name, depth) for name in names]
         gap = self._target(facts.get("mapGapDefaultStream") or AFF4 + "Zero", depth)
         runs = volume.read(f"{urn}/map", MAX_MAP_BYTES)
-        self._maps[urn] = MapDevice(number(facts, "size"), runs, targets, gap)
-        return self._maps[urn]
+        size = number(facts, "size") if "size" in facts else -1
+        self._maps[urn] = opened = MapDevice(size, runs, targets, gap, volume.dialect)
+        for index, name in enumerate(names):
+            if standard_stream(name) == AFF4 + UNREADABLE:
+                self._lost += opened.runs_of(index)
+        return opened
 
     def _target(self, urn: str, depth: int) -> BlockDevice | None:
         try:
@@ -159,10 +177,22 @@ class Aff4Device(MappedDevice):
             found |= stream.zeroed.info()
         if isinstance(self._root, MapDevice):
             found["map"] = f"{len(self._root)} runs"
+        if self._lost:
+            found["unreadable"] = self._describe_lost()
+        if self._volumes[0].dialect is not Dialect.STANDARD:
+            found["dialect"] = self._volumes[0].dialect.value
         found["volumes"] = ", ".join(volume.name for volume in self._volumes)
         return found
 
+    def _describe_lost(self) -> str:
+        total = sum(length for _, length in self._lost)
+        shown = ", ".join(f"{start:#x}+{length:#x}" for start, length in self._lost[:SHOWN])
+        more = ", ..." if len(self._lost) > SHOWN else ""
+        return f"{total} bytes could not be read when the image was made and have a filler: {shown}{more}"
+
     def verify(self) -> Iterator[str]:
+        if self._lost:
+            yield self._describe_lost()
         for urn in self._maps:
             yield from self._check_map(urn)
         for urn, stream in self._streams.items():

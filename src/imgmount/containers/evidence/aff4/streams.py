@@ -18,6 +18,7 @@ from typing import Final
 
 from imgmount.codecs import lz4, snappy
 from imgmount.codecs.deflate import inflate
+from imgmount.containers.evidence.aff4.dialect import AFF4, Dialect, standard_stream
 from imgmount.containers.evidence.aff4.volume import Volume
 from imgmount.containers.evidence.zero_fill import ZeroFill
 from imgmount.core.cache import Content
@@ -26,12 +27,13 @@ from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
-AFF4: Final = "http://aff4.org/Schema#"
 MAX_CHUNK: Final = 32 << 20
-MAX_SIZE: Final = 1 << 62
+MAX_SIZE: Final = 1 << 63  # maps of memory have sizes up to 0x7ffffffffffffe00
 MAX_INDEX: Final = 16 << 20  # of one bevy
 KEPT_INDICES: Final = 64
 MAX_MAP: Final = 1 << 19  # runs
+SHORT: Final = 64  # bytes: no medium has sectors or pages that small
+MAX_SHORT: Final = 1 << 12  # runs below that
 TILE: Final = 1 << 20  # text streams begin anew here
 _INDEX_ENTRY = struct.Struct("<QI")  # offset in the bevy, length
 _RUN_SIZE: Final = 28  # u64 offset in the map, u64 length, u64 offset in the target, u32 target
@@ -61,8 +63,12 @@ DECODERS: Final[Mapping[str, Decode | None]] = {
 }
 
 
+UNREADABLE: Final = "UnreadableData"
+TEXTS: Final = {"UnknownData": b"UNKNOWN", UNREADABLE: b"UNREADABLEDATA"}
+
+
 class ImageStream(GroupedDevice):
-    """Chunks of ``chunk`` bytes, ``per_bevy`` of them in a member, each with a table of where it begins and how long it is."""
+    """Chunks of equal size, a number of them in a member (a bevy), and a table of where each begins and ends."""
 
     def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], context: Context) -> None:
         size, chunk = number(facts, "size"), number(facts, "chunkSize")
@@ -91,9 +97,11 @@ class ImageStream(GroupedDevice):
                 self._bevies.move_to_end(index)
                 return self._bevies[index]
             name = f"{self._urn}/{index:08d}"
-            if name not in self._volume or f"{name}.index" not in self._volume:
+            tail = ".index" if f"{name}.index" in self._volume else "/index"
+            if name not in self._volume or name + tail not in self._volume:
                 raise FormatError("aff4", f"bevy {index} of {self._urn} is missing")
-            found = self._volume.open(name), self._volume.read(f"{name}.index", MAX_INDEX)
+            bevy, entries = self._volume.open(name), self._volume.read(name + tail, MAX_INDEX)
+            found = bevy, entries if tail == ".index" else _old_index(entries, bevy.size)
             self._bevies[index] = found
             if len(self._bevies) > KEPT_INDICES:
                 self._bevies.popitem(last=False)
@@ -133,7 +141,10 @@ class ImageStream(GroupedDevice):
         return self._decode(raw, self.unit)[:wanted]  # others fill the last one
 
     def hashes(self, suffix: str) -> bytes:
-        """The digests of all chunks, one behind the other, of a hash that is kept beside the bevies; empty if there is none."""
+        """The digests of all chunks, one behind the other, of a hash that is kept beside the bevies.
+
+        Empty if there is none.
+        """
         pieces = []
         for bevy in range(-(-self.units // self._per_bevy)):
             name = f"{self._urn}/{bevy:08d}.blockHash.{suffix}"
@@ -141,6 +152,16 @@ class ImageStream(GroupedDevice):
                 return b""
             pieces.append(self._volume.read(name, MAX_INDEX))
         return b"".join(pieces)
+
+
+def _old_index(entries: bytes, size: int) -> bytes:
+    """The standard's index of a bevy of ``size`` bytes whose own lists the ends, or the starts, of its chunks."""
+    places = table(entries, 4, "little")
+    if places and places[0] == 0:
+        places = array("I", [*places[1:], size])
+    starts = chain((0,), places)
+    pairs = [(start, max(0, end - start)) for start, end in zip(starts, places, strict=False)]
+    return b"".join([_INDEX_ENTRY.pack(start, length) for start, length in pairs])
 
 
 class Repeated(BlockDevice):
@@ -163,10 +184,9 @@ class Repeated(BlockDevice):
 
 def symbolic(urn: str) -> Repeated | None:
     """The symbolic stream called ``urn``; None for zeros. Raises ``KeyError`` if it is not symbolic."""
-    name = urn.removeprefix(AFF4)
-    texts = {"UnknownData": b"UNKNOWN", "UnreadableData": b"UNREADABLEDATA"}
-    if name in texts:
-        return Repeated(texts[name])
+    name = standard_stream(urn).removeprefix(AFF4)
+    if name in TEXTS:
+        return Repeated(TEXTS[name])
     if name == "Zero":
         return None
     code = name.removeprefix("SymbolicStream")
@@ -176,34 +196,48 @@ def symbolic(urn: str) -> Repeated | None:
 
 
 class MapDevice(MappedDevice):
-    """Runs of other streams; what no run covers is ``gap``."""
+    """Runs of other streams; what no run covers is ``gap``. A ``size`` of -1 is where the last run ends."""
 
     def __init__(
-        self, size: int, runs: bytes, targets: Sequence[BlockDevice | None], gap: BlockDevice | None
+        self,
+        size: int,
+        runs: bytes,
+        targets: Sequence[BlockDevice | None],
+        gap: BlockDevice | None,
+        dialect: Dialect = Dialect.STANDARD,
     ) -> None:
-        if not 0 <= size < MAX_SIZE:
-            raise FormatError("aff4", f"a map of {size} bytes")
+        if not -1 <= size < MAX_SIZE:
+            raise FormatError("aff4", f"a map of {size} bytes: at most {MAX_SIZE - 1} are possible")
         if len(runs) // _RUN_SIZE > MAX_MAP:
             raise UnsupportedError(f"aff4: a map of more than {MAX_MAP} runs")
-        self.size = size
         self._targets = targets
         self._gap = gap
-        words = table(
-            runs[: len(runs) // _RUN_SIZE * _RUN_SIZE], 4, sys.byteorder
-        )  # as they are: bytes are put in order below
+        # as they are: bytes are put in order below
+        words = table(runs[: len(runs) // _RUN_SIZE * _RUN_SIZE], 4, sys.byteorder)
         columns = [_column(words, word) for word in range(0, 6, 2)]
+        if dialect is Dialect.WINPMEM:
+            columns = [columns[0], columns[2], columns[1]]
         ids = table(words[6 :: _RUN_SIZE // 4].tobytes(), 4, "little")
+        if sum(map(SHORT.__gt__, columns[1])) > MAX_SHORT:
+            raise UnsupportedError(f"aff4: a map with more than {MAX_SHORT} runs of less than {SHORT} bytes")
         if any(map(gt, columns[0], columns[0][1:])):
             order = sorted(range(len(ids)), key=columns[0].__getitem__)
             columns = [array("Q", map(column.__getitem__, order)) for column in columns]
             ids = array("I", map(ids.__getitem__, order))
         self._starts, self._lengths, self._offsets = columns
         self._ids = ids
+        last = self._starts[-1] + self._lengths[-1] if ids else 0
+        self.size = last if size < 0 else size
         ends = map(add, self._starts, self._lengths)
-        if ids and (any(map(gt, ends, chain(self._starts[1:], (size,)))) or max(ids) >= len(targets)):
+        if ids and (any(map(gt, ends, chain(self._starts[1:], (self.size,)))) or max(ids) >= len(targets)):
             raise FormatError(
-                "aff4", f"runs of a map of {size} bytes that overlap, lie outside, or have no target"
+                "aff4", f"runs of a map of {self.size} bytes that overlap, lie outside, or have no target"
             )
+
+    def runs_of(self, target: int) -> list[tuple[int, int]]:
+        """(start, length) of the runs of target number ``target``."""
+        columns = zip(self._starts, self._lengths, self._ids, strict=True)
+        return [(start, length) for start, length, number in columns if number == target]
 
     def __len__(self) -> int:
         """Runs."""
@@ -230,7 +264,8 @@ def number(facts: Mapping[str, str], name: str) -> int:
     try:
         return int(facts[name])
     except (KeyError, ValueError) as exc:
-        raise FormatError("aff4", f"no {name}: {exc}") from exc
+        stated = f"{name} is {facts[name]!r}, not a number" if name in facts else f"{name} is not stated"
+        raise FormatError("aff4", stated) from exc
 
 
 def missing(urn: str, stored: str) -> MissingPartError:

@@ -1,4 +1,7 @@
-"""The part of Turtle (W3C, RDF 1.1 Turtle) that AFF4 writers use: prefixes, IRIs, literals, lists by ``;`` and ``,``."""
+"""The part of Turtle (W3C, RDF 1.1 Turtle) that AFF4 writers use.
+
+Prefixes, IRIs, literals, lists by ``;`` and ``,``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An AFF4 volume: a zip file whose members are named after their URNs, with the facts about them in ``information.turtle``."""
+"""An AFF4 volume: a zip file of streams, named after their URNs, and facts in ``information.turtle``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import zlib
 from typing import Final
 from urllib.parse import unquote
 
+from imgmount.containers.evidence.aff4.dialect import Dialect, dialect_of, standardised
 from imgmount.containers.evidence.aff4.turtle import Graph, parse
 from imgmount.core.device import BlockDevice
 from imgmount.core.device_file import DeviceFile
@@ -46,15 +47,17 @@ class Volume:
         try:
             self._zip = zipfile.ZipFile(DeviceFile(file))
         except _ZIP_ERRORS as exc:
-            raise FormatError("aff4", f"{name}: {exc}") from exc
+            raise FormatError("aff4", f"{name}: its zip directory is damaged") from exc
         members = self._zip.infolist()
         if len(members) > MAX_MEMBERS:
-            raise FormatError("aff4", f"{name}: {len(members)} members")
+            raise FormatError("aff4", f"{name}: {len(members)} members: at most {MAX_MEMBERS} are read")
         by_name = {member.filename: member for member in members}
         comment = self._zip.comment.split(b"\0")[0].decode("utf-8", "replace").strip()
         self.urn = self._text(by_name, DESCRIPTION).strip() if DESCRIPTION in by_name else comment
         self._members = {self._urn_of(unquote(found)): member for found, member in by_name.items()}
-        self.graph: Graph = parse(self._text(by_name, INFORMATION))
+        stated = parse(self._text(by_name, INFORMATION))
+        self.dialect = dialect_of(stated)
+        self.graph: Graph = stated if self.dialect is Dialect.STANDARD else standardised(stated)
 
     def _urn_of(self, name: str) -> str:
         return name if name.startswith("aff4:") else f"{self.urn}/{name}"
@@ -72,16 +75,15 @@ class Volume:
         if member.file_size > limit:
             raise FormatError(
                 "aff4",
-                f"{self.name}: {member.filename!r} has {member.file_size} bytes",
+                f"{self.name}: {member.filename!r} has {member.file_size} bytes: at most {limit} are read",
                 offset=member.header_offset,
             )
         try:
             with self._zip.open(member) as stream:
                 return stream.read(limit + 1)[:limit]
         except _ZIP_ERRORS as exc:
-            raise FormatError(
-                "aff4", f"{self.name}: {member.filename!r}: {exc}", offset=member.header_offset
-            ) from exc
+            reason = f"{self.name}: {member.filename!r} is damaged, or not what the zip directory says"
+            raise FormatError("aff4", reason, offset=member.header_offset) from exc
 
     def read(self, urn: str, limit: int) -> bytes:
         """A small member, whole; its CRC is checked. Raises ``FormatError``."""

@@ -1,4 +1,4 @@
-"""Expert Witness Format: disk images (E01, S01, Ex01) and logical evidence (L01, Lx01) of EnCase, FTK Imager, SMART and others.
+"""Expert Witness Format: disk images (E01, S01, Ex01) and logical evidence (L01, Lx01) of EnCase and others.
 
 Each chunk has a checksum and it is checked whenever the chunk is decoded: nothing is handed to the kernel
 unseen. Source: libewf's documentation, "Expert Witness Compression Format" and "Expert Witness Compression
@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from imgmount.containers.evidence.ewf import facts
 from imgmount.containers.evidence.ewf.chunk import decode, read
+from imgmount.containers.evidence.ewf.extent import settle
 from imgmount.containers.evidence.ewf.names import segment_name, segment_number
 from imgmount.containers.evidence.ewf.segment import Segment, read_number, read_segment
 from imgmount.containers.evidence.ewf.tables import Tables
@@ -34,15 +36,20 @@ class EwfDevice(GroupedDevice):
         self._segments = segments
         self._missing = missing
         try:
-            self._media = facts.read_media(segments)
+            said, faults = facts.read_media(segments)
         except FormatError:
             if missing:
                 raise MissingPartError(
                     f"ewf: {missing[0]} is missing: nothing else says what the disk is"
                 ) from None
             raise
-        self._tables = Tables(segments, self._media)
-        self._problems = [problem for segment in segments for problem in segment.problems]
+        self._tables = Tables(segments, said[0])
+        self._media = said[0]
+        self._problems: list[str] = []
+        if not segments[0].logical:
+            self._media, self._problems = settle(said, self._tables, whole=not missing and segments[-1].last)
+        self._problems += faults
+        self._problems += [problem for segment in segments for problem in segment.problems]
         self._problems += [f"missing: {names}: what was there cannot be read" for names in missing]
         self._problems += self._tables.unplaced
         self._zeroed = ZeroFill(context)
@@ -140,7 +147,7 @@ def open_ewf(file: BlockDevice, context: Context) -> EwfDevice:
 
 
 def open_set(file: BlockDevice, context: Context) -> tuple[list[Segment], list[str]]:
-    """The segments of the set that ``file`` is part of, in order, and the names of those that are not here."""
+    """The segments of the set that ``file`` is part of, in order, and the names of missing ones."""
     given, own = context.path.name, read_number(file)
     if not segment_name(given, own):
         return [_read_alone(file, given, own)], []
@@ -189,7 +196,8 @@ def _set_id(segment: Segment) -> bytes:
     """The set's GUID; empty if the segment does not say it."""
     for section in segment.sections:
         if section.kind in ("volume", "disk", "data") and segment.version == 1:
-            return facts.read_volume(segment, section).set_id.strip(b"\0")
+            with suppress(FormatError):  # told where the media are read
+                return facts.read_volume(segment, section).set_id.strip(b"\0")
     return segment.set_id.strip(b"\0")
 
 

@@ -50,7 +50,11 @@ def decode(chunk: Chunk, raw: bytes, size: int, whole: int) -> Content:
     if not chunk.flags & COMPRESSED:
         return _stored(chunk, raw, size, whole)
     if chunk.size > _limit(whole):
-        raise FormatError("ewf", f"a chunk of {chunk.size} bytes for {whole}", offset=chunk.offset)
+        raise FormatError(
+            "ewf",
+            f"a chunk is stored in {chunk.size} bytes, of at most {_limit(whole)} for {whole}",
+            offset=chunk.offset,
+        )
     try:
         return inflate(raw, size, wrapper="zlib")
     except FormatError as exc:
@@ -73,11 +77,14 @@ def _stored(chunk: Chunk, raw: bytes, size: int, whole: int) -> bytes:
             break
         if not footer or int.from_bytes(raw[length : length + footer], "little") == adler32(data):
             return data[:size]
-    raise ChecksumError("ewf", "checksum of a stored chunk", offset=chunk.offset)
+    raise ChecksumError("ewf", "a stored chunk disagrees with its checksum", offset=chunk.offset)
 
 
 def _unchecked_blocks(raw: bytes) -> bytes:
-    """A zlib stream of stored blocks whose NLEN is 0, as the Tableau TD3 writes them; empty if it is anything else."""
+    """A zlib stream of stored blocks whose NLEN is 0, as the Tableau TD3 writes them.
+
+    Empty if it is anything else.
+    """
     pieces: list[bytes] = []
     at, last = _ZLIB_HEADER, 0
     while not last and at + _BLOCK_HEADER <= len(raw):

@@ -73,7 +73,7 @@ def unpack_text(data: bytes) -> str:
     try:
         raw = zlib.decompressobj().decompress(data, MAX_TEXT)
     except zlib.error as exc:
-        raise FormatError("ewf", f"header: {exc}") from exc
+        raise FormatError("ewf", "a compressed header is damaged") from exc
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16", "replace")
     return raw.decode("utf-8", "replace")
@@ -91,15 +91,27 @@ def table_of(text: str, category: str = "main") -> dict[str, str]:
     }
 
 
-def read_media(segments: Sequence[Segment]) -> Media:
-    """The media, as the first segment that does describes it. Raises ``FormatError``."""
+def read_media(segments: Sequence[Segment]) -> tuple[list[Media], list[str]]:
+    """(the media as each section describes it, in order; what is wrong with damaged sections).
+
+    Raises ``FormatError`` where none says it.
+    """
+    found: list[Media] = []
+    faults: list[FormatError] = []
     for segment in segments:
         for section in segment.sections:
-            if segment.version == 2 and section.kind == "device":
-                return _media2(segment)
-            if segment.version == 1 and section.kind in ("volume", "disk", "data"):
-                return read_volume(segment, section)
-    raise FormatError("ewf", f"{segments[0].name}: nothing describes the disk")
+            try:
+                if segment.version == 2 and section.kind == "device":
+                    found.append(_media2(segment))
+                elif segment.version == 1 and section.kind in ("volume", "disk", "data"):
+                    found.append(read_volume(segment, section))
+            except FormatError as exc:
+                faults.append(exc.again())
+    if found:
+        return found, [fault.reason for fault in faults]
+    if faults:
+        raise faults[0].again()
+    raise FormatError("ewf", f"{segments[0].name}: no section describes the disk (volume, disk or data)")
 
 
 def read_volume(segment: Segment, section: Section) -> Media:
@@ -108,7 +120,9 @@ def read_volume(segment: Segment, section: Section) -> Media:
     raw = segment.file.read_exactly(section.offset, _SMART_VOLUME_SIZE if smart else _VOLUME_SIZE, "ewf")
     if (stored := int.from_bytes(raw[-4:], "little")) and stored != zlib.adler32(raw[:-4]):
         raise FormatError(
-            "ewf", f"{segment.name}: checksum of section {section.kind!r}", offset=section.offset
+            "ewf",
+            f"{segment.name}: section {section.kind!r} disagrees with its checksum",
+            offset=section.offset,
         )
     if smart:
         chunks, per_chunk, sector, sectors = _SMART_VOLUME.unpack_from(raw)
@@ -124,17 +138,25 @@ def _media2(segment: Segment) -> Media:
         sectors, sector = int(device.get("ts", "0")), int(device.get("bp", "512"))
         per_chunk, chunks = int(case.get("sb", "64")), int(case.get("tb", "0"))
     except ValueError as exc:
-        raise FormatError("ewf", f"{segment.name}: {exc}", offset=offset) from exc
+        raise FormatError(
+            "ewf", f"{segment.name}: a size in its device or case section is not a number", offset=offset
+        ) from exc
     return _media(offset, sectors, sector, per_chunk, chunks, segment.set_id)
 
 
 def _media(offset: int, sectors: int, sector: int, per_chunk: int, chunks: int, set_id: bytes) -> Media:  # noqa: PLR0917
     chunk = sector * per_chunk
     if not 0 < sector <= MAX_SECTOR or not 0 < chunk <= MAX_CHUNK:
-        raise FormatError("ewf", f"chunks of {per_chunk} sectors of {sector} bytes", offset=offset)
+        raise FormatError(
+            "ewf",
+            f"chunks of {per_chunk} sectors of {sector} bytes: together 1 byte to {MAX_CHUNK} are possible",
+            offset=offset,
+        )
     size = sectors * sector
     if not 0 <= size < MAX_SIZE:
-        raise FormatError("ewf", f"{sectors} sectors of {sector} bytes", offset=offset)
+        raise FormatError(
+            "ewf", f"{sectors} sectors of {sector} bytes: more than {MAX_SIZE} bytes", offset=offset
+        )
     return Media(size, chunk, sector, chunks, set_id)
 
 
@@ -150,7 +172,9 @@ def read_catalog(segment: Segment, section: Section) -> bytes:
     skip = LTREE_HEADER if segment.version == 1 else 0
     if not skip <= section.size <= MAX_CATALOG:
         raise FormatError(
-            "ewf", f"{segment.name}: a list of files of {section.size} bytes", offset=section.offset
+            "ewf",
+            f"{segment.name}: a list of files of {section.size} bytes: at most {MAX_CATALOG} are read",
+            offset=section.offset,
         )
     raw = segment.file.read_exactly(section.offset, section.size, "ewf")
     if not skip:
@@ -187,7 +211,7 @@ def _labelled(found: Mapping[str, str], version: int) -> dict[str, str]:
 
 
 def _date(value: str) -> str:
-    """``1142163845`` is UTC; ``2006 3 12 11 44 5`` is the clock of whoever acquired."""
+    """``1142163845`` is UTC; ``2006 3 12 11 44 5`` is the clock of the machine that acquired it."""
     try:
         if value.isdigit():
             return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -232,7 +256,11 @@ def read_errors(segments: list[Segment]) -> list[tuple[int, int]]:
             header, entry = _ERRORS_HEADER[segment.version], _ERROR[segment.version]
             count = int.from_bytes(segment.file.read_exactly(section.offset, 4, "ewf"), "little")
             if count > min(MAX_ERRORS, (section.size - header) // entry.size):
-                raise FormatError("ewf", f"{segment.name}: {count} read errors", offset=section.offset)
+                raise FormatError(
+                    "ewf",
+                    f"{segment.name}: {count} read errors do not fit into their section",
+                    offset=section.offset,
+                )
             errors.extend(
                 entry.iter_unpack(
                     segment.file.read_exactly(section.offset + header, count * entry.size, "ewf")

@@ -13,7 +13,9 @@ _PER_LETTER: Final = len(ascii_uppercase) ** 2
 
 
 def segment_name(given: str, number: int) -> str:
-    """The name of segment ``number`` of the set that the file ``given`` belongs to, in its case; empty if there is none.
+    """The name of segment ``number`` of the set that the file ``given`` belongs to, in its case.
+
+    Empty if there is none.
 
     ``given`` may be any segment: ``disk.E02`` and ``disk.FAB`` both lead to ``disk.E01``. Which letter a set
     begins with can be told from a numbered extension only; otherwise it is taken for an E.
@@ -35,7 +37,10 @@ def segment_name(given: str, number: int) -> str:
 
 
 def segment_number(given: str, name: str) -> int:
-    """The number of the segment that ``name`` is in the set of ``given``, 0 if it is none: what ``segment_name`` turns round."""
+    """The number of the segment that ``name`` is in the set of ``given``, 0 if it is none.
+
+    What ``segment_name`` turns round.
+    """
     tail = name[-3:].upper()
     number = int(tail[1:]) if tail[1:].isdigit() and tail.isascii() else 0
     if not number and len(tail) == 3 and all(letter in ascii_uppercase for letter in tail):

@@ -141,8 +141,10 @@ def _header(file: BlockDevice):  # type: ignore[no-untyped-def]  # noqa: ANN202 
         if signature in (EVF2, LEF2):
             return _HEADER2.parse(file.read_exactly(0, HEADER2_SIZE, "ewf"))
     except ConstructError as exc:
-        raise FormatError("ewf", f"bad file header: {exc}", offset=0) from exc
-    raise FormatError("ewf", "not a segment file", offset=0)
+        raise FormatError(
+            "ewf", "the file header is damaged: a constant in it is not what it must be", offset=0
+        ) from exc
+    raise FormatError("ewf", "a segment file begins with EVF, LVF, EVF2 or LEF2: this one does not", offset=0)
 
 
 def _walk_forwards(file: BlockDevice, name: str, problems: list[str]) -> tuple[list[Section], bool]:
@@ -163,7 +165,11 @@ def _walk_forwards(file: BlockDevice, name: str, problems: list[str]) -> tuple[l
         if checksum == 0:
             unchecked = True
         elif checksum != zlib.adler32(raw[:-4]):
-            raise FormatError("ewf", f"{name}: checksum of section {kind!r}", offset=offset)
+            raise FormatError(
+                "ewf",
+                f"{name}: the descriptor of section {kind!r} disagrees with its checksum",
+                offset=offset,
+            )
         size = stored_size or SECTION1_SIZE
         if kind in ("next", "done") and following in (offset, offset + size):
             sections.append(Section(kind, offset + SECTION1_SIZE, 0))
@@ -190,7 +196,9 @@ def _walk_backwards(file: BlockDevice, name: str) -> list[Section]:
         raw = file.read_exactly(offset, SECTION2_SIZE, "ewf")
         section = _SECTION2.parse(raw)
         if section.checksum != zlib.adler32(raw[:-4]):
-            raise FormatError("ewf", f"{name}: checksum of a section descriptor", offset=offset)
+            raise FormatError(
+                "ewf", f"{name}: a section descriptor disagrees with its checksum", offset=offset
+            )
         kind = _KINDS2.get(section.kind, f"{section.kind:#x}")
         if section.flags & ENCRYPTED or kind == "keys":
             raise UnsupportedError("ewf: encryption (Ex01)")

@@ -46,7 +46,10 @@ class Chunk(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A table section on disk: ``chunks`` entries, the first is ``first``; ``data`` is the sectors section before it, if any."""
+    """A table section on disk: ``chunks`` entries, the first is ``first``.
+
+    ``data`` is the sectors section before it, if any.
+    """
 
     segment: Segment
     section: Section
@@ -59,8 +62,7 @@ class Place(NamedTuple):
 class Tables:
     """All tables of the segments that are here. ``count`` is the number of chunks they hold.
 
-    ``unplaced`` tells of segments behind a missing one of which nobody can say where in the disk their chunks
-    belong.
+    ``unplaced`` names the segments behind a missing one whose place in the disk is not known.
     """
 
     def __init__(self, segments: Sequence[Segment], media: Media) -> None:
@@ -134,7 +136,10 @@ def _runs(segments: Sequence[Segment]) -> list[list[Segment]]:
 
 
 def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
-    """The first chunk of the segments that end an EWF1 set, whose tables do not number them; None if that is open."""
+    """The first chunk of the segments that end an EWF1 set, whose tables do not number them.
+
+    None if that is open.
+    """
     chunks = sum(place.chunks for place in _find(run, 0))
     known = (
         run[-1].last and media.chunks * media.chunk_size >= media.size > (media.chunks - 1) * media.chunk_size
@@ -143,7 +148,10 @@ def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
 
 
 def _find(segments: Sequence[Segment], first: int | None) -> Iterator[Place]:
-    """The tables of segments that follow each other, from chunk ``first`` on; None for where an EWF2 table says it begins."""
+    """The tables of segments that follow each other, from chunk ``first`` on.
+
+    None for where an EWF2 table says it begins.
+    """
     for segment in segments:
         data: Section | None = None
         sections = segment.sections
@@ -181,13 +189,15 @@ def _measure(segment: Segment, section: Section) -> tuple[int | None, int]:
     header, width = (_HEADER1, 4) if segment.version == 1 else (_HEADER2, _ENTRY2.size)
     raw = segment.file.read_exactly(section.offset, header.size, "ewf")
     if not _header_agrees(raw, segment.version):
-        raise ChecksumError("ewf", f"{segment.name}: checksum of a table's header", offset=section.offset)
+        raise ChecksumError(
+            "ewf", f"{segment.name}: a table's header disagrees with its checksum", offset=section.offset
+        )
     fields = header.unpack(raw)
     chunks = int(fields[0 if segment.version == 1 else 1])
     if chunks * width > min(MAX_BYTES, section.size - header.size):
         raise FormatError(
             "ewf",
-            f"{segment.name}: a table of {chunks} chunks in {section.size} bytes",
+            f"{segment.name}: a table of {chunks} chunks does not fit into its section of {section.size} bytes",
             offset=section.offset,
         )
     return None if segment.version == 1 else int(fields[0]), chunks
@@ -203,7 +213,7 @@ def _entries(place: Place, section: Section) -> tuple[int, bytes]:
     """(base offset, entries) of a table or its mirror. Raises ``ChecksumError``."""
     version = place.segment.version
     header, width = (_HEADER1, 4) if version == 1 else (_HEADER2, _ENTRY2.size)
-    where = f"{place.segment.name}: checksum of {section.kind} at chunk {place.first}"
+    where = f"{place.segment.name}: {section.kind} at chunk {place.first} disagrees with its checksum"
     file, size = place.segment.file, place.chunks * width
     if header.size + size > section.size:
         raise ChecksumError("ewf", where, offset=section.offset)
@@ -255,7 +265,7 @@ class _Table1:
         self.bytes = len(raw)
 
     def _find_wrap(self) -> int:
-        """EnCase 6.7.1: where offsets outgrow 31 bits they use the bit that says "compressed", and no chunk is from there on."""
+        """EnCase 6.7.1: offsets beyond 31 bits use the bit for "compressed", and no chunk is compressed from there."""
         previous = 0
         for index, entry in enumerate(self._entries):
             if entry & ~BIT31 < previous:
@@ -271,7 +281,10 @@ class _Table1:
         start = self._offset(index)
         end = self._offset(index + 1) if index + 1 < len(self._entries) else self._end
         if not self._start <= start < end <= self._end:
-            raise FormatError("ewf", f"{self._name}: chunk {self._first + index} from {start:#x} to {end:#x}")
+            raise FormatError(
+                "ewf",
+                f"{self._name}: chunk {self._first + index} is stored from {start:#x} to {end:#x}, outside its section",
+            )
         flags = COMPRESSED if index < self._wrap and self._entries[index] & BIT31 else self._stored
         return Chunk(self._file, start, end - start, flags)
 
@@ -290,5 +303,8 @@ class _Table2:
         if flags & PATTERN and not flags & COMPRESSED:
             flags &= ~PATTERN
         if not flags & PATTERN and offset + size > self._file.size:
-            raise FormatError("ewf", f"{self._name}: chunk {self._first + index} at {offset:#x}+{size:#x}")
+            raise FormatError(
+                "ewf",
+                f"{self._name}: chunk {self._first + index} at {offset:#x}+{size:#x} ends beyond the file",
+            )
         return Chunk(self._file, offset, size, flags)

@@ -5,10 +5,9 @@ Source: MAME, src/lib/util/huffman.cpp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-Read = Callable[[int], int]  # the next so many bits of a stream
 SMALL_CODES: Final = 24
 SMALL_BITS: Final = 6
 BATCH: Final = 64  # numbers taken from one long integer: the shorter it is the less a shift costs

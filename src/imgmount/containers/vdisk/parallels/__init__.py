@@ -1,4 +1,6 @@
-"""Parallels disks, versions 1 and 2: one expanding file (``.hds``, ``.hdd``), or what a bundle's DiskDescriptor.xml lists.
+"""Parallels disks, versions 1 and 2.
+
+One expanding file (``.hds``, ``.hdd``), or what a bundle's DiskDescriptor.xml lists.
 
 Spec: QEMU, ``docs/interop/parallels.txt``; for the bundle the libphdi documentation, "Parallels Hard Disk
 image file format".

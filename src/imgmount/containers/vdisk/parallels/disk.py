@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from construct import Bytes, ConstructError, Int32ul, Int64ul, Struct
+from construct import Bytes, Int32ul, Int64ul, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
+from imgmount.core.header import parse_header
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -38,10 +39,7 @@ class ParallelsDevice(MappedDevice):
     """The disk in an expanding file, over ``parent`` if it is a snapshot's."""
 
     def __init__(self, file: BlockDevice, parent: BlockDevice | None) -> None:
-        try:
-            header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "parallels"))
-        except ConstructError as exc:
-            raise FormatError("parallels", f"bad header: {exc}", offset=0) from exc
+        header = parse_header(_HEADER, file, 0, "parallels", "the header")
         if header.magic not in MAGICS:
             raise FormatError("parallels", "not an expanding disk", offset=0)
         if header.version != VERSION:

@@ -33,14 +33,16 @@ def _parse(file: BlockDevice) -> ET.Element:
     It declares no entities, so that none can be made to grow. Raises ``FormatError``.
     """
     if file.size > MAX_DESCRIPTOR:
-        raise FormatError("parallels", f"a descriptor of {file.size} bytes")
+        raise FormatError(
+            "parallels", f"a descriptor of {file.size} bytes: at most {MAX_DESCRIPTOR} are read"
+        )
     try:
         source = file.pread(0, file.size).decode("utf-8-sig")
         if "<!DOCTYPE" in source or "<!ENTITY" in source:
-            raise FormatError("parallels", "the descriptor declares entities")
+            raise FormatError("parallels", "the descriptor declares entities, which none needs: not read")
         return ET.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", source))  # noqa: S314  without entities nothing grows
     except (UnicodeDecodeError, ET.ParseError) as exc:
-        raise FormatError("parallels", f"bad descriptor: {exc}") from exc
+        raise FormatError("parallels", "the descriptor is not well-formed XML in UTF-8") from exc
 
 
 def _text(element: ET.Element, path: str) -> str:
@@ -55,7 +57,7 @@ def _sectors(element: ET.Element, path: str) -> int:
 
 
 class BundleDevice(MappedDevice):
-    """The disk that a descriptor describes, in its newest state, or as it was at the snapshot that the user wants (a GUID)."""
+    """The disk that a descriptor describes, in its newest state or at the snapshot that the user names (a GUID)."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         root = _parse(file)

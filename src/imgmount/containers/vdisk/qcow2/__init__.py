@@ -1,4 +1,6 @@
-"""QEMU copy-on-write disks (QCOW2, versions 2 and 3): compressed, with backing files, internal snapshots, external data.
+"""QEMU copy-on-write disks (QCOW2, versions 2 and 3).
+
+Compressed, with backing files, internal snapshots, external data.
 
 Not here: encryption (AES, LUKS) is refused by name; bitmaps and the VM's state are not shown; the reference
 counts are not needed to read. Spec: QEMU, ``docs/interop/qcow2.txt``.

@@ -1,11 +1,13 @@
-"""The disk in a QCOW2 file: two levels of tables, clusters stored plainly, compressed, in another file or not at all."""
+"""The disk in a QCOW2 file: two levels of tables; clusters plain, compressed, elsewhere or not at all."""
 
 from __future__ import annotations
 
+import logging
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 from imgmount.codecs import deflate, zstd
@@ -27,6 +29,8 @@ from imgmount.core.runs import RUN_BYTES, Bits, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
+log = logging.getLogger(__name__)
+
 OFFSET_MASK: Final = 0x00FF_FFFF_FFFF_FE00  # bits 9-55 of L1 and L2 entries
 COPIED: Final = 1 << 63  # set with offset 0: a cluster at the start of an external data file
 COMPRESSED: Final = 1 << 62
@@ -34,6 +38,7 @@ READS_ZERO: Final = 1
 SECTOR: Final = 512
 SUBCLUSTERS: Final = 32
 ALL_STORED: Final = 0xFFFF_FFFF  # an extended entry's bitmap: each subcluster stored, none zero
+SHOWN_SNAPSHOTS: Final = 1000
 L2_BYTES: Final = 16 << 20  # of tables kept
 STATES: Final = {DIRTY: "not closed properly", CORRUPT: "marked as corrupt"}
 QEMU_FORMATS: Final = {
@@ -65,7 +70,6 @@ class Qcow2Device(MappedDevice):
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self.header = header = Header.read(file)
         self.file = file
-        self.snapshots = snapshots(file, header)
         self.size, offset, length = header.size, header.l1_offset, header.l1_size
         self.snapshot = SNAPSHOT.of(context.options.extra)
         if self.snapshot:
@@ -83,20 +87,28 @@ class Qcow2Device(MappedDevice):
         self._data = context.open_parent(header.data_file, "raw") if header.data_file else file
         self._backing = self._open_backing(context) if header.backing else None
 
+    def snapshots(self) -> Iterator[Snapshot]:
+        """The internal snapshots, in the order of the table. Raises ``FormatError``."""
+        return snapshots(self.file, self.header)
+
     def _find_snapshot(self, wanted: str) -> Snapshot:
-        named = [one for one in self.snapshots if one.id == wanted] or [
-            one for one in self.snapshots if one.name == wanted
-        ]
+        present = list(self.snapshots())
+        named = [one for one in present if one.id == wanted] or [one for one in present if one.name == wanted]
         if len(named) == 1:
             return named[0]
-        present = ", ".join(f"{one.id} ({one.name})" for one in self.snapshots) or "none"
-        raise ImageError(f"qcow2: {len(named) or 'no'} snapshots are called {wanted!r}; there are: {present}")
+        listed = ", ".join(f"{one.id} ({one.name})" for one in present[:SHOWN_SNAPSHOTS]) or "none"
+        raise ImageError(f"qcow2: {len(named) or 'no'} snapshots are called {wanted!r}; there are: {listed}")
 
     def _open_backing(self, context: Context) -> BlockDevice:
         declared = self.header.backing_format
         if declared is not None and declared not in QEMU_FORMATS:
             raise UnsupportedError(f"qcow2: backing format {declared!r} of {self.header.backing!r}")
-        return context.open_parent(self.header.backing, QEMU_FORMATS[declared] if declared else None)
+        opened = context.open_parent(self.header.backing, QEMU_FORMATS[declared] if declared else None)
+        if declared is None:
+            log.warning(
+                "qcow2: the format of %r is not declared: it is told by its bytes", self.header.backing
+            )
+        return opened
 
     def _read_l2(self, index: int) -> tuple[array[int], array[int] | None]:
         """The L2 table that L1 entry ``index`` names: entries, and the bitmaps of extended ones."""
@@ -211,9 +223,16 @@ class Qcow2Device(MappedDevice):
             facts["backing file"] = (
                 f"{header.backing} ({header.backing_format or 'no format declared: guessed'})"
             )
-        for one in self.snapshots:
-            made = datetime.fromtimestamp(one.seconds, UTC)
-            facts[f"snapshot {one.id}"] = f"{one.name!r} of {made:%Y-%m-%d %H:%M:%S} UTC, {one.size} bytes"
+        try:
+            for one in islice(self.snapshots(), SHOWN_SNAPSHOTS):
+                made = datetime.fromtimestamp(one.seconds, UTC)
+                facts[f"snapshot {one.id}"] = (
+                    f"{one.name!r} of {made:%Y-%m-%d %H:%M:%S} UTC, {one.size} bytes"
+                )
+        except FormatError as exc:
+            facts["snapshots"] = f"cannot be listed: {exc}"
+        if header.snapshots > SHOWN_SNAPSHOTS:
+            facts["more snapshots"] = str(header.snapshots - SHOWN_SNAPSHOTS)
         states = [name for bit, name in STATES.items() if header.incompatible & bit]
         if states:
             facts["warning"] = "; ".join(states)
@@ -221,7 +240,7 @@ class Qcow2Device(MappedDevice):
 
 
 class _CompressedClusters(GroupedDevice):
-    """The compressed clusters, at their places in the disk; nobody asks for what is between them."""
+    """The compressed clusters, at their places in the disk; what is between them is never read."""
 
     def __init__(self, disk: Qcow2Device, context: Context) -> None:
         super().__init__(disk.size, disk.block_size, context.cache)

@@ -64,15 +64,21 @@ class _Counts:
 
 
 def check_refcounts(disk: Qcow2Device) -> Iterator[str]:
-    """Clusters in use that are counted less often than they are referred to: a writer would overwrite them."""
+    """Clusters in use that are counted less often than they are referred to.
+
+    A writer would overwrite them.
+    """
     header, size = disk.header, disk.header.cluster_size
     if disk.file.size // size > MAX_CLUSTERS:
         yield f"more than {MAX_CLUSTERS} clusters: reference counts are not checked"
         return
     counts = _Counts(disk)
     counts.add_disk(header.l1_offset, header.l1_size, "the disk")
-    for one in disk.snapshots:
-        counts.add_disk(one.l1_offset, one.l1_size, f"snapshot {one.id}")
+    try:
+        for one in disk.snapshots():
+            counts.add_disk(one.l1_offset, one.l1_size, f"snapshot {one.id}")
+    except FormatError as exc:
+        yield f"snapshots cannot be listed: {exc.reason}"
     yield from counts.problems[:MAX_PROBLEMS]
     shown = 0
     for cluster, stored in enumerate(_stored(disk, len(counts.found))):

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from construct import Const, ConstructError, Int8ub, Int32ub, Int64ub, Struct
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import short, within
 from imgmount.errors import FormatError, UnsupportedError
 
 _V2 = Struct(  # offset
@@ -50,6 +51,10 @@ MAX_NAME: Final = 1023
 MAX_SNAPSHOTS: Final = 65536
 MAX_SNAPSHOT_BYTES: Final = 64 << 20
 MAX_SNAPSHOT_EXTRA: Final = 1024
+LONGEST_SNAPSHOT: Final = (
+    8 << 10
+)  # with names as long as any program makes them; others are read by themselves
+WINDOW: Final = 256 << 10  # of the table, held while it is followed
 
 DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
 KNOWN: Final = DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2
@@ -97,15 +102,16 @@ class Header:
 
     @classmethod
     def read(cls, file: BlockDevice) -> Self:
-        """Raises ``FormatError``; ``UnsupportedError`` for encryption, versions, features that are not known here."""
+        """Raises ``FormatError``; ``UnsupportedError`` for encryption, versions and features that are not known."""
         try:
             raw = _V2.parse(file.read_exactly(0, V2_SIZE, "qcow2"))
         except ConstructError as exc:
-            raise FormatError("qcow2", f"bad header: {exc}", offset=0) from exc
+            raise FormatError("qcow2", "its header does not begin with QFI and 0xfb", offset=0) from exc
         if raw.version not in (2, 3):
             raise UnsupportedError(f"qcow2: version {raw.version}")
         if not MIN_CLUSTER_BITS <= raw.cluster_bits <= MAX_CLUSTER_BITS:
-            raise FormatError("qcow2", f"clusters of 2**{raw.cluster_bits} bytes", offset=0x14)
+            reason = f"clusters of 2**{raw.cluster_bits} bytes: not from 2**{MIN_CLUSTER_BITS} to 2**{MAX_CLUSTER_BITS}"
+            raise FormatError("qcow2", reason, offset=0x14)
         start, incompatible, autoclear, order, compression = (
             _version3(file, raw) if raw.version == 3 else (V2_SIZE, 0, 0, 4, 0)
         )
@@ -139,12 +145,15 @@ class Header:
 
 
 def _version3(file: BlockDevice, raw: Any) -> tuple[int, int, int, int, int]:
-    """(header length, incompatible and autoclear bits, log2 of the bits of a reference count, compression type)."""
+    """(header length, incompatible and autoclear bits, log2 of a reference count's bits, compression type)."""
     v3 = _V3.parse(file.read_exactly(V2_SIZE, V3_SIZE - V2_SIZE, "qcow2"))
     if not V3_SIZE <= v3.header_length <= 1 << raw.cluster_bits:
-        raise FormatError("qcow2", f"a header of {v3.header_length} bytes", offset=0x64)
+        reason = f"header length {v3.header_length} is not from {V3_SIZE} to the size of a cluster"
+        raise FormatError("qcow2", reason, offset=0x64)
     if v3.refcount_order > 6:
-        raise FormatError("qcow2", f"reference counts of 2**{v3.refcount_order} bits", offset=0x60)
+        raise FormatError(
+            "qcow2", f"reference counts of 2**{v3.refcount_order} bits: at most 64 are possible", offset=0x60
+        )
     compression = 0
     if v3.incompatible & COMPRESSION and v3.header_length > COMPRESSION_TYPE:
         compression = Int8ub.parse(file.read_exactly(COMPRESSION_TYPE, 1, "qcow2"))
@@ -158,10 +167,14 @@ def _check(raw: Any, incompatible: int, compression: int) -> None:
         )
     if compression not in COMPRESSIONS:
         raise UnsupportedError(f"qcow2: compression type {compression}")
-    if raw.l1_size > MAX_L1:
-        raise FormatError("qcow2", f"an L1 table of {raw.l1_size} entries", offset=0x24)
+    within("qcow2", "number of L1 entries", raw.l1_size, 0, MAX_L1, offset=0x24)
+    within("qcow2", "number of snapshots", raw.snapshots, 0, MAX_SNAPSHOTS, offset=0x3C)
     if incompatible & EXTENDED_L2 and raw.cluster_bits < MIN_EXTENDED_BITS:
-        raise FormatError("qcow2", f"subclusters in clusters of 2**{raw.cluster_bits} bytes", offset=0x14)
+        raise FormatError(
+            "qcow2",
+            f"subclusters in clusters of 2**{raw.cluster_bits} bytes: they need 2**{MIN_EXTENDED_BITS} or more",
+            offset=0x14,
+        )
 
 
 def _text(data: bytes) -> str:
@@ -180,7 +193,11 @@ def _extensions(file: BlockDevice, offset: int, end: int) -> Iterator[tuple[int,
             return
         offset += _EXTENSION.size
         if length > end - offset:
-            raise FormatError("qcow2", f"a header extension of {length} bytes", offset=offset - 4)
+            raise FormatError(
+                "qcow2",
+                f"a header extension of {length} bytes where {end - offset} are left",
+                offset=offset - 4,
+            )
         yield kind, file.pread(offset, length)
         offset += -(-length // 8) * 8
 
@@ -203,7 +220,9 @@ def _backing_name(file: BlockDevice, offset: int, size: int) -> str:
     if not offset or not size:
         return ""
     if size > MAX_NAME:
-        raise FormatError("qcow2", f"a backing file's name of {size} bytes", offset=0x10)
+        raise FormatError(
+            "qcow2", f"a backing file's name of {size} bytes: at most {MAX_NAME} are possible", offset=0x10
+        )
     return _text(file.read_exactly(offset, size, "qcow2"))
 
 
@@ -222,26 +241,27 @@ class Snapshot:
     l1_size: int
 
 
-def snapshots(file: BlockDevice, header: Header) -> list[Snapshot]:
+def snapshots(file: BlockDevice, header: Header) -> Iterator[Snapshot]:
     """The internal snapshots, in the order of the table. Spec: qcow2.txt, "Snapshots"."""
-    if header.snapshots > MAX_SNAPSHOTS:
-        raise FormatError("qcow2", f"{header.snapshots} snapshots", offset=0x3C)
-    found = []
-    offset = header.snapshots_offset
-    for _ in range(header.snapshots):
-        fields = _SNAPSHOT.unpack(file.read_exactly(offset, _SNAPSHOT.size, "qcow2"))
+    offset, window, base = header.snapshots_offset, b"", 0
+    for number in range(header.snapshots):
+        if not base <= offset <= base + len(window) - LONGEST_SNAPSHOT:
+            window, base = file.pread(offset, WINDOW), offset
+        at = offset - base
+        if len(window) - at < _SNAPSHOT.size:
+            raise FormatError("qcow2", f"the table of snapshots ends after {number} of them", offset=offset)
+        fields = _SNAPSHOT.unpack_from(window, at)
         l1_offset, l1_size, id_size, name_size, seconds, _, _, _, extra_size = fields
-        if l1_size > MAX_L1 or extra_size > MAX_SNAPSHOT_EXTRA:
-            raise FormatError(
-                "qcow2", f"a snapshot with {l1_size} L1 entries and {extra_size} extra bytes", offset=offset
-            )
-        data = file.read_exactly(offset + _SNAPSHOT.size, extra_size + id_size + name_size, "qcow2")
+        within("qcow2", "number of L1 entries of a snapshot", l1_size, 0, MAX_L1, offset=offset)
+        within("qcow2", "extra bytes of a snapshot", extra_size, 0, MAX_SNAPSHOT_EXTRA, offset=offset)
+        length = extra_size + id_size + name_size
+        data = window[at + _SNAPSHOT.size : at + _SNAPSHOT.size + length]
+        if len(data) < length:
+            data = file.read_exactly(offset + _SNAPSHOT.size, length, "qcow2")
         size = int.from_bytes(data[8:16], "big") if extra_size >= 16 else header.size
         name = data[extra_size:]
-        found.append(
-            Snapshot(_text(name[:id_size]), _text(name[id_size:]), seconds, size, l1_offset, l1_size)
-        )
-        offset += -(-(_SNAPSHOT.size + len(data)) // 8) * 8
+        yield Snapshot(_text(name[:id_size]), _text(name[id_size:]), seconds, size, l1_offset, l1_size)
+        offset += -(-(_SNAPSHOT.size + length) // 8) * 8
         if offset - header.snapshots_offset > MAX_SNAPSHOT_BYTES:
-            raise FormatError("qcow2", "the snapshot table has no end", offset=header.snapshots_offset)
-    return found
+            reason = f"the table of snapshots is longer than {short(MAX_SNAPSHOT_BYTES)}"
+            raise FormatError("qcow2", reason, offset=header.snapshots_offset)

@@ -1,4 +1,4 @@
-"""The disk in a VHDX file: one table says where each block is, and for differencing disks which sectors of it."""
+"""The disk in a VHDX file: a table says where each block is, and which of its sectors a delta has."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from imgmount.core.slices import beneath
 from imgmount.errors import FormatError
 
 CHUNK_SECTORS: Final = 1 << 23  # that one sector bitmap covers
-BITMAP_SIZE: Final = 1 * MIB
 STATE_MASK: Final = 7
 OFFSET_MASK: Final = ~(MIB - 1)
 NOT_PRESENT, UNDEFINED, ZERO, UNMAPPED = range(4)
@@ -75,11 +74,6 @@ class VhdxDevice(MappedDevice):
         self._parent_name = ""
         self._parent = self._find_parent(context) if metadata.has_parent else None
 
-    @property
-    def data_id(self) -> UUID:
-        """The identifier that changes when the disk is written to; a child remembers its parent's."""
-        return UUID(bytes_le=self._header.data_write_id)
-
     def _find_parent(self, context: Context) -> BlockDevice:
         locator = self.metadata.locator
         wanted = [linkage.strip("{}").lower() for key in LINKAGES if (linkage := locator.get(key))]
@@ -102,7 +96,10 @@ class VhdxDevice(MappedDevice):
         return entries[:count], entries[self._ratio]
 
     def _read_bits(self, part: int) -> Bits:
-        """Which of the ``BITMAP_PART`` sectors of a part of the disk are its own and not the parent's. [MS-VHDX] 2.5.1.2."""
+        """Which of the ``BITMAP_PART`` sectors of a part of the disk are its own and not the parent's.
+
+        [MS-VHDX] 2.5.1.2.
+        """
         chunk, skip = divmod(part * BITMAP_PART, CHUNK_SECTORS)
         _, entry = self._chunk(chunk)
         if entry & STATE_MASK != FULLY_PRESENT:

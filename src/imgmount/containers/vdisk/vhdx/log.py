@@ -26,7 +26,7 @@ MAX_OFFSET: Final = 1 << 62
 
 
 class _Patch(NamedTuple):
-    """``start`` to ``end`` of the file is ``data`` in the log's memory from that offset on, or zeros for None."""
+    """``start`` to ``end`` of the file is at offset ``data`` of the log's memory, or zeros for None."""
 
     start: int
     end: int

@@ -78,7 +78,9 @@ def _parse(layout: Any, data: bytes, what: str, offset: int) -> Any:
     try:
         return layout.parse(data)
     except ConstructError as exc:
-        raise FormatError("vhdx", f"bad {what}: {exc}", offset=offset) from exc
+        raise FormatError(
+            "vhdx", f"the {what} is damaged: a constant in it is not what it must be", offset=offset
+        ) from exc
 
 
 def header_at(file: BlockDevice, offset: int) -> Any:
@@ -99,7 +101,7 @@ def current_header(file: BlockDevice) -> Any:
         except FormatError as exc:
             errors.append(exc)
     if not headers:
-        raise errors[0]
+        raise errors[0].again()
     header = max(headers, key=lambda one: int(one.sequence))
     if header.version != 1 or header.log_version:
         raise UnsupportedError(f"vhdx: version {header.version}, log version {header.log_version}")
@@ -214,11 +216,13 @@ def _locator(data: bytes, offset: int) -> dict[str, str]:
     if UUID(bytes_le=head.type) != VHDX_LOCATOR:
         raise UnsupportedError(f"vhdx: parent locator {UUID(bytes_le=head.type)}")
     if head.count > MAX_PAIRS:
-        raise FormatError("vhdx", f"a parent locator of {head.count} pairs", offset=offset)
+        raise FormatError(
+            "vhdx", f"a parent locator of {head.count} pairs: at most {MAX_PAIRS} are read", offset=offset
+        )
     try:
         pairs = Array(head.count, _PAIR).parse(data[_LOCATOR.sizeof() :])
     except ConstructError as exc:
-        raise FormatError("vhdx", f"bad parent locator: {exc}", offset=offset) from exc
+        raise FormatError("vhdx", "the parent locator is shorter than its pairs need", offset=offset) from exc
 
     def string(start: int, length: int) -> str:
         return data[start : start + length].decode("utf-16-le", "replace").rstrip("\0")

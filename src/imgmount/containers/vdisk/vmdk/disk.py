@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from imgmount.containers.vdisk.vmdk.descriptor import (
-    FIRST_LINE,
+    HEAD,
     MAX_DESCRIPTOR,
     NO_PARENT,
     Descriptor,
     ExtentLine,
+    is_descriptor,
 )
 from imgmount.containers.vdisk.vmdk.extents import (
     COMPRESSED,
@@ -31,6 +32,7 @@ from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 KDMV: Final = b"KDMV"
 COWD: Final = b"COWD"
 SESPARSE: Final = b"\xbe\xba\xfe\xca\0\0\0\0"
+MAGICS: Final = (KDMV, COWD, SESPARSE)
 PHYSICAL: Final = ("fulldevice", "partitioneddevice", "vmfsrdm", "vmfsrdmp", "vmfsraw", "vmfsrawdevicemap")
 PHYSICAL_EXTENTS: Final = ("VMFSRDM", "VMFSRAW")
 MAX_DESCRIPTOR_CANDIDATES: Final = 64  # files beside a lone extent that may be its descriptor
@@ -43,6 +45,7 @@ class VmdkDevice(MappedDevice):
         self._context = context
         self._problems: list[str] = []
         self._tables = 0
+        self._files: dict[str, BlockDevice] = {}  # by name: thousands of extents may lie in one
         header = HostedExtent.header(file) if file.pread(0, 4) == KDMV else None
         self.descriptor = _descriptor(file, header)
         self.parent = self._open_parent()
@@ -100,7 +103,9 @@ class VmdkDevice(MappedDevice):
         if line.kind not in ("FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE"):
             raise UnsupportedError(f"vmdk: extents of type {line.kind}")
         try:
-            file = self._context.siblings.open(line.name)
+            file = self._files[line.name] = self._files.get(line.name) or self._context.siblings.open(
+                line.name
+            )
         except MissingPartError as exc:
             if self.parent is None or self.descriptor is None:
                 raise
@@ -150,7 +155,7 @@ class VmdkDevice(MappedDevice):
         ]
         for other in beside[:MAX_DESCRIPTOR_CANDIDATES]:
             text = self._context.siblings.open(other).pread(0, MAX_DESCRIPTOR)
-            if FIRST_LINE.match(text) and f'"{name}"'.encode("utf-8", "surrogateescape") in text:
+            if is_descriptor(text) and f'"{name}"'.encode("utf-8", "surrogateescape") in text:
                 raise UnsupportedError(
                     f"vmdk: {name!r} is a part of the disk that {other!r} describes: open that"
                 )
@@ -190,14 +195,16 @@ class VmdkDevice(MappedDevice):
 def _descriptor(file: BlockDevice, header: Any) -> Descriptor | None:
     """The descriptor that ``file`` is, or has inside if it has a ``header``."""
     if header is None:
-        if not FIRST_LINE.match(file.pread(0, 64)):
+        if not is_descriptor(file.pread(0, HEAD)):
             return None
         if file.size > MAX_DESCRIPTOR:
-            raise FormatError("vmdk", f"a descriptor of {file.size} bytes")
+            raise FormatError("vmdk", f"a descriptor of {file.size} bytes: at most {MAX_DESCRIPTOR} are read")
         return Descriptor.parse(file.pread(0, file.size))
     if not header.descriptor_offset:
         return None
     size = header.descriptor_size * SECTOR
     if size > MAX_DESCRIPTOR:
-        raise FormatError("vmdk", f"a descriptor of {size} bytes", offset=0x24)
+        raise FormatError(
+            "vmdk", f"a descriptor of {size} bytes: at most {MAX_DESCRIPTOR} are read", offset=0x24
+        )
     return Descriptor.parse(file.read_exactly(header.descriptor_offset * SECTOR, size, "vmdk"))

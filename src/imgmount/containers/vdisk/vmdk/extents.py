@@ -91,11 +91,16 @@ def parse(layout: Any, data: bytes) -> Any:
     try:
         return layout.parse(data)
     except ConstructError as exc:
-        raise FormatError("vmdk", f"bad header: {exc}", offset=0) from exc
+        raise FormatError(
+            "vmdk", "the header is damaged: a constant in it is not what it must be", offset=0
+        ) from exc
 
 
 class Beneath:
-    """What shows through where an extent stores nothing: the parent disk, seen from the extent's place in it."""
+    """What shows through where an extent stores nothing.
+
+    The parent disk, seen from the extent's place in it.
+    """
 
     def __init__(self, parent: BlockDevice | None = None, start: int = 0) -> None:
         self._parent = parent
@@ -132,7 +137,10 @@ class SparseExtent(MappedDevice):
 
     @abstractmethod
     def _read_table(self, index: int) -> array[int]:
-        """Grain table ``index``, which the directory says there is: an entry a grain, 0 where none is stored."""
+        """Grain table ``index``, which the directory says there is.
+
+        An entry a grain, 0 where none is stored.
+        """
 
     @abstractmethod
     def _map_stored(self, entries: array[int], index: int, offset: int) -> Extent:
