@@ -21,9 +21,8 @@ READ_AHEAD_CHUNKS: Final = 2
 GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for a sequential reader,
 SHORT_BYTES: Final = 32 << 10  # and up to about this for a lookup
 
-Buffer = (
-    bytes | bytearray | memoryview
-)  # bytes that somebody else keeps: copy them at once and keep no reference
+# bytes that belong to another object: copy them at once and keep no reference
+Buffer = bytes | bytearray | memoryview
 
 
 class Extent(NamedTuple):

@@ -66,9 +66,8 @@ class Options:
     spare_passwords: tuple[str, ...] = ()  # further lines of --password-file: of other volumes, other users
     keys: Mapping[str, bytes] = field(default_factory=dict)
     spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
-    extra: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of single formats: {"member": "disk2.vmdk"}, see core.option
+    # options of single formats: {"member": "disk2.vmdk"}, see core.option
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def no_parent(name: str, fmt: str | None) -> BlockDevice:

@@ -25,12 +25,8 @@ from imgmount.families.unix.inodes import UNKNOWN, Entry, InodeVolume, TablePage
 NAME: Final = "minix"
 SUPER_AT: Final = 1024
 SUPER_SIZE: Final = 32
-MAGICS: Final = {
-    0x137F: (1, 14),
-    0x138F: (1, 30),
-    0x2468: (2, 14),
-    0x2478: (2, 30),
-}  # version, length of names
+# version, length of names
+MAGICS: Final = {0x137F: (1, 14), 0x138F: (1, 30), 0x2468: (2, 14), 0x2478: (2, 30)}
 MAGIC_3: Final = 0x4D5A
 NAMES_3: Final = 60
 BLOCK_SIZES: Final = (1024, 2048, 4096, 8192, 16384, 32768)  # of version 3; 1024 before

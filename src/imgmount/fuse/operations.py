@@ -276,9 +276,8 @@ class Operations:
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         wanted = name.decode("utf-8", "surrogateescape")
-        if not wanted.startswith(
-            self._xattr_prefixes
-        ):  # ls(1) asks each file for two, unless it hears this once
+        # ls(1) asks for two attributes of each file, unless this error has been returned once
+        if not wanted.startswith(self._xattr_prefixes):
             raise OSError(EOPNOTSUPP, "No such namespace")
         value = self._xattrs(path).get(wanted)
         if value is None:

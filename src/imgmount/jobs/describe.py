@@ -18,9 +18,8 @@ UNREAD: Final = "unread"  # the format of what has no reader: no choice for --fs
 
 def describe(image: Image) -> dict[str, Any]:
     """The facts as plain values."""
-    volumes = [
-        _volume(volume, image) for volume in image.volumes
-    ]  # opens them, which the chain then tells of
+    # this opens the volumes; the chain tells what was found then
+    volumes = [_volume(volume, image) for volume in image.volumes]
     return {
         "schema": SCHEMA,
         "image": str(image.path),

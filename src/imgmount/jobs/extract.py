@@ -65,9 +65,8 @@ class Extraction:
         os.umask(self._umask)
         self._links: dict[int, str] = {}  # inode number -> where its content is already
         self.image_failed = self.host_failed = False
-        self._target = os.open(
-            target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        )  # the user may name a link
+        # the user may name a link
+        self._target = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
         return self

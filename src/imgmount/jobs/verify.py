@@ -38,15 +38,12 @@ def problems(image: Image, *, second_opinion: bool = False, read: bool = True) -
 
 
 def _volume(volume: Volume, *, second_opinion: bool, read: bool) -> Iterator[str]:
-
     fault = volume.partition.fault
-    if (
-        fault is not None
-    ):  # its bytes cannot all be read, perhaps in a place that the filesystem can be opened without
+    # the filesystem may open although some bytes of the partition cannot be read
+    if fault is not None:
         yield f"{volume.name}: {fault}"
-    if isinstance(
-        volume.problem, UnknownFormatError | UnsupportedError
-    ):  # a filesystem that is not read is not damaged
+    # a filesystem that is not read is not damaged
+    if isinstance(volume.problem, UnknownFormatError | UnsupportedError):
         return
     if volume.problem is not None:
         if volume.problem is not fault:

@@ -25,21 +25,16 @@ SECTOR: Final = 512
 SECTORS: Final = (512, 1024, 2048, 4096)  # that entries may count in
 TABLE: Final = 446  # offset of the four entries
 SIGNATURE: Final = b"\x55\xaa"  # at 510
-_ENTRY: Final = Struct(
-    "<B3xB3xII"
-)  # flag, type, first sector, sectors; CHS addresses are ignored by everyone
+# flag, type, first sector, sectors; CHS addresses are ignored
+_ENTRY: Final = Struct("<B3xB3xII")
 FLAGS: Final = (0x00, 0x80)
 EXTENDED: Final = (0x05, 0x0F, 0x85)
 PROTECTIVE: Final = 0xEE
 FIRST_LOGICAL: Final = 5
 MAX_LOGICALS: Final = 251  # 256 minors of a Linux disk, less the primary ones
 
-_VOLUMES: Final = (
-    b"NTFS    ",
-    b"EXFAT   ",
-    b"-FVE-FS-",
-    b"ReFS\0\0\0\0",
-)  # OEM names of boot sectors without a FAT BPB
+# OEM names of boot sectors without a FAT BPB
+_VOLUMES: Final = (b"NTFS    ", b"EXFAT   ", b"-FVE-FS-", b"ReFS\0\0\0\0")
 _BPB: Final = Struct("<11xHBHB4xB")  # sector size, sectors per cluster, reserved sectors, FATs, media
 # what partitions begin with: boot sectors and extended tables; ext, XFS, Btrfs, F2FS, HFS+, ISO 9660, SquashFS,
 # LVM, LUKS, swap

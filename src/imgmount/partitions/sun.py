@@ -21,10 +21,8 @@ log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
 MAGIC: Final = 0xDABE
-_LABEL: Final = Struct(
-    ">128sI8sH32s2x12xI244xHH4x64sHH"
-)  # text, VTOC: version, volume, entries, entries' types, sanity;
-#                                                            tracks, sectors a track, partitions, magic, checksum
+# text; VTOC: version, volume, entries, their types, sanity; tracks, sectors a track, partitions, magic, checksum
+_LABEL: Final = Struct(">128sI8sH32s2x12xI244xHH4x64sHH")
 _TYPE: Final = Struct(">HH")  # type, flags
 _PARTITION: Final = Struct(">II")  # first cylinder, sectors
 SANITY: Final = 0x600DDEEE

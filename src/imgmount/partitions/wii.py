@@ -72,9 +72,8 @@ class WiiData(MappedDevice):
             yield from (f"group {number}: {problem}" for problem in problems)
 
     def _check(self, number: int, offset: int, size: int, h3: bytes) -> Iterator[str]:
-        raw = self._disc.pread(self._layout.data + offset, size).ljust(
-            size, b"\0"
-        )  # a trimmed image ends inside a cluster
+        # a trimmed image may end inside a cluster
+        raw = self._disc.pread(self._layout.data + offset, size).ljust(size, b"\0")
         empty = [
             index
             for index in range(size // CLUSTER)

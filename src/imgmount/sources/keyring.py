@@ -112,6 +112,5 @@ def parse_key(data: bytes, sizes: Sequence[int]) -> bytes | None:
         decoded = bytes.fromhex(data.decode("ascii"))
     except ValueError:
         decoded = b""
-    return next(
-        (key for key in (decoded, data) if len(key) in sizes), None
-    )  # 32 digits are a key of 16 bytes, not one of 32
+    # 32 digits are a key of 16 bytes, not one of 32
+    return next((key for key in (decoded, data) if len(key) in sizes), None)

@@ -22,9 +22,8 @@ SAME_DIR: Final = "same-dir"
 ANY: Final = "any"
 FEW_OPEN: Final = 128  # files; only sets of evidence need more descriptors than every process has
 MAX_OPEN: Final = 14_295  # segments of the largest EWF set that its naming rule allows
-_PROTOCOL = re.compile(
-    r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:"
-)  # nbd://, json:, fat:...; one letter is a Windows drive
+# nbd://, json:, fat:...; a single letter is a Windows drive
+_PROTOCOL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:")
 _FILE_URL = re.compile(r"file:(//)?(?=.)")
 
 

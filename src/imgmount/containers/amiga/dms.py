@@ -227,9 +227,8 @@ def _track(file: BlockDevice, offset: int) -> Track:
     if header.mode[0] >= len(MODES):
         reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are): the rest is lost"
         raise FormatError("dms", reason, offset=offset)
-    if (
-        header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
-    ):  # escapes of run lengths at most double it
+    # the escapes of run lengths double the size at most
+    if header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK:
         raise FormatError(
             "dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset
         )

@@ -203,9 +203,8 @@ def _marks(file: BlockDevice) -> Iterator[Mark]:
     """Every magic in the file, at any bit, in order."""
     count = 0
     for base in range(0, file.size, SEARCHED):
-        data = file.pread(
-            base, SEARCHED + 6
-        )  # a magic across the border: seven bytes, the first of them in this portion
+        # a magic across the border: seven bytes, the first of them in this portion
+        data = file.pread(base, SEARCHED + 6)
         found = [
             Mark(8 * base + bit, is_end) for is_end in (False, True) for bit in _search(data, is_end=is_end)
         ]

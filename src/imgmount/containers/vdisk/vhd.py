@@ -229,9 +229,8 @@ class VhdDevice(MappedDevice):
             return beneath(self._parent, offset, equal_run(self._bat, block) * self.block_size - skip)
         start = entry * SECTOR + self._data_skip + skip
         length = self.block_size - skip
-        if (
-            self._parent is None
-        ):  # the bitmap says which sectors were ever written: the others are stored as zeros
+        # the bitmap says which sectors were ever written: the others are stored as zeros
+        if self._parent is None:
             return Extent(length, self._file, start)
         sector, within = divmod(skip, SECTOR)
         own, sectors = self._bits(block).run(sector)

@@ -90,9 +90,8 @@ class RunsDevice(UnevenDevice):
 
     def _read_chunk(self, index: int) -> Content:
         run = self._runs[index]
-        if (
-            index in self._damaged
-        ):  # decoding it again and again, for each piece that is asked for, takes long
+        # decoding a damaged run again for each of its pieces would take long
+        if index in self._damaged:
             raise FormatError(self._fmt, self._damaged[index], offset=run.offset)
         data = self._stored(run)
         try:

@@ -21,16 +21,8 @@ _SHORT: Final = {"banner title": (0, 0x20), "banner maker": (0x20, 0x20)}  # whe
 _IMET: Final = (0x40, 0x80)  # in files of discs, and of channels
 _IMET_NAMES: Final = 0x1C
 _IMET_NAME: Final = 84  # bytes of UTF-16 in each language
-_IMET_ORDER: Final = (
-    1,
-    0,
-    2,
-    3,
-    4,
-    5,
-    6,
-    9,
-)  # English, Japanese, German, French, Spanish, Italian, Dutch, Korean
+# English, Japanese, German, French, Spanish, Italian, Dutch, Korean
+_IMET_ORDER: Final = (1, 0, 2, 3, 4, 5, 6, 9)
 
 
 def banner(data: bytes, *, japanese: bool) -> Mapping[str, str]:

@@ -12,9 +12,8 @@ from typing import Final, NamedTuple, Self
 from imgmount.core.fields import text
 from imgmount.errors import FormatError
 
-_HEADER: Final = Struct(
-    ">6sBBBB14xII"
-)  # id, disc number, version, streaming, buffer size, the magics of Wii and GameCube
+# id, disc number, version, streaming, buffer size, the magics of Wii and GameCube
+_HEADER: Final = Struct(">6sBBBB14xII")
 HEADER_SIZE: Final = 0x400
 TITLE: Final = slice(0x20, 0x400)
 WII_MAGIC: Final = 0x5D1C9EA3

@@ -25,9 +25,8 @@ KINDS: Final = {0: "DATA", 1: "UPDATE", 2: "CHANNEL"}
 FLAGS: Final = 0x60  # of the disc header: no hashes, not encrypted
 TICKET_SIZE: Final = 0x2A4
 HEADER_SIZE: Final = 0x2C0
-_HEADER: Final = Struct(
-    ">7I"
-)  # TMD size and place, certificates' size and place, H3 place, data place and size
+# TMD size and place, certificates' size and place, H3 place, data place and size
+_HEADER: Final = Struct(">7I")
 TITLE_ID: Final = 0x1DC
 MAX_SIDE: Final = 16 << 20  # of TMD and certificates
 _MAGIC: Final = WII_MAGIC.to_bytes(4, "big")

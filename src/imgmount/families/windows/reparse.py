@@ -26,12 +26,8 @@ SYMLINK: Final = 0xA000_000C
 LX_SYMLINK: Final = 0xA000_001D
 LINKS: Final = (MOUNT_POINT, SYMLINK, LX_SYMLINK)
 WOF: Final = 0x8000_0017
-SPECIALS: Final = {
-    0x8000_0023: S_IFSOCK,
-    0x8000_0024: S_IFIFO,
-    0x8000_0025: S_IFCHR,
-    0x8000_0026: S_IFBLK,
-}  # of WSL
+# tags of the special files of WSL
+SPECIALS: Final = {0x8000_0023: S_IFSOCK, 0x8000_0024: S_IFIFO, 0x8000_0025: S_IFCHR, 0x8000_0026: S_IFBLK}
 CLOUD: Final = 0x9000_001A
 ONEDRIVE: Final = 0x8000_0021
 CLOUD_MASK: Final = 0xFFFF_0FFF  # the digit between tells the provider's layer

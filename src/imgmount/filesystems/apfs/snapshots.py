@@ -16,9 +16,8 @@ from imgmount.filesystems.apfs.superblock import parse_volume
 from imgmount.filesystems.apfs.volume import Container, Volume
 
 METADATA: Final = 1  # the type of record, of which the object is the transaction
-_VALUE: Final = Struct(
-    "<QQQQQIIH"
-)  # extents, superblock, created, changed, inode, type of extents, flags, length of the name
+# extents, superblock, created, changed, inode, type of extents, flags, length of the name
+_VALUE: Final = Struct("<QQQQQIIH")
 _NO_SIZES: Final = (8, 8)
 
 

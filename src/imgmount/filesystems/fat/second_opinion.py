@@ -30,9 +30,9 @@ def compare(volume: FatVolume) -> Iterator[str]:
     """
     try:
         from pyfatfs._exceptions import PyFATException
-        from pyfatfs.PyFat import (
-            PyFat,
-        )  # the class alone: pyfatfs.PyFatFS needs the pkg_resources of old setuptools
+
+        # the class alone: pyfatfs.PyFatFS needs the pkg_resources of old setuptools
+        from pyfatfs.PyFat import PyFat
     except ImportError as exc:
         raise MountError("the second opinion needs pyfatfs: pip install imgmount[strict]") from exc
     if volume.fat.copy:
@@ -69,9 +69,8 @@ def _directory(volume: FatVolume, other: Any, pair: _Pair, pending: list[_Pair])
     directories, files, _ = theirs.get_entries()
     entries = _named([*directories, *files])
     for name, node in listing.nodes.items():
-        entry = entries.pop(name, None) or entries.pop(
-            name.upper(), None
-        )  # pyfatfs ignores the case flags of short names
+        # pyfatfs ignores the case flags of short names
+        entry = entries.pop(name, None) or entries.pop(name.upper(), None)
         if entry is None:
             yield f"{path}/{name}: pyfatfs does not list it"
             continue

@@ -25,9 +25,8 @@ log = logging.getLogger(__name__)
 DEFAULT_ENCODING: Final = "cp437"
 MAX_DIRECTORY: Final = 16 << 20  # bytes: half a million records; the specification allows 2 MiB
 NO_LABEL: Final = b"NO NAME"
-_FSINFO: Final = Struct(
-    "<4s480x4sII12x4s"
-)  # 0x000: lead signature, signature, free clusters, next free, trail signature
+# 0x000: lead signature, signature, free clusters, next free, trail signature
+_FSINFO: Final = Struct("<4s480x4sII12x4s")
 _FSINFO_MARKS: Final = (b"RRaA", b"rrAa", b"\0\0\x55\xaa")
 _CLEAN: Final = {16: 1 << 15, 32: 1 << 27}  # of FAT entry 1: unmounted properly
 

@@ -29,9 +29,8 @@ INTERLEAVED: Final = 0x2000  # with sectors of form 1
 AUDIO: Final = 0x4000  # the record stands for an audio track
 _ATTRIBUTES: Final = struct.Struct(">4xH2s6x")  # owner, attributes, "XA", file number
 _SIGNATURE: Final = b"XA"
-_RIFF: Final = struct.Struct(
-    "<4sI4s4sI14s2x4sI"
-)  # heads of the file, of its format chunk with the attributes, of its data
+# heads of the file, of its format chunk with the attributes, of its data
+_RIFF: Final = struct.Struct("<4sI4s4sI14s2x4sI")
 
 
 class Sectors(NamedTuple):

@@ -82,9 +82,8 @@ class CompressedDevice(MappedDevice):
             return Extent(self.block_size - skip, self._coded, offset)
         place, count = self._runs.at(cluster)
         stop, unit_end = cluster + count, (index + 1) * self._unit
-        stop = max(
-            stop // self._unit * self._unit, min(stop, unit_end)
-        )  # whole units of this run are like this one
+        # the whole units of this run are alike
+        stop = max(stop // self._unit * self._unit, min(stop, unit_end))
         length = (stop - cluster) * self._cluster - inside
         return (
             Extent(length) if place == HOLE else Extent(length, self._device, place * self._cluster + inside)

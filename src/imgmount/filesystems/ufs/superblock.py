@@ -25,15 +25,8 @@ MTB: Final = 0x00DE_CADE  # Solaris, more than a terabyte
 MAGICS: Final = (UFS1, UFS2, UFS2_EA, MTB)
 
 PRIMARY: Final = (65536, 8192, 0, 262144)
-FIRST_BACKUPS: Final = (
-    16384,
-    32768,
-    65536,
-    73728,
-    81920,
-    98304,
-    131072,
-)  # of group 0, by version and block size
+# the backups of group 0, by version and block size
+FIRST_BACKUPS: Final = (16384, 32768, 65536, 73728, 81920, 98304, 131072)
 RECOVERY_AT: Final = 65536 - 20  # FreeBSD's newfs says there how to find the other backups
 _RECOVERY: Final = (
     "5I"  # magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
@@ -175,9 +168,8 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
     family = _family(field, is_ufs2=is_ufs2)
     bsd = family is Family.BSD
     rotation = (0, -1) if is_ufs2 else (field["cgoffset"], field["cgmask"])
-    home = (
-        field["sblockloc"] if is_ufs2 else None
-    )  # UFS1 does not say where it should be, only where it is not
+    # UFS1 does not record where a superblock belongs
+    home = field["sblockloc"] if is_ufs2 else None
     is_backup = offset not in PRIMARY or home not in (None, offset) or (not is_ufs2 and offset == PRIMARY[0])
     return Superblock(
         offset=offset,

@@ -74,9 +74,8 @@ class Group:
             for _, segment in volume.sections():
                 try:
                     for pv, first, count in self._stripes(segment):
-                        if first + count <= self._physical.section(pv).number(
-                            "pe_count"
-                        ):  # others are wrong anyhow
+                        # an extent past the end of its volume is wrong by itself
+                        if first + count <= self._physical.section(pv).number("pe_count"):
                             claims.append((pv, first, first + count, name))
                 except ImageError:
                     continue

@@ -22,9 +22,8 @@ DIGEST_SIZE: Final = 20
 JUNK: Final = 0x8000_0000  # flag of a size in a pack stream: a seed follows, not data
 _MIN_DICTIONARY: Final = 4096
 
-Decoder = Callable[
-    [bytes, int], bytes | memoryview
-]  # (stored, most bytes that may come out); see zstd.view_upto
+# (stored, most bytes that may come out); see zstd.view_upto
+Decoder = Callable[[bytes, int], bytes | memoryview]
 
 
 def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:

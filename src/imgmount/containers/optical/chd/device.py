@@ -56,10 +56,8 @@ class CodedHunks(GroupedDevice):
         self._hunk_bytes = header.hunk_bytes
         self._codecs: list[Decode | None] = [codec(name) for name in header.codecs]
         self._map: Map = read_map(file, header)
-        self._shared: tuple[int, bytes] = (
-            -1,
-            b"",
-        )  # the hunk that others referred to last: mostly the empty one
+        # the hunk that other hunks referred to last, which is mostly the empty one
+        self._shared: tuple[int, bytes] = (-1, b"")
         super().__init__(header.size, header.hunk_bytes, context.cache)
 
     def _read_units(self, first: int, count: int) -> bytes:

@@ -51,9 +51,8 @@ MAX_NAME: Final = 1023
 MAX_SNAPSHOTS: Final = 65536
 MAX_SNAPSHOT_BYTES: Final = 64 << 20
 MAX_SNAPSHOT_EXTRA: Final = 1024
-LONGEST_SNAPSHOT: Final = (
-    8 << 10
-)  # with names as long as any program makes them; others are read by themselves
+# bytes of an entry with names as long as any program writes them; longer entries are read one by one
+LONGEST_SNAPSHOT: Final = 8 << 10
 WINDOW: Final = 256 << 10  # of the table, held while it is followed
 
 DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
