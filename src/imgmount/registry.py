@@ -37,8 +37,8 @@ def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False) -> Ent
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 ISO_9660: Final = b"\x01CD001"
 EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
-# Sectors of CDs: their size without 0, 96 or 16 bytes of subchannel, and where user data starts in them. Their
-# descriptor is in sector 16, or 150 further where a pregap is stored.
+# Sectors of CDs: their size without 0, 96 or 16 bytes of subchannel, and where user data starts in them. The
+# descriptor is in sector 16, or 150 further if a pregap is stored.
 CD_SECTORS: Final = ((2352, 16), (2352, 24), (2340, 4), (2340, 12), (2336, 8), (2332, 8), (2056, 8))
 RAW_DESCRIPTORS: Final = (
     *(
@@ -307,7 +307,7 @@ def _asked(kind: type[F], entry: Entry, device: BlockDevice) -> tuple[Match, F] 
 
 
 def _rescued(kind: type[F], device: BlockDevice) -> list[tuple[Match, F]]:
-    """What the second question of each format finds: LIKELY at most, so that it stands behind a sound table."""
+    """What ``rescue`` of each format finds: LIKELY at most, so that a sound table goes first."""
     found = []
     for entry in TABLES[kind][1]:
         if not entry.rescue:
@@ -344,9 +344,9 @@ def best_match(
 
 
 def sheet_by_name(device: BlockDevice, name: str) -> str | None:
-    """The format of a description that is known by its file's name: it settles a tie, and refuses what no probe knows.
+    """The format of a text file that describes a disc, by the name of the file.
 
-    None where ``device`` is no text.
+    It settles a tie, and refuses what no probe recognises. None if ``device`` is no text.
     """
     head = device.pread(0, 1024) if device.size <= MAX_SHEET else b"\0"
     is_text = head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head

@@ -1,7 +1,7 @@
 """Where a partition table and a file system claim one disk: the evidence that decides which is shown.
 
-A disk that was formatted whole and divided later keeps the old boot sector; one that was divided and formatted
-whole later may keep the old table. Hybrid discs have both on purpose, and their files are those of the disc.
+A disk that was formatted as a whole and divided later keeps the old boot sector; a disk that was divided and
+later formatted as a whole may keep the old table. Hybrid discs have both on purpose, for the same files.
 """
 
 from __future__ import annotations

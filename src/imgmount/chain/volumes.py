@@ -46,10 +46,9 @@ class Volume:
 
     The filesystem opens when it is asked for.
 
-    ``outer`` is the name of the partition that it is a part of, ``table`` the name of what divides it in turn,
-    ``divided_by``, and
-    ``fault`` why that failed or the partition is not whole. ``passed_over`` is why, once it is open, it is
-    not the better filesystem of a bridge disc.
+    ``outer`` is the name of the partition that it is a part of, ``table`` the name of the table inside it and
+    ``divided_by`` that table. ``fault`` is why the table cannot be read or the partition is not whole.
+    ``passed_over`` is why the better filesystem of a bridge disc is not shown, known once this one is open.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """``p5`` for slot 5, ``p5p1`` for the first slot of the table in it; ``disk`` for the undivided disk."""
+        """``p5`` for slot 5, ``p5p1`` for slot 1 of a table inside it; ``disk`` for the undivided disk."""
         return f"{self.outer}p{self.index}" if self.index else "disk"
 
     @property
@@ -86,7 +85,7 @@ class Volume:
         return found[1] if found else None
 
     def _is_for_another(self, wanted: FilesystemFormat) -> bool:
-        """Whether ``--fs`` means other parts of the disk: one is in that format, or this one is surely not."""
+        """Whether ``--fs`` means other parts: another part has that format, or this part surely has not."""
         if not self.index or len(self.context.parts) < 2:
             return False
         if any(wanted in [fmt for _, fmt in matches(FilesystemFormat, part)] for part in self.context.parts):
@@ -107,7 +106,7 @@ class Volume:
 
     @property
     def others(self) -> list[FilesystemFormat]:
-        """The other filesystems that can be read from the same bytes, as on a bridge disc: ``--fs`` chooses."""
+        """The other filesystems in the same bytes, as on a bridge disc, which ``--fs`` can choose."""
         chosen = self.known_format
         return [fmt for _, fmt in matches(FilesystemFormat, self.device) if fmt is not chosen]
 
@@ -125,7 +124,7 @@ class Volume:
             return self._companion(exc) or exc.with_traceback(None)
 
     def _companion(self, problem: ImageError) -> Filesystem | None:
-        """The other filesystem of a bridge disc, which has the same files, where the better one is damaged."""
+        """The other filesystem of a bridge disc, for the same files, where the better one is damaged."""
         if not isinstance(problem, FormatError) or self.context.options.fs is not None or self.format is None:
             return None
         name = self.format.companion
@@ -261,7 +260,7 @@ def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
 
 
 def _beside(device: BlockDevice, taken: int, context: Context) -> tuple[list[str], list[Partition]]:
-    """What lies in ``device`` beside its partitions, numbered from ``taken`` on: (names of formats, parts)."""
+    """What lies in ``device`` beside its partitions: (names of formats, parts numbered from ``taken``)."""
     names, parts = [], []
     for fmt in beside(device) if context.options.partitions is None else ():
         try:
@@ -302,7 +301,7 @@ def _partitions(
 
 
 def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit: int) -> int:
-    """Append ``volume``, and the parts of the table in it: a certain one, or any where there is no filesystem.
+    """Append ``volume``, and the parts of a table in it: a certain table, or any if there is no filesystem.
 
     A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could
     go on for ever. The result is what the tables that were opened cost; ``limit`` is what they may.

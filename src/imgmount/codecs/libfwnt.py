@@ -1,8 +1,8 @@
 """The LZNT1 decompressor of libfwnt (LGPL), which may not be there.
 
 It is the system's, or the one inside PyPI ``libfwnt-python``. It is called through ctypes, so that other
-threads run meanwhile; the module of the wheel would hold them up.
-API: libfwnt.h, "LZNT1 compression functions".
+threads run meanwhile; the module of the wheel would hold them up. API: libfwnt.h, "LZNT1 compression
+functions".
 """
 
 from __future__ import annotations

@@ -23,12 +23,14 @@ class CodedBlock(NamedTuple):
     """Coded data that a decoder of its own understands: an xz block, a bzip2 block, a zstd frame.
 
     ``decompressor`` makes an object with the standard library's ``decompress(data, max_length)``, ``eof`` and
-    ``needs_input``. ``borders`` are decoded sizes, rising, up to which the bytes are right once the decoder
-    has
-    come so far, for a decoder that may run on over damage for a while; at the end of the block all are. None
-    where what it returns is right at once. They may have an attribute ``sure``: the decoded size from which on
-    only the checksum would find damage. ``check`` is the checksum that ends the block: where it disagrees, no
-    byte of the block is sure.
+    ``needs_input``.
+
+    ``borders`` is for a decoder that may run on over damage for a while. They are rising decoded sizes: what
+    lies before a border is right once the decoder has reached it; at the end of the block everything is
+    right. It is None for a decoder whose output is right at once. ``borders`` may have an attribute ``sure``:
+    the decoded size from which on only the checksum would find damage.
+
+    ``check`` is the checksum that ends the block: if it differs, no byte of the block is sure.
     """
 
     decompressor: Callable[[], Any]

@@ -86,8 +86,8 @@ class ReadCache:
     def fetch(self, key: Key, load: Callable[[int], ContentT]) -> ContentT:
         """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to.
 
-        What the image cannot give (``FormatError``, ``UnsupportedError``) is remembered and not tried again; what
-        the host could not give is tried again.
+        A failure that lies in the image (``FormatError``, ``UnsupportedError``) is kept and not tried again;
+        a failure of the host is tried again.
         """
         while True:
             with self._lock:

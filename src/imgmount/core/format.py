@@ -50,7 +50,7 @@ class Siblings(Protocol):
         """The other files that ``file``, which ``open`` gave, may name in its turn."""
 
     def within(self, folder: str) -> Siblings:
-        """The files in a folder beside the image whose name the format lays down, not the image: ``bands``."""
+        """The files in a folder beside the image whose name the format fixes, not the image: ``bands``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,11 +236,12 @@ class ContainerFormat(Format):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionsFormat(Format):
-    """``about`` gives facts of the whole table for ``imgmount info``, ``check`` one line for each thing wrong with it.
+    """How a partition table is read.
 
-    ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images,
-    older sessions. ``of_disc`` marks the table of an optical disc, which is quick to read: a partition may
-    hold many discs.
+    ``about`` gives facts of the whole table for ``imgmount info``, ``check`` one line for each thing that is
+    wrong with it. ``beside`` marks partitions that do not divide a disk but lie in it, with a table or
+    without: boot images, older sessions. ``of_disc`` marks the table of an optical disc, which is quick to
+    read: a partition may hold many discs.
     """
 
     kind = "partitions"
@@ -258,10 +259,10 @@ class FilesystemFormat(Format):
     ``deleted`` yields (path as far as it is known, node) of deleted files; what has been used again fails
     when it is read. ``second_opinion`` compares with what another library reads, one line for each
     difference; ``MountError`` where that library is not installed. ``system_area`` marks one that leaves its
-    first sectors to a partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may
-    name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has
-    besides this one, for the same files. ``checks_content`` says that ``check`` compares every file with its
-    checksum: ``verify`` need not read them again, in an order that may be a slow one.
+    first sectors to a partition table, for the same files: hybrid discs. ``views`` are namespaces that
+    ``--fs`` may name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge
+    disc has besides this one, for the same files. ``checks_content`` says that ``check`` compares every file
+    with its checksum: ``verify`` need not read them again, in an order that may be a slow one.
     """
 
     kind = "filesystem"

@@ -13,9 +13,9 @@ _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand
 
 
 def safe_name(raw: str, taken: Container[str]) -> str:
-    """``raw`` as a path component: no ``/`` or NUL, not ``.`` or ``..``, 255 bytes of UTF-8 at most, not ``taken``.
+    """``raw`` as a path component: without ``/`` and NUL, neither ``.`` nor ``..``, and not one of ``taken``.
 
-    A second ``a.txt`` becomes ``a (1).txt``.
+    It has 255 bytes of UTF-8 at most. A second ``a.txt`` becomes ``a (1).txt``.
     """
     name = raw
     if "/" in name or "\0" in name:
@@ -74,7 +74,7 @@ def numbered(name: str, number: int) -> str:
 
 
 class UniqueNames:
-    """The names of one directory, each once. It remembers where numbers go on: equal names cost the same each."""
+    """The names of one directory, each once. Last numbers are kept, so that every name costs the same."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()

@@ -21,10 +21,10 @@ SYMLINK_MODE: Final = s.S_IFLNK | 0o777
 
 
 class Stat(NamedTuple):
-    """Facts about a node. Times are nanoseconds since 1970 UTC; ``uid``/``gid`` None means the user who mounts.
+    """Facts about a node.
 
-    ``allocated`` is the number of bytes that occupy space, where that differs from ``size`` (sparse and
-    compressed files).
+    Times are nanoseconds since 1970 UTC. ``uid`` and ``gid`` None mean the user who mounts. ``allocated`` is
+    the number of bytes that occupy space, where that differs from ``size`` (sparse and compressed files).
     """
 
     mode: int
@@ -73,7 +73,7 @@ class File(Node):
         """The content, ``stat().size`` bytes long."""
 
     def streams(self) -> Mapping[str, File]:
-        """What the file holds besides, by name: paths have it as ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
+        """Further content of the file, by name, in paths ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
         return {}
 
 

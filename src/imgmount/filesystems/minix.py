@@ -150,8 +150,8 @@ class MinixVolume(InodeVolume[Inode]):
         self.single_parent = SingleParent(NAME)
         self._tables = TablePages(device, NAME)
         self._layout = Pointers(
-            device, NAME, width=2 if spb.version == 1 else 4, order=spb.order, block_size=spb.block_size, first=spb.first_zone,
-            end=spb.zones,
+            device, NAME, width=2 if spb.version == 1 else 4, order=spb.order, block_size=spb.block_size,
+            first=spb.first_zone, end=spb.zones,
         )  # fmt: skip
 
     def _read_inode(self, number: int) -> Inode:

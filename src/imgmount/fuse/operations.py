@@ -1,10 +1,10 @@
 """A protocol adapter, no more: libfuse's calls become questions to the vfs, and the answers structs.
 
 Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
-handles; files have none, so the kernel need not tell of opening and closing one: a small file
-costs one request instead of three. Reads are answered with file descriptors:
-of the host file wherever the bytes lie there unchanged, so that the kernel moves them without us; of a memory
-file for decoded bytes; of an empty one for holes.
+handles; files have none, so the kernel need not tell of opening and closing one: a small file costs one
+request instead of three. Reads are answered with file descriptors: of the host file wherever the bytes lie
+there unchanged, so that the kernel moves them without us; of a memory file for decoded bytes; of an empty one
+for holes.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ class Operations:
         owner = self._owner
         mtime_s, mtime_ns = mtime // NS, mtime % NS
         return (
-            inode, mode & self._mask, nlink, owner.uid if uid is None else uid, owner.gid if gid is None else gid,
+            inode, mode & self._mask, nlink,
+            owner.uid if uid is None else uid, owner.gid if gid is None else gid,
             rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
             mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
             mtime_s, mtime_ns,

@@ -17,10 +17,10 @@ NUMBERS: Final = {"uid": 10, "gid": 10, "umask": 8}
 
 # Said by fstab, mount(8) and systemd about the mount, not to it. A mount of ours is always ro,nosuid,nodev.
 IGNORED: Final = frozenset({
-    "_netdev", "async", "atime", "auto", "defaults", "dev", "diratime", "exec", "fail", "group", "iversion", "lazytime",
-    "loud", "mand", "noauto", "nodev", "nofail", "noiversion", "nolazytime", "nomand", "nonempty", "norelatime",
-    "nostrictatime", "nosuid", "nouser", "owner", "relatime", "ro", "rw", "silent", "strictatime", "suid", "sync",
-    "user", "users",
+    "_netdev", "async", "atime", "auto", "defaults", "dev", "diratime", "exec", "fail", "group", "iversion",
+    "lazytime", "loud", "mand", "noauto", "nodev", "nofail", "noiversion", "nolazytime", "nomand", "nonempty",
+    "norelatime", "nostrictatime", "nosuid", "nouser", "owner", "relatime", "ro", "rw", "silent",
+    "strictatime", "suid", "sync", "user", "users",
 })  # fmt: skip
 IGNORED_PREFIXES: Final = ("x-", "X-", "comment=", "uhelper=", "helper=")
 

@@ -149,7 +149,7 @@ def _primaries(device: BlockDevice) -> Iterator[tuple[int, int]]:
 
 
 def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
-    """(offset, sector size) of possible backup headers: where a damaged primary points, and the last sector."""
+    """(offset, sector size) of possible backup headers: what the primary names, and the last sector."""
     for sector in SECTORS:
         alternate = int.from_bytes(device.pread(sector + 0x20, 8), "little") * sector
         for place in dict.fromkeys((alternate, (device.size // sector - 1) * sector)):

@@ -1,7 +1,7 @@
 """The other files that an image names: those beside it, and more only where ``--refs`` says so.
 
-A name locates by its last part alone. Folders, ``..`` and links in it are followed only under ``any``; devices,
-FIFOs and URLs never are.
+A name locates by its last part alone. Folders, ``..`` and links in it are followed only under ``any``;
+devices, FIFOs and URLs never are.
 """
 
 from __future__ import annotations

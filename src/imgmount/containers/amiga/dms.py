@@ -225,7 +225,7 @@ def _track(file: BlockDevice, offset: int) -> Track:
         reason = "the header of a track is damaged (its CRC differs): the rest is lost"
         raise ChecksumError("dms", reason, offset=offset)
     if header.mode[0] >= len(MODES):
-        reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are): the rest is lost"
+        reason = f"compression {header.mode[0]} of a track: not from 0 to {len(MODES) - 1}; the rest is lost"
         raise FormatError("dms", reason, offset=offset)
     # the escapes of run lengths double the size at most
     if header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK:
@@ -233,8 +233,8 @@ def _track(file: BlockDevice, offset: int) -> Track:
             "dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset
         )
     return Track(
-        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
-        header.sum, header.data_crc,
+        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0],
+        header.mode[0], header.sum, header.data_crc,
     )  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """bzip2 files as disk images. Source: the format as bzip2 1.0.8 writes it; there is no specification.
 
 A stream is a run of blocks of up to 900,000 bytes, each of which begins with a 48-bit magic at any bit and
-decodes on its own once it is given a stream's header and end. How much a block decodes to is written nowhere:
-all are decoded once at open, on all cores. Nothing after a damaged block can be placed: from there on the image
-cannot be read, and its size is an estimate.
+decodes on its own once it is given a stream's header and end. The decoded sizes are stored nowhere: all
+blocks are decoded once at open, on all cores. The place of what follows a damaged block is unknown: from
+there on the image cannot be read, and its size is an estimate.
 """
 
 from __future__ import annotations

@@ -275,5 +275,5 @@ FORMAT: Final = ContainerFormat(
     title="Zstandard-compressed image",
     open=ZstdDevice,
     probe=probe,
-    limits="windows up to 128 MiB; a file of one large frame is decoded from its start for each step backwards",
+    limits="windows up to 128 MiB; one large frame is decoded from its start again for each step backwards",
 )

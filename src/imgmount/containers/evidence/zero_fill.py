@@ -43,6 +43,5 @@ class ZeroFill:
         if not self._sizes:
             return {}
         shown = ", ".join(f"{offset:#x}+{self._sizes[offset]:#x}" for offset in sorted(self._sizes)[:SHOWN])
-        return {
-            "damaged, read as zeros": f"{len(self._sizes)} ranges: {shown}{', ...' if len(self._sizes) > SHOWN else ''}"
-        }
+        more = ", ..." if len(self._sizes) > SHOWN else ""
+        return {"damaged, read as zeros": f"{len(self._sizes)} ranges: {shown}{more}"}

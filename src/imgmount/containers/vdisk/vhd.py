@@ -239,9 +239,10 @@ class VhdDevice(MappedDevice):
 
     def info(self) -> Mapping[str, str]:
         footer = self._footer
+        creator, version = text(footer.creator, "latin-1"), footer.creator_version
         facts = {
             "type": TYPES[footer.type],
-            "creator": f"{text(footer.creator, 'latin-1')} {footer.creator_version >> 16}.{footer.creator_version & 0xFFFF}",
+            "creator": f"{creator} {version >> 16}.{version & 0xFFFF}",
             "created": f"{EPOCH + timedelta(seconds=footer.timestamp):%Y-%m-%d %H:%M:%S} UTC",
             "id": str(self.id),
         }

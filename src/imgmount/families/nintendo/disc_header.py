@@ -23,8 +23,8 @@ NKIT_MAGIC: Final = b"NKIT"
 DEFAULT_ENCODING: Final = "cp932"  # Shift-JIS, which has ASCII in it
 CONSOLES: Final = {True: "Wii", False: "GameCube"}
 REGIONS: Final = {
-    "D": "Germany", "E": "USA", "F": "France", "I": "Italy", "J": "Japan", "K": "Korea", "P": "Europe", "R": "Russia",
-    "S": "Spain", "T": "Taiwan", "U": "Australia", "W": "Taiwan", "X": "Europe", "Y": "Europe",
+    "D": "Germany", "E": "USA", "F": "France", "I": "Italy", "J": "Japan", "K": "Korea", "P": "Europe",
+    "R": "Russia", "S": "Spain", "T": "Taiwan", "U": "Australia", "W": "Taiwan", "X": "Europe", "Y": "Europe",
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ _MAGIC_AT: Final = 0x18
 
 
 class Layout(NamedTuple):
-    """Where the parts of a partition lie: ``start`` and ``data`` from the disc's start, others from ``start``."""
+    """Where the parts of a partition lie, from ``start``; ``start`` and ``data`` are places on the disc."""
 
     start: int
     ticket: bytes

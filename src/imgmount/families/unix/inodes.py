@@ -33,7 +33,7 @@ I = TypeVar("I", bound=Inode)  # noqa: E741  an inode
 
 
 class Entry(NamedTuple):
-    """An entry in use: its place in the directory, its inode, its file type (S_IFMT bits or UNKNOWN), its name."""
+    """An entry in use: place in the directory, inode, file type (S_IFMT bits or UNKNOWN), name."""
 
     at: int
     number: int

@@ -18,7 +18,7 @@ MAX_CHECKED: Final = 1 << 26  # blocks, a byte each, several times
 
 
 def check(volume: AmigaVolume) -> Iterator[str]:
-    """Each problem in one line. Of files, the headers of OFS blocks are compared; data is checked when read."""
+    """Each problem in one line. The headers of OFS blocks are compared; data is checked when it is read."""
     stored = long_at(volume.boot, 4)
     if stored and blocks.dos_type(volume.boot) is not None and blocks.boot_checksum(volume.boot) != stored:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot

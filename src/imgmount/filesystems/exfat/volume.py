@@ -69,8 +69,8 @@ class ExfatVolume(Filesystem):
             return b""
 
     @cached_property
-    def label(self) -> str:  # type: ignore[override]  # it lies in the root directory, which opening does not read
-        """The label in the root directory."""
+    def label(self) -> str:  # type: ignore[override]
+        """The label in the root directory, which opening does not read."""
         entry = records.critical(self._root_bytes, records.LABEL)
         return records.label(entry) if entry else ""
 

@@ -24,9 +24,10 @@ _SURPRISES: Final = (ImageError, ValueError, LookupError, TypeError, AttributeEr
 
 
 def compare(volume: FatVolume) -> Iterator[str]:
-    """Each difference between our tree and pyfatfs's: names, kinds, sizes, times and where every cluster is, one a line.
+    """Each difference between our tree and that of pyfatfs, in one line.
 
-    Raises ``MountError`` where pyfatfs is not installed.
+    Names, kinds, sizes, times and the place of every cluster are compared. Raises ``MountError`` where
+    pyfatfs is not installed.
     """
     try:
         from pyfatfs._exceptions import PyFATException

@@ -49,8 +49,8 @@ class FatVolume(Filesystem):
         return FatDirectory(self, 0, b"")
 
     @cached_property
-    def label(self) -> str:  # type: ignore[override]  # it lies in the root directory, which opening does not read
-        """The label in the root directory, else the one in the boot sector."""
+    def label(self) -> str:  # type: ignore[override]
+        """The label in the root directory, which opening does not read; else the one in the boot sector."""
         try:
             found = records.volume_label(self.content(self.root)[0], self.encoding)
         except ImageError:

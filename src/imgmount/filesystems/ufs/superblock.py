@@ -40,11 +40,12 @@ INODE_SIZES: Final = {UFS1: 128, MTB: 128, UFS2: 256, UFS2_EA: 256}
 NEW_INODES: Final = 2  # fs_old_inodefmt of 4.4BSD
 
 _FIELDS: Final = {  # offset, code
-    "rolled": (4, "I"), "sblkno": (8, "I"), "cblkno": (12, "I"), "iblkno": (16, "I"), "cgoffset": (24, "i"), "cgmask": (28, "i"),
-    "old_time": (32, "i"), "old_size": (36, "I"), "ncg": (44, "I"), "bsize": (48, "I"), "fsize": (52, "I"), "frag": (56, "I"),
-    "id_high": (144, "I"), "id_low": (148, "I"), "ipg": (184, "I"), "fpg": (188, "I"), "old_bfree": (196, "I"),
-    "old_ifree": (200, "I"), "old_ffree": (204, "I"), "clean": (209, "B"), "sblockloc": (1000, "q"), "bfree": (1016, "Q"),
-    "ifree": (1024, "Q"), "ffree": (1032, "Q"), "time": (1072, "q"), "size": (1080, "Q"), "maxsymlinklen": (1320, "i"),
+    "rolled": (4, "I"), "sblkno": (8, "I"), "cblkno": (12, "I"), "iblkno": (16, "I"), "cgoffset": (24, "i"),
+    "cgmask": (28, "i"), "old_time": (32, "i"), "old_size": (36, "I"), "ncg": (44, "I"), "bsize": (48, "I"),
+    "fsize": (52, "I"), "frag": (56, "I"), "id_high": (144, "I"), "id_low": (148, "I"), "ipg": (184, "I"),
+    "fpg": (188, "I"), "old_bfree": (196, "I"), "old_ifree": (200, "I"), "old_ffree": (204, "I"),
+    "clean": (209, "B"), "sblockloc": (1000, "q"), "bfree": (1016, "Q"), "ifree": (1024, "Q"),
+    "ffree": (1032, "Q"), "time": (1072, "q"), "size": (1080, "Q"), "maxsymlinklen": (1320, "i"),
     "inodefmt": (1324, "i"), "bsd_qbmask": (1336, "Q"), "sun_qbmask": (1340, "Q"), "magic": (MAGIC_AT, "I"),
 }  # fmt: skip
 _MOUNTED_AT: Final = 212

@@ -24,7 +24,7 @@ FIRST_ID: Final = 1
 
 
 class Source(ABC):
-    """Where the clusters of a table of files are stored, its key, and the title's metadata if there is any."""
+    """Where the clusters of a table of files are stored, its key, and the title's metadata if it has any."""
 
     fst: Fst
     tmd: Tmd | None

@@ -68,7 +68,7 @@ TEXTS: Final = {"UnknownData": b"UNKNOWN", UNREADABLE: b"UNREADABLEDATA"}
 
 
 class ImageStream(GroupedDevice):
-    """Chunks of equal size, a number of them in a member (a bevy), and a table of where each begins and ends."""
+    """Chunks of equal size, many of them in a member (a bevy), and a table of where each begins and ends."""
 
     def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], context: Context) -> None:
         size, chunk = number(facts, "size"), number(facts, "chunkSize")
@@ -155,7 +155,7 @@ class ImageStream(GroupedDevice):
 
 
 def _old_index(entries: bytes, size: int) -> bytes:
-    """The standard's index of a bevy of ``size`` bytes whose own lists the ends, or the starts, of its chunks."""
+    """The standard's form of an index that lists the ends, or the starts, of the chunks of ``size`` bytes."""
     places = table(entries, 4, "little")
     if places and places[0] == 0:
         places = array("I", [*places[1:], size])

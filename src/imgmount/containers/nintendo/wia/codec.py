@@ -74,7 +74,7 @@ def _decode(fmt: str, stream: Any, errors: tuple[type[Exception], ...], data: by
 
 
 def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
-    """``size`` bytes: ``data`` has the pieces that are not zero, then the SHA-1 of ``lists`` and the pieces."""
+    """``size`` bytes: ``data`` has the pieces that are not zeros, then the SHA-1 of ``lists`` and pieces."""
     end = len(data) - DIGEST_SIZE
     if end < 0 or sha1(lists + data[:end]).digest() != data[end:]:
         raise ChecksumError(fmt, "purged data does not match its SHA-1")
@@ -93,7 +93,7 @@ def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
 
 
 def unpack(fmt: str, packed: bytes | memoryview, place: int, size: int) -> bytes:
-    """``size`` bytes from an RVZ pack stream; ``place`` is where they begin on the disc or in the partition."""
+    """``size`` bytes from an RVZ pack stream, which begin at ``place`` of the disc or of the partition."""
     pieces: list[bytes | memoryview] = []
     at = done = 0
     while done < size:
