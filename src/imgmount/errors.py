@@ -34,6 +34,11 @@ class ImgMountError(Exception):
         return fresh
 
 
+def in_our_words(exc: Exception) -> str:
+    """Our own message, or only the name of an exception of another library: its text is for programmers."""
+    return str(exc) if isinstance(exc, ImgMountError) else f"it raises {type(exc).__name__}"
+
+
 class MountError(ImgMountError):
     """The host refuses: no /dev/fuse, a bad mount point, an unknown option."""
 
@@ -83,4 +88,4 @@ class KeyRequiredError(ImageError):
 
 
 class PasswordRequiredError(KeyRequiredError):
-    """A password is needed and none was given: whoever can ask the user for one does, and opens again."""
+    """A password is needed and none was given: a caller that can ask the user does so, and opens again."""

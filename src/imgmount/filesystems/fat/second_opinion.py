@@ -14,7 +14,7 @@ from typing import Any, Final
 from imgmount.core.device_file import DeviceFile
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, File, Node
-from imgmount.errors import ImageError, MountError
+from imgmount.errors import ImageError, MountError, in_our_words
 from imgmount.filesystems.fat.volume import FatDirectory, FatVolume
 
 _Pair = tuple[str, FatDirectory, Any]  # path, the directory, pyfatfs's entry of it
@@ -49,7 +49,7 @@ def compare(volume: FatVolume) -> Iterator[str]:
             warnings.simplefilter("ignore")  # an unclean volume is news to `verify`, not to us
             other.set_fp(DeviceFile(volume.device))
     except (PyFATException, *_SURPRISES) as exc:
-        yield f"pyfatfs cannot open it: {exc}"
+        yield f"pyfatfs cannot open it: {in_our_words(exc)}"
         return
     pending: list[_Pair] = [("", volume.root, other.root_dir)]
     while pending:
@@ -57,7 +57,7 @@ def compare(volume: FatVolume) -> Iterator[str]:
         try:
             yield from _directory(volume, other, pair, pending)
         except (PyFATException, *_SURPRISES) as exc:
-            yield f"{pair[0] or '/'}: pyfatfs: {type(exc).__name__}: {exc}"
+            yield f"{pair[0] or '/'}: pyfatfs cannot list it: {in_our_words(exc)}"
 
 
 def _directory(volume: FatVolume, other: Any, pair: _Pair, pending: list[_Pair]) -> Iterator[str]:

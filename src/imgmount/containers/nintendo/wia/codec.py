@@ -69,7 +69,7 @@ def _decode(fmt: str, stream: Any, errors: tuple[type[Exception], ...], data: by
     try:
         decoded: bytes = stream.decompress(data, limit)
     except errors as exc:
-        raise FormatError(fmt, str(exc)) from exc
+        raise FormatError(fmt, "the compressed data is damaged") from exc
     return decoded
 
 
