@@ -28,7 +28,7 @@ class ImgMountError(Exception):
     exit_code = 1
 
     def again(self) -> Self:
-        """A new error that says the same. A kept one that is raised twice grows its traceback for ever."""
+        """A new error with the same text: each raise of a kept error would make its traceback longer."""
         fresh = type(self).__new__(type(self), *self.args)
         fresh.__dict__.update(self.__dict__)
         return fresh
@@ -76,7 +76,7 @@ class UnsupportedError(ImageError):
 
 
 class OutOfMemoryError(ImageError):
-    """The host has not the memory that decoding needs; perhaps it has later."""
+    """Decoding needs more memory than the host has now; a later try may succeed."""
 
 
 class MissingPartError(ImageError):

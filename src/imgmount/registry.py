@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Format)
 class Entry(NamedTuple):
     """A module below its kind's package, and the magics of which one must be there.
 
-    ``rescue`` is whether its format has a second question, see ``Format.rescue``.
+    ``rescue`` is whether its format has a second probe, see ``Format.rescue``.
     """
 
     module: str
@@ -250,7 +250,7 @@ FILESYSTEMS: Final = (
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 
-# What a small text of such a name describes, whatever is wrong with it: a sheet is never shown as a disk.
+# The format of a small text with such a name, even if it is damaged: a sheet is never shown as a disk.
 SHEETS: Final = {".ccd": "ccd", ".cue": "cue", ".gdi": "gdi", ".toc": "toc"}
 MAX_SHEET: Final = 1 << 20
 
@@ -280,7 +280,7 @@ def _has(device: BlockDevice, magic: Magic) -> bool:
 
 
 def matches(kind: type[F], device: BlockDevice, *, rescue: bool = True) -> list[tuple[Match, F]]:
-    """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing.
+    """The formats that claim ``device``, surest first. A format whose magic cannot be read claims nothing.
 
     Where no signature or structure is found, ``rescue`` asks a second time: for the other copy.
     """
@@ -330,7 +330,7 @@ def best_match(
 
     ``wanted`` settles a tie, and is believed without proof. ``rescue`` is as in ``matches``.
 
-    Two formats that are both certain are reported: which one is right is the user's to say.
+    Two formats that are both certain are an error: the user must say which one is right.
     """
     found = matches(kind, device, rescue=rescue)
     if wanted is not None:

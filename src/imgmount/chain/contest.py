@@ -21,7 +21,7 @@ _LOOKED_AT = 64  # parts, and entries of the root
 
 
 def table_wins(whole: Volume, parts: Sequence[Volume], sure: Match, *, asked: bool) -> bool:
-    """Whether the parts of the table are shown instead of the file system ``whole``; which loses is told.
+    """Whether the parts of the table are shown instead of the file system ``whole``; the log says which lost.
 
     ``sure`` is how certain the table is, ``asked`` whether the user has named it. ``whole`` has a format.
     """

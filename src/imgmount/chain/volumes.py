@@ -36,9 +36,8 @@ TRACKS: Final = "tracks"  # the name of a container's own division
 MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
 MAX_VOLUMES: Final = 1024  # of nested tables
 MAX_NESTED: Final = 16  # tables in partitions of one disk, sound or not
-TABLE: Final = (
-    64  # what one of them costs; that of a disc costs its parts, as a file may have hundreds of discs
-)
+# what one table costs; the table of a disc costs its parts, as a file may have hundreds of discs
+TABLE: Final = 64
 
 
 class Volume:
@@ -169,7 +168,7 @@ class Volume:
 
     @property
     def problem(self) -> ImageError | None:
-        """Why there is no tree, if there is none."""
+        """Why the filesystem cannot be shown, None if it can."""
         return self._opened if isinstance(self._opened, ImageError) else None
 
 
@@ -238,7 +237,7 @@ def _checked(
 
 
 def _raw_only(exc: ImageError) -> ImageError:
-    """Why there are no partitions, as a reason to show the disk alone: it is no damage of a file system."""
+    """Why only the undivided disk is shown: a damaged table is no damage of a file system."""
     if isinstance(exc, UnsupportedError | MissingPartError | KeyRequiredError):
         return exc
     return UnknownFormatError(f"the disk cannot be divided: {exc}")
@@ -249,9 +248,9 @@ def _around(parts: Sequence[Partition], context: Context) -> Context:
 
 
 def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
-    """Whether a filesystem is certain to use the whole of a device that is divided as well.
+    """Whether a filesystem surely uses the whole of a device that is divided as well.
 
-    Tracks divide no filesystem, so that of a disc may also be found by what is left of it.
+    Tracks do not divide a filesystem: the filesystem of a disc may also be found by what is left of it.
     """
     found = best_match(FilesystemFormat, device, context.options.fs, rescue=False)
     if found is None and of_disc:

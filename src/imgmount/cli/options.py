@@ -1,4 +1,4 @@
-"""The options that say how an image is to be read. Every command that opens one takes all of them."""
+"""The options that say how an image is read. Every command that opens an image takes all of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         type=byte_count,
         default=DEFAULT_CACHE,
-        help="memory for decoded data: 64M by default; K, M, G",
+        help="memory for decoded data, with K, M or G; 64M by default",
     )
     _add_format_arguments(parser)
 

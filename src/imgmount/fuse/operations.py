@@ -1,4 +1,4 @@
-"""A protocol adapter, no more: libfuse's calls become questions to the vfs, and the answers structs.
+"""A protocol adapter: calls of libfuse become questions to the vfs, and the answers become structures of C.
 
 Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
 handles; files have none, so the kernel need not tell of opening and closing one: a small file costs one
@@ -96,7 +96,7 @@ class _Files:
 
 
 class _OpenDirectory:
-    """A directory that somebody is listing: its entries stay as they were when the listing began."""
+    """A directory while it is listed: its entries stay as they were when the listing began."""
 
     __slots__ = ("listing", "nodes", "path", "replies")
 
@@ -271,7 +271,7 @@ class Operations:
                 inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
                 try:
                     stat: bytes | None = pack(facts(node.stat(), inode))
-                except ImageError:  # the name is known all the same; getattr will tell
+                except ImageError:  # the name is listed all the same; getattr reports the error
                     stat = None
                 replies.append((name.encode("utf-8", "surrogateescape"), stat))
 

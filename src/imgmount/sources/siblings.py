@@ -84,9 +84,9 @@ class FolderSiblings:
 
     def _none(self) -> FolderSiblings:
         """Siblings in no folder at all."""
-        nobody = FolderSiblings(self._folders[0], (), self.files)
-        nobody._folders = []
-        return nobody
+        none = FolderSiblings(self._folders[0], (), self.files)
+        none._folders = []
+        return none
 
     def fenced(self) -> FolderSiblings:
         """The same without ``any``, for an image whose format is guessed."""

@@ -48,9 +48,8 @@ class InodeVolume(Filesystem, Generic[I]):
     single_parent: SingleParent
     root_number: int
     folds = False  # whether a directory may ignore the case of names
-    _last: tuple[int, I] | None = (
-        None  # the inode that was asked for last: a walk asks for each several times
-    )
+    # the inode that was asked for last: a walk asks for each several times
+    _last: tuple[int, I] | None = None
 
     @property
     def root(self) -> InodeDirectory[I]:

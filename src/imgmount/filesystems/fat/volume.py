@@ -40,9 +40,8 @@ class FatVolume(Filesystem):
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
         self.fat = cluster_table(device, self.bpb)
         self.uuid = "" if self.bpb.serial is None else dos_serial(self.bpb.serial)
-        self._owners: dict[
-            int, int
-        ] = {}  # first cluster of a directory -> id of the directory that was listed with it
+        # first cluster of a directory -> id of the directory that was listed with it
+        self._owners: dict[int, int] = {}
 
     @property
     def root(self) -> FatDirectory:

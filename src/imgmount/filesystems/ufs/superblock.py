@@ -28,9 +28,8 @@ PRIMARY: Final = (65536, 8192, 0, 262144)
 # the backups of group 0, by version and block size
 FIRST_BACKUPS: Final = (16384, 32768, 65536, 73728, 81920, 98304, 131072)
 RECOVERY_AT: Final = 65536 - 20  # FreeBSD's newfs says there how to find the other backups
-_RECOVERY: Final = (
-    "5I"  # magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
-)
+# magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
+_RECOVERY: Final = "5I"
 MAX_RECOVERED: Final = 4  # backups tried
 
 BLOCK_SIZES: Final = range(4096, 65537)
