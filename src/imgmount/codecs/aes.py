@@ -57,7 +57,7 @@ def decrypt_parts(key: bytes, data: bytes, parts: Iterable[tuple[int, int, bytes
     of a part comes out wrong, and by what is known. That takes a third of the time of a decryptor for each 32
     KiB.
     """
-    parts = list(parts)  # whoever makes them may decrypt as well
+    parts = list(parts)  # making the parts may use this decryption as well
     clear = _clear(key, data, ZERO_IV)
     pieces: list[bytes | memoryview] = []
     for start, end, iv in parts:

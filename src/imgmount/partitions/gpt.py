@@ -160,8 +160,8 @@ def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
 def _read(device: BlockDevice, told: int = logging.DEBUG) -> Table:
     """The first good table, primary before backup; else one with wrong checksums whose entries make sense.
 
-    ``told`` is how loud to say that it is not the primary, or damaged. Raises the error of the first bad one
-    where there is none.
+    ``told`` is the log level of the message that it is not the primary, or damaged. Raises the error of the
+    first bad one if there is no good one.
     """
     first: ImageError | None = None
     for places in (_primaries, _backups):

@@ -116,7 +116,7 @@ def _sector_size(device: BlockDevice, entries: Sequence[Entry]) -> int:
 
 
 def _is_known(device: BlockDevice, start: int) -> bool:
-    """Whether something that is known by sight begins at ``start``."""
+    """Whether a known signature is at ``start``."""
     return any(device.pread(start + at, len(mark)) == mark for at, mark in _MARKS)
 
 

@@ -1,6 +1,6 @@
 """PSP discs in blocks of 8 KiB (DAX), as the drivers of PSP firmwares read them.
 
-Nobody wrote a specification.
+There is no specification.
 
 Blocks are zlib streams, or deflate without a header in files of some writers.
 

@@ -124,7 +124,7 @@ def _find_footer(file: BlockDevice) -> tuple[Any, int, bool]:
 
 
 def _padded_footer(file: BlockDevice) -> int:
-    """Where the footer of a fixed disk is that somebody filled up behind it; 0 for nowhere.
+    """Where the footer of a fixed disk is that was padded behind it; 0 for nowhere.
 
     ``--container vhd`` gets here.
     """

@@ -1,6 +1,6 @@
-"""What a game calls itself in ``opening.bnr``: BNR1 and BNR2 on the GameCube, IMET on the Wii.
+"""The names of a game in ``opening.bnr``: BNR1 and BNR2 on the GameCube, IMET on the Wii.
 
-The picture is left to others.
+The picture is not read.
 
 Sources: Yet Another GameCube Documentation, "Banner"; WiiBrew, "opening.bnr". All is big endian.
 """

@@ -29,7 +29,7 @@ REGIONS: Final = {
 
 
 class GameDisc(NamedTuple):
-    """Who a disc is.
+    """What identifies a disc.
 
     ``number`` counts from 0; ``nkit`` is the version of NKit that has compacted it, or empty.
     """

@@ -1,4 +1,4 @@
-"""What key files of Wii and Wii U discs and titles are called, beside the image and in the user's folders."""
+"""The names of key files of Wii and Wii U discs and titles, beside the image and in the user's folders."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Tmd(NamedTuple):
 def meta_facts(data: bytes) -> dict[str, str]:
     """Facts in ``meta.xml``.
 
-    It is looked at field by field: nobody expands what a hostile document declares.
+    It is searched field by field: entities that a hostile document declares are not expanded.
     """
     found = {
         name.decode(): unescape(value.decode("utf-8", "replace"))

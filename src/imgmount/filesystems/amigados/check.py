@@ -156,4 +156,4 @@ class _Walk:
             yield f"{found} blocks are in use but free in the bitmap, the first is {taken.find(1)}"
         lost = (used | free).to_bytes(count, "little")
         if found := lost.count(0, reserved):
-            yield f"{found} blocks are in use by nobody, the first is {lost.find(0, reserved)}"
+            yield f"{found} blocks are marked as used and belong to no file, first {lost.find(0, reserved)}"

@@ -94,7 +94,7 @@ def chosen(volume: Volume, wanted: str) -> Snapshot | None:
 
 
 def names(volume: Volume) -> str:
-    """The snapshots for whoever chooses one; what is wrong with them where they cannot be told."""
+    """A list of the snapshots, as text, or what is wrong with them."""
     try:
         return ", ".join(f"{snapshot.name} ({snapshot.xid})" for snapshot in snapshots(volume))
     except ImageError as exc:

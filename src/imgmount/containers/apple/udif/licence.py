@@ -1,4 +1,4 @@
-"""The software licence that a disk image asks its user to agree to. It is told, and keeps nobody out.
+"""The software licence that a disk image asks its user to agree to. It is shown and does not stop the user.
 
 Source: Apple's Software License Agreements for UDIF; Inside Macintosh on ``TEXT`` and region codes.
 """
