@@ -65,7 +65,7 @@ class Superblock:
     inode_bitmap: int
     zone_bitmap: int
     first_zone: int
-    state: int  # 0: not told
+    state: int  # 0: unknown
 
     @property
     def prefix(self) -> str:

@@ -34,7 +34,7 @@ HEADER_BITS: Final = 32
 BLOCK_UNIT: Final = 100_000  # bytes, times the level: in a full block
 MAX_BLOCK_BITS: Final = 8 * (4 << 20)  # 900,000 symbols of at most 20 bits, and the tables
 MAX_BLOCKS: Final = 1 << 20
-MAX_FALSE: Final = 2  # magics inside one block's data that are passed over: one is a chance in 2**40
+MAX_FALSE: Final = 2  # false magics in one block that are passed over; each has a chance of 1 in 2**40
 SEARCHED: Final = 1 << 20  # bytes of the file searched at a time
 
 
@@ -122,7 +122,7 @@ class Bzip2Device(CodedBlocksDevice):
             begin, end = pair
             return None if begin.is_end else self._decoded_size(begin.bit, end.bit)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # gone again before anything forks
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the threads have ended before the process forks
             return [*pool.map(size, pairwise(marks)), None]
 
     def _measure_block(self, marks: list[Mark], index: int, guess: int | None) -> tuple[int | None, int]:

@@ -242,7 +242,7 @@ def _seek_table(file: BlockDevice) -> list[Frame]:
 def _agrees(file: BlockDevice, frame: Frame) -> bool:
     """Whether there is a frame where the table says, of the size that it says.
 
-    A wrong one would displace all that follow.
+    A wrong size would displace all frames that follow.
     """
     header = file.pread(frame.offset, MAX_HEADER)
     if int.from_bytes(header[:4], "little") & ~15 == SKIPPABLE:

@@ -66,7 +66,7 @@ class Segment(NamedTuple):
 class AffDevice(MappedDevice):
     """The disk in an AFF file or set.
 
-    What can be spliced is: stored pages and raw files; zero pages are holes.
+    Stored pages and raw files are mapped, so that they can be spliced; zero pages are holes.
     """
 
     def __init__(self, file: BlockDevice, context: Context) -> None:

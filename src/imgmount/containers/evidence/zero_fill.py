@@ -1,7 +1,4 @@
-"""What ``--on-error zero`` does.
-
-Ranges of damaged evidence read as zeros, and are told instead of refused.
-"""
+"""``--on-error zero``: ranges of damaged evidence read as zeros and are reported, instead of an error."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def _footer_at(file: BlockDevice, offset: int) -> tuple[Any, bool]:
 def _find_footer(file: BlockDevice) -> tuple[Any, int, bool]:
     """The footer, where it is and whether its checksum is right: at the end, else its copy at the start.
 
-    One with a wrong checksum is taken where there is no better: edited images have it, and every hypervisor
-    reads them.
+    A footer with a wrong checksum is used if there is no better one: edited images have it, and every
+    hypervisor reads them.
     """
     found = []
     for offset in (file.size - FOOTER_SIZE, file.size - OLD_FOOTER_SIZE, 0):

@@ -128,7 +128,7 @@ class _Walk:
                 yield f"{path}: {exc}"
 
     def _cache(self, path: str, directory: Header, headers: dict[int, Header]) -> Iterator[str]:
-        """Compare a directory's cache with its hash table, which is the one to believe."""
+        """Compare a directory's cache with its hash table, which counts."""
         known: dict[int, dircache.Entry] = {}
         try:
             for place, block in dircache.cache_blocks(self.volume, directory):
@@ -141,7 +141,7 @@ class _Walk:
             yield f"{path}/{self.volume.text(name)}: {problem}"
 
     def bitmap(self) -> Iterator[str]:
-        """What is in use and who uses it must agree."""
+        """Compare the bitmap with the blocks that files use."""
         volume, bitmap = self.volume, self.volume.bitmap
         if not bitmap.valid:
             yield "the bitmap is marked invalid: the disk was not written to the end"

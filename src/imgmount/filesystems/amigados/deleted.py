@@ -27,7 +27,7 @@ READ: Final = 1 << 20  # bytes looked through at once
 def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
     """(path, node) of files and soft links, in disk order.
 
-    The path is as long as their directories can be told.
+    The path goes back as far as their directories are known.
     """
     if volume.root_place.blocks > MAX_CHECKED:
         return

@@ -59,7 +59,7 @@ def volume_key(container: Container, superblock: VolumeSuperblock, passwords: It
 
 
 def _variants(password: str) -> list[bytes]:
-    """A password, and a recovery key as it is meant, whatever stands between its groups."""
+    """A password, and a recovery key with any characters between its groups, in its proper form."""
     plain = re.sub(r"[\s-]", "", password).upper()
     variants = [password.encode("utf-8", "surrogateescape")]
     if _RECOVERY.fullmatch(plain):

@@ -50,7 +50,7 @@ FLOPPIES: Final = (
 
 
 def find_bpb(device: BlockDevice) -> Bpb:
-    """The parameter block to believe: the boot sector's, or else another that fits the FAT better.
+    """The parameter block that is used: the boot sector's, or else another that fits the FAT better.
 
     ``Bpb.source`` says which. Raises ``FormatError`` for the boot sector where there is none.
     """

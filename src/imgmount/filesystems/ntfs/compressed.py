@@ -14,7 +14,7 @@ from imgmount.filesystems.ntfs.runs import HOLE, LOST, Disk, Runs
 
 
 class _Units(ChunkedDevice):
-    """All units as if each were compressed; those that are not are never asked for."""
+    """All units as if each were compressed; those that are not are never read here."""
 
     def __init__(self, whole: CompressedDevice, unit_size: int, cache: ReadCache) -> None:
         super().__init__(whole.size, unit_size, cache)

@@ -121,7 +121,7 @@ class Image:
         return self.stream(self.contents(entry).data)
 
     def size(self, digest: bytes) -> int:
-        """Bytes of some content; 0 where it is not here: who opens it learns why."""
+        """Bytes of some content; 0 where it is not here: opening it raises the reason."""
         try:
             return 0 if digest == NO_HASH else self.blobs.size(digest)
         except ImageError:

@@ -212,7 +212,7 @@ class MapDevice(MappedDevice):
             raise UnsupportedError(f"aff4: a map of more than {MAX_MAP} runs")
         self._targets = targets
         self._gap = gap
-        # as they are: bytes are put in order below
+        # in stored byte order: the bytes are put in order below
         words = table(runs[: len(runs) // _RUN_SIZE * _RUN_SIZE], 4, sys.byteorder)
         columns = [_column(words, word) for word in range(0, 6, 2)]
         if dialect is Dialect.WINPMEM:

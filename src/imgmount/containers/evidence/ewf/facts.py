@@ -57,7 +57,7 @@ _DATES: Final = ("acquired", "system date")
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What was acquired.
+    """The acquired medium.
 
     ``size`` in bytes; ``chunks`` is the number that the set claims; ``set_id`` is zero if unknown.
     """

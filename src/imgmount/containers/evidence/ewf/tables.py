@@ -138,7 +138,7 @@ def _runs(segments: Sequence[Segment]) -> list[list[Segment]]:
 def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
     """The first chunk of the segments that end an EWF1 set, whose tables do not number them.
 
-    None if that is open.
+    None if that is unknown.
     """
     chunks = sum(place.chunks for place in _find(run, 0))
     known = (

@@ -39,7 +39,7 @@ def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
         )
     if compression == "zstd":
         return zstd.view_upto
-    lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are sound
+    lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are valid
 
     def decode(data: bytes, limit: int) -> bytes:
         filters = [lzma_filter(fmt, compression, extra, limit)]

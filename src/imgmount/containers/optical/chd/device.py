@@ -23,7 +23,7 @@ from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartE
 
 GEOMETRY_TAG: Final = b"GDDD"
 MAX_PARENTS: Final = 16  # one below the other
-MAX_CANDIDATES: Final = 256  # files looked at for a parent
+MAX_CANDIDATES: Final = 256  # files that are looked at to find a parent
 MAX_REFERENCES: Final = 64  # from hunk to hunk
 MAX_RUN: Final = 256  # hunks looked at for one extent
 
@@ -82,7 +82,7 @@ class CodedHunks(GroupedDevice):
         return zlib.crc32(data) if self._map.wide_crc else crc16(data, CRC16_START)
 
     def _referred(self, number: int, entry: Entry) -> bytes:
-        """A hunk that is not stored as such."""
+        """A hunk that is not stored itself but refers to another."""
         for _ in range(MAX_REFERENCES):
             how, offset, _, _ = entry
             if how == How.PARENT:
@@ -171,7 +171,7 @@ class Chd:
         return cls(header, metadata, StoredHunks(file, header, below))
 
     def info(self) -> Mapping[str, str]:
-        """Facts for people."""
+        """Facts for the user."""
         header = self.header
         facts = {
             "version": str(header.version),

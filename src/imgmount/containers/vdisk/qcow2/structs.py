@@ -203,7 +203,7 @@ def _extensions(file: BlockDevice, offset: int, end: int) -> Iterator[tuple[int,
 
 
 def _check_features(incompatible: int, names: bytes) -> None:
-    """Refuse what must be understood and is not, by the name that the image gives it."""
+    """Refuse features that must be known and are not, by the name that the image gives them."""
     unknown = incompatible & ~KNOWN
     if not unknown:
         return

@@ -34,7 +34,7 @@ class StreamExtent(HostedExtent):
         if header.compression != DEFLATE:
             raise UnsupportedError(f"vmdk: compression {header.compression}")
         self.problem = ""
-        self._lost_from: int | None = None  # the first byte that a cut file does not tell about
+        self._lost_from: int | None = None  # the first byte about which a cut file says nothing
         self._has_markers = bool(header.flags & MARKERS)
         found = _with_directory(file, header)
         if found is not None:
