@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,34 @@ def test_a_module_imports_only_from_rooms_above_its_own(path: Path) -> None:
             assert module.split(".")[2] == path.relative_to(SRC).parts[1], (
                 f"{path.relative_to(SRC)} imports {module}"
             )
+
+
+def run_time_imports(path: Path, modules: Container[str]) -> set[str]:
+    """The modules of ours that ``path`` imports when it runs, also inside functions: not those for the checker alone."""
+    nodes = ast.parse(path.read_text())
+    typed = {
+        id(inner)
+        for node in ast.walk(nodes)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    found = set()
+    for node in ast.walk(nodes):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typed:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in modules else node.module for name in whole}
+    return found
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {
+        path: ".".join(["imgmount", *path.relative_to(SRC).with_suffix("").parts])
+        for path in SRC.rglob("*.py")
+    }
+    modules = {name.removesuffix(".__init__"): path for path, name in names.items()}
+    left = {name: run_time_imports(path, modules) & modules.keys() - {name} for name, path in modules.items()}
+    while free := [name for name, needed in left.items() if not needed & left.keys()]:
+        for name in free:
+            del left[name]
+    needed_by_others = {name for name in left if any(name in needed for needed in left.values())}
+    assert sorted(needed_by_others) == []

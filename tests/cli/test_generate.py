@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from helpers import tool
-from imgmount.cli.main import COMMANDS, main
+from imgmount.cli.commands import COMMANDS
+from imgmount.cli.main import main
 
 TOP = Path(__file__).parents[2]
 FILES = {

@@ -14,7 +14,8 @@ import pytest
 import imgmount
 from fake_tree import Broken, Crash, Plain
 from helpers import FIXTURES
-from imgmount.cli.main import COMMANDS, main, main_helper, parser_for
+from imgmount.cli.commands import COMMANDS, parser_for
+from imgmount.cli.main import main, main_helper
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, KeyRequiredError, MountError
@@ -309,7 +310,7 @@ class TestOptions:
     def test_a_password_from_stdin(self) -> None:
         code = """
 import sys
-from imgmount.cli.main import parser_for
+from imgmount.cli.commands import parser_for
 from imgmount.cli.options import make_options
 print(make_options(parser_for("info").parse_args(["x", "--password-file", "-"])).password)
 """

@@ -48,3 +48,25 @@ def test_the_mount_table_is_read_as_the_kernel_writes_it(
     assert mountpoint.find(Path("/mnt/with blank")) == mount
     with pytest.raises(MountError, match="is not mounted"):
         mountpoint.find(Path("/mnt/other"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "taken"), [(["autofs"], False), (["autofs", "ext4"], True), (["ext4"], True)]
+)
+def test_an_automount_that_waits_is_no_mount(
+    kinds: list[str], taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a b"
+    target.mkdir()
+    where = str(target).replace(" ", r"\040")
+    lines = [f"36 25 0:{n} / {where} rw - {kind} source rw" for n, kind in enumerate(kinds)]
+    (tmp_path / "mountinfo").write_text(
+        "".join(f"{line}\n" for line in ["1 1 0:1 / / rw - ext4 / rw", *lines])
+    )
+    monkeypatch.setattr(mountpoint, "MOUNTINFO", tmp_path / "mountinfo")
+    monkeypatch.setattr("os.path.ismount", lambda _: True)
+    if taken:
+        with pytest.raises(MountError, match="something is mounted there already"):
+            mountpoint.prepare(target)
+    else:
+        assert mountpoint.prepare(target) is False

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from itertools import islice
 
-from imgmount.chain.volumes import Volume
+from imgmount.chain.volume import Volume
 from imgmount.core.format import Match
 from imgmount.core.node import Directory
 from imgmount.errors import ImageError

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from imgmount.chain.parents import with_parents
-from imgmount.chain.volumes import Volume, divide
+from imgmount.chain.volume import Volume
+from imgmount.chain.volumes import divide
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from imgmount import __version__
-from imgmount.cli.main import COMMANDS, parser_for
+from imgmount.cli.commands import COMMANDS, parser_for
 from imgmount.cli.parser import Parser, UsageError
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from imgmount.cli.main import EXIT_MOUNT_FAILED, run_command
+from imgmount.cli.commands import run_command
 from imgmount.cli.parser import Parser
 
+EXIT_MOUNT_FAILED: Final = 32  # mount(8)
 _USAGE: Final = "mount.imgmount IMAGE DIR [-sfnvrw] [-t TYPE] [-N NAMESPACE] [-o OPTIONS]"
 
 

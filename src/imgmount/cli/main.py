@@ -6,36 +6,19 @@ only), 130 interrupted, 141 the reader of the output has gone (SIGINT and SIGPIP
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import Final
 
-if TYPE_CHECKING:
-    from imgmount.cli.parser import Parser
+from imgmount.cli.commands import COMMANDS, run_command, subject
 
-COMMANDS: Final = ("cat", "extract", "formats", "info", "list", "ls", "verify")
 UNMOUNT: Final = ("-u", "--unmount")
 HELPERS: Final = ("mount.imgmount", "mount.fuse.imgmount")
 
 EXIT_HOST: Final = 1
-EXIT_MOUNT_FAILED: Final = 32  # mount(8)
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE: Final = 141
-
-
-class Command(Protocol):
-    """What each module of this folder that is a command offers."""
-
-    SUMMARY: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the options and arguments."""
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it; the result is the exit code. Raises ``ImgMountError`` and ``OSError``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,67 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def main_helper(argv: Sequence[str] | None = None) -> int:
     """Run as ``mount.imgmount``, which mount(8) calls: see ``cli.helper``."""
-    from imgmount.cli.helper import run
+    from imgmount.cli.helper import EXIT_MOUNT_FAILED, run
 
     return _guarded(lambda: run(sys.argv[1:] if argv is None else list(argv)), EXIT_MOUNT_FAILED)
-
-
-def parser_for(name: str) -> Parser:
-    """The parser of a command, or of ``mount`` and ``unmount``."""
-    from imgmount.cli.parser import Parser
-
-    command = _module(name)
-    parser = Parser(_PROGRAMS.get(name, f"imgmount {name}"), command.SUMMARY)
-    if name == "mount":
-        parser.epilog = _EPILOG
-    command.add_arguments(parser)
-    return parser
-
-
-def run_command(name: str, argv: Sequence[str], **more: object) -> int:
-    """Parse ``argv`` and run the command; ``more`` is added to what the parser found."""
-    parser = parser_for(name)
-    args = parser.parse_intermixed_args(list(argv))
-    vars(args).update(more)
-    if name == "mount":
-        args = _with_mount_options(parser, args, list(argv), more)
-    _subject.append(str(args.image or ""))
-    from imgmount.cli.log import configure
-
-    configure(args.verbose, args.log_file)
-    if getattr(args, "password", None) is not None:
-        import logging
-
-        logging.getLogger(__name__).warning(
-            "--password shows the password in the list of processes; use --password-file"
-        )
-    return _module(name).run(args)
-
-
-_PROGRAMS: Final = {"mount": "imgmount", "unmount": "imgmount -u"}
-_EPILOG: Final = f"""\
-other commands: imgmount {{{",".join(COMMANDS)}}} ...
-                imgmount -u MOUNTPOINT|IMAGE...
-An image that is called like a command is ./info."""
-
-_subject: Final[list[str]] = []  # the image of the command that runs, for the error line
-
-
-def _with_mount_options(
-    parser: Parser, args: argparse.Namespace, argv: list[str], more: dict[str, object]
-) -> argparse.Namespace:
-    """``-o fs=joliet`` says the same as ``--fs joliet``: fstab has nothing but ``-o``."""
-    from imgmount.fuse.options import parse
-
-    known = parser.long_options()
-    ours = parse(args.mount_options, known, sloppy=True).ours
-    args = parser.parse_intermixed_args([*ours, *argv])
-    vars(args).update(more, long_options=known)
-    return args
-
-
-def _module(name: str) -> Command:
-    return cast("Command", import_module(f"imgmount.cli.{name}"))
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -127,7 +52,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
     """Run ``action``. A failure is one line and an exit code: ``failure`` if given, but not for usage."""
-    _subject.clear()
+    subject.clear()
     _prepare_stdout()
     try:
         code = action()
@@ -154,18 +79,16 @@ def _explain(exc: Exception) -> int:
     from imgmount.cli.text import complain
     from imgmount.errors import ImgMountError
 
-    subject = _subject[-1] if _subject else ""
+    about = subject[-1] if subject else ""
     if isinstance(exc, ImgMountError):
         text = str(exc)
-        complain(text if not subject or text.startswith(subject) else f"{subject}: {text}")
+        complain(text if not about or text.startswith(about) else f"{about}: {text}")
         return exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:
-        complain(
-            f"{exc.filename if exc.filename is not None else subject}: {exc.strerror}".removeprefix(": ")
-        )
+        complain(f"{exc.filename if exc.filename is not None else about}: {exc.strerror}".removeprefix(": "))
         return EXIT_HOST
     complain(
-        f"{subject}: internal error, {type(exc).__name__}: {exc}; IMGMOUNT_DEBUG=1 shows where".removeprefix(
+        f"{about}: internal error, {type(exc).__name__}: {exc}; IMGMOUNT_DEBUG=1 shows where".removeprefix(
             ": "
         )
     )

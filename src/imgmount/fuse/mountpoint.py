@@ -16,6 +16,7 @@ from typing import Final
 from imgmount.errors import MountError
 
 FSTYPE: Final = "fuse.imgmount"
+AUTOFS: Final = "autofs"
 MADE_HERE: Final = "user.imgmount.made"  # on a folder that is to be removed with its mount
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
@@ -65,11 +66,28 @@ def prepare(target: Path) -> bool:
         detach(target, lazy=True)
         return prepare(target)
     with entries:
-        if os.path.ismount(target):
+        if _is_taken(target):
             raise MountError(f"{target}: something is mounted there already")
         if next(entries, None) is not None:
             raise MountError(f"{target}: is not empty")
     return False
+
+
+def _is_taken(target: Path) -> bool:
+    """Whether something is mounted there. The trigger of an automount does not count: we mount over it."""
+    if not os.path.ismount(target):
+        return False
+    place = str(target.resolve())
+    kinds = [kind for where, kind in _table() if where == place]
+    return kinds[-1:] != [AUTOFS]
+
+
+def _table() -> Iterator[tuple[str, str]]:
+    """(mount point, kind of file system) of every mount, oldest first."""
+    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
+        ours, dash, theirs = line.partition(" - ")
+        if dash:
+            yield _unescape(ours.split(" ")[4]), theirs.split(" ", 1)[0]
 
 
 def _make(target: Path) -> bool:

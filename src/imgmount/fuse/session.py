@@ -98,7 +98,6 @@ class Session:
             os.close(writer)
             return self._await(child, reader)
         os.close(reader)
-        os.setsid()
         os.chdir("/")
         code = MountError.exit_code
         try:
@@ -146,7 +145,12 @@ def raise_read_ahead(target: Path, *, coded: bool) -> None:
 
 
 def _detach_from_caller(writer: int) -> None:
-    """Report success and leave the terminal. Warnings go to the system log if there is no log file."""
+    """Report success and leave the terminal. Warnings go to the system log if there is no log file.
+
+    The session is left only now that the mount answers: autofs lets no other process through to its mount
+    point than the process group that mounts on it.
+    """
+    os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):
         os.dup2(null, stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from imgmount.chain.open import Image
-from imgmount.chain.volumes import Volume
+from imgmount.chain.volume import Volume
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Described, PartitionsFormat
 from imgmount.core.slices import Slice

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from imgmount.chain.open import Image
-from imgmount.chain.volumes import Volume
+from imgmount.chain.volume import Volume
 from imgmount.core.device import BlockDevice
 from imgmount.core.holes import stretches
 from imgmount.core.node import File, Symlink

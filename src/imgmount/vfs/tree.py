@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any, Final
 
 from imgmount.chain.open import Image
-from imgmount.chain.volumes import Volume
+from imgmount.chain.volume import Volume
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, Node
 from imgmount.errors import FormatError

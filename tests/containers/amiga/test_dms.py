@@ -191,3 +191,22 @@ def test_runs(data: bytes, size: int, expected: bytes) -> None:
 def test_runs_that_do_not_fit(data: bytes, size: int) -> None:
     with pytest.raises(FormatError):
         unpack_runs(data, size)
+
+
+def test_a_disk_in_two_archives_one_behind_the_other_is_whole() -> None:
+    whole = opened(ALL)
+    content = whole.pread(0, whole.size)
+    for cut in [at for at, number in tracks(ALL) if 0 < number < 80]:
+        device = opened(
+            ALL[:cut] + ALL[:HEADER_SIZE] + ALL[cut:]
+        )  # what inherits from the first archive is lost
+        for number in range(80):
+            try:
+                track = device.pread(number * TRACK, TRACK)
+            except ImageError:
+                continue
+            assert track == content[number * TRACK : (number + 1) * TRACK]
+    assert [str(line) for line in opened(ALL + ALL).verify()] == [
+        f"dms: a second archive, of another disk, is left out, at {len(ALL):#x}"
+    ]
+    assert opened(ALL + ALL).pread(0, whole.size) == content

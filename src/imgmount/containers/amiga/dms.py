@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 
@@ -23,8 +23,9 @@ from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredE
 
 log = logging.getLogger(__name__)
 
+MAGIC: Final = b"DMS!"
 _HEADER = Struct(  # offset
-    "magic" / Const(b"DMS!"),  # 0x00
+    "magic" / Const(MAGIC),  # 0x00
     Padding(4),  # 0x04  who made it
     "flags" / Int32ub,  # 0x08
     "date" / Int32ub,  # 0x0C  seconds since 1970
@@ -75,6 +76,7 @@ BANNER: Final = 0xFFFF
 TRACKS: Final = 80
 LARGEST_NOTE: Final = 2048  # a track of this size and more is not an extra bootblock or a text
 LARGEST_TRACK: Final = 22 * 1024  # of a high density disk
+MAX_ARCHIVES: Final = 8  # in one file
 MAX_RECORDS: Final = 100  # 80 tracks, and texts
 MAX_NOTE: Final = 4000  # characters of a text that are shown
 
@@ -106,10 +108,11 @@ class DmsDevice(MappedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._file = file
-        self._header = _header(file)
         self._problems: list[str] = []
         self._notes: dict[str, str] = {}
-        records = list(self._records())
+        archives = self._archives()
+        self._header = archives[0][0]
+        records = [track for _, tracks in archives for track in tracks]
         sizes = [track.size for track in records if track.is_disk]
         if not sizes:
             raise FormatError("dms", "the archive has no track of the disk", offset=HEADER_SIZE)
@@ -117,10 +120,29 @@ class DmsDevice(MappedDevice):
         self.size = TRACKS * self.block_size
         self._tracks: list[MemoryDevice | ImageError | None] = [None] * TRACKS
         self._modes = sorted({track.mode for track in records if track.is_disk})
-        self._decode(records, context.options.password)
+        for header, tracks in archives:
+            self._decode(header, tracks, context.options.password)
 
-    def _records(self) -> Iterator[Track]:
-        offset = HEADER_SIZE
+    def _archives(self) -> list[tuple[Any, list[Track]]]:
+        """(header, tracks) of each archive in the file: a disk may be cut into several, one after the other."""
+        found: list[tuple[Any, list[Track]]] = []
+        taken: set[int] = set()
+        offset = 0
+        while not found or (len(found) < MAX_ARCHIVES and self._file.pread(offset, 4) == MAGIC):
+            header = _header(self._file, offset)
+            tracks = list(self._records(offset + HEADER_SIZE))
+            numbers = {track.number for track in tracks if track.is_disk}
+            if numbers & taken:
+                self._report(
+                    FormatError("dms", "a second archive, of another disk, is left out", offset=offset)
+                )
+                break
+            taken |= numbers
+            found.append((header, tracks))
+            offset = tracks[-1].offset + tracks[-1].packed if tracks else offset + HEADER_SIZE
+        return found
+
+    def _records(self, offset: int) -> Iterator[Track]:
         for _ in range(MAX_RECORDS):
             if offset >= self._file.size:
                 return
@@ -137,8 +159,8 @@ class DmsDevice(MappedDevice):
         self._problems.append(str(problem))
         log.warning("%s", problem)
 
-    def _decode(self, records: list[Track], password: str | None) -> None:
-        encrypted = bool(self._header.flags & ENCRYPTED)
+    def _decode(self, header: Any, records: list[Track], password: str | None) -> None:
+        encrypted = bool(header.flags & ENCRYPTED)
         if encrypted and password is None:
             raise KeyRequiredError("dms: the archive is encrypted: give --password")
         state = crc16((password or "").encode("latin-1", "replace")) if encrypted else None
@@ -208,11 +230,11 @@ class DmsDevice(MappedDevice):
         yield from self._problems
 
 
-def _header(file: BlockDevice) -> Struct:
-    raw = file.read_exactly(0, HEADER_SIZE, "dms")
-    header = parse_header(_HEADER, file, 0, "dms", "the header")
+def _header(file: BlockDevice, offset: int) -> Any:
+    raw = file.read_exactly(offset, HEADER_SIZE, "dms")
+    header = parse_header(_HEADER, file, offset, "dms", "the header")
     if crc16(raw[4:-2]) != header.crc:
-        raise ChecksumError("dms", "the header is damaged: its CRC differs", offset=HEADER_SIZE - 2)
+        raise ChecksumError("dms", "the header is damaged: its CRC differs", offset=offset + HEADER_SIZE - 2)
     if header.disk_type == FILE_ARCHIVE:
         raise UnsupportedError("dms: archives of files, which hold no disk")
     return header

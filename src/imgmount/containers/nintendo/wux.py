@@ -15,6 +15,7 @@ from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parse_header, within
+from imgmount.core.runs import equal_run, rising_run
 from imgmount.errors import FormatError
 
 _HEADER = Struct(  # offset
@@ -49,14 +50,11 @@ class WuxDevice(MappedDevice):
 
     def _map(self, offset: int) -> Extent:
         first, skip = divmod(offset, self.block_size)
-        following = self._index[first : first + MAX_RUN]
-        stored, run = following[0], 1
-        if following[1:2] == following[:1] and self._is_zero(stored):
-            while run < len(following) and following[run] == stored:
-                run += 1
-            return Extent(run * self.block_size - skip)
-        while run < len(following) and following[run] == stored + run:
-            run += 1
+        stored = self._index[first]
+        repeated = equal_run(self._index, first, MAX_RUN)
+        if repeated > 1 and self._is_zero(stored):
+            return Extent(repeated * self.block_size - skip)
+        run = rising_run(self._index, first, 1, MAX_RUN)
         start = self._data + stored * self.block_size + skip
         if start >= self._file.size:
             raise FormatError(
