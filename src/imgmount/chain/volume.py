@@ -94,7 +94,7 @@ class Volume:
                 )
             return self.format.open(self.device, self.context)
         except ImageError as exc:
-            # which would keep whatever was read up to there
+            # its traceback would keep everything that had been read until then
             return self._companion(exc) or exc.with_traceback(None)
 
     def _companion(self, problem: ImageError) -> Filesystem | None:

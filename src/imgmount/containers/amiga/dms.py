@@ -124,7 +124,7 @@ class DmsDevice(MappedDevice):
             self._decode(header, tracks, context.options.password)
 
     def _archives(self) -> list[tuple[Any, list[Track]]]:
-        """(header, tracks) of each archive in the file: a disk may be cut into several, one after the other."""
+        """(header, tracks) of each archive in the file: several may hold one disk, one after the other."""
         found: list[tuple[Any, list[Track]]] = []
         taken: set[int] = set()
         offset = 0
