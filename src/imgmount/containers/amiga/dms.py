@@ -74,7 +74,7 @@ MODES: Final = ("none", "simple", "quick", "medium", "deep", "heavy1", "heavy2")
 FILE_ID: Final = 80  # numbers of tracks that are not the disk's
 BANNER: Final = 0xFFFF
 TRACKS: Final = 80
-LARGEST_NOTE: Final = 2048  # a track no longer is an extra bootblock or a text
+LARGEST_NOTE: Final = 2048  # a track of this size and more is not an extra bootblock or a text
 LARGEST_TRACK: Final = 22 * 1024  # of a high density disk
 MAX_ARCHIVES: Final = 8  # in one file
 MAX_RECORDS: Final = 100  # 80 tracks, and texts
@@ -124,7 +124,7 @@ class DmsDevice(MappedDevice):
             self._decode(header, tracks, context.options.password)
 
     def _archives(self) -> list[tuple[Any, list[Track]]]:
-        """(header, tracks) of the archives in the file: a disk may be cut into several, one behind the other."""
+        """(header, tracks) of each archive in the file: several may hold one disk, one after the other."""
         found: list[tuple[Any, list[Track]]] = []
         taken: set[int] = set()
         offset = 0
@@ -247,17 +247,16 @@ def _track(file: BlockDevice, offset: int) -> Track:
         reason = "the header of a track is damaged (its CRC differs): the rest is lost"
         raise ChecksumError("dms", reason, offset=offset)
     if header.mode[0] >= len(MODES):
-        reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are): the rest is lost"
+        reason = f"compression {header.mode[0]} of a track: not from 0 to {len(MODES) - 1}; the rest is lost"
         raise FormatError("dms", reason, offset=offset)
-    if (
-        header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
-    ):  # escapes of run lengths at most double it
+    # the escapes of run lengths double the size at most
+    if header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK:
         raise FormatError(
             "dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset
         )
     return Track(
-        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
-        header.sum, header.data_crc,
+        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0],
+        header.mode[0], header.sum, header.data_crc,
     )  # fmt: skip
 
 
