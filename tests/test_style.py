@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "imgmount"
+COLUMNS = 110
 
 
 def kept(raised: ast.expr | None) -> bool:
@@ -17,6 +18,18 @@ def kept(raised: ast.expr | None) -> bool:
     if isinstance(raised, ast.IfExp):
         return kept(raised.body) or kept(raised.orelse)
     return isinstance(raised, ast.Attribute | ast.Subscript)
+
+
+def test_no_line_is_too_long() -> None:
+    """Of tables and comments as well, which the formatter leaves alone."""
+    files = ((path, path.read_text().splitlines()) for path in sorted(SRC.rglob("*.py")))
+    long = [
+        f"{path}:{number}"
+        for path, lines in files
+        for number, line in enumerate(lines, 1)
+        if len(line) > COLUMNS
+    ]
+    assert long == []
 
 
 @pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda path: str(path.relative_to(SRC)))

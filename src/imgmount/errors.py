@@ -28,10 +28,15 @@ class ImgMountError(Exception):
     exit_code = 1
 
     def again(self) -> Self:
-        """A new error that says the same. A kept one that is raised twice grows its traceback for ever."""
+        """A new error with the same text: each raise of a kept error would make its traceback longer."""
         fresh = type(self).__new__(type(self), *self.args)
         fresh.__dict__.update(self.__dict__)
         return fresh
+
+
+def in_our_words(exc: Exception) -> str:
+    """Our own message, or only the name of an exception of another library: its text is for programmers."""
+    return str(exc) if isinstance(exc, ImgMountError) else f"it raises {type(exc).__name__}"
 
 
 class MountError(ImgMountError):
@@ -71,7 +76,7 @@ class UnsupportedError(ImageError):
 
 
 class OutOfMemoryError(ImageError):
-    """The host has not the memory that decoding needs; perhaps it has later."""
+    """Decoding needs more memory than the host has now; a later try may succeed."""
 
 
 class MissingPartError(ImageError):
@@ -83,4 +88,4 @@ class KeyRequiredError(ImageError):
 
 
 class PasswordRequiredError(KeyRequiredError):
-    """A password is needed and none was given: whoever can ask the user for one does, and opens again."""
+    """A password is needed and none was given: a caller that can ask the user does so, and opens again."""

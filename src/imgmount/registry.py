@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Format)
 class Entry(NamedTuple):
     """A module below its kind's package, and the magics of which one must be there.
 
-    ``rescue`` is whether its format has a second question, see ``Format.rescue``.
+    ``rescue`` is whether its format has a second probe, see ``Format.rescue``.
     """
 
     module: str
@@ -37,8 +37,8 @@ def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False) -> Ent
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
 ISO_9660: Final = b"\x01CD001"
 EL_TORITO: Final = b"\0CD001\x01EL TORITO SPECIFICATION"
-# Sectors of CDs: their size without 0, 96 or 16 bytes of subchannel, and where user data starts in them. Their
-# descriptor is in sector 16, or 150 further where a pregap is stored.
+# Sectors of CDs: their size without 0, 96 or 16 bytes of subchannel, and where user data starts in them. The
+# descriptor is in sector 16, or 150 further if a pregap is stored.
 CD_SECTORS: Final = ((2352, 16), (2352, 24), (2340, 4), (2340, 12), (2336, 8), (2332, 8), (2056, 8))
 RAW_DESCRIPTORS: Final = (
     *(
@@ -250,7 +250,7 @@ FILESYSTEMS: Final = (
     _entry("zar", (-8, b"\x61\xbf\x3a\x01\x16\x9f\x52\xd6")),
 )
 
-# What a small text of such a name describes, whatever is wrong with it: a sheet is never shown as a disk.
+# The format of a small text with such a name, even if it is damaged: a sheet is never shown as a disk.
 SHEETS: Final = {".ccd": "ccd", ".cue": "cue", ".gdi": "gdi", ".toc": "toc"}
 MAX_SHEET: Final = 1 << 20
 
@@ -280,7 +280,7 @@ def _has(device: BlockDevice, magic: Magic) -> bool:
 
 
 def matches(kind: type[F], device: BlockDevice, *, rescue: bool = True) -> list[tuple[Match, F]]:
-    """The formats that claim ``device``, surest first. One whose place cannot be read claims nothing.
+    """The formats that claim ``device``, surest first. A format whose magic cannot be read claims nothing.
 
     Where no signature or structure is found, ``rescue`` asks a second time: for the other copy.
     """
@@ -307,7 +307,7 @@ def _asked(kind: type[F], entry: Entry, device: BlockDevice) -> tuple[Match, F] 
 
 
 def _rescued(kind: type[F], device: BlockDevice) -> list[tuple[Match, F]]:
-    """What the second question of each format finds: LIKELY at most, so that it stands behind a sound table."""
+    """What ``rescue`` of each format finds: LIKELY at most, so that a sound table goes first."""
     found = []
     for entry in TABLES[kind][1]:
         if not entry.rescue:
@@ -330,7 +330,7 @@ def best_match(
 
     ``wanted`` settles a tie, and is believed without proof. ``rescue`` is as in ``matches``.
 
-    Two formats that are both certain are reported: which one is right is the user's to say.
+    Two formats that are both certain are an error: the user must say which one is right.
     """
     found = matches(kind, device, rescue=rescue)
     if wanted is not None:
@@ -344,9 +344,9 @@ def best_match(
 
 
 def sheet_by_name(device: BlockDevice, name: str) -> str | None:
-    """The format of a description that is known by its file's name: it settles a tie, and refuses what no probe knows.
+    """The format of a text file that describes a disc, by the name of the file.
 
-    None where ``device`` is no text.
+    It settles a tie, and refuses what no probe recognises. None if ``device`` is no text.
     """
     head = device.pread(0, 1024) if device.size <= MAX_SHEET else b"\0"
     is_text = head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head

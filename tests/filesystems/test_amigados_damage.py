@@ -287,7 +287,7 @@ def test_a_wrong_parent_and_a_wrong_slot_are_told() -> None:
 def test_the_bitmap_is_compared_with_what_is_used() -> None:
     disk = Disk("dos3-ffs-intl")
     disk.put(ROOT, SLOT_59, 0)
-    assert any("in use by nobody" in line for line in check(disk.open()))
+    assert any("belong to no file" in line for line in check(disk.open()))
     disk = Disk("dos3-ffs-intl")
     disk.data[disk.long(ROOT, BLOCK - 196) * BLOCK + 40] ^= 1
     assert any("the bitmap: amigados: block" in line for line in check(disk.open()))

@@ -254,7 +254,7 @@ def test_metadata_is_checked_and_costs_its_image_alone() -> None:
 @pytest.mark.parametrize(
     ("xml", "note"),
     [
-        ("<WIM>", "damaged"),
+        ("<WIM>", "damaged: it is not well-formed XML in line 1"),
         ("", "damaged"),
         ("<WIM>" + "<a>" * 100_000, "damaged: elements more than 64 deep"),
         (
@@ -271,6 +271,14 @@ def test_xml_that_lies(xml: str, note: str) -> None:
     data = Wim([metadata([FILE]), metadata([])], [HELLO], xml=f"\ufeff{xml}".encode("utf-16-le")).pack()
     survives(data)
     assert opened(data).info().get("XML", "").startswith(note)
+
+
+@pytest.mark.parametrize("encoding", ["foo", "hex", "shift_jis", "idna", "punycode"])
+def test_xml_in_an_encoding_that_expat_cannot_read(encoding: str) -> None:
+    xml = f'<?xml version="1.0" encoding="{encoding}"?><WIM>\xe4</WIM>'.encode("latin-1")
+    data = Wim([metadata([FILE]), metadata([])], [HELLO], xml=xml).pack()
+    survives(data)
+    assert opened(data).info()["XML"].startswith("damaged: its encoding")
 
 
 def test_xml_of_100_mb_is_not_read() -> None:

@@ -1,7 +1,7 @@
 """Where a partition table and a file system claim one disk: the evidence that decides which is shown.
 
-A disk that was formatted whole and divided later keeps the old boot sector; one that was divided and formatted
-whole later may keep the old table. Hybrid discs have both on purpose, and their files are those of the disc.
+A disk that was formatted as a whole and divided later keeps the old boot sector; a disk that was divided and
+later formatted as a whole may keep the old table. Hybrid discs have both on purpose, for the same files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOKED_AT = 64  # parts, and entries of the root
 
 
 def table_wins(whole: Volume, parts: Sequence[Volume], sure: Match, *, asked: bool) -> bool:
-    """Whether the parts of the table are shown instead of the file system ``whole``; which loses is told.
+    """Whether the parts of the table are shown instead of the file system ``whole``; the log says which lost.
 
     ``sure`` is how certain the table is, ``asked`` whether the user has named it. ``whole`` has a format.
     """

@@ -72,7 +72,7 @@ class Image:
     volumes: tuple[Volume, ...]
     context: Context
     siblings: FolderSiblings
-    hidden: tuple[Volume, ...] = ()  # what an older use of the disk left: shown with --view all
+    hidden: tuple[Volume, ...] = ()  # a file system that an older use of the disk left: shown with --view all
 
     @property
     def opened(self) -> list[Path]:
@@ -99,7 +99,7 @@ class Image:
         return " > ".join([*steps, *([", ".join(kinds)] if kinds else [])])
 
     def _counted(self, table: str, outer: str) -> str:
-        """``mbr[2]``: a table and how many parts it has."""
+        """A table and how many parts it has: ``mbr[2]``."""
         return f"{table}[{sum(1 for volume in self.volumes if volume.index and volume.outer == outer)}]"
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
 
 
 def _check_snapshot(layers: list[Layer], volumes: list[Volume], wanted: str) -> None:
-    """Nobody who wants an old state is to take the present one for it."""
+    """Refuse --snapshot where no layer reads it, so that the present state is not taken for an old one."""
     formats = [fmt for volume in volumes if (fmt := volume.known_format) is not None] if wanted else []
     for fmt in formats:
         if SNAPSHOT not in fmt.options:
@@ -161,9 +161,8 @@ def _check_snapshot(layers: list[Layer], volumes: list[Volume], wanted: str) -> 
 def _peel(layers: list[Layer], context: Context) -> None:
     """Append containers until none matches or one is no plain disk.
 
-    ``--container raw`` stops at the file, a name is the first.
-
-    A guest's disk is the last: a guest that writes a QCOW2 header to it must not choose which of our files
+    ``--container raw`` stops at the file; any other name is the format of the first container. The disk of a
+    virtual machine is the last: a guest that writes a QCOW2 header to it must not choose which of our files
     are opened.
     """
     if layers[0].device.size == 0:

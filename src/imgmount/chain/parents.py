@@ -17,7 +17,7 @@ MAX_PARENTS: Final = 64  # differencing images on top of each other
 
 
 def with_parents(context: Context, *children: BlockDevice) -> Context:
-    """``context`` for an image in the file ``children[-1]``, based on by those before it: it can open parents."""
+    """``context`` that can open the parent of ``children[-1]``; each child before is based on the next."""
 
     def open_parent(name: str, fmt: str | None) -> BlockDevice:
         file = context.siblings.open(name)
@@ -41,7 +41,7 @@ def with_parents(context: Context, *children: BlockDevice) -> Context:
 
 
 def _fenced(siblings: Siblings, name: str) -> Siblings:
-    """What an image of guessed format may name: its guest may have written the bytes that decide what it is."""
+    """What an image of a guessed format may name, as its guest may have written the bytes that decided it."""
     return siblings.fenced() if isinstance(siblings, FolderSiblings) else NoSiblings(name)
 
 

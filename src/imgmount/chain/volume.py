@@ -20,10 +20,9 @@ class Volume:
 
     The filesystem opens when it is asked for.
 
-    ``outer`` is the name of the partition that it is a part of, ``table`` the name of what divides it in turn,
-    ``divided_by``, and
-    ``fault`` why that failed or the partition is not whole. ``passed_over`` is why, once it is open, it is
-    not the better filesystem of a bridge disc.
+    ``outer`` is the name of the partition that it is a part of, ``table`` the name of the table inside it and
+    ``divided_by`` that table. ``fault`` is why the table cannot be read or the partition is not whole.
+    ``passed_over`` is why the better filesystem of a bridge disc is not shown, known once this one is open.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """``p5`` for slot 5, ``p5p1`` for the first slot of the table in it; ``disk`` for the undivided disk."""
+        """``p5`` for slot 5, ``p5p1`` for slot 1 of a table inside it; ``disk`` for the undivided disk."""
         return f"{self.outer}p{self.index}" if self.index else "disk"
 
     @property
@@ -60,7 +59,7 @@ class Volume:
         return found[1] if found else None
 
     def _is_for_another(self, wanted: FilesystemFormat) -> bool:
-        """Whether ``--fs`` means other parts of the disk: one is in that format, or this one is surely not."""
+        """Whether ``--fs`` means other parts: another part has that format, or this part surely has not."""
         if not self.index or len(self.context.parts) < 2:
             return False
         if any(wanted in [fmt for _, fmt in matches(FilesystemFormat, part)] for part in self.context.parts):
@@ -81,7 +80,7 @@ class Volume:
 
     @property
     def others(self) -> list[FilesystemFormat]:
-        """The other filesystems that can be read from the same bytes, as on a bridge disc: ``--fs`` chooses."""
+        """The other filesystems in the same bytes, as on a bridge disc, which ``--fs`` can choose."""
         chosen = self.known_format
         return [fmt for _, fmt in matches(FilesystemFormat, self.device) if fmt is not chosen]
 
@@ -95,12 +94,11 @@ class Volume:
                 )
             return self.format.open(self.device, self.context)
         except ImageError as exc:
-            return self._companion(exc) or exc.with_traceback(
-                None
-            )  # which would keep whatever was read up to there
+            # its traceback would keep everything that had been read until then
+            return self._companion(exc) or exc.with_traceback(None)
 
     def _companion(self, problem: ImageError) -> Filesystem | None:
-        """The other filesystem of a bridge disc, which has the same files, where the better one is damaged."""
+        """The other filesystem of a bridge disc, for the same files, where the better one is damaged."""
         if not isinstance(problem, FormatError) or self.context.options.fs is not None or self.format is None:
             return None
         name = self.format.companion
@@ -145,5 +143,5 @@ class Volume:
 
     @property
     def problem(self) -> ImageError | None:
-        """Why there is no tree, if there is none."""
+        """Why the filesystem cannot be shown, None if it can."""
         return self._opened if isinstance(self._opened, ImageError) else None

@@ -35,9 +35,8 @@ TRACKS: Final = "tracks"  # the name of a container's own division
 MAX_TABLES: Final = 4  # inside each other: a disk in a logical volume in a partition has three
 MAX_VOLUMES: Final = 1024  # of nested tables
 MAX_NESTED: Final = 16  # tables in partitions of one disk, sound or not
-TABLE: Final = (
-    64  # what one of them costs; that of a disc costs its parts, as a file may have hundreds of discs
-)
+# what one table costs; the table of a disc costs its parts, as a file may have hundreds of discs
+TABLE: Final = 64
 
 
 class Division(NamedTuple):
@@ -103,7 +102,7 @@ def _checked(
 
 
 def _raw_only(exc: ImageError) -> ImageError:
-    """Why there are no partitions, as a reason to show the disk alone: it is no damage of a file system."""
+    """Why only the undivided disk is shown: a damaged table is no damage of a file system."""
     if isinstance(exc, UnsupportedError | MissingPartError | KeyRequiredError):
         return exc
     return UnknownFormatError(f"the disk cannot be divided: {exc}")
@@ -114,9 +113,9 @@ def _around(parts: Sequence[Partition], context: Context) -> Context:
 
 
 def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
-    """Whether a filesystem is certain to use the whole of a device that is divided as well.
+    """Whether a filesystem surely uses the whole of a device that is divided as well.
 
-    Tracks divide no filesystem, so that of a disc may also be found by what is left of it.
+    Tracks do not divide a filesystem: the filesystem of a disc may also be found by what is left of it.
     """
     found = best_match(FilesystemFormat, device, context.options.fs, rescue=False)
     if found is None and of_disc:
@@ -125,7 +124,7 @@ def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
 
 
 def _beside(device: BlockDevice, taken: int, context: Context) -> tuple[list[str], list[Partition]]:
-    """What lies in ``device`` beside its partitions, numbered from ``taken`` on: (names of formats, parts)."""
+    """What lies in ``device`` beside its partitions: (names of formats, parts numbered from ``taken``)."""
     names, parts = [], []
     for fmt in beside(device) if context.options.partitions is None else ():
         try:
@@ -166,7 +165,7 @@ def _partitions(
 
 
 def _nest(volume: Volume, tables: tuple[str, ...], volumes: list[Volume], limit: int) -> int:
-    """Append ``volume``, and the parts of the table in it: a certain one, or any where there is no filesystem.
+    """Append ``volume``, and the parts of a table in it: a certain table, or any if there is no filesystem.
 
     A table inside one of its own kind is that one seen again (a slice from sector 0), or a claim that could
     go on for ever. The result is what the tables that were opened cost; ``limit`` is what they may.

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Stop at the first file that cannot be read: what follows would look like its continuation."""
+    """Print the files, up to the first that cannot be read: the next would look like its continuation."""
     from imgmount.core.node import as_file
     from imgmount.core.read_through import read_through
     from imgmount.vfs.paths import resolve

@@ -24,13 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         nargs="*",
         default=["/"],
-        help="folders and files; everything if none is named",
+        help="folders and files to copy; everything if none is named",
     )
     parser.add_argument(
-        "-C", "--directory", metavar="DIR", default=".", help="where to; made if it is not there"
+        "-C", "--directory", metavar="DIR", default=".", help="folder to copy to; made if it is not there"
     )
     parser.add_argument(
-        "-p", "--preserve", action="store_true", help="modes in full, and as root owners and devices"
+        "-p", "--preserve", action="store_true", help="keep modes in full; as root also owners and devices"
     )
     parser.add_argument("--force", action="store_true", help="replace files that are there already")
     add_view_arguments(parser)

@@ -44,7 +44,8 @@ def markdown(rows: list[tuple[str, ...]]) -> str:
     parts = [_MARKDOWN_HEAD]
     for kind in dict.fromkeys(row[1] for row in rows):
         parts.append(
-            f"\n## {kind.capitalize()}\n\n| name | title | limits | options | extra |\n|---|---|---|---|---|\n"
+            f"\n## {kind.capitalize()}\n\n"
+            "| name | title | limits | options | extra |\n|---|---|---|---|---|\n"
         )
         parts += [
             "| " + " | ".join(cell.replace("|", r"\|") for cell in (row[0], *row[2:])) + " |\n"

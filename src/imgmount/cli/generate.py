@@ -48,13 +48,15 @@ def run(argv: list[str]) -> int:
 
 def _command(module: str, name: str) -> Command:
     parser = parser_for(module)
-    arguments = " ".join(_argument(action) for action in parser._actions if not action.option_strings)  # noqa: SLF001
+    positional = [action for action in parser._actions if not action.option_strings]  # noqa: SLF001
+    arguments = " ".join(map(_argument, positional))
     return Command(name, parser.description or "", arguments, tuple(_options(parser)))
 
 
 def _argument(action: argparse.Action) -> str:
     name = str(action.metavar or action.dest)
-    return {None: name, "?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}..."}[action.nargs]  # type: ignore[index]
+    shapes: dict[object, str] = {None: name, "?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}..."}
+    return shapes[action.nargs]
 
 
 def _options(parser: Parser) -> Iterator[Option]:
@@ -84,12 +86,14 @@ def _bash(commands: list[Command]) -> Iterator[str]:
     for command in [*commands[1:], commands[0]]:
         pattern = {"": "*", "-u": "-u|--unmount"}.get(command.name, command.name)
         names = [name for option in command.options for name in option.names]
-        yield f'            {pattern}) words="{" ".join(names if command.name else [*names, "-u", "--unmount"])}" ;;'
+        words = " ".join(names if command.name else [*names, "-u", "--unmount"])
+        yield f'            {pattern}) words="{words}" ;;'
     yield "        esac"
     yield "    fi"
     yield '    [[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")'
     yield "    if [[ -z $words && $COMP_CWORD -eq 1 ]]; then"
-    yield f'        mapfile -t COMPREPLY < <(compgen -W "{" ".join(COMMANDS)}" -- "$cur"; compgen -f -- "$cur")'
+    commands_first = f'compgen -W "{" ".join(COMMANDS)}" -- "$cur"'
+    yield f'        mapfile -t COMPREPLY < <({commands_first}; compgen -f -- "$cur")'
     yield "    fi"
     yield "}"
     yield "complete -o filenames -o default -F _imgmount imgmount"
@@ -134,7 +138,8 @@ def _fish(commands: list[Command]) -> Iterator[str]:
     seen = "__fish_seen_subcommand_from"
     for command in commands:
         if command.name in COMMANDS:
-            yield f"complete -c imgmount -n __fish_is_first_arg -a {command.name} -d {_quoted(command.summary)}"
+            summary = _quoted(command.summary)
+            yield f"complete -c imgmount -n __fish_is_first_arg -a {command.name} -d {summary}"
     for command in commands:
         condition = {"": f"not {seen} {' '.join(COMMANDS)}", "-u": "__fish_contains_opt -s u unmount"}
         for option in command.options:
@@ -161,7 +166,8 @@ def _man(commands: list[Command]) -> Iterator[str]:
     yield ".SH NAME\nimgmount \\- mount any disk image as files, or read it without mounting"
     yield ".SH SYNOPSIS"
     for command in commands:
-        yield f".B {_roff(f'imgmount {command.name}'.strip())}\n[\\fIoptions\\fR] {_roff(command.arguments)}\n.br"
+        words = _roff(f"imgmount {command.name}".strip())
+        yield f".B {words}\n[\\fIoptions\\fR] {_roff(command.arguments)}\n.br"
     yield ".SH DESCRIPTION"
     yield _roff(_DESCRIPTION)
     general = [
@@ -207,10 +213,10 @@ def _roff(text: str) -> str:
 
 
 _DESCRIPTION: Final = (
-    "The first word decides what is done; without a command the image is mounted. An image that is called like a command "
-    "is ./info. A single filesystem is shown as it is; several are p1, p2... with links in by-label and by-uuid. What has no "
-    "filesystem is shown as raw files. Images are never written to. Every option that reads the image can also stand in -o: "
-    "fs=joliet."
+    "The first word decides what is done; without a command the image is mounted. Write ./info for an image "
+    "that has the name of a command. A single filesystem is shown as it is; several are p1, p2... with links "
+    "in by-label and by-uuid. A part without a filesystem is shown as raw files. Images are never written. "
+    "Every option for reading the image can also be given in -o: fs=joliet."
 )
 _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "KEYS": (

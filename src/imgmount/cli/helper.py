@@ -31,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("mount.imgmount", "Mount a disk image, as mount(8) asks for it.", usage=_USAGE)
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("mountpoint", metavar="DIR")
-    parser.add_argument("-o", metavar="OPTIONS", action="append", default=[], help="as of imgmount -o")
+    parser.add_argument(
+        "-o", metavar="OPTIONS", action="append", default=[], help="the same as for imgmount -o"
+    )
     parser.add_argument("-s", action="store_true", help="tolerate unknown options")
     parser.add_argument("-f", action="store_true", help="fake: do everything but mount")
     parser.add_argument("-n", action="store_true", help="ignored: there is no mtab")

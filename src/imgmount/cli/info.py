@@ -20,7 +20,9 @@ SUMMARY: Final = "Say what an image is made of: containers, partitions, filesyst
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """IMAGE."""
     parser.add_argument("image", metavar="IMAGE")
-    parser.add_argument("--json", action="store_true", help="the same as an object; docs/info-json.md")
+    parser.add_argument(
+        "--json", action="store_true", help="print the facts as a JSON object; see docs/info-json.md"
+    )
     add_image_arguments(parser)
 
 

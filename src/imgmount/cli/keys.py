@@ -64,9 +64,8 @@ class UserKeys:
         except ValueError:
             key = b""
         if not key or bool(name) != bool(equals) or (not name and len(key) not in KEY_SIZES):
-            raise MountError(
-                f"{where} is not NAME=HEX, nor a key in hexadecimal"
-            )  # without the line: it may hold a key
+            # the message does not quote the line: it may hold a key
+            raise MountError(f"{where} is not NAME=HEX, nor a key in hexadecimal")
         if name:
             self.named[name] = key
         else:

@@ -69,7 +69,7 @@ def _servers() -> Iterator[tuple[str, int]]:
 
 
 def _folder(process: Path) -> Path:
-    """Where the words of a process begin. A daemon keeps that to itself, and works in ``/``."""
+    """The folder that relative paths of a process begin in. A daemon does not tell it, and works in ``/``."""
     from pathlib import Path
 
     try:

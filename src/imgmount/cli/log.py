@@ -15,9 +15,8 @@ def configure(verbosity: int, log_file: str | None) -> None:
 
     Raises ``OSError`` where that cannot be written.
     """
-    logging.raiseExceptions = (
-        False  # a log that cannot be written, on a full disk say, must not print tracebacks
-    )
+    # a log that cannot be written, on a full disk for example, must not print tracebacks
+    logging.raiseExceptions = False
     logger = logging.getLogger("imgmount")
     for handler in list(logger.handlers):
         logger.removeHandler(handler)

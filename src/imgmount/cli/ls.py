@@ -28,14 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """IMAGE, PATHs, and ls(1)'s letters."""
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument(
-        "paths", metavar="PATH", nargs="*", default=["/"], help="folders and files, '/' if none is named"
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        default=["/"],
+        help="folders and files to list; '/' if none is named",
     )
     parser.add_argument(
         "-l", "--long", action="store_true", help="mode, links, owner, group, size, time, name"
     )
-    parser.add_argument("-R", "--recursive", action="store_true", help="folders in folders as well")
-    parser.add_argument("-a", "--all", action="store_true", help="names that begin with a dot as well")
-    parser.add_argument("--json", action="store_true", help="a list of objects, one for each entry, in full")
+    parser.add_argument("-R", "--recursive", action="store_true", help="list folders inside folders as well")
+    parser.add_argument("-a", "--all", action="store_true", help="list names that begin with a dot as well")
+    parser.add_argument(
+        "--json", action="store_true", help="print a list of JSON objects with all facts, one for each entry"
+    )
     add_view_arguments(parser)
     add_image_arguments(parser)
 
@@ -193,7 +199,7 @@ _TYPES: Final = {
 
 
 def long_facts(stat: Stat) -> str:
-    """The columns of ``ls -l`` before the name; owners as numbers, time in the zone of whoever looks."""
+    """The columns of ``ls -l`` before the name; owners as numbers, time in the zone of the user."""
     uid = os.getuid() if stat.uid is None else stat.uid
     gid = os.getgid() if stat.gid is None else stat.gid
     device = s.S_ISCHR(stat.mode) or s.S_ISBLK(stat.mode)

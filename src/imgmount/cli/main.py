@@ -1,4 +1,4 @@
-"""The command line's entry points: which command it is, what its failure looks like, where the log goes.
+"""The entry points of the command line: choose the command, report its failure, set up the log.
 
 Exit codes: 0 done, 1 the host or the call is at fault, 2 the image is, 32 the mount failed (as a mount helper
 only), 130 interrupted, 141 the reader of the output has gone (SIGINT and SIGPIPE, as a shell counts them).
@@ -106,7 +106,7 @@ def _prepare_stdout() -> None:
 
 
 def _abandon_stdout() -> None:
-    """Nobody reads it: what is left in the buffer must not raise again when Python ends."""
+    """The reader has gone: what is left in the buffer must not raise again when Python ends."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""The options that say how an image is to be read. Every command that opens one takes all of them."""
+"""The options that say how an image is read. Every command that opens an image takes all of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--refs", metavar="same-dir|DIR|any", action="append", default=[],
-        help="where files that the image names are looked for: beside it (default), in DIR too, or where it says",
+        help="where to look for files that the image names: beside it (default), in DIR too, "
+        "or anywhere that it says",
     )  # fmt: skip
     group.add_argument(
         "--password", metavar="TEXT", help="the password; unsafe: every user sees it in the process list"
@@ -63,7 +64,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         type=byte_count,
         default=DEFAULT_CACHE,
-        help="memory for decoded data: 64M by default; K, M, G",
+        help="memory for decoded data, with K, M or G; 64M by default",
     )
     _add_format_arguments(parser)
 
@@ -196,8 +197,10 @@ def _passwords(args: argparse.Namespace) -> list[str]:
     if args.password_file == "-":  # noqa: S105  not a password
         return [sys.stdin.readline().rstrip("\r\n")]
     if args.password_file is not None:
-        # open, not Path.open: pathlib costs every start
-        with open(args.password_file, encoding="utf-8", errors="surrogateescape", newline="") as file:  # noqa: PTH123
+        # open, not Path.open: importing pathlib would slow down every start
+        with open(  # noqa: PTH123
+            args.password_file, encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
             return _lines(file.read())
     password = os.environ.get("IMGMOUNT_PASSWORD")
     return [] if password is None else [password]

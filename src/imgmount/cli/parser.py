@@ -1,4 +1,4 @@
-"""argparse with our manners: a usage error is one line; every command has the same general options."""
+"""argparse as we use it: a usage error is one line; every command has the same general options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UsageError(MountError):
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Told the width, argparse need not import shutil and all its compressors."""
+    """A formatter that is given the width, so that argparse need not import shutil and its compressors."""
     try:
         width = os.get_terminal_size().columns - 2
     except (OSError, ValueError, AttributeError):  # not a terminal, or none at all
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_formatter,
         )
         self.set_defaults(image=None)
-        self.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
+        self.add_argument("-v", "--verbose", action="count", default=0, help="print more messages; -vv: all")
         self.add_argument("--log-file", metavar="FILE", help="append the log to FILE as well")
         self.add_argument("--version", action="version", version=f"imgmount {__version__}")
 

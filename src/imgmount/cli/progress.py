@@ -27,11 +27,11 @@ class Progress:
 
     @staticmethod
     def wanted() -> bool:
-        """Whether somebody is looking."""
+        """Whether the bar can be seen: stderr is a terminal."""
         return sys.stderr.isatty()
 
     def expect(self, size: int) -> None:
-        """There are ``size`` more bytes than was said."""
+        """There are ``size`` more bytes to come."""
         self._total += size
 
     def advance(self, size: int, name: str) -> None:

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of unmounting."""
     parser.add_argument("mounted", metavar="MOUNTPOINT|IMAGE", nargs="+", help="what to unmount")
     parser.add_argument(
-        "-l", "--lazy", action="store_true", help="detach now, end when nobody uses it any more"
+        "-l", "--lazy", action="store_true", help="detach now, end when it is no longer in use"
     )
 
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="also compare with other people's libraries, where there are any",
+        help="also compare with what other libraries read, for formats that have one",
     )
     parser.add_argument(
         "--read",

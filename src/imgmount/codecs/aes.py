@@ -30,7 +30,7 @@ def decrypt_cbc(key: bytes, data: bytes, iv: bytes = ZERO_IV) -> bytes:
 def _clear(key: bytes, data: bytes, iv: bytes) -> memoryview:
     """``data`` decrypted, in a buffer that the next call of this thread uses again.
 
-    A new one each time would cost more than the cipher: the pages of it are given back and fetched again.
+    A new buffer each time would take longer than the cipher, as its pages are freed and fetched again.
     """
     size = len(data) + BLOCK
     buffer: bytearray = getattr(_SCRATCH, "buffer", bytearray())
@@ -53,11 +53,11 @@ def decrypt_parts(key: bytes, data: bytes, parts: Iterable[tuple[int, int, bytes
 
     They begin and end with whole blocks.
 
-    One pass decrypts all of ``data``: CBC adds the ciphertext block before to each, so only the first block
-    of a part comes out wrong, and by what is known. That takes a third of the time of a decryptor for each 32
-    KiB.
+    One pass decrypts all of ``data``: CBC adds the ciphertext block before to each block, so only the first
+    block of a part comes out wrong, by a known value. That takes a third of the time of a decryptor for each
+    32 KiB.
     """
-    parts = list(parts)  # whoever makes them may decrypt as well
+    parts = list(parts)  # making the parts may use this decryption as well
     clear = _clear(key, data, ZERO_IV)
     pieces: list[bytes | memoryview] = []
     for start, end, iv in parts:

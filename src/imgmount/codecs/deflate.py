@@ -55,9 +55,8 @@ def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> Conten
 def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:
     stream = zlib.decompressobj(_WBITS[wrapper])
     try:
-        chunk = stream.decompress(
-            data, limit + 1
-        )  # a limit of 0 would be none, and the end of the stream follows the last byte
+        # a limit of 0 would mean no limit, and the end of the stream follows the last byte
+        chunk = stream.decompress(data, limit + 1)
     except zlib.error as exc:
         raise FormatError("deflate", "the compressed data is damaged") from exc
     if len(chunk) > limit:

@@ -25,9 +25,8 @@ _LONG_RUN: Final = 0xFF
 _WINDOW: Final = 0x4000
 _BYTES: Final = 256  # symbols that stand for themselves; the others are lengths, from
 _SHORTEST: Final = 3
-_TAIL: Final = bytes(
-    8
-)  # zeros behind the data, for codes that are looked up before it is known how short they are
+# zeros behind the data, for codes that are looked up before it is known how short they are
+_TAIL: Final = bytes(8)
 
 
 def _wrong(reason: str) -> FormatError:

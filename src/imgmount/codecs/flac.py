@@ -17,9 +17,8 @@ log = logging.getLogger(__name__)
 
 SAMPLE: Final = 4  # bytes of two channels
 LIBRARIES: Final = ("libFLAC.so.14", "libFLAC.so.12", "libFLAC.so.8", "libFLAC.dylib")
-_STREAMINFO: Final = struct.Struct(
-    ">4sIHH3s3sQ16s"
-)  # marker, block header, block sizes, frame sizes, rate to samples, MD5
+# marker, block header, block sizes, frame sizes, rate to samples, MD5
+_STREAMINFO: Final = struct.Struct(">4sIHH3s3sQ16s")
 _LAST_BLOCK: Final = 0x80000022  # the last metadata block: STREAMINFO, 34 bytes
 _RATE: Final = 44100 << 44 | 1 << 41 | 15 << 36  # 44.1 kHz, two channels, 16 bits
 

@@ -17,17 +17,8 @@ from imgmount.errors import FormatError
 
 SYNC: Final = "11111111111110"
 BITS: Final = 16  # of a sample
-_SIZES: Final = (
-    0,
-    192,
-    576,
-    1152,
-    2304,
-    4608,
-    -8,
-    -16,
-    *(256 << shift for shift in range(8)),
-)  # negative: bits that say it
+# a negative number: the size follows in that many bits
+_SIZES: Final = (0, 192, 576, 1152, 2304, 4608, -8, -16, *(256 << shift for shift in range(8)))
 _RATE_BITS: Final = {12: 8, 13: 16, 14: 16}  # a sample rate that follows the frame's number
 LEFT_SIDE, SIDE_RIGHT, MID_SIDE = 8, 9, 10  # channel assignments besides two channels as they are
 STEREO: Final = 1
@@ -145,9 +136,8 @@ def _fixed(bits: _Bits, size: int, width: int, order: int) -> list[int]:
     """
     first = [bits.signed(width) for _ in range(order)]
     starts = []
-    for _ in range(
-        order
-    ):  # the first value, first difference, second difference... where the residual begins
+    # the first value, first difference, second difference... where the residual begins
+    for _ in range(order):
         starts.append(first[-1])
         first = [after - before for before, after in pairwise(first)]
     values = _residual(bits, size, order)

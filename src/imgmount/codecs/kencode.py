@@ -18,7 +18,7 @@ _CLASSES: Final = (0x0B, 0x15, 0x29, 0x51, 0xA1, 0x2A1, 0x3E9, 0xA81, 0x1501, 0x
 MOST_ONES: Final = 10
 LAST_CLASS: Final = 10
 LONGEST_RUN: Final = 63  # after a literal run of that length another may follow
-QUIRK: Final = {0x680: 0x66C}  # a threshold that Disk Copy compares as another
+QUIRK: Final = {0x680: 0x66C}  # a threshold at which Disk Copy differs from the rule
 SLACK: Final = 16  # bits behind the end: more, and the data are cut
 
 

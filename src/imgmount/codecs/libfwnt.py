@@ -1,8 +1,8 @@
 """The LZNT1 decompressor of libfwnt (LGPL), which may not be there.
 
 It is the system's, or the one inside PyPI ``libfwnt-python``. It is called through ctypes, so that other
-threads run meanwhile; the module of the wheel would hold them up.
-API: libfwnt.h, "LZNT1 compression functions".
+threads run meanwhile; the module of the wheel would hold them up. API: libfwnt.h, "LZNT1 compression
+functions".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def lznt1(data: bytes, size: int) -> bytearray | None:
         return None
     out = bytearray(size)
     count = c_size_t(size)
-    place = (ctypes.c_char * size).from_buffer(out)  # while it lives, ``out`` stays where it is
+    place = (ctypes.c_char * size).from_buffer(out)  # keeps ``out`` at its address
     done = expand(data, len(data), ctypes.addressof(place), byref(count), None)
     del place
     if done != 1 or count.value > size:

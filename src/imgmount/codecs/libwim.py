@@ -85,7 +85,7 @@ def decompress_all(kind: Kind, data: bytes, out: bytearray, pieces: Iterable[Pie
         handle = idle.pop()
     except IndexError:
         handle = _create(kind, largest)
-    first = ctypes.c_char.from_buffer(out)  # while it lives, ``out`` stays where it is
+    first = ctypes.c_char.from_buffer(out)  # keeps ``out`` at its address
     source, target = ctypes.cast(ctypes.c_char_p(data), c_void_p).value or 0, ctypes.addressof(first)
     expand = library().wimlib_decompress
     try:

@@ -57,7 +57,7 @@ def _u24(data: bytes, at: int) -> int:
 
 
 def _expand(chunk: bytes, out: bytearray, end: int) -> None:
-    """Decode one chunk onto ``out``, up to ``end`` bytes in all. ``IndexError``: it is too short."""
+    """Append one decoded chunk to ``out``, up to ``end`` bytes in all. ``IndexError``: it is too short."""
     far, maps, tokens = (_u24(chunk, at) for at in (6, 9, 12))
     literal, distance = LITERALS, FIRST_DISTANCE
     meanings = _meanings(chunk)

@@ -46,9 +46,8 @@ def lzma2_filter(prop: int) -> Filter:
 
 def decode_raw(data: bytes, size: int, *filters: Filter) -> bytes:
     """``size`` bytes from raw LZMA1 or LZMA2 data. Raises ``FormatError``."""
-    largest = max(
-        size, _MIN_DICTIONARY
-    )  # a dictionary beyond the data is never looked at, and would be allocated
+    # a dictionary beyond the data is never looked at, and would be allocated
+    largest = max(size, _MIN_DICTIONARY)
     chain = [
         {**one, "dict_size": min(one["dict_size"], largest)} if "dict_size" in one else one for one in filters
     ]

@@ -77,9 +77,8 @@ class _Chunk:
         if sys.byteorder == "big":
             words.byteswap()
         words.extend((0, 0))
-        self._views = [
-            a << 32 | b << 16 | c for a, b, c in zip(words, words[1:], words[2:], strict=False)
-        ]  # from each word
+        # the 48 bits that begin with each word
+        self._views = [a << 32 | b << 16 | c for a, b, c in zip(words, words[1:], words[2:], strict=False)]
         self.at = 0
         self.out = bytearray()
         self._wide = window > 1 << 15

@@ -112,9 +112,8 @@ def view_upto(data: bytes, limit: int) -> bytes | memoryview:
     zstd = library()
     try:
         told = zstd.get_frame_info(data).decompressed_size
-        if (
-            told is not None and told <= limit and zstd.get_frame_size(data) == len(data)
-        ):  # a sixth faster than a stream
+        # this is a sixth faster than a stream
+        if told is not None and told <= limit and zstd.get_frame_size(data) == len(data):
             chunk: bytes = zstd.decompress(data)
             return chunk
         stream = zstd.ZstdDecompressor()  # one per call: it keeps a position

@@ -1,4 +1,4 @@
-"""Images that are recognised and not read: refused by name, so that nobody takes them for damaged ones.
+"""Images that are recognised and not read: refused by name, so that they are not taken for damaged ones.
 
 Discs in formats that are secret or out of use, and floppies below the level of sectors.
 """

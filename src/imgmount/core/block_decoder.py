@@ -1,6 +1,6 @@
 """Decoders that keep a position, for data that decodes only forwards.
 
-Bz2's, lzma's and zstd's, driven alike.
+The decoders of bz2, lzma and zstd are used in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from imgmount.core.read_through import read_through
 from imgmount.errors import NO_MEMORY, FormatError, ImageError, OutOfMemoryError
 
 FEED: Final = 128 << 10  # coded bytes given to a decoder at a time
-GRAIN: Final = 32 << 10  # decoded bytes taken at a time: what a decoder that fails may lose of what it had
+GRAIN: Final = 32 << 10  # decoded bytes taken at a time: a decoder that fails loses up to this much
 DAMAGED: Final = "the compressed data is damaged"
 WRONG_CHECK: Final = "the data disagrees with the checksum that is stored behind it"
 
@@ -23,12 +23,14 @@ class CodedBlock(NamedTuple):
     """Coded data that a decoder of its own understands: an xz block, a bzip2 block, a zstd frame.
 
     ``decompressor`` makes an object with the standard library's ``decompress(data, max_length)``, ``eof`` and
-    ``needs_input``. ``borders`` are decoded sizes, rising, up to which the bytes are right once the decoder
-    has
-    come so far, for a decoder that may run on over damage for a while; at the end of the block all are. None
-    where what it returns is right at once. They may have an attribute ``sure``: the decoded size from which on
-    only the checksum would find damage. ``check`` is the checksum that ends the block: where it disagrees, no
-    byte of the block is sure.
+    ``needs_input``.
+
+    ``borders`` is for a decoder that may run on over damage for a while. They are rising decoded sizes: what
+    lies before a border is right once the decoder has reached it; at the end of the block everything is
+    right. It is None for a decoder whose output is right at once. ``borders`` may have an attribute ``sure``:
+    the decoded size from which on only the checksum would find damage.
+
+    ``check`` is the checksum that ends the block: if it differs, no byte of the block is sure.
     """
 
     decompressor: Callable[[], Any]
@@ -112,7 +114,7 @@ class CodedBlockDecoder:
         return part
 
     def _decode(self, limit: int) -> bytes:
-        """What the decompressor gives next: perhaps nothing, at its end or where it fails."""
+        """What the decompressor gives next; nothing at its end or where it fails."""
         data = next(self._feed, b"") if self._decompressor.needs_input else b""
         if not data and self._decompressor.needs_input and not self._checking:
             data, self._checking = self._block.check, True

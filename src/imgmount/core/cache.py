@@ -19,11 +19,11 @@ from imgmount.core.memory_budget import MemoryBudget
 from imgmount.errors import NO_MEMORY, FormatError, ImageError, OutOfMemoryError, UnsupportedError
 
 DEFAULT_CAPACITY: Final = 64 << 20
-QUEUE_PER_WORKER: Final = 8  # more would only decode chunks that nobody may ask for
+QUEUE_PER_WORKER: Final = 8  # a longer queue would decode chunks that are not needed
 MAX_FAILURES: Final = 4096  # chunks whose error is remembered
 
 Key = tuple[int, int]  # (device serial, chunk index)
-Content = bytes | bytearray  # decoded bytes; nobody changes them
+Content = bytes | bytearray  # decoded bytes, which must not be changed
 ContentT = TypeVar("ContentT")
 
 
@@ -84,10 +84,10 @@ class ReadCache:
         return next(self._serials)
 
     def fetch(self, key: Key, load: Callable[[int], ContentT]) -> ContentT:
-        """The chunk under ``key``; ``load(index)`` decodes it if nobody has or is about to.
+        """The chunk under ``key``; ``load(index)`` decodes it unless it is here or on its way.
 
-        What the image cannot give (``FormatError``, ``UnsupportedError``) is remembered and not tried again; what
-        the host could not give is tried again.
+        A failure that lies in the image (``FormatError``, ``UnsupportedError``) is kept and not tried again;
+        a failure of the host is tried again.
         """
         while True:
             with self._lock:
@@ -113,7 +113,7 @@ class ReadCache:
     def _lead(self, key: Key, flight: _Flight, load: Callable[[int], ContentT]) -> ContentT:
         """Decode and wake the waiters; an error of the image is kept for them.
 
-        After another they try themselves.
+        After any other error the waiters try themselves.
         """
         try:
             flight.value = load(key[1])
@@ -163,11 +163,9 @@ class ReadCache:
             self._workers.append(worker)
 
     def read_ahead(self, key: Key, load: Callable[[int], Any]) -> bool:
-        """Decode a chunk in the background, if nobody has or is about to.
+        """Decode a chunk in the background unless it is here or on its way.
 
-        An error waits for the reader of the chunk.
-
-        False where there are no threads for it, or their queue is full.
+        An error is left to the reader of the chunk. False if there are no threads or their queue is full.
         """
         if key in self or key in self._failures:
             return True

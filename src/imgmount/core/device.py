@@ -21,9 +21,8 @@ READ_AHEAD_CHUNKS: Final = 2
 GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for a sequential reader,
 SHORT_BYTES: Final = 32 << 10  # and up to about this for a lookup
 
-Buffer = (
-    bytes | bytearray | memoryview
-)  # bytes that somebody else keeps: copy them at once and keep no reference
+# bytes that belong to another object: copy them at once and keep no reference
+Buffer = bytes | bytearray | memoryview
 
 
 class Extent(NamedTuple):
@@ -78,7 +77,7 @@ class BlockDevice(ABC):
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
         """The runs that make up the range, clipped at the end, in order.
 
-        Holes and devices that are not mapped further.
+        Each is a hole or lies in a device at the bottom.
         """
         size = min(size, self.size - offset)
         if size > 0:
@@ -113,7 +112,7 @@ class MappedDevice(BlockDevice):
 
     @abstractmethod
     def _map(self, offset: int) -> Extent:
-        """The extent that starts at ``offset`` (inside the device), as long as it likes but not empty."""
+        """The extent that starts at ``offset`` (inside the device), of any length but 0."""
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
         end = min(offset + size, self.size)
@@ -219,8 +218,8 @@ class ChunkedDevice(BlockDevice):
 class GroupedDevice(ChunkedDevice):
     """A chunked device whose ``unit`` is small: a chunk is a long run of units, or a short one for a lookup.
 
-    Long runs make the bookkeeping cheap, short ones decode little that nobody asked for. Damage costs its
-    unit alone.
+    Long runs make the bookkeeping cheap, short runs decode little that is not needed. Damage costs only the
+    unit that it is in.
     """
 
     def __init__(self, size: int, unit: int, cache: ReadCache) -> None:
@@ -258,7 +257,7 @@ class GroupedDevice(ChunkedDevice):
             ):
                 return super()._buffers(offset, size)
             return self._short.buffers(offset, size)
-        except ImageError:  # perhaps in units that nobody asked for
+        except ImageError:  # perhaps in units that are not needed
             pass  # and gone with all that it holds before more is decoded
         return self._single.buffers(offset, size)
 
@@ -284,10 +283,7 @@ class _ShortRuns(ChunkedDevice):
 
 
 class _SingleUnits(ChunkedDevice):
-    """The same units one by one, read where a run of them is damaged.
-
-    Those that are whole, and what is wrong with each.
-    """
+    """The same units one by one, for a damaged run: which are whole, and what is wrong with the others."""
 
     def __init__(self, whole: GroupedDevice, cache: ReadCache) -> None:
         super().__init__(whole.size, whole.unit, cache)
@@ -302,7 +298,7 @@ class _SingleUnits(ChunkedDevice):
 
 
 def _run(unit: int, size: int) -> int:
-    """As many whole units as ``size`` bytes hold, one at least."""
+    """As many whole units as ``size`` bytes hold, but at least one."""
     return max(1, size // unit) * unit
 
 

@@ -28,7 +28,7 @@ def table(data: bytes, width: Literal[2, 4, 8], order: Literal["little", "big"])
 
 
 def text(data: bytes, encoding: str = "ascii") -> str:
-    """A fixed-width string up to the first NUL, without trailing blanks; undecodable bytes become surrogates."""
+    """A fixed-width string up to the first NUL, without trailing blanks; undecodable bytes as surrogates."""
     return data.split(b"\0", 1)[0].decode(encoding, "surrogateescape").rstrip()
 
 

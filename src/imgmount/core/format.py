@@ -1,4 +1,4 @@
-"""How a format presents itself: its name, how sure it is that bytes are its own, how it opens them."""
+"""How a format describes itself: its name, how sure it is that an image is its own, how it opens one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from imgmount.errors import ImageError, MissingPartError
 class Match(IntEnum):
     """How sure a probe is. FALLBACK is for formats without a signature.
 
-    PROVEN outranks CERTAIN: the proof lies elsewhere than the magics of others, which may be those of its own
-    content.
+    PROVEN outranks CERTAIN: its proof lies in another place than the magics of other formats, which may
+    belong to what the image contains.
     """
 
     NO = 0
@@ -50,7 +50,7 @@ class Siblings(Protocol):
         """The other files that ``file``, which ``open`` gave, may name in its turn."""
 
     def within(self, folder: str) -> Siblings:
-        """The files in a folder beside the image whose name the format lays down, not the image: ``bands``."""
+        """The files in a folder beside the image whose name the format fixes, not the image: ``bands``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +61,19 @@ class Options:
     partitions: str | None = None
     fs: str | None = None  # also a namespace of a filesystem: "rockridge", "joliet", "iso"
     encoding: str | None = None  # for names without a declared charset
-    refs: Sequence[str] = ()  # where other files may lie: folders, and "any" for wherever the image says
+    # where other files may lie: folders, and "any" for any place that the image names
+    refs: Sequence[str] = ()
     password: str | None = None
-    spare_passwords: tuple[str, ...] = ()  # further lines of --password-file: of other volumes, other users
+    # further lines of --password-file: passwords of other volumes and other users
+    spare_passwords: tuple[str, ...] = ()
     keys: Mapping[str, bytes] = field(default_factory=dict)
-    spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried for whatever key is needed
-    extra: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of single formats: {"member": "disk2.vmdk"}, see core.option
+    spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried wherever a key is needed
+    # options of single formats: {"member": "disk2.vmdk"}, see core.option
+    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def no_parent(name: str, fmt: str | None) -> BlockDevice:
-    """What ``Context.open_parent`` is where nobody can open one."""
+    """What ``Context.open_parent`` is where no parent can be opened."""
     raise MissingPartError(f"{name!r} ({fmt or 'of no declared format'}) cannot be opened from here")
 
 
@@ -124,13 +125,13 @@ class Partition:
 
 @runtime_checkable
 class Partitioned(Protocol):
-    """A container that knows its own division: the tracks of a CUE sheet."""
+    """A container that divides its disk itself: the tracks of a CUE sheet."""
 
     def partitions(self) -> Sequence[Partition]:
         """The parts, in order."""
 
     def main(self, session: int | None) -> BlockDevice | None:
-        """What a file system of the undivided medium is read from; ``session`` is the user's choice."""
+        """The device of a file system of the undivided medium; ``session`` is the user's choice."""
 
 
 @runtime_checkable
@@ -224,9 +225,10 @@ class Format:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerFormat(Format):
-    """``check`` yields one line for each thing that is wrong with what ``open`` gave.
+    """How a container is read.
 
-    ``guest`` marks a machine's disk: whatever that machine wrote there is not opened as a container.
+    ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``guest`` marks the disk
+    of a virtual machine: what the machine wrote to it is not opened as a container.
     """
 
     kind = "container"
@@ -237,11 +239,12 @@ class ContainerFormat(Format):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionsFormat(Format):
-    """``about`` gives facts of the whole table for ``imgmount info``, ``check`` one line for each thing wrong with it.
+    """How a partition table is read.
 
-    ``beside`` marks partitions that do not divide a disk but lie in it, with a table or without: boot images,
-    older sessions. ``of_disc`` marks the table of an optical disc, which is quick to read: a partition may
-    hold many discs.
+    ``about`` gives facts of the whole table for ``imgmount info``, ``check`` one line for each thing that is
+    wrong with it. ``beside`` marks partitions that do not divide a disk but lie in it, with a table or
+    without: boot images, older sessions. ``of_disc`` marks the table of an optical disc, which is quick to
+    read: a partition may hold many discs.
     """
 
     kind = "partitions"
@@ -254,15 +257,16 @@ class PartitionsFormat(Format):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesystemFormat(Format):
-    """``check`` yields one line for each thing that is wrong with what ``open`` gave.
+    """How a filesystem is read.
 
-    ``deleted`` yields (path as far as it is known, node) of deleted files; what has been used again fails
-    when it is read. ``second_opinion`` compares with what another library reads, one line for each
-    difference; ``MountError`` where that library is not installed. ``system_area`` marks one that leaves its
-    first sectors to a partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may
-    name besides ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has
-    besides this one, for the same files. ``checks_content`` says that ``check`` compares every file with its
-    checksum: ``verify`` need not read them again, in an order that may be a slow one.
+    ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``deleted`` yields (path
+    as far as it is known, node) of deleted files; what has been used again fails when it is read.
+    ``second_opinion`` compares with what another library reads, one line for each difference; ``MountError``
+    where that library is not installed. ``system_area`` marks one that leaves its first sectors to a
+    partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may name besides
+    ``name``: "rockridge", "joliet". ``companion`` is the filesystem that a bridge disc has besides this one,
+    for the same files. ``checks_content`` says that ``check`` compares every file with its checksum:
+    ``verify`` need not read them again, in an order that may be a slow one.
     """
 
     kind = "filesystem"

@@ -1,6 +1,6 @@
 """What every format does with a header.
 
-Parse it whole, and refuse a field that is out of its bounds in words.
+It is parsed as a whole, and a field out of its bounds is refused by name.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def parse_header(header: Struct[Any, Any], device: BlockDevice, offset: int, fmt
 
 
 def short(number: int) -> str:
-    """A number as people write it: ``256 MiB`` for 1 << 28, the digits where no unit fits."""
+    """A number as people write it: ``256 MiB`` for 1 << 28, plain digits where no unit fits."""
     return next(
         (f"{number // unit} {name}" for unit, name in _UNITS if number and number % unit == 0), str(number)
     )

@@ -1,8 +1,6 @@
 """Where a device has data and where it has holes, down to what the host file has stored.
 
-For lseek and st_blocks.
-
-What is mapped to nowhere counts as data: it has yet to fail when it is read.
+For lseek and st_blocks. A range that cannot be mapped counts as data: reading it fails.
 """
 
 from __future__ import annotations
@@ -80,7 +78,7 @@ def allocated(device: BlockDevice) -> int:
 class _Stored:
     """How much of each run the host has stored.
 
-    Runs follow each other in one stretch of a file mostly, which is remembered.
+    Most runs follow each other in one stretch of a file, which is remembered.
     """
 
     def __init__(self) -> None:
@@ -89,7 +87,7 @@ class _Stored:
         self._left = MAX_RUNS
 
     def bytes_in(self, run: Extent) -> int:
-        """Of ``run``, which is no hole in the image."""
+        """How many bytes of ``run``, which is no hole in the image, the host has stored."""
         file, at, end = run.device, run.offset, run.offset + run.length
         if not isinstance(file, KnowsHoles):
             return run.length

@@ -11,7 +11,7 @@ DECODING: Final = 256 << 20
 class MemoryBudget:
     """Bytes that may be taken and are given back.
 
-    Nobody waits here: who gets nothing waits for its own others.
+    ``take`` never waits: a device that gets nothing waits until one of its own decoders has ended.
     """
 
     def __init__(self, limit: int = DECODING) -> None:

@@ -7,15 +7,15 @@ from collections.abc import Container
 from typing import Final
 
 MAX_NAME_BYTES: Final = 255
-MAX_SUFFIX: Final = 32  # characters behind the last dot; more is no file type
+MAX_SUFFIX: Final = 32  # characters behind the last dot: a longer ending is not the type of a file
 _FORBIDDEN = str.maketrans({"/": "\u2215", "\0": "\u2400"})  # DIVISION SLASH, SYMBOL FOR NULL
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for undecodable bytes
 
 
 def safe_name(raw: str, taken: Container[str]) -> str:
-    """``raw`` as a path component: no ``/`` or NUL, not ``.`` or ``..``, 255 bytes of UTF-8 at most, not ``taken``.
+    """``raw`` as a path component: without ``/`` and NUL, neither ``.`` nor ``..``, and not one of ``taken``.
 
-    A second ``a.txt`` becomes ``a (1).txt``.
+    It has 255 bytes of UTF-8 at most. A second ``a.txt`` becomes ``a (1).txt``.
     """
     name = raw
     if "/" in name or "\0" in name:
@@ -45,13 +45,14 @@ def _shorten(name: str, limit: int) -> str:
     if len(encoded) <= limit:
         return name
     for end in range(limit, limit - 4, -1):
-        if encoded[end] & 0xC0 != 0x80:  # not inside a character, which has up to three bytes of this kind
+        # do not cut inside a character: up to three bytes like this one follow its first
+        if encoded[end] & 0xC0 != 0x80:
             return encoded[:end].decode("utf-8", "surrogateescape")
     return encoded[:limit].decode("utf-8", "surrogateescape")
 
 
 def _unique(name: str, taken: Container[str]) -> str:
-    """The name with a number that is free. Many equal names cost a logarithm each."""
+    """The name with the first free number, found by bisection, as there may be many equal names."""
     used, free = 0, 1
     while numbered(name, free) in taken:
         used, free = free, 2 * free
@@ -74,11 +75,11 @@ def numbered(name: str, number: int) -> str:
 
 
 class UniqueNames:
-    """The names of one directory, each once. It remembers where numbers go on: equal names cost the same each."""
+    """The names of one directory, each once. Last numbers are kept, so that every name costs the same."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
-        self._numbers: dict[str, int] = {}  # of a name that came again: the last number given
+        self._numbers: dict[str, int] = {}  # name -> the last number given to one like it
 
     def fit(self, raw: str) -> str:
         """``raw`` as ``safe_name`` makes it, unlike all names before."""

@@ -1,4 +1,4 @@
-"""What a filesystem is made of: directories, files, symlinks and what ``stat`` says of them.
+"""What a filesystem is made of: directories, files, symlinks and what ``stat`` says about them.
 
 Knows no FUSE.
 """
@@ -21,10 +21,10 @@ SYMLINK_MODE: Final = s.S_IFLNK | 0o777
 
 
 class Stat(NamedTuple):
-    """Facts about a node. Times are nanoseconds since 1970 UTC; ``uid``/``gid`` None means the user who mounts.
+    """Facts about a node.
 
-    ``allocated`` is the number of bytes that occupy space, where that differs from ``size`` (sparse and
-    compressed files).
+    Times are nanoseconds since 1970 UTC. ``uid`` and ``gid`` None mean the user who mounts. ``allocated`` is
+    the number of bytes that occupy space, where that differs from ``size`` (sparse and compressed files).
     """
 
     mode: int
@@ -73,7 +73,7 @@ class File(Node):
         """The content, ``stat().size`` bytes long."""
 
     def streams(self) -> Mapping[str, File]:
-        """What the file holds besides, by name: paths have it as ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
+        """Further content of the file, by name, in paths ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
         return {}
 
 
@@ -107,11 +107,11 @@ class Directory(Node):
         """
 
     def _scan_names(self) -> Iterable[str]:
-        """The names of ``_scan`` alone, where a filesystem can tell them with less reading."""
+        """The names of ``_scan`` alone, for a filesystem that can list them with less reading."""
         return (name for name, _ in self._scan())
 
     def fold(self, name: str) -> str:
-        """What two names have in common that are one name here; asked where ``case_sensitive`` is False."""
+        """The same text for all spellings of one name; called where ``case_sensitive`` is False."""
         return name.casefold()
 
     @final
@@ -123,7 +123,7 @@ class Directory(Node):
 
     @final
     def names(self) -> Iterator[str]:
-        """The names of ``entries``, perhaps without what a stat would take.
+        """The names of ``entries``, if possible without reading what a stat needs.
 
         Raises ``ImageError`` where it is damaged.
         """

@@ -1,4 +1,4 @@
-"""Options of single formats, declared once: command line, help and manual page know them from here."""
+"""Options of single formats, declared once: the command line, its help and the manual page read them here."""
 
 from __future__ import annotations
 

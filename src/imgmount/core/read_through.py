@@ -1,6 +1,6 @@
 """A device read from one end to the other, a step at a time.
 
-For checksums of it all, watched by whoever shows progress.
+It is used for checksums of all data; a ``Watcher`` can show the progress.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STEP: Final = 1 << 20
 
 
 class Watcher(Protocol):
-    """Somebody who is told how far long reading is."""
+    """Is told how far a long read has come."""
 
     def expect(self, size: int) -> None:
         """``size`` more bytes are going to be read."""

@@ -10,9 +10,9 @@ RUN_BYTES: Final = 2 << 20  # looked at for one stretch of data: more than any r
 
 
 def equal_run(entries: array[int], first: int, limit: int = MAX_EQUAL) -> int:
-    """How many entries from ``first`` on equal it, itself included, ``limit`` at most.
+    """How many entries from ``first`` on are equal, the first included, ``limit`` at most.
 
-    Slices compare at C speed.
+    Slices are compared, at the speed of C.
     """
     stop = min(len(entries), first + limit)
     unit = entries[first : first + 1]
@@ -29,7 +29,7 @@ def equal_run(entries: array[int], first: int, limit: int = MAX_EQUAL) -> int:
 def rising_run(entries: array[int], first: int, step: int, limit: int) -> int:
     """How many entries from ``first`` on each exceed the one before by ``step``, ``limit`` at most.
 
-    Blocks stored in a row.
+    Those are blocks that are stored in a row.
     """
     expected = entries[first]
     count = 0
@@ -42,7 +42,7 @@ def rising_run(entries: array[int], first: int, step: int, limit: int) -> int:
 
 
 class Bits:
-    """A bitmap as its runs need it: one character a bit, so that ``str.find`` ends a run."""
+    """A bitmap as text, one character for a bit, so that ``str.find`` finds the end of a run."""
 
     __slots__ = ("_text",)
 

@@ -19,8 +19,9 @@ from imgmount.core.device import ChunkedDevice
 from imgmount.errors import FormatError, ImageError
 
 STEP: Final = 1 << 20
-MAX_IDLE: Final = 3  # decoders that wait for their reader to come back: for as many readers
-MAX_DAMAGED: Final = 16  # spans cut into chunks whose damage is remembered, with a step of data each
+MAX_IDLE: Final = 3  # decoders that wait for their reader to come back
+# how many spans that are cut into chunks have their damage remembered, with a step of data each
+MAX_DAMAGED: Final = 16
 MIN_GROUP: Final = 256 << 10
 
 
@@ -155,7 +156,7 @@ class SequentialDevice(ChunkedDevice):
         return chunk
 
     def _take(self, index: int, span: int, offset: int) -> tuple[Content | Cut, _Stream | None]:
-        """The chunk if it is known, else the decoder that will be there first; wait for it if it is busy."""
+        """The chunk if it is known, else the decoder that can reach it first; waits while that is busy."""
         start = self._starts[span]
         memory = self._decoder_memory(span) + 2 * self._step
         with self._state:
@@ -200,9 +201,9 @@ class SequentialDevice(ChunkedDevice):
             raise
 
     def _admit(self, memory: int) -> bool:
-        """Whether one more decoder may begin: the memory is there, or no other of this device is at work.
+        """Whether one more decoder may begin: there is memory, or no other decoder of this device is at work.
 
-        The latter lets each device go on, and with it those that wait for its bytes.
+        So every device can always go on, and with it the devices that wait for its bytes.
         """
         while not self._cache.decoding.take(memory, must=not self._running and not self._idle):
             if not self._idle:
@@ -230,7 +231,8 @@ class SequentialDevice(ChunkedDevice):
         with self._state:
             self._passed[index] = chunk
             stream.position += len(chunk)
-            while len(self._passed) > self._ahead + 1:  # readers ahead come out of order, but no further
+            # read-ahead comes out of order, but not further apart than this
+            while len(self._passed) > self._ahead + 1:
                 self._passed.popitem(last=False)
 
     def _remember(self, span: int, position: int, chunk: Cut) -> None:
@@ -267,7 +269,7 @@ def _position(stream: _Stream) -> int:
 def _next_chunk(decoder: Decoder, size: int, *, last: bool) -> Content | Cut:
     """The next ``size`` bytes, or what comes before the damage.
 
-    Raises ``ImageError`` that another try may not meet.
+    Raises ``ImageError``, which another try may not raise.
     """
     try:
         chunk = decoder.read(size)

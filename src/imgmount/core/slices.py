@@ -1,6 +1,6 @@
 """Devices made of other devices.
 
-A part, several in a row, sectors without their headers, zeros, bytes in memory, an error.
+They are a part of one, several in a row, sectors without headers, zeros, bytes in memory, or an error.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Strided(BlockDevice):
 
     2048 of each 2352-byte CD sector.
 
-    It gathers in memory: runs of two kilobytes are not worth a splice each.
+    Reads copy the data: runs of two kilobytes are not worth a splice each.
     """
 
     def __init__(self, device: BlockDevice, stride: int, skip: int, payload: int) -> None:
@@ -94,7 +94,7 @@ class Strided(BlockDevice):
 
 
 class ZeroDevice(MappedDevice):
-    """A hole of ``size`` bytes."""
+    """``size`` zeros, as a hole."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -115,7 +115,7 @@ class MemoryDevice(BlockDevice):
 
 
 class Unreadable(BlockDevice):
-    """``size`` bytes that cannot be read: each read says why. A partition without its key."""
+    """``size`` bytes that cannot be read, as in a partition without its key: each read says why."""
 
     def __init__(self, size: int, reason: ImageError) -> None:
         self.size = size

@@ -7,9 +7,8 @@ from typing import Final
 
 from imgmount.errors import FormatError
 
-MAX_TOTAL: Final = (
-    16 << 20
-)  # bytes of all attributes of one node; Linux lists 64 KiB of names, with values of 64 KiB at most
+# bytes of all attributes of one node; Linux lists 64 KiB of names, with values of 64 KiB at most
+MAX_TOTAL: Final = 16 << 20
 
 
 def collect(attributes: Iterable[tuple[str, bytes]], fmt: str) -> dict[str, bytes]:

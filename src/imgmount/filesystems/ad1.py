@@ -29,9 +29,8 @@ LOGICAL_MAGIC: Final = b"ADLOGICALIMAGE\0"
 SEGMENT_HEADER: Final = 512
 _SEGMENT = struct.Struct("<16s8xII")  # signature, number of the segment from 1, of segments
 _IMAGE = struct.Struct("<16sII I8xQ")  # signature, version, unknown, chunk size, (metadata), first item
-_ITEM = struct.Struct(
-    "<QQQQQII"
-)  # next item, first child, first metadata, chunk table, size, type, length of the name
+# next item, first child, first metadata, chunk table, size, type, length of the name
+_ITEM = struct.Struct("<QQQQQII")
 _META = struct.Struct("<QIII")  # next, category, key, length of the value
 VERSIONS: Final = (3, 4)
 FOLDER: Final = 5
@@ -189,9 +188,8 @@ class _Content(ChunkedDevice):
         if not 0 < start < self._data.size:
             raise FormatError("ad1", f"chunk {index} at {start:#x}")
         span = min(self.block_size, self.size - index * self.block_size)
-        raw = self._data.pread(
-            start, span + (span >> 8) + 64
-        )  # as much as zlib makes of it at worst: where it ends it says itself
+        # the most that zlib makes of it: a stream says itself where it ends
+        raw = self._data.pread(start, span + (span >> 8) + 64)
         try:
             return inflate(raw, span, wrapper="zlib")
         except FormatError as exc:

@@ -78,7 +78,7 @@ class Cramfs(Filesystem):
         return self.parse(self.device.read_exactly(offset, INODE_SIZE, NAME))
 
     def parse(self, raw: bytes) -> Inode:
-        """An inode: mode:16 uid:16 size:24 gid:8 namelen:6 offset:26, from the least bit, or most if big endian."""
+        """An inode: mode:16 uid:16 size:24 gid:8 namelen:6 offset:26, from the low bits if little endian."""
         first, second, third = table(raw, 4, self.order)
         if self.order == "little":
             fields = first & 0xFFFF, first >> 16, second & 0xFF_FFFF, second >> 24, third & 0x3F, third >> 6

@@ -325,7 +325,7 @@ class MfsDirectory(MfsNode, Directory):
 
 
 def _home(folder: int, folders: Mapping[int, Folder]) -> int:
-    """Where what is in ``folder`` is shown: what lies in a folder that nobody knows is in the root."""
+    """The folder that shows the files in ``folder``: the root for a folder that is unknown."""
     return folder if folder in folders or (folders and folder in SPECIAL) else ROOT_FOLDER
 
 

@@ -25,12 +25,8 @@ from imgmount.families.unix.inodes import UNKNOWN, Entry, InodeVolume, TablePage
 NAME: Final = "minix"
 SUPER_AT: Final = 1024
 SUPER_SIZE: Final = 32
-MAGICS: Final = {
-    0x137F: (1, 14),
-    0x138F: (1, 30),
-    0x2468: (2, 14),
-    0x2478: (2, 30),
-}  # version, length of names
+# version, length of names
+MAGICS: Final = {0x137F: (1, 14), 0x138F: (1, 30), 0x2468: (2, 14), 0x2478: (2, 30)}
 MAGIC_3: Final = 0x4D5A
 NAMES_3: Final = 60
 BLOCK_SIZES: Final = (1024, 2048, 4096, 8192, 16384, 32768)  # of version 3; 1024 before
@@ -69,7 +65,7 @@ class Superblock:
     inode_bitmap: int
     zone_bitmap: int
     first_zone: int
-    state: int  # 0: not told
+    state: int  # 0: unknown
 
     @property
     def prefix(self) -> str:
@@ -154,8 +150,8 @@ class MinixVolume(InodeVolume[Inode]):
         self.single_parent = SingleParent(NAME)
         self._tables = TablePages(device, NAME)
         self._layout = Pointers(
-            device, NAME, width=2 if spb.version == 1 else 4, order=spb.order, block_size=spb.block_size, first=spb.first_zone,
-            end=spb.zones,
+            device, NAME, width=2 if spb.version == 1 else 4, order=spb.order, block_size=spb.block_size,
+            first=spb.first_zone, end=spb.zones,
         )  # fmt: skip
 
     def _read_inode(self, number: int) -> Inode:

@@ -39,7 +39,7 @@ class TitleSource(Source):
         self.fst = read_fst(first, 0, first.size, self.stored(0)[1], "nus")
 
     def _ticket(self) -> Ticket:
-        """The title's ticket; without one, a ticket that only names the title, whose key the user may have."""
+        """The title's ticket; without one, a ticket that only names the title: the user may have its key."""
         for name in TICKETS:
             try:
                 ticket = self._siblings.open(name)

@@ -78,7 +78,7 @@ class Romfs(Filesystem):
         return raw[:end], offset + (end + ALIGNMENT) // ALIGNMENT * ALIGNMENT
 
     def header(self, offset: int) -> tuple[int, int, int, int]:
-        """(offset of the next header, kind and flags, the kind's own word, size) of the header at ``offset``."""
+        """The header at ``offset``: (offset of the next one, kind and flags, the kind's own word, size)."""
         following, own, size, _ = table(self.device.read_exactly(offset, HEADER_SIZE, NAME), 4, "big")
         return following & ~(ALIGNMENT - 1), following & (ALIGNMENT - 1), own, size
 

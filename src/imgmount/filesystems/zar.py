@@ -179,9 +179,8 @@ class _ZarDirectory(Directory):
             return
         for index in range(first, first + count):
             word, *_ = volume.node(index)
-            if (
-                volume.single_parent.setdefault(index, self.id) != self.id
-            ):  # else a small tree could have paths without end
+            # otherwise a small tree could have endless paths
+            if volume.single_parent.setdefault(index, self.id) != self.id:
                 raise FormatError("zar", f"node {index} is listed in two directories")
             name = volume.name(word & NO_NAME)
             yield name, _ZarFile(volume, index) if word & IS_FILE else _ZarDirectory(volume, index)

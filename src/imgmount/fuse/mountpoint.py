@@ -74,7 +74,7 @@ def prepare(target: Path) -> bool:
 
 
 def _is_taken(target: Path) -> bool:
-    """Whether something is mounted there. The trigger of an automount is not: it waits for us to mount over it."""
+    """Whether something is mounted there. The trigger of an automount does not count: we mount over it."""
     if not os.path.ismount(target):
         return False
     place = str(target.resolve())

@@ -1,10 +1,10 @@
-"""A protocol adapter, no more: libfuse's calls become questions to the vfs, and the answers structs.
+"""A protocol adapter: calls of libfuse become questions to the vfs, and the answers become structures of C.
 
 Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
-handles; files have none, so the kernel need not tell of opening and closing one: a small file
-costs one request instead of three. Reads are answered with file descriptors:
-of the host file wherever the bytes lie there unchanged, so that the kernel moves them without us; of a memory
-file for decoded bytes; of an empty one for holes.
+handles; files have none, so the kernel need not tell of opening and closing one: a small file costs one
+request instead of three. Reads are answered with file descriptors: of the host file wherever the bytes lie
+there unchanged, so that the kernel moves them without us; of a memory file for decoded bytes; of an empty one
+for holes.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Files:
 
 
 class _OpenDirectory:
-    """A directory that somebody is listing: its entries stay as they were when the listing began."""
+    """A directory while it is listed: its entries stay as they were when the listing began."""
 
     __slots__ = ("listing", "nodes", "path", "replies")
 
@@ -161,7 +161,8 @@ class Operations:
         owner = self._owner
         mtime_s, mtime_ns = mtime // NS, mtime % NS
         return (
-            inode, mode & self._mask, nlink, owner.uid if uid is None else uid, owner.gid if gid is None else gid,
+            inode, mode & self._mask, nlink,
+            owner.uid if uid is None else uid, owner.gid if gid is None else gid,
             rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
             mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
             mtime_s, mtime_ns,
@@ -270,15 +271,14 @@ class Operations:
                 inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
                 try:
                     stat: bytes | None = pack(facts(node.stat(), inode))
-                except ImageError:  # the name is known all the same; getattr will tell
+                except ImageError:  # the name is listed all the same; getattr reports the error
                     stat = None
                 replies.append((name.encode("utf-8", "surrogateescape"), stat))
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         wanted = name.decode("utf-8", "surrogateescape")
-        if not wanted.startswith(
-            self._xattr_prefixes
-        ):  # ls(1) asks each file for two, unless it hears this once
+        # ls(1) asks for two attributes of each file, unless this error has been returned once
+        if not wanted.startswith(self._xattr_prefixes):
             raise OSError(EOPNOTSUPP, "No such namespace")
         value = self._xattrs(path).get(wanted)
         if value is None:

@@ -15,12 +15,12 @@ PASSED: Final = frozenset(
 PASSED_WITH_VALUE: Final = frozenset({"max_read"})
 NUMBERS: Final = {"uid": 10, "gid": 10, "umask": 8}
 
-# Said by fstab, mount(8) and systemd about the mount, not to it. A mount of ours is always ro,nosuid,nodev.
+# Words for fstab, mount(8) and systemd, not for the filesystem. A mount of ours is always ro,nosuid,nodev.
 IGNORED: Final = frozenset({
-    "_netdev", "async", "atime", "auto", "defaults", "dev", "diratime", "exec", "fail", "group", "iversion", "lazytime",
-    "loud", "mand", "noauto", "nodev", "nofail", "noiversion", "nolazytime", "nomand", "nonempty", "norelatime",
-    "nostrictatime", "nosuid", "nouser", "owner", "relatime", "ro", "rw", "silent", "strictatime", "suid", "sync",
-    "user", "users",
+    "_netdev", "async", "atime", "auto", "defaults", "dev", "diratime", "exec", "fail", "group", "iversion",
+    "lazytime", "loud", "mand", "noauto", "nodev", "nofail", "noiversion", "nolazytime", "nomand", "nonempty",
+    "norelatime", "nostrictatime", "nosuid", "nouser", "owner", "relatime", "ro", "rw", "silent",
+    "strictatime", "suid", "sync", "user", "users",
 })  # fmt: skip
 IGNORED_PREFIXES: Final = ("x-", "X-", "comment=", "uhelper=", "helper=")
 
@@ -39,8 +39,8 @@ class MountOptions:
 def parse(texts: Sequence[str], known: frozenset[str], *, sloppy: bool = False) -> MountOptions:
     r"""Sort the options of all ``-o`` arguments; ``known`` are the long options of the command line.
 
-    A comma inside a value is written ``\,``. Raises ``MountError`` that names an option that nobody knows, if
-    not ``sloppy``.
+    A comma inside a value is written ``\,``. Raises ``MountError`` that names an unknown option, if not
+    ``sloppy``.
     """
     result = MountOptions()
     for option in (option for text in texts for option in split(text) if option):

@@ -1,4 +1,4 @@
-"""The life of a mount: fork, serve until somebody unmounts, clean up.
+"""The life of a mount: fork, serve until it is unmounted, clean up.
 
 The image is parsed before the fork, so that its errors are the command's errors. The parent ends when the
 kernel has begun to ask the child questions; no thread exists before that fork. libfuse turns SIGTERM, SIGINT
@@ -58,8 +58,10 @@ class Session:
         """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
         forget_secrets()
         gc.collect()
-        gc.freeze()  # what is parsed by now stays; no need to look at it again
-        gc.set_threshold(GC_THRESHOLD)  # listings have no cycles; to look for some costs a third of a listing
+        # objects that exist by now live as long as the process: the collector need not visit them
+        gc.freeze()
+        # listings have no reference cycles; looking for them costs a third of the time
+        gc.set_threshold(GC_THRESHOLD)
         owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
         operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
         table = operations.callbacks()
@@ -88,7 +90,7 @@ class Session:
                 log.warning("%s: %s", self.target, exc.strerror)
 
     def background(self) -> int:
-        """Mount in a daemon; 0 as soon as the mount answers. Anything else, and nothing is left behind."""
+        """Mount in a daemon; 0 as soon as the mount answers. After a failure nothing is left behind."""
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -130,7 +132,7 @@ class Session:
 
 
 def raise_read_ahead(target: Path, *, coded: bool) -> None:
-    """Ask the kernel for larger reads, which root may; for everybody else things stay as they are."""
+    """Ask the kernel for larger reads, which only root may do; others keep the default."""
     mount: Mount | None = next((mount for mount in mounts() if mount.target == target), None)
     if mount is None:
         return
@@ -145,8 +147,8 @@ def raise_read_ahead(target: Path, *, coded: bool) -> None:
 def _detach_from_caller(writer: int) -> None:
     """Report success and leave the terminal. Warnings go to the system log if there is no log file.
 
-    The session is left only now that the mount answers: autofs lets no other process through to its mount point than the
-    process group that mounts on it.
+    The session is left only now that the mount answers: autofs lets no other process through to its mount
+    point than the process group that mounts on it.
     """
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)

@@ -13,14 +13,13 @@ from imgmount.errors import ImageError
 from imgmount.registry import named
 
 SCHEMA: Final = 1
-UNREAD: Final = "unread"  # the format of what has no reader: no choice for --fs
+UNREAD: Final = "unread"  # the format of what is recognised and not read; --fs cannot choose it
 
 
 def describe(image: Image) -> dict[str, Any]:
     """The facts as plain values."""
-    volumes = [
-        _volume(volume, image) for volume in image.volumes
-    ]  # opens them, which the chain then tells of
+    # this opens the volumes; the chain tells what was found then
+    volumes = [_volume(volume, image) for volume in image.volumes]
     return {
         "schema": SCHEMA,
         "image": str(image.path),
@@ -64,7 +63,7 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
 
 
 def _recognised(volume: Volume) -> str | None:
-    """What else is in the same bytes and is not read: the HFS side of a hybrid disc."""
+    """What else is recognised in the same bytes and is not read."""
     for fmt in volume.others:
         if fmt.name == UNREAD:
             try:

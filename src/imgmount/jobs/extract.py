@@ -29,7 +29,7 @@ _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_C
 
 
 class Report(Protocol):
-    """Who is told how an extraction goes."""
+    """Is told how an extraction goes."""
 
     def advance(self, size: int, name: str) -> None:
         """``size`` more bytes of the file ``name`` are written."""
@@ -65,9 +65,8 @@ class Extraction:
         os.umask(self._umask)
         self._links: dict[int, str] = {}  # inode number -> where its content is already
         self.image_failed = self.host_failed = False
-        self._target = os.open(
-            target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        )  # the user may name a link
+        # the user may name a link
+        self._target = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
         return self
@@ -164,12 +163,12 @@ class Extraction:
         return os.open(name, _FOLDER, dir_fd=parent), True
 
     def _finish(self, level: _Level) -> None:
-        """Mode and times come last: filling a folder needs the one and changes the other."""
+        """Set mode and times last: filling a folder needs write permission and changes its times."""
         if not level.made:
             return
         try:
             stat = level.node.stat()
-            # without -p the copy can be changed and removed, even where the image says that nobody may write
+            # without -p the owner can change and remove the copy, even if the image allows no one to write
             self._stamp(level.fd, stat if self._preserve else stat._replace(mode=stat.mode | s.S_IRWXU))
         except (ImageError, OverflowError) as exc:  # a number that no host can store
             self._image_problem(level.path, exc)
@@ -203,7 +202,7 @@ class Extraction:
                 self._copy(content, fd, path)
                 self._stamp(fd, stat)
             except BaseException:
-                os.unlink(name, dir_fd=parent)  # half a file would look like a whole one
+                os.unlink(name, dir_fd=parent)  # half a file would look like a complete one
                 raise
             finally:
                 os.close(fd)
@@ -211,7 +210,7 @@ class Extraction:
             self._links[inode] = path
 
     def _copy(self, content: BlockDevice, fd: int, name: str) -> None:
-        """Data is written, holes stay holes."""
+        """Write the data; holes stay holes."""
         os.ftruncate(fd, content.size)
         for offset, size in stretches(content, READ_SIZE):
             data = memoryview(content.pread(offset, size))
@@ -252,7 +251,7 @@ class Extraction:
         os.utime(name, ns=_times(stat), dir_fd=parent, follow_symlinks=False)
 
     def _make_room(self, parent: int, name: str) -> None:
-        """With ``--force``, remove the file or link that is there; a folder stays, and is in the way."""
+        """With ``--force``, remove the file or link that is there; a folder is never removed."""
         if self._force:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=parent)
@@ -260,7 +259,7 @@ class Extraction:
     def _stamp(self, fd: int, stat: Stat) -> None:
         if self._preserve:
             if self._root_user:
-                os.fchown(fd, *_owner(stat))  # before the mode, of which it clears bits
+                os.fchown(fd, *_owner(stat))  # chown comes before chmod, because it clears bits of the mode
             os.fchmod(fd, s.S_IMODE(stat.mode))
         else:
             os.fchmod(fd, stat.mode & PERMISSIONS & ~self._umask)

@@ -16,7 +16,7 @@ from imgmount.errors import ImageError, UnknownFormatError, UnsupportedError
 from imgmount.vfs.vfs import Vfs
 
 READ_SIZE: Final = 1 << 20
-GRAIN: Final = 1 << 16  # how exactly an unreadable range is told
+GRAIN: Final = 1 << 16  # bytes: the precision of an unreadable range
 MAX_UNREADABLE: Final = 16 << 20
 
 
@@ -38,15 +38,12 @@ def problems(image: Image, *, second_opinion: bool = False, read: bool = True) -
 
 
 def _volume(volume: Volume, *, second_opinion: bool, read: bool) -> Iterator[str]:
-
     fault = volume.partition.fault
-    if (
-        fault is not None
-    ):  # its bytes cannot all be read, perhaps in a place that the filesystem can be opened without
+    # the filesystem may open although some bytes of the partition cannot be read
+    if fault is not None:
         yield f"{volume.name}: {fault}"
-    if isinstance(
-        volume.problem, UnknownFormatError | UnsupportedError
-    ):  # a filesystem that is not read is not damaged
+    # a filesystem that is not read is not damaged
+    if isinstance(volume.problem, UnknownFormatError | UnsupportedError):
         return
     if volume.problem is not None:
         if volume.problem is not fault:
@@ -63,7 +60,7 @@ def _volume(volume: Volume, *, second_opinion: bool, read: bool) -> Iterator[str
 
 
 def _told(who: str, found: Iterable[str]) -> Iterator[str]:
-    """``found`` in the name of ``who``; an error ends it and is the last problem."""
+    """The problems ``found`` by ``who``, with that name in front; an error ends them and is the last."""
     try:
         for problem in found:
             yield f"{who}: {problem}"
@@ -105,11 +102,11 @@ def _is_part(device: BlockDevice, disk: BlockDevice) -> bool:
 def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
     """One line for each range of ``device`` that cannot be read.
 
-    A very long one ends the search: the size is a lie then.
+    A very long range ends the search: the stated size must be wrong then.
     """
     start, end, reason = 0, 0, ""
     for offset, size, error in _failures(device, name):
-        if reason and offset == end:  # the first reason stands for all: they differ in nothing but an offset
+        if reason and offset == end:  # only the first reason is given: the others differ in an offset alone
             end = offset + size
             if end - start >= MAX_UNREADABLE:
                 yield f"{name}: unreadable {start:#x} to {end:#x}, the rest was not tried: {reason}"

@@ -2,8 +2,8 @@
 
 The former lie in the second sector or, on some machines, at byte 64 of the first.
 
-Source: FreeBSD, ``disklabel(5)`` and the layout in ``sys/disk/bsd.h``; DragonFly, ``sys/disklabel64.h``; which
-offsets are the disk's as in Linux, ``block/partitions/msdos.c``.
+Source: FreeBSD, ``disklabel(5)`` and the layout in ``sys/disk/bsd.h``; DragonFly, ``sys/disklabel64.h``;
+Linux, ``block/partitions/msdos.c``, for which offsets count from the start of the disk.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ MAX_PARTITIONS_64: Final = 16
 MAX_SIZE: Final = 1 << 63  # bytes
 
 TYPES: Final = {
-    1: "swap", 2: "Version 6", 3: "Version 7", 4: "System V", 5: "4.1BSD", 6: "Eighth Edition", 7: "4.2BSD", 8: "MS-DOS",
-    9: "4.4LFS", 10: "unknown", 11: "HPFS", 12: "ISO 9660", 13: "boot", 14: "vinum", 15: "RAID", 17: "ext2", 18: "NTFS",
-    20: "ccd", 22: "ZFS",
+    1: "swap", 2: "Version 6", 3: "Version 7", 4: "System V", 5: "4.1BSD", 6: "Eighth Edition", 7: "4.2BSD",
+    8: "MS-DOS", 9: "4.4LFS", 10: "unknown", 11: "HPFS", 12: "ISO 9660", 13: "boot", 14: "vinum", 15: "RAID",
+    17: "ext2", 18: "NTFS", 20: "ccd", 22: "ZFS",
 }  # fmt: skip
 
 

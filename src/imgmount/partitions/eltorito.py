@@ -37,12 +37,10 @@ _BOOTABLE: Final = 0x88
 _NOT_BOOTABLE: Final = 0x00
 _HEADER: Final = struct.Struct("<BBH28x")  # indicator, platform, entries
 _RECORD: Final = struct.Struct("<BB4xHI20x")  # indicator, medium, sectors to load, LBA
-_BOOT_INFO: Final = struct.Struct(
-    "<8xIII"
-)  # of isolinux and GRUB: LBA of the descriptor, of the image, its length
-_BPB: Final = struct.Struct(
-    "<11xHB5xHBHHHII"
-)  # FAT: sector size, per cluster; sectors in 16 bits, media...; sectors in 32 bits
+# of isolinux and GRUB: LBA of the descriptor, of the image, its length
+_BOOT_INFO: Final = struct.Struct("<8xIII")
+# FAT: sector size, per cluster; sectors in 16 bits, media...; sectors in 32 bits
+_BPB: Final = struct.Struct("<11xHB5xHBHHHII")
 _MBR_ENTRY: Final = struct.Struct("<B7xII")  # flag, first sector, sectors
 
 

@@ -149,7 +149,7 @@ def _primaries(device: BlockDevice) -> Iterator[tuple[int, int]]:
 
 
 def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
-    """(offset, sector size) of possible backup headers: where a damaged primary points, and the last sector."""
+    """(offset, sector size) of possible backup headers: what the primary names, and the last sector."""
     for sector in SECTORS:
         alternate = int.from_bytes(device.pread(sector + 0x20, 8), "little") * sector
         for place in dict.fromkeys((alternate, (device.size // sector - 1) * sector)):
@@ -160,8 +160,8 @@ def _backups(device: BlockDevice) -> Iterator[tuple[int, int]]:
 def _read(device: BlockDevice, told: int = logging.DEBUG) -> Table:
     """The first good table, primary before backup; else one with wrong checksums whose entries make sense.
 
-    ``told`` is how loud to say that it is not the primary, or damaged. Raises the error of the first bad one
-    where there is none.
+    ``told`` is the log level of the message that it is not the primary, or damaged. Raises the error of the
+    first bad one if there is no good one.
     """
     first: ImageError | None = None
     for places in (_primaries, _backups):

@@ -25,39 +25,35 @@ SECTOR: Final = 512
 SECTORS: Final = (512, 1024, 2048, 4096)  # that entries may count in
 TABLE: Final = 446  # offset of the four entries
 SIGNATURE: Final = b"\x55\xaa"  # at 510
-_ENTRY: Final = Struct(
-    "<B3xB3xII"
-)  # flag, type, first sector, sectors; CHS addresses are ignored by everyone
+# flag, type, first sector, sectors; CHS addresses are ignored
+_ENTRY: Final = Struct("<B3xB3xII")
 FLAGS: Final = (0x00, 0x80)
 EXTENDED: Final = (0x05, 0x0F, 0x85)
 PROTECTIVE: Final = 0xEE
 FIRST_LOGICAL: Final = 5
 MAX_LOGICALS: Final = 251  # 256 minors of a Linux disk, less the primary ones
 
-_VOLUMES: Final = (
-    b"NTFS    ",
-    b"EXFAT   ",
-    b"-FVE-FS-",
-    b"ReFS\0\0\0\0",
-)  # OEM names of boot sectors without a FAT BPB
+# OEM names of boot sectors without a FAT BPB
+_VOLUMES: Final = (b"NTFS    ", b"EXFAT   ", b"-FVE-FS-", b"ReFS\0\0\0\0")
 _BPB: Final = Struct("<11xHBHB4xB")  # sector size, sectors per cluster, reserved sectors, FATs, media
-# what partitions begin with: boot sectors and extended tables; ext, XFS, Btrfs, F2FS, HFS+, ISO 9660, SquashFS,
-# LVM, LUKS, swap
+# what partitions begin with: boot sectors and extended tables; ext, XFS, Btrfs, F2FS, HFS+, ISO 9660,
+# SquashFS, LVM, LUKS, swap
 _MARKS: Final = (
     (510, SIGNATURE), (0x438, b"\x53\xef"), (0, b"XFSB"), (0x10040, b"_BHRfS_M"), (1024, b"\x10\x20\xf5\xf2"),
-    (1024, b"H+\0\4"), (1024, b"HX\0\5"), (0x8001, b"CD001"), (0, b"hsqs"), (512, b"LABELONE"), (0, b"LUKS\xba\xbe"),
-    (4086, b"SWAPSPACE2"),
+    (1024, b"H+\0\4"), (1024, b"HX\0\5"), (0x8001, b"CD001"), (0, b"hsqs"), (512, b"LABELONE"),
+    (0, b"LUKS\xba\xbe"), (4086, b"SWAPSPACE2"),
 )  # fmt: skip
 
 TYPES: Final = {
-    0x01: "FAT12", 0x04: "FAT16 under 32 MB", 0x06: "FAT16", 0x07: "NTFS/exFAT/HPFS", 0x0B: "FAT32", 0x0C: "FAT32 LBA",
-    0x0E: "FAT16 LBA", 0x11: "hidden FAT12", 0x12: "diagnostics", 0x14: "hidden FAT16 under 32 MB", 0x16: "hidden FAT16",
-    0x17: "hidden NTFS/HPFS", 0x1B: "hidden FAT32", 0x1C: "hidden FAT32 LBA", 0x1E: "hidden FAT16 LBA", 0x27: "Windows recovery",
-    0x39: "Plan 9", 0x41: "PowerPC PReP", 0x42: "Windows dynamic disk", 0x4D: "QNX 4", 0x63: "Unix System V", 0x76: "Amiga RDB",
-    0x80: "old Minix", 0x81: "Minix", 0x82: "Linux swap", 0x83: "Linux", 0x8E: "Linux LVM", 0xA5: "FreeBSD", 0xA6: "OpenBSD",
-    0xA8: "Darwin UFS", 0xA9: "NetBSD", 0xAB: "Darwin boot", 0xAF: "Apple HFS+", 0xBE: "Solaris boot", 0xBF: "Solaris",
-    0xDA: "data", 0xEB: "BeOS", 0xEE: "GPT protective", 0xEF: "EFI system", 0xFB: "VMware VMFS", 0xFC: "VMware swap",
-    0xFD: "Linux RAID",
+    0x01: "FAT12", 0x04: "FAT16 under 32 MB", 0x06: "FAT16", 0x07: "NTFS/exFAT/HPFS", 0x0B: "FAT32",
+    0x0C: "FAT32 LBA", 0x0E: "FAT16 LBA", 0x11: "hidden FAT12", 0x12: "diagnostics",
+    0x14: "hidden FAT16 under 32 MB", 0x16: "hidden FAT16", 0x17: "hidden NTFS/HPFS", 0x1B: "hidden FAT32",
+    0x1C: "hidden FAT32 LBA", 0x1E: "hidden FAT16 LBA", 0x27: "Windows recovery", 0x39: "Plan 9",
+    0x41: "PowerPC PReP", 0x42: "Windows dynamic disk", 0x4D: "QNX 4", 0x63: "Unix System V",
+    0x76: "Amiga RDB", 0x80: "old Minix", 0x81: "Minix", 0x82: "Linux swap", 0x83: "Linux", 0x8E: "Linux LVM",
+    0xA5: "FreeBSD", 0xA6: "OpenBSD", 0xA8: "Darwin UFS", 0xA9: "NetBSD", 0xAB: "Darwin boot",
+    0xAF: "Apple HFS+", 0xBE: "Solaris boot", 0xBF: "Solaris", 0xDA: "data", 0xEB: "BeOS",
+    0xEE: "GPT protective", 0xEF: "EFI system", 0xFB: "VMware VMFS", 0xFC: "VMware swap", 0xFD: "Linux RAID",
 }  # fmt: skip
 
 
@@ -120,7 +116,7 @@ def _sector_size(device: BlockDevice, entries: Sequence[Entry]) -> int:
 
 
 def _is_known(device: BlockDevice, start: int) -> bool:
-    """Whether something that is known by sight begins at ``start``."""
+    """Whether a known signature is at ``start``."""
     return any(device.pread(start + at, len(mark)) == mark for at, mark in _MARKS)
 
 

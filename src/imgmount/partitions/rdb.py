@@ -25,13 +25,11 @@ RECORD: Final = 512  # bytes of a block that are looked at: all that its checksu
 END: Final = 0xFFFF_FFFF  # of a list
 MAX_LIST: Final = 256  # partitions, or filesystems
 
-_RIGID: Final = Struct(
-    ">16xI4x3I28x3I"
-)  # block size; lists of bad blocks, partitions, filesystems; cylinders, sectors, heads
+# block size; lists of bad blocks, partitions, filesystems; cylinders, sectors, heads
+_RIGID: Final = Struct(">16xI4x3I28x3I")
 _DRIVE: Final = Struct(">160x8s16s4s")  # maker, model, revision
-_ENVIRONMENT: Final = Struct(
-    ">132xI4xI4xI12xII"
-)  # longs in a sector, surfaces, sectors in a track, first and last cylinder
+# longs in a sector, surfaces, sectors in a track, first and last cylinder
+_ENVIRONMENT: Final = Struct(">132xI4xI4xI12xII")
 _DOS_TYPE: Final = 192  # in a PART, the last long of an environment of 17
 _ENVIRONMENT_SIZE: Final = 128  # where the number of the longs that follow it is
 _HANDLER: Final = Struct(">32x4s2H132x84s")  # in an FSHD: dos type, version, name
@@ -187,9 +185,10 @@ def _extent(record: bytes, rigid: Rigid, offset: int) -> tuple[int, int]:
 
 def _kind(record: bytes, handlers: dict[bytes, str]) -> str:
     longs = int.from_bytes(record[_ENVIRONMENT_SIZE : _ENVIRONMENT_SIZE + 4], "big")
+    # a shorter environment means DOS\0, as in Kickstart 36
     dos_type = (
         record[_DOS_TYPE : _DOS_TYPE + 4] if longs >= (_DOS_TYPE - _ENVIRONMENT_SIZE) // 4 else b"DOS\0"
-    )  # as V36 does
+    )
     words = [_printable(dos_type)]
     flags = int.from_bytes(record[_FLAGS : _FLAGS + 4], "big")
     words += ["bootable"] if flags & _BOOTABLE else []

@@ -24,9 +24,9 @@ _PARTITION: Final = Struct(">III")  # sectors, first sector, type
 WHOLE: Final = 6
 
 TYPES: Final = {
-    0: "volume header", 1: "track replacements", 2: "sector replacements", 3: "raw", 4: "BSD", 5: "System V", 7: "EFS",
-    8: "logical volume", 9: "raw logical volume", 10: "XFS", 11: "XFS log", 12: "XLV", 13: "XVM", 0x82: "Linux swap",
-    0x83: "Linux",
+    0: "volume header", 1: "track replacements", 2: "sector replacements", 3: "raw", 4: "BSD", 5: "System V",
+    7: "EFS", 8: "logical volume", 9: "raw logical volume", 10: "XFS", 11: "XFS log", 12: "XLV", 13: "XVM",
+    0x82: "Linux swap", 0x83: "Linux",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Sun disk labels (SMI) with their table of contents (VTOC): of SPARC machines, and of Solaris on x86.
 
 The former are big endian, in the first sector of a disk; the latter little endian, in the second sector of a
-slice of an MBR. Source: the layouts as in Linux, ``block/partitions/sun.c`` and ``msdos.c``, and ``prtvtoc(1M)``.
+slice of an MBR. Source: Linux, ``block/partitions/sun.c`` and ``msdos.c``, for the layouts; ``prtvtoc(1M)``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
 MAGIC: Final = 0xDABE
-_LABEL: Final = Struct(
-    ">128sI8sH32s2x12xI244xHH4x64sHH"
-)  # text, VTOC: version, volume, entries, entries' types, sanity;
-#                                                            tracks, sectors a track, partitions, magic, checksum
+# text; VTOC: version, volume, entries, their types, sanity; tracks, sectors a track, partitions, magic, sum
+_LABEL: Final = Struct(">128sI8sH32s2x12xI244xHH4x64sHH")
 _TYPE: Final = Struct(">HH")  # type, flags
 _PARTITION: Final = Struct(">II")  # first cylinder, sectors
 SANITY: Final = 0x600DDEEE
@@ -36,8 +34,9 @@ _X86_TABLE: Final = 72
 X86_SLICES: Final = 16
 
 TYPES: Final = {
-    0: "unassigned", 1: "boot", 2: "root", 3: "swap", 4: "usr", 6: "stand", 7: "var", 8: "home", 9: "alternates", 10: "cachefs",
-    11: "reserved", 0x82: "Linux swap", 0x83: "Linux", 0x8E: "Linux LVM", 0xFD: "Linux RAID",
+    0: "unassigned", 1: "boot", 2: "root", 3: "swap", 4: "usr", 6: "stand", 7: "var", 8: "home",
+    9: "alternates", 10: "cachefs", 11: "reserved", 0x82: "Linux swap", 0x83: "Linux", 0x8E: "Linux LVM",
+    0xFD: "Linux RAID",
 }  # fmt: skip
 
 

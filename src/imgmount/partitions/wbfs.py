@@ -1,6 +1,6 @@
 """The discs in a Wii backup file system: a partition of a disk, or a file with several.
 
-Source: libwbfs; see ``codecs.wbfs``.
+Source: libwbfs; see ``families.nintendo.wbfs``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The partitions of Wii discs, decrypted on demand. Source: WiiBrew, "Wii disc"; see ``codecs.wii_disc``.
+"""The partitions of Wii discs, decrypted on demand. Source: WiiBrew, "Wii disc".
 
 The title key of a partition is encrypted with a common key that the user must give, except for images that
 store data decrypted (WIA, RVZ, NFS). Without a key the disc header and the table are there all the same.
@@ -24,7 +24,7 @@ from imgmount.families.nintendo.wii_clusters import CLUSTER, DATA, DecryptedPart
 from imgmount.families.nintendo.wii_partitions import Layout
 
 TMD_CONTENT_HASH: Final = 0x1F4  # of the first content: the SHA-1 of the H3 table
-CHUNK_CLUSTERS: Final = 4  # 128 KiB: small enough that a random read of 4 KiB is not all decryption
+CHUNK_CLUSTERS: Final = 4  # 128 KiB: small, so that a random read of 4 KiB does not take long to decrypt
 
 
 class WiiData(MappedDevice):
@@ -72,9 +72,8 @@ class WiiData(MappedDevice):
             yield from (f"group {number}: {problem}" for problem in problems)
 
     def _check(self, number: int, offset: int, size: int, h3: bytes) -> Iterator[str]:
-        raw = self._disc.pread(self._layout.data + offset, size).ljust(
-            size, b"\0"
-        )  # a trimmed image ends inside a cluster
+        # a trimmed image may end inside a cluster
+        raw = self._disc.pread(self._layout.data + offset, size).ljust(size, b"\0")
         empty = [
             index
             for index in range(size // CLUSTER)

@@ -13,7 +13,7 @@ from imgmount.errors import ImageError, MountError
 class FileDevice(BlockDevice):
     """``path`` opened for reading, never for anything else.
 
-    What an image ``named`` is a regular file, and no symbolic link.
+    A file that an image ``named`` must be a regular file, and no symbolic link.
     """
 
     def __init__(self, path: Path, *, named: bool = False) -> None:

@@ -21,7 +21,7 @@ MAX_KEY_FILE: Final = 4096
 
 
 class KeySearch:
-    """The keys that may be ``name``, the likeliest first; what became of them is remembered for ``failure``.
+    """The keys that may be ``name``, the likeliest first; ``failure`` says where wrong ones came from.
 
     ``beside`` are names of files beside the image, ``paths`` files that are ours to name, ``folder`` names in
     ``imgmount/keys/``, ``home`` in the user's home folder.
@@ -44,7 +44,7 @@ class KeySearch:
         keys = Path(os.environ.get("XDG_CONFIG_HOME") or at_home / ".config") / "imgmount" / "keys"
         own = [keys / file for file in dict.fromkeys((f"{name}.key", *folder))]
         self._paths = [*paths, *own, *(at_home / file for file in home)]
-        self.tried: list[str] = []  # where keys came from that are said to be this one, and do not fit
+        self.tried: list[str] = []  # where the keys came from that have this name and do not fit
         self._malformed: list[str] = []
 
     def __iter__(self) -> Iterator[bytes]:
@@ -86,9 +86,9 @@ class KeySearch:
         return ", ".join([f"{' or '.join(self._beside)} beside the image", *map(str, self._paths)])
 
     def failure(self, instead: str = "") -> KeyRequiredError:
-        """Why there is no key, after all that there are did not fit.
+        """The error for a key that is missing, when no key fitted.
 
-        ``instead`` names what would do as well.
+        ``instead`` names what the user may give in its place.
         """
         notes = [
             f"{origin} is no key: neither {KEY_SIZE} bytes nor {2 * KEY_SIZE} digits"
@@ -112,6 +112,5 @@ def parse_key(data: bytes, sizes: Sequence[int]) -> bytes | None:
         decoded = bytes.fromhex(data.decode("ascii"))
     except ValueError:
         decoded = b""
-    return next(
-        (key for key in (decoded, data) if len(key) in sizes), None
-    )  # 32 digits are a key of 16 bytes, not one of 32
+    # 32 digits are a key of 16 bytes, not one of 32
+    return next((key for key in (decoded, data) if len(key) in sizes), None)

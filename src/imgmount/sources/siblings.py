@@ -1,7 +1,7 @@
 """The other files that an image names: those beside it, and more only where ``--refs`` says so.
 
-A name locates by its last part alone. Folders, ``..`` and links in it are followed only under ``any``; devices,
-FIFOs and URLs never are.
+A name locates by its last part alone. Folders, ``..`` and links in it are followed only under ``any``;
+devices, FIFOs and URLs never are.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ SAME_DIR: Final = "same-dir"
 ANY: Final = "any"
 FEW_OPEN: Final = 128  # files; only sets of evidence need more descriptors than every process has
 MAX_OPEN: Final = 14_295  # segments of the largest EWF set that its naming rule allows
-_PROTOCOL = re.compile(
-    r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:"
-)  # nbd://, json:, fat:...; one letter is a Windows drive
+# nbd://, json:, fat:...; a single letter is a Windows drive
+_PROTOCOL = re.compile(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+:")
 _FILE_URL = re.compile(r"file:(//)?(?=.)")
 
 
@@ -85,9 +84,9 @@ class FolderSiblings:
 
     def _none(self) -> FolderSiblings:
         """Siblings in no folder at all."""
-        nobody = FolderSiblings(self._folders[0], (), self.files)
-        nobody._folders = []
-        return nobody
+        none = FolderSiblings(self._folders[0], (), self.files)
+        none._folders = []
+        return none
 
     def fenced(self) -> FolderSiblings:
         """The same without ``any``, for an image whose format is guessed."""

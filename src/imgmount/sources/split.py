@@ -32,7 +32,7 @@ def open_source(path: Path, siblings: FolderSiblings, rules: Sequence[SetRule] =
 
     Raises ``MissingPartError`` for a gap.
     """
-    name = Path(os.path.realpath(path)).name  # a link is named as its user likes
+    name = Path(os.path.realpath(path)).name  # a link may have any name, so its target counts too
     for rule in (_numbered, *rules):
         names = rule(name, siblings)
         if len(names) > 1:
@@ -48,7 +48,7 @@ def part_names(name: str, present: Sequence[str], pattern: re.Pattern[str]) -> l
     """The set's names in order; one name or none where there is no set.
 
     A set begins at 0 or 1; a number missing before the last one present is an error. Numbers are as wide as
-    in ``name``, or wider by need: ``.999`` is followed by ``.1000``, ``.part9`` by ``.part10``.
+    in ``name``, or wider if they must be: ``.999`` is followed by ``.1000``, ``.part9`` by ``.part10``.
     """
     stem, own, tail = _parts_of(name, pattern)
     if not own or name not in present:

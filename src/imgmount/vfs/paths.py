@@ -37,7 +37,7 @@ def resolve(vfs: Vfs, path: str, *, follow: bool = True) -> tuple[str, Node]:
         if links > MAX_LINKS:
             raise OSError(ELOOP, "Too many levels of symbolic links", path)
         target = node.readlink()
-        if target.startswith("/"):  # the root that it means is its own volume's
+        if target.startswith("/"):  # an absolute target begins at the root of its own volume
             done = done[:1] if vfs.space(here) else []
         names.extendleft(reversed(target.split("/")))
     return _joined(done), vfs.find(_joined(done))

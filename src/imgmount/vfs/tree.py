@@ -1,10 +1,10 @@
-"""What an image looks like as a tree of files is decided here and only here.
+"""Decides what an image looks like as a tree of files; no other module does.
 
 - ``tree``: one volume is the root; several are ``p1/ p2/ p5/`` (slot numbers), unreadable ones ``p3.raw``,
   and links in ``by-label/`` and ``by-uuid/``.
 - ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks as ``track01.iso``...
 - ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
-- ``deleted``: as ``tree``, of what was deleted and can still be told.
+- ``deleted``: as ``tree``, for deleted files that can still be found.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class _Builder:
     def _nested(self, files: Iterator[tuple[str, Node]]) -> StaticDirectory:
         """Deleted files by their paths.
 
-        The folders are no longer anybody's: they are numbered beyond all nodes.
+        The folders are not those of the image: their numbers lie behind those of all nodes.
         """
         numbers = count(1 << (SPACE_BITS - 1))
         tops: dict[str, Any] = {}
@@ -117,7 +117,8 @@ class _Builder:
             here = tops
             for folder in folders[-MAX_FOLDERS:]:
                 inner = here.setdefault(safe_name(folder, set()), {})
-                here = inner if isinstance(inner, dict) else here  # a file has that name: beside it, then
+                # a file has the name of the folder, so the folder gets another
+                here = inner if isinstance(inner, dict) else here
             here[safe_name(name, set(here))] = node
 
         def built(entries: dict[str, Any]) -> StaticDirectory:

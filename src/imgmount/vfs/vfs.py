@@ -16,9 +16,9 @@ from imgmount.vfs.nodes import StreamFolder
 log = logging.getLogger(__name__)
 
 MAX_ENTRIES: Final = 80_000  # kept in memory: about 50 MB with what a front end keeps beside them
-MAX_DEPTH: Final = 500  # of a walk: paths deeper than about 2000 cannot be named anyway
+MAX_DEPTH: Final = 500  # limit of a walk: paths deeper than about 2000 cannot be named anyway
 NAMED_FORK: Final = "..namedfork"  # below a file: the folder of its other streams, as macOS calls it
-SPACE_BITS: Final = 48  # of an inode number; the volume's number stands above them
+SPACE_BITS: Final = 48  # bits of an inode number below the number of the volume
 
 Problem = Callable[[str, ImageError], None]  # called with the path that is damaged
 
@@ -44,7 +44,7 @@ class Vfs:
         try:
             return listing[name]
         except FileNotFoundError:
-            if listing.damage is not None:  # it is absent or lost with the damage: that cannot be told
+            if listing.damage is not None:  # it may be absent or lost with the damage
                 raise listing.damage.again() from None
             raise FileNotFoundError(ENOENT, "No such file or directory", path) from None
 
@@ -75,7 +75,7 @@ class Vfs:
                 self._entries -= len(old.nodes)
 
     def space(self, path: str) -> int:
-        """What to add to the ids of the nodes in the directory at ``path`` to number them across volumes."""
+        """What is added to the ids of the nodes in the directory at ``path``: no two volumes share one."""
         top = path.split("/", 2)[1] if path.startswith("/") else ""
         return self._spaces.get(top, 0) << SPACE_BITS
 

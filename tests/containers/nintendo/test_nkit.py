@@ -70,7 +70,7 @@ def test_junk_that_the_hashes_do_not_prove_is_an_error(wii: bytes) -> None:
     expected = whole.pread(0, whole.size)
     block = next(number for number in range(20, 50) if wii[at + number // 8] >> 7 - number % 8 & 1)
     device = opened(changed(wii, at + block // 8, bytes([wii[at + block // 8] ^ 0x80 >> block % 8])))
-    with pytest.raises(FormatError, match="group 1 of the partition at 0x50000 cannot be made again"):
+    with pytest.raises(FormatError, match="group 1 of the partition at 0x50000 cannot be rebuilt"):
         device.pread(block * BLOCK, 1)
     far = 0x70000 + 2 * (2 << 20)  # another group of hashes
     assert device.pread(far, 0x20000) == expected[far : far + 0x20000]

@@ -18,7 +18,7 @@ from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
-from imgmount.core.header import parse_header
+from imgmount.core.header import parse_header, within
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredError, UnsupportedError
 
@@ -75,7 +75,7 @@ MODES: Final = ("none", "simple", "quick", "medium", "deep", "heavy1", "heavy2")
 FILE_ID: Final = 80  # numbers of tracks that are not the disk's
 BANNER: Final = 0xFFFF
 TRACKS: Final = 80
-LARGEST_NOTE: Final = 2048  # a track no longer is an extra bootblock or a text
+LARGEST_NOTE: Final = 2048  # a track of this size and more is not an extra bootblock or a text
 LARGEST_TRACK: Final = 22 * 1024  # of a high density disk
 MAX_ARCHIVES: Final = 8  # in one file
 MAX_RECORDS: Final = 100  # 80 tracks, and texts
@@ -105,7 +105,7 @@ class Track(NamedTuple):
 class DmsDevice(MappedDevice):
     """The disk in a DMS archive.
 
-    A track that is damaged, lost, or inherits from one, cannot be read; those that were never packed are zeros.
+    A track that is damaged, lost, or inherits from one cannot be read. Tracks that were not packed are zeros.
     """
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
@@ -128,7 +128,7 @@ class DmsDevice(MappedDevice):
         self._lose(archives)
 
     def _archives(self) -> list[tuple[Any, list[Track]]]:
-        """(header, tracks) of the archives in the file: a disk may be cut into several, one behind the other."""
+        """(header, tracks) of each archive in the file: several may hold one disk, one after the other."""
         found: list[tuple[Any, list[Track]]] = []
         taken: set[int] = set()
         offset = 0
@@ -147,7 +147,7 @@ class DmsDevice(MappedDevice):
         return found
 
     def _records(self, offset: int, high: int) -> Iterator[Track]:
-        """The tracks whose headers are sound. One that is not costs what it describes, and the next is looked for."""
+        """The tracks with sound headers. Behind an unsound one the next is looked for."""
         last = -1
         for _ in range(MAX_RECORDS):
             if offset >= self._file.size:
@@ -288,15 +288,14 @@ def _track(file: BlockDevice, offset: int) -> Track:
         reason = "the header of a track is damaged (its CRC differs)"
         raise ChecksumError("dms", reason, offset=offset)
     if header.mode[0] >= len(MODES):
-        reason = f"compression {header.mode[0]} of a track is unknown (0 to {len(MODES) - 1} are)"
+        reason = f"compression {header.mode[0]} of a track is not from 0 to {len(MODES) - 1}"
         raise FormatError("dms", reason, offset=offset)
-    if (
-        header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK
-    ):  # escapes of run lengths at most double it
-        raise FormatError("dms", f"a track of {max(header.size, header.middle)} bytes", offset=offset)
+    # the escapes of run lengths double the size at most
+    largest = max(header.size, -(-header.middle // 2))
+    within("dms", "size of a track", largest, 0, LARGEST_TRACK, offset=offset)
     return Track(
-        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0], header.mode[0],
-        header.sum, header.data_crc,
+        header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0],
+        header.mode[0], header.sum, header.data_crc,
     )  # fmt: skip
 
 

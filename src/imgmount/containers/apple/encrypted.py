@@ -38,7 +38,7 @@ class EncryptedDevice(MappedDevice):
         }
 
     def verify(self) -> Iterator[str]:
-        """Whether all that is promised is there: nothing in these images is a checksum."""
+        """Whether the file has all stated bytes: these images have no checksums."""
         end = self._header.offset + self.size
         if end > self._file.size:
             yield f"{self.size} bytes are promised, the file ends {end - self._file.size} too early"

@@ -1,4 +1,4 @@
-"""Raw disks that only their type code tells from other files: ShrinkWrap's self-mounting images, DiskDup+.
+"""Raw disks that only their type code identifies: ShrinkWrap's self-mounting images, DiskDup+.
 
 The data fork is the disk as it is; a self-mounting floppy keeps its checksum in resource ``CKSM`` 1. Source:
 the ClassicMac project's ``disk-images/raw-images.md``.

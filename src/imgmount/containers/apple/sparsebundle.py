@@ -95,7 +95,7 @@ class SparseBundleDevice(MappedDevice):
         return DecryptedDevice(_Padded(self._bands), self.size, header, keys, context.cache)
 
     def _map(self, offset: int) -> Extent:
-        """Holes stay holes where the rest is encrypted: nobody has written there."""
+        """Holes stay holes also where the rest is encrypted: they were never written."""
         stored = next(iter(self._bands.extents(offset, self.size - offset)))
         if self._clear is None:
             return stored

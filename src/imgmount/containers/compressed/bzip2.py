@@ -1,9 +1,9 @@
 """bzip2 files as disk images. Source: the format as bzip2 1.0.8 writes it; there is no specification.
 
 A stream is a run of blocks of up to 900,000 bytes, each of which begins with a 48-bit magic at any bit and
-decodes on its own once it is given a stream's header and end. How much a block decodes to is written nowhere:
-all are decoded once at open, on all cores. Nothing after a damaged block can be placed: from there on the image
-cannot be read, and its size is an estimate.
+decodes on its own once it is given a stream's header and end. The decoded sizes are stored nowhere: all
+blocks are decoded once at open, on all cores. The place of what follows a damaged block is unknown: from
+there on the image cannot be read, and its size is an estimate.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ HEADER_BITS: Final = 32
 BLOCK_UNIT: Final = 100_000  # bytes, times the level: in a full block
 MAX_BLOCK_BITS: Final = 8 * (4 << 20)  # 900,000 symbols of at most 20 bits, and the tables
 MAX_BLOCKS: Final = 1 << 20
-MAX_FALSE: Final = 2  # magics inside one block's data that are passed over: one is a chance in 2**40
+MAX_FALSE: Final = 2  # false magics in one block that are passed over; each has a chance of 1 in 2**40
 SEARCHED: Final = 1 << 20  # bytes of the file searched at a time
 
 
@@ -122,7 +122,7 @@ class Bzip2Device(CodedBlocksDevice):
             begin, end = pair
             return None if begin.is_end else self._decoded_size(begin.bit, end.bit)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # gone again before anything forks
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the threads have ended before the process forks
             return [*pool.map(size, pairwise(marks)), None]
 
     def _measure_block(self, marks: list[Mark], index: int, guess: int | None) -> tuple[int | None, int]:
@@ -203,9 +203,8 @@ def _marks(file: BlockDevice) -> Iterator[Mark]:
     """Every magic in the file, at any bit, in order."""
     count = 0
     for base in range(0, file.size, SEARCHED):
-        data = file.pread(
-            base, SEARCHED + 6
-        )  # a magic across the border: seven bytes, the first of them in this portion
+        # a magic across the border: seven bytes, the first of them in this portion
+        data = file.pread(base, SEARCHED + 6)
         found = [
             Mark(8 * base + bit, is_end) for is_end in (False, True) for bit in _search(data, is_end=is_end)
         ]

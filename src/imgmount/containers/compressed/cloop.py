@@ -46,7 +46,7 @@ class CloopDevice(ChunkedDevice):
         if not start < end <= start + MAX_GROWTH * self.block_size + SECTOR:
             raise FormatError(
                 "cloop",
-                f"block {index} is stored from {start:#x} to {end:#x}: no block is that long, or ends before it begins",
+                f"block {index} is stored from {start:#x} to {end:#x}: too long, or its end before its start",
             )
         try:
             return deflate.inflate(

@@ -2,9 +2,8 @@
 
 Deflate can be entered only where its decoder has been: one pass at open learns the size and keeps copies of
 the decoder, 32 MiB of them at most, so a read costs decoding from the copy before it. BGZF (SAM
-specification, 4.1) states the size of each member, and needs no pass; its checksums are compared on read. What
-cannot be decoded raises an error
-when it is read; a checksum that disagrees is reported.
+specification, 4.1) states the size of each member and needs no pass; its checksums are compared on read.
+What cannot be decoded raises an error when it is read; a checksum that disagrees is reported.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 HEADER_SIZE: Final = 13  # properties, dictionary size (4), uncompressed size (8)
 UNKNOWN: Final = 0xFFFF_FFFF_FFFF_FFFF  # the stream ends with a marker
-MAX_SIZE: Final = 1 << 38  # XZ Utils takes a larger one for a false alarm
+MAX_SIZE: Final = 1 << 38  # XZ Utils takes a file with a larger size for another format
 
 
 class LzmaDevice(CodedBlocksDevice):

@@ -3,8 +3,7 @@
 Source: The .xz File Format 1.2.1, 3 and 5.3.1.
 
 An LZMA decoder may run on over damage and give wrong bytes; at the end of an LZMA2 chunk it must have used
-what
-the chunk's header says, so damage is found there at the latest.
+what the chunk's header says, so damage is found there at the latest.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ DECODER: Final = 64 << 10  # bytes besides the dictionary
 
 
 def variable_length(data: bytes, at: int, offset: int) -> tuple[int, int]:
-    """The multibyte integer at ``at`` of ``data``, which is at ``offset`` of the file (1.2), and where it ends."""
+    """(the multibyte integer at ``at`` of ``data``, where it ends). 1.2. ``data`` lies at ``offset``."""
     value = 0
     for shift, byte in enumerate(data[at : at + 9]):
         value |= (byte & 0x7F) << (7 * shift)
@@ -66,17 +65,16 @@ def parse_header(file: BlockDevice, offset: int) -> tuple[int, int]:
         raise FormatError("xz", f"a block's header of {size} bytes ends inside its filters", offset=offset)
     if dictionary > MEMORY_LIMIT:
         raise UnsupportedError(
-            f"xz: a dictionary of {short(dictionary)}: more than {short(MEMORY_LIMIT)} is not given to a decoder"
+            f"xz: a dictionary of {short(dictionary)}: decoders are given {short(MEMORY_LIMIT)} at most"
         )
     return size, dictionary
 
 
 class ChunkEnds:
-    """Iterates over the LZMA2 chunks from ``start`` to ``end`` of the file (5.3.1): the decoded size after each.
+    """Iterates over the LZMA2 chunks from ``start`` to ``end`` of the file: the decoded size after each.
 
-    ``stored`` is where the last one ends in the file. ``sure`` is the decoded size before the first chunk
-    that is
-    not compressed: damage in it changes nothing that a decoder checks.
+    5.3.1. ``stored`` is where the last one ends in the file. ``sure`` is the decoded size before the first
+    chunk that is not compressed: damage in it changes nothing that a decoder checks.
     """
 
     def __init__(self, file: BlockDevice, start: int, end: int) -> None:
@@ -121,7 +119,7 @@ class FoundBlock(NamedTuple):
 
 
 def find_blocks(file: BlockDevice, offset: int, check: int) -> Iterator[FoundBlock]:
-    """The blocks from ``offset`` to the index or the end of the file; their checksums have ``check`` bytes."""
+    """The blocks from ``offset`` to the index or the end of the file; a checksum has ``check`` bytes."""
     while file.pread(offset, 1).strip(b"\0"):
         chunks = ChunkEnds(file, offset + parse_header(file, offset)[0], file.size)
         deque(chunks, maxlen=0)

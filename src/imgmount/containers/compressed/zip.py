@@ -1,4 +1,4 @@
-"""The disk image in a zip: a stored one is read in place, a deflated one is a gzip file for the next layer.
+"""The disk image in a zip: a stored one is read in place, a deflated one is given to the next layer as gzip.
 
 iPhone and Mac firmware (``.ipsw``) is such a zip. With several images the largest is opened;
 ``options.extra["member"]`` names another. Source: PKWARE APPNOTE 6.3.10.
@@ -102,7 +102,7 @@ def _directory(file: BlockDevice) -> tuple[int, int, int]:
 
 
 def images(file: BlockDevice) -> list[Member]:
-    """The disk images inside, the largest first; what Finder keeps of forks is none."""
+    """The disk images inside, the largest first, without the files in which Finder keeps forks."""
     found = [one for one in members(file) if one.name.lower().endswith(IMAGES) and one.size]
     shown = [one for one in found if not one.name.startswith("__MACOSX/")]
     return sorted(shown, key=lambda one: -one.size)
@@ -152,7 +152,7 @@ def _content(file: BlockDevice, member: Member) -> BlockDevice:
 
 
 def probe(file: BlockDevice) -> Match:
-    """LIKELY for a zip with a disk image: what is a zip by its own rules comes first."""
+    """LIKELY for a zip with a disk image: other formats that are zips by design come first."""
     return Match.LIKELY if images(file) else Match.NO
 
 

@@ -104,7 +104,7 @@ class ZstdDevice(CodedBlocksDevice):
         return frames
 
     def _sizes(self, frames: Sequence[Frame]) -> Iterator[int]:
-        """Decoded sizes. A frame that does not say and is damaged takes the rest, as an error: nothing tells how large."""
+        """Decoded sizes. A damaged frame that does not state its size takes the rest, as an error."""
         for index, frame in enumerate(frames):
             if frame.decoded is not None:
                 yield frame.decoded
@@ -252,7 +252,7 @@ def _seek_table(file: BlockDevice) -> list[Frame]:
 def _agrees(file: BlockDevice, frame: Frame) -> bool:
     """Whether there is a frame where the table says, of the size that it says.
 
-    A wrong one would displace all that follow.
+    A wrong size would displace all frames that follow.
     """
     header = file.pread(frame.offset, MAX_HEADER)
     if int.from_bytes(header[:4], "little") & ~15 == SKIPPABLE:
@@ -285,5 +285,5 @@ FORMAT: Final = ContainerFormat(
     title="Zstandard-compressed image",
     open=ZstdDevice,
     probe=probe,
-    limits="windows up to 128 MiB; a file of one large frame is decoded from its start for each step backwards",
+    limits="windows up to 128 MiB; one large frame is decoded from its start again for each step backwards",
 )

@@ -66,7 +66,7 @@ class Segment(NamedTuple):
 class AffDevice(MappedDevice):
     """The disk in an AFF file or set.
 
-    What can be spliced is: stored pages and raw files; zero pages are holes.
+    Stored pages and raw files are mapped, so that they can be spliced; zero pages are holes.
     """
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
@@ -153,11 +153,8 @@ class AffDevice(MappedDevice):
                 yield f"{_DIGESTS[name]} is {digest.hex()}, stored is {stored[name].hex()}"
 
 
-_DIGESTS: Final = {
-    "md5": "MD5",
-    "sha1": "SHA-1",
-    "sha256": "SHA-256",
-}  # segment, which hashlib calls the same
+# name of the segment and of the algorithm in hashlib: name of the digest
+_DIGESTS: Final = {"md5": "MD5", "sha1": "SHA-1", "sha256": "SHA-256"}
 
 
 class _Pages(ChunkedDevice):

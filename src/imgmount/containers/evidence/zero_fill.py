@@ -1,7 +1,4 @@
-"""What ``--on-error zero`` does.
-
-Ranges of damaged evidence read as zeros, and are told instead of refused.
-"""
+"""``--on-error zero``: ranges of damaged evidence read as zeros and are reported, instead of an error."""
 
 from __future__ import annotations
 
@@ -43,6 +40,5 @@ class ZeroFill:
         if not self._sizes:
             return {}
         shown = ", ".join(f"{offset:#x}+{self._sizes[offset]:#x}" for offset in sorted(self._sizes)[:SHOWN])
-        return {
-            "damaged, read as zeros": f"{len(self._sizes)} ranges: {shown}{', ...' if len(self._sizes) > SHOWN else ''}"
-        }
+        more = ", ..." if len(self._sizes) > SHOWN else ""
+        return {"damaged, read as zeros": f"{len(self._sizes)} ranges: {shown}{more}"}

@@ -75,7 +75,7 @@ class GczDevice(ChunkedDevice):
             if len(stored) != self._block:
                 raise FormatError(
                     "gcz",
-                    f"block {block}, which is not compressed, has {len(stored)} bytes stored instead of its own size",
+                    f"block {block}, which is not compressed, has {len(stored)} bytes, not the block size",
                     offset=self._place(block),
                 )
             return stored

@@ -157,7 +157,7 @@ class _RestoredPart(ChunkedDevice):
                 )
         raise FormatError(
             self._disc.fmt,
-            f"group {index} of the partition at {self._layout.start:#x} cannot be made again: its hashes differ",
+            f"group {index} of the partition at {self._layout.start:#x} cannot be rebuilt: its hashes differ",
         )
 
     def _stored(self, cluster: int) -> bytes | None:

@@ -2,7 +2,7 @@
 
 Files with several: see ``partitions.wbfs``.
 
-Files are cut into ``.wbfs``, ``.wbf1``, ``.wbf2``... Source: libwbfs; see ``codecs.wbfs``.
+Files are cut into ``.wbfs``, ``.wbf1``, ``.wbf2``... Source: libwbfs; see ``families.nintendo.wbfs``.
 """
 
 from __future__ import annotations

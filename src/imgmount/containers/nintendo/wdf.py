@@ -61,7 +61,7 @@ class WdfDevice(MappedDevice):
         end = 0
         for start, place, size in record.iter_unpack(raw[len(MAGIC) :]):
             if start < end or start + size > self.size:
-                reason = f"a piece of {size} bytes at {start:#x} of the disc overlaps another or ends past the disc"
+                reason = f"a piece of {size} bytes at {start:#x} of the disc overlaps another or ends past it"
                 raise FormatError("wdf", reason, offset=header.chunks_at)
             end = start + size
             self._starts.append(start)

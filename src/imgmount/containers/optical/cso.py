@@ -38,9 +38,8 @@ MAX_BLOCKS: Final = 1 << 24  # an index of 64 MiB, a disc of 32 GiB
 MAX_SHIFT: Final = 16
 FLAG: Final = 1 << 31  # of an index entry: stored, or in version 2 LZ4
 
-GAMECUBE_MIN_BLOCK: Final = (
-    0x8000  # the other CISO has its block size at 4, then a byte 0 or 1 for each block
-)
+# the other CISO has its block size at 4, then a byte 0 or 1 for each block
+GAMECUBE_MIN_BLOCK: Final = 0x8000
 GAMECUBE_MAP_END: Final = 0x8000
 
 

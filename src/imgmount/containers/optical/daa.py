@@ -69,11 +69,8 @@ TYPES_SHIFT: Final = 23  # how deflate's block types are written: two bits, the 
 TYPES: Final = (b"\0\1\2", b"\1\2\0", b"\0\2\1", b"\1\0\2")
 _BIT_MASKS: Final = b"\x0a\x35\x2d\x3f\x08\x33\x09\x15"
 
-_VOLUME_SIZES: Final = {
-    99: ".part{0:02}",
-    512: ".part{0:03}",
-    101: "",
-}  # sizes that a split descriptor has room for -> naming
+# size of a split descriptor -> how the parts are named
+_VOLUME_SIZES: Final = {99: ".part{0:02}", 512: ".part{0:03}", 101: ""}
 _PART: Final = re.compile(r"(.*)\.part0*1(\.\w+)", re.IGNORECASE)
 
 

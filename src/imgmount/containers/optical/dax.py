@@ -1,6 +1,6 @@
 """PSP discs in blocks of 8 KiB (DAX), as the drivers of PSP firmwares read them.
 
-Nobody wrote a specification.
+There is no specification.
 
 Blocks are zlib streams, or deflate without a header in files of some writers.
 
@@ -52,7 +52,7 @@ class DaxDevice(GroupedDevice):
         self._lengths = table(file.read_exactly(HEADER_SIZE + 4 * count, 2 * count, "dax"), 2, "little")
         runs = table(file.read_exactly(HEADER_SIZE + 6 * count, 8 * areas, "dax"), 4, "little")
         self._stored = bytearray(count)
-        # what surrounds deflate in a file is the same for all of its blocks: the first that is decoded tells
+        # the wrapper of deflate is the same in all blocks of a file: the first that is decoded shows which
         self._wrappers: tuple[Literal["zlib", "raw"], ...] = ("zlib", "raw")
         for first, length in zip(runs[::2], runs[1::2], strict=True):
             end = min(first + length, count)

@@ -18,12 +18,8 @@ from imgmount.errors import FormatError
 
 MAGIC: Final = b"ECM\0"
 LITERAL, MODE1, FORM1, FORM2 = range(4)
-STORED: Final = (
-    1,
-    3 + 2048,
-    4 + 2048,
-    4 + 2324,
-)  # bytes of one unit in the file; of sectors: address or subheader, and data
+# bytes of one unit in the file; of sectors: address or subheader, and data
+STORED: Final = (1, 3 + 2048, 4 + 2048, 4 + 2324)
 RESTORED: Final = (1, 2352, 2336, 2336)  # and in the image
 END: Final = 0xFFFF_FFFF  # a number of units, which ends the records
 MAX_NUMBER_BYTES: Final = 5

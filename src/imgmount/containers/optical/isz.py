@@ -29,7 +29,7 @@ from imgmount.errors import FormatError, KeyRequiredError, UnsupportedError
 
 _HEADER = Struct(                  # offset
     "magic" / Const(b"IsZ!"),      # 0x00
-    "header_size" / Int8ul,        # 0x04  48, or 64 with checksums whose algorithm nobody knows
+    "header_size" / Int8ul,        # 0x04  48, or 64 with checksums of an unknown algorithm
     "version" / Int8ul,            # 0x05
     "serial" / Int32ul,            # 0x06
     "sector_size" / Int16ul,       # 0x0A

@@ -42,9 +42,8 @@ MAX_FILES: Final = 1000
 MAX_NAME: Final = 1024
 
 _SESSION: Final = struct.Struct("<8x2xB5x4xI")  # points, offset of the first
-_POINT: Final = struct.Struct(
-    "<BB2xB7xIH18xIQII24x"
-)  # mode, subchannel, point, extra, sector size, LBA, offset, files, footer
+# mode, subchannel, point, extra, sector size, LBA, offset, files, footer
+_POINT: Final = struct.Struct("<BB2xB7xIH18xIQII24x")
 _EXTRA: Final = struct.Struct("<II")  # sectors of the pregap, which is not stored, and of the track
 _FOOTER: Final = struct.Struct("<II8x")  # offset of the name, whether it is UTF-16
 _MODES: Final = {1: Mode.AUDIO, 2: Mode.MODE1}  # by the low three bits; everything else is mode 2

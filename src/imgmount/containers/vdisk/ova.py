@@ -148,7 +148,8 @@ class OvaDevice(MappedDevice):
                 self._lost(disk, f"{disk.name}.{lost:09}", piece_size) for lost in range(len(extents), number)
             ]
             if piece.offset + piece.size > file.size:
-                reason = f"{piece.name!r} is cut: it ends at {piece.offset + piece.size:#x}, the file at {file.size:#x}"
+                end = piece.offset + piece.size
+                reason = f"{piece.name!r} is cut: it ends at {end:#x}, the file at {file.size:#x}"
                 raise FormatError("ova", reason, offset=piece.offset)
             extents.append(Extent(piece.size, file, piece.offset))
         size = sum(extent.length for extent in extents)

@@ -103,8 +103,8 @@ def _footer_at(file: BlockDevice, offset: int) -> tuple[Any, bool]:
 def _find_footer(file: BlockDevice) -> tuple[Any, int, bool]:
     """The footer, where it is and whether its checksum is right: at the end, else its copy at the start.
 
-    One with a wrong checksum is taken where there is no better: edited images have it, and every hypervisor
-    reads them.
+    A footer with a wrong checksum is used if there is no better one: edited images have it, and every
+    hypervisor reads them.
     """
     found = []
     for offset in (file.size - FOOTER_SIZE, file.size - OLD_FOOTER_SIZE, 0):
@@ -124,7 +124,7 @@ def _find_footer(file: BlockDevice) -> tuple[Any, int, bool]:
 
 
 def _padded_footer(file: BlockDevice) -> int:
-    """Where the footer of a fixed disk is that somebody filled up behind it; 0 for nowhere.
+    """Where the footer of a fixed disk is that was padded behind it; 0 for nowhere.
 
     ``--container vhd`` gets here.
     """
@@ -229,9 +229,8 @@ class VhdDevice(MappedDevice):
             return beneath(self._parent, offset, equal_run(self._bat, block) * self.block_size - skip)
         start = entry * SECTOR + self._data_skip + skip
         length = self.block_size - skip
-        if (
-            self._parent is None
-        ):  # the bitmap says which sectors were ever written: the others are stored as zeros
+        # the bitmap says which sectors were ever written: the others are stored as zeros
+        if self._parent is None:
             return Extent(length, self._file, start)
         sector, within = divmod(skip, SECTOR)
         own, sectors = self._bits(block).run(sector)
@@ -240,9 +239,10 @@ class VhdDevice(MappedDevice):
 
     def info(self) -> Mapping[str, str]:
         footer = self._footer
+        creator, version = text(footer.creator, "latin-1"), footer.creator_version
         facts = {
             "type": TYPES[footer.type],
-            "creator": f"{text(footer.creator, 'latin-1')} {footer.creator_version >> 16}.{footer.creator_version & 0xFFFF}",
+            "creator": f"{creator} {version >> 16}.{version & 0xFFFF}",
             "created": f"{EPOCH + timedelta(seconds=footer.timestamp):%Y-%m-%d %H:%M:%S} UTC",
             "id": str(self.id),
         }

@@ -104,7 +104,7 @@ class BTree:
         self._limit = max(8, KEPT_BYTES // self.node_size)
 
     def damaged(self, reason: str) -> FormatError:
-        """An error in the name of this tree."""
+        """An error that names this tree."""
         return FormatError(self.fmt, f"{self.name} tree: {reason}")
 
     def _read_header(self) -> TreeHeader:
@@ -125,7 +125,7 @@ class BTree:
         node = self._kept.get(number)
         if node is None:
             node = self.read_node(number)
-            while len(self._kept) >= self._limit:  # threads may meet: entries are written once
+            while len(self._kept) >= self._limit:  # no lock is needed: entries are written once
                 for old in list(self._kept)[:1]:
                     self._kept.pop(old, None)
             self._kept[number] = node

@@ -1,4 +1,4 @@
-"""The resource fork of a file that has left the Mac: where it may have gone, and how it is found again.
+"""The resource fork of a file that was copied from a Mac to another system: where it may be.
 
 In the file itself (MacBinary, AppleSingle, BinHex: containers whose devices are ``Forked``), or beside
 it: ``._name`` and ``__MACOSX/._name`` (AppleDouble), ``.AppleDouble/name`` (netatalk), ``name.rsrc`` and
@@ -35,7 +35,7 @@ INFO_ATTRIBUTES: Final = ("user.com.apple.FinderInfo", "com.apple.FinderInfo")
 
 @dataclass(frozen=True, slots=True)
 class Forks:
-    """What a file has besides its data. ``origin`` says where that was found, for people."""
+    """The resource fork and the codes of a file. ``origin`` is where they were found, for the user."""
 
     type: bytes
     creator: bytes

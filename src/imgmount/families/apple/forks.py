@@ -32,13 +32,13 @@ _MAGIC: Final = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
 _ENTRY: Final = Struct(">III")  # id, offset, bytes
 _RESOURCE_ID: Final = 2
 _FINDER_ID: Final = 9
-_KIND_AT: Final = 44  # bits of a node's number: above them stands what a made-up node is
+_KIND_AT: Final = 44  # bits of a node's number: the bits above them tell the kind of an added node
 _FORK, _COMPANION, _MIRROR, _FOLDER, _INNER = range(1, 6)
 
 
 @runtime_checkable
 class Forked(Protocol):
-    """A node that may have what only Macs know."""
+    """A node that may have a resource fork and Finder info."""
 
     def finder_info(self) -> bytes:
         """The 32 bytes of Finder info; none where there is none or all are zero. Raises ``ImageError``."""
@@ -111,7 +111,7 @@ def _companion(node: Node) -> File | None:
         return None
     try:
         info, fork = node.finder_info(), node.resource_fork()
-    except ImageError:  # whoever reads the node itself is told
+    except ImageError:  # reading the node itself raises the same error
         return None
     if not info and fork is None:
         return None

@@ -51,13 +51,13 @@ def composed(name: str) -> str:
 
 @lru_cache(4096)
 def folded(name: str) -> str:
-    """What names have in common that are one where case does not count."""
+    """The same text for all spellings of a name, where case does not count."""
     return _decomposed(name).casefold()
 
 
 @lru_cache(4096)
 def unfolded(name: str) -> str:
-    """What names have in common that are one where case counts."""
+    """The same text for all spellings of a name, where case counts."""
     return _decomposed(name)
 
 
@@ -69,7 +69,7 @@ def _decomposed(name: str) -> str:
 
 def _normal(form: Literal["NFC", "NFD"], name: str) -> str:
     normalize = unicodedata.normalize
-    parts = enumerate(_NEVER_DECOMPOSED.split(name))  # every other one is what matched
+    parts = enumerate(_NEVER_DECOMPOSED.split(name))  # every second part is what matched
     return "".join([part if n % 2 else normalize(form, part) for n, part in parts])
 
 

@@ -14,10 +14,9 @@ from imgmount.errors import FormatError
 
 HEADER: Final = struct.Struct(">4I")  # data offset, map offset, data length, map length
 TYPE: Final = struct.Struct(">4sHH")  # type, count - 1, offset of its references from the type list
-REFERENCE: Final = struct.Struct(
-    ">hHI"
-)  # identifier, name offset or NO_NAME, attributes and 24 bits of data offset
-REFERENCE_SIZE: Final = 12  # with the handle behind it
+# identifier, name offset or NO_NAME, attributes and 24 bits of data offset
+REFERENCE: Final = struct.Struct(">hHI")
+REFERENCE_SIZE: Final = 12  # with the handle that follows
 MAP_LISTS: Final = struct.Struct(">HH")  # offsets of the type and the name list, from the map's start
 MAP_LISTS_AT: Final = 24
 NO_NAME: Final = 0xFFFF

@@ -1,6 +1,6 @@
 """Runs of a disk image that UDIF and NDIF have in common, and the device that decodes the compressed ones.
 
-Each decodes on its own: whole, or for a single look only as far as that needs.
+Each run decodes on its own: as a whole, or for a short read only as far as that needs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from imgmount.errors import FormatError, ImageError
 
 SECTOR: Final = 512
 ZERO, RAW, IGNORE = 0, 1, 2  # kinds of runs; other numbers are those of a codec
-DAMAGED: Final = -1  # sectors of which a damaged table does not tell where they are
+DAMAGED: Final = -1  # sectors whose place a damaged table does not give
 MAX_DECODED: Final = 64 << 20  # of one run; hdiutil writes 1 MiB, QEMU reads 64
-LONG: Final = 512 << 10  # runs from here on are not decoded whole for a single look
-LOOK: Final = 32 << 10  # bytes that are no more than a look
-ROUNDED: Final = 64 << 10  # what is decoded for looks ends at a multiple of this
+LONG: Final = 512 << 10  # runs of this size and more are not decoded as a whole for a short read
+LOOK: Final = 32 << 10  # bytes of a read that counts as short
+ROUNDED: Final = 64 << 10  # what is decoded for a short read ends at a multiple of this
 _ERRORS: Final = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 Decode = Callable[[bytes, int], Content]
@@ -90,9 +90,8 @@ class RunsDevice(UnevenDevice):
 
     def _read_chunk(self, index: int) -> Content:
         run = self._runs[index]
-        if (
-            index in self._damaged
-        ):  # decoding it again and again, for each piece that is asked for, takes long
+        # decoding a damaged run again for each of its pieces would take long
+        if index in self._damaged:
             raise FormatError(self._fmt, self._damaged[index], offset=run.offset)
         data = self._stored(run)
         try:
@@ -111,7 +110,7 @@ class RunsDevice(UnevenDevice):
         return super()._buffers(offset, size)
 
     def _is_wanted(self, index: int) -> bool:
-        """Whether all of a run is here, or soon needed by who reads on."""
+        """Whether all of a run is here already, or the reader seems to go on and will need it."""
         return index in self._damaged or self._holds(index) or (index > 1 and self._is_passed(index))
 
     def _head(self, index: int, upto: int, size: int) -> Content:
@@ -124,7 +123,7 @@ class RunsDevice(UnevenDevice):
             return b""
         try:
             return self._cache.fetch(key, lambda _: self._decode_head(decode, index, least))
-        except ImageError:  # decoding all of it tells what is wrong
+        except ImageError:  # decoding the whole run finds the damage
             return b""
 
     def _decode_head(self, decode: Decode, index: int, least: int) -> Content:

@@ -151,7 +151,7 @@ class ClusterTable:
         return cluster, None if link > self.bad else link
 
     def _ask_others(self, cluster: int, link: int) -> int:
-        """What another copy says of ``cluster``, whose ``link`` is impossible; ``link`` where none is better."""
+        """What another copy of the FAT says of ``cluster``; its impossible ``link`` if no copy is better."""
         for copy in self._others:
             try:
                 other = self.entry(cluster, copy)

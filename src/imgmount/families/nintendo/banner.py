@@ -1,6 +1,6 @@
-"""What a game calls itself in ``opening.bnr``: BNR1 and BNR2 on the GameCube, IMET on the Wii.
+"""The names of a game in ``opening.bnr``: BNR1 and BNR2 on the GameCube, IMET on the Wii.
 
-The picture is left to others.
+The picture is not read.
 
 Sources: Yet Another GameCube Documentation, "Banner"; WiiBrew, "opening.bnr". All is big endian.
 """
@@ -21,16 +21,8 @@ _SHORT: Final = {"banner title": (0, 0x20), "banner maker": (0x20, 0x20)}  # whe
 _IMET: Final = (0x40, 0x80)  # in files of discs, and of channels
 _IMET_NAMES: Final = 0x1C
 _IMET_NAME: Final = 84  # bytes of UTF-16 in each language
-_IMET_ORDER: Final = (
-    1,
-    0,
-    2,
-    3,
-    4,
-    5,
-    6,
-    9,
-)  # English, Japanese, German, French, Spanish, Italian, Dutch, Korean
+# English, Japanese, German, French, Spanish, Italian, Dutch, Korean
+_IMET_ORDER: Final = (1, 0, 2, 3, 4, 5, 6, 9)
 
 
 def banner(data: bytes, *, japanese: bool) -> Mapping[str, str]:

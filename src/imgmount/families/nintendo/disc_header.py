@@ -12,9 +12,8 @@ from typing import Final, NamedTuple, Self
 from imgmount.core.fields import text
 from imgmount.errors import FormatError
 
-_HEADER: Final = Struct(
-    ">6sBBBB14xII"
-)  # id, disc number, version, streaming, buffer size, the magics of Wii and GameCube
+# id, disc number, version, streaming, buffer size, the magics of Wii and GameCube
+_HEADER: Final = Struct(">6sBBBB14xII")
 HEADER_SIZE: Final = 0x400
 TITLE: Final = slice(0x20, 0x400)
 WII_MAGIC: Final = 0x5D1C9EA3
@@ -24,13 +23,13 @@ NKIT_MAGIC: Final = b"NKIT"
 DEFAULT_ENCODING: Final = "cp932"  # Shift-JIS, which has ASCII in it
 CONSOLES: Final = {True: "Wii", False: "GameCube"}
 REGIONS: Final = {
-    "D": "Germany", "E": "USA", "F": "France", "I": "Italy", "J": "Japan", "K": "Korea", "P": "Europe", "R": "Russia",
-    "S": "Spain", "T": "Taiwan", "U": "Australia", "W": "Taiwan", "X": "Europe", "Y": "Europe",
+    "D": "Germany", "E": "USA", "F": "France", "I": "Italy", "J": "Japan", "K": "Korea", "P": "Europe",
+    "R": "Russia", "S": "Spain", "T": "Taiwan", "U": "Australia", "W": "Taiwan", "X": "Europe", "Y": "Europe",
 }  # fmt: skip
 
 
 class GameDisc(NamedTuple):
-    """Who a disc is.
+    """What identifies a disc.
 
     ``number`` counts from 0; ``nkit`` is the version of NKit that has compacted it, or empty.
     """

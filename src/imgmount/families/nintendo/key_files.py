@@ -1,4 +1,4 @@
-"""What key files of Wii and Wii U discs and titles are called, beside the image and in the user's folders."""
+"""The names of key files of Wii and Wii U discs and titles, beside the image and in the user's folders."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from typing import Final
 
 WIIU_FOLDER: Final = ".wiiu"  # below the home folder
-_PART: Final = re.compile(
-    r"_part[0-9]+$|\.part[0-9]+$|\.[0-9]{3,}$", re.IGNORECASE
-)  # of the names of split images
+# what the names of split images have behind the stem
+_PART: Final = re.compile(r"_part[0-9]+$|\.part[0-9]+$|\.[0-9]{3,}$", re.IGNORECASE)
 
 
 def own_names(image: str) -> list[str]:

@@ -21,9 +21,8 @@ SIZE, CRC32, MD5, SHA1, XXH64, KEY, ENCRYPTED = (1 << bit for bit in range(7))
 KNOWN: Final = SIZE | CRC32 | MD5 | SHA1 | XXH64 | KEY | ENCRYPTED
 WIDTHS: Final = {SIZE: 8, CRC32: 4, MD5: 16, SHA1: 20, XXH64: 8}  # of the fields, in this order
 MAX_HEADER: Final = 0x1000
-DUAL_LAYER: Final = (
-    8_511_160_320  # bytes of the largest disc: the bits are enough for it, whatever the disc's size
-)
+# bytes of the largest disc: there are bits for all of it, even if the disc is smaller
+DUAL_LAYER: Final = 8_511_160_320
 MAX_DISC: Final = 1 << 34
 
 

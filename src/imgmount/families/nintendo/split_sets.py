@@ -1,7 +1,8 @@
 """Discs cut into files as tools of the Wii and the Wii U name them.
 
-``game_part1.wud``..., ``game.part0.iso``...; sets whose first file has no number: ``game.wbfs``, ``game.wbf1``...;
-and as wit cuts discs, ``game.iso``, ``game.iso.1``..., if the content agrees: a second download has such a name too.
+``game_part1.wud``..., ``game.part0.iso``...; sets whose first file has no number, ``game.wbfs``,
+``game.wbf1``...; and as wit cuts discs, ``game.iso``, ``game.iso.1``..., if the content agrees, because a
+second download has such a name too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import part_names
 
 _PARTS: Final = re.compile(
-    r"(?P<stem>.+_part(?=[0-9]+\.wud$)|.+\.part(?=[0-9]+\.(?:iso|gcm)$))(?P<number>[0-9]{1,9})(?P<tail>\.[a-z]+)",
+    r"(?P<stem>.+_part(?=[0-9]+\.wud$)|.+\.part(?=[0-9]+\.(?:iso|gcm)$))"
+    r"(?P<number>[0-9]{1,9})(?P<tail>\.[a-z]+)",
     re.IGNORECASE,
 )
 _WBFS: Final = re.compile(r"(?P<first>.+\.wbf)(?:s|[1-9][0-9]{0,3})", re.IGNORECASE)

@@ -67,7 +67,8 @@ class Wbfs(NamedTuple):
             raise FormatError("wbfs", "no slot for a disc is in use", offset=HEADER_SIZE)
         found = cls(hd_sector, 1 << header.wbfs_shift, slots)
         if len(slots) > MAX_DISCS or 2 * len(slots) * found.sectors_per_disc > MAX_INDEX:
-            reason = f"{len(slots)} discs of up to {found.sectors_per_disc} sectors are more than {MAX_DISCS} or too large"
+            discs = f"{len(slots)} discs of up to {found.sectors_per_disc} sectors"
+            reason = f"{discs} are more than {MAX_DISCS} or too large"
             raise FormatError("wbfs", reason, offset=HEADER_SIZE)
         return found
 

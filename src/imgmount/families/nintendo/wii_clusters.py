@@ -40,7 +40,7 @@ class HashException(NamedTuple):
 
 @runtime_checkable
 class DecryptedParts(Protocol):
-    """A disc image that stores the data of Wii partitions decrypted, so that nobody needs a key."""
+    """A disc image that stores the data of Wii partitions decrypted, so that no key is needed."""
 
     def wii_data(self, offset: int) -> BlockDevice | None:
         """The data, decrypted and without hashes, of the partition whose data begins at ``offset``."""

@@ -25,9 +25,8 @@ KINDS: Final = {0: "DATA", 1: "UPDATE", 2: "CHANNEL"}
 FLAGS: Final = 0x60  # of the disc header: no hashes, not encrypted
 TICKET_SIZE: Final = 0x2A4
 HEADER_SIZE: Final = 0x2C0
-_HEADER: Final = Struct(
-    ">7I"
-)  # TMD size and place, certificates' size and place, H3 place, data place and size
+# TMD size and place, certificates' size and place, H3 place, data place and size
+_HEADER: Final = Struct(">7I")
 TITLE_ID: Final = 0x1DC
 MAX_SIDE: Final = 16 << 20  # of TMD and certificates
 _MAGIC: Final = WII_MAGIC.to_bytes(4, "big")
@@ -35,7 +34,7 @@ _MAGIC_AT: Final = 0x18
 
 
 class Layout(NamedTuple):
-    """Where the parts of a partition lie: ``start`` and ``data`` from the disc's start, others from ``start``."""
+    """Where the parts of a partition lie, from ``start``; ``start`` and ``data`` are places on the disc."""
 
     start: int
     ticket: bytes

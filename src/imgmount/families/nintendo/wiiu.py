@@ -265,7 +265,7 @@ class PartHeader(NamedTuple):
         return cls(unit * UNIT, size, raw[ENCRYPTION], raw)
 
     def h3(self, index: int) -> bytes:
-        """The H3 hashes of content ``index``. A table of u32 at 0x40 says where they begin, and where the last ends."""
+        """The H3 hashes of content ``index``; a table of u32 at 0x40 has their starts and the last end."""
         size, count = _H3.unpack_from(self.raw, H3_SIZE)
         if not index + 1 < count <= MAX_CLUSTERS or H3_TABLE + size > len(self.raw) or 4 * count > size:
             return b""

@@ -30,8 +30,8 @@ MAX_META: Final = 1 << 16
 META: Final = (b"meta", b"meta.xml")
 _FIELD = re.compile(rb"<(\w+)(?:\s[^<>]*)?>([^<]*)</")
 _FACTS: Final = {
-    "longname_en": "title", "publisher_en": "publisher", "product_code": "product code", "company_code": "maker",
-    "region": "region", "title_version": "title version",
+    "longname_en": "title", "publisher_en": "publisher", "product_code": "product code",
+    "company_code": "maker", "region": "region", "title_version": "title version",
 }  # fmt: skip
 REGIONS: Final = {
     0x01: "Japan",
@@ -102,7 +102,7 @@ class Tmd(NamedTuple):
 def meta_facts(data: bytes) -> dict[str, str]:
     """Facts in ``meta.xml``.
 
-    It is looked at field by field: nobody expands what a hostile document declares.
+    It is searched field by field: entities that a hostile document declares are not expanded.
     """
     found = {
         name.decode(): unescape(value.decode("utf-8", "replace"))

@@ -1,6 +1,6 @@
 """Discs: tracks in sessions, addressed by sector from the start of the disc.
 
-What every disc container gives back.
+Every disc container is opened as a ``Disc``.
 
 A disc has one address space. LBA 0 is the first sector after the 150 of the first pregap (MSF 00:02:00), and
 a filesystem of session 2 names sectors of both sessions by such addresses, while its descriptors lie 16
@@ -77,7 +77,7 @@ class Track:
     ) -> Track:
         """A track that is not there: each read says why.
 
-        It is shown with one sector where nobody knows how many.
+        It is shown with one sector if its size is unknown.
         """
         area = Unreadable(min(max(1, sectors), MAX_CD) * layout.stride, fault)
         return cls(number, session, lba, layout, area, fault=fault)
@@ -301,9 +301,9 @@ class Disc(Concat):
         return next((self._device(track) for track in data if track.session == session), None)
 
     def _device(self, track: Track) -> BlockDevice:
-        """What a filesystem in ``track`` is read from.
+        """The device that a filesystem in ``track`` is read from.
 
-        Of later sessions it sees nothing: its end is a landmark (UDF).
+        It ends with the session, because UDF looks for descriptors at the end.
         """
         if track.is_lost or not track.is_data:
             return track.files()[0][1]

@@ -1,4 +1,4 @@
-"""How sectors are stored, by their own bytes: for images without a description, or with one that is wrong.
+"""How sectors are stored, told by their own bytes: for images whose description is missing or wrong.
 
 The sync pattern (ECMA-130, 14.1) begins every whole sector that is not sound. Without it, the descriptor of a
 file system in sector 16 shows how large sectors are.
@@ -60,7 +60,7 @@ def find_layout(device: BlockDevice, start: int = 0, pregap: int = 0) -> Layout 
 def is_synced(device: BlockDevice, stride: int, start: int = 0) -> bool:
     """Whether sectors 0, 1 and 16 from ``start`` on begin where they should.
 
-    A device of one sector has no other, and its length is the proof.
+    A device of one sector is proved by its length.
     """
     left = device.size - start
     if left < 2 * stride:
@@ -100,7 +100,7 @@ def settled(device: BlockDevice, start: int, stated: Layout, *, pregap: int = 0,
 
 
 def contradiction(number: int, stated: Layout, found: Layout) -> str:
-    """What to tell of track ``number`` whose bytes prove another layout than is stated."""
+    """The problem of track ``number``, whose bytes prove another layout than is stated."""
     said, proved = (
         f"{one} with {one.extra} bytes of subchannel" if one.extra else str(one) for one in (stated, found)
     )
@@ -108,7 +108,7 @@ def contradiction(number: int, stated: Layout, found: Layout) -> str:
 
 
 def _data_for_audio(device: BlockDevice, start: int, pregap: int) -> Layout | None:
-    """What a track that is said to be sound is, where two sectors of it at least are data."""
+    """The layout of a track that should be audio, if at least two of its sectors are data."""
     for layout in SYNCED:
         at = start + pregap * layout.stride
         if device.size - at >= 2 * layout.stride and is_synced(device, layout.stride, at):

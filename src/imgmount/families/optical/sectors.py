@@ -1,6 +1,4 @@
-"""Sectors of a compact disc as images store them, and what can be seen of them.
-
-That is user data, the payload of XA, or sound that can be played.
+"""Sectors of a compact disc as images store them, and views of them: user data, XA payload, playable audio.
 
 A sector is 2352 bytes on the disc: all sound, or 12 bytes of sync, a header whose last byte is the mode, and
 data (ECMA-130, 14-16). Images store it whole, or only its user data, or without sync and header, with or

@@ -24,7 +24,7 @@ def _iso_day(date: bytes) -> int | None:
 @lru_cache(4096)
 def iso_time_ns(raw: bytes) -> int:
     """ISO 9660 9.1.5: seven bytes, years since 1900 and quarters of an hour east of UTC; 0 where void."""
-    day = _iso_day(raw[:3])  # few days, many times: a third of what a datetime of each would cost
+    day = _iso_day(raw[:3])  # cached, as there are few days: a third of the time of a datetime for each
     hour, minute, second, zone = raw[3:7]
     if day is None or hour > 23 or minute > 59 or second > 59:
         return 0

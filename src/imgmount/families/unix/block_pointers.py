@@ -26,11 +26,11 @@ BlockRun = tuple[int, int]  # (blocks, the unit of the volume that the first of 
 
 
 class Pointers:
-    """How pointers are stored: they count units of ``unit`` bytes, of which ``units`` make a block of a file."""
+    """How pointers are stored: they count units of ``unit`` bytes, and a block of a file has ``units``."""
 
     def __init__(
-        self, device: BlockDevice, fmt: str, *, width: Literal[2, 4, 8], order: Literal["little", "big"], block_size: int,
-        first: int, end: int, unit: int = 0,
+        self, device: BlockDevice, fmt: str, *, width: Literal[2, 4, 8], order: Literal["little", "big"],
+        block_size: int, first: int, end: int, unit: int = 0,
     ) -> None:  # fmt: skip
         """Blocks lie between the units ``first`` and ``end``."""
         self.device = device

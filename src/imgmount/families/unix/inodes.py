@@ -33,7 +33,7 @@ I = TypeVar("I", bound=Inode)  # noqa: E741  an inode
 
 
 class Entry(NamedTuple):
-    """An entry in use: its place in the directory, its inode, its file type (S_IFMT bits or UNKNOWN), its name."""
+    """An entry in use: place in the directory, inode, file type (S_IFMT bits or UNKNOWN), name."""
 
     at: int
     number: int
@@ -48,9 +48,8 @@ class InodeVolume(Filesystem, Generic[I]):
     single_parent: SingleParent
     root_number: int
     folds = False  # whether a directory may ignore the case of names
-    _last: tuple[int, I] | None = (
-        None  # the inode that was asked for last: a walk asks for each several times
-    )
+    # the inode that was asked for last: a walk asks for each several times
+    _last: tuple[int, I] | None = None
 
     @property
     def root(self) -> InodeDirectory[I]:

@@ -26,12 +26,8 @@ SYMLINK: Final = 0xA000_000C
 LX_SYMLINK: Final = 0xA000_001D
 LINKS: Final = (MOUNT_POINT, SYMLINK, LX_SYMLINK)
 WOF: Final = 0x8000_0017
-SPECIALS: Final = {
-    0x8000_0023: S_IFSOCK,
-    0x8000_0024: S_IFIFO,
-    0x8000_0025: S_IFCHR,
-    0x8000_0026: S_IFBLK,
-}  # of WSL
+# tags of the special files of WSL
+SPECIALS: Final = {0x8000_0023: S_IFSOCK, 0x8000_0024: S_IFIFO, 0x8000_0025: S_IFCHR, 0x8000_0026: S_IFBLK}
 CLOUD: Final = 0x9000_001A
 ONEDRIVE: Final = 0x8000_0021
 CLOUD_MASK: Final = 0xFFFF_0FFF  # the digit between tells the provider's layer
@@ -113,7 +109,7 @@ def posix_target(point: Point, depth: int, inside: Callable[[str], bool], fmt: s
     whether it is on this volume. Raises ``FormatError``.
     """
     if point.tag == LX_SYMLINK:
-        text = point.data[4:].decode("utf-8", "surrogateescape").replace("\0", "")  # a version stands first
+        text = point.data[4:].decode("utf-8", "surrogateescape").replace("\0", "")  # behind a version
         return _from_root(text, depth) if text.startswith("/") else kept_in(text, depth)
     target, relative = link(point, fmt)
     if relative and not target.startswith(("\\", "/")):
@@ -136,7 +132,7 @@ def _from_root(path: str, depth: int) -> str:
 def kept_in(path: str, depth: int) -> str:
     """A relative path, in which ``..`` takes back the name before it, as in Windows, and stays at the root.
 
-    Left to POSIX, ``link/..`` would be above wherever the link leads: perhaps out of the mount.
+    In POSIX ``link/..`` is the folder above the link's target, which may be outside of the mount.
     """
     path = path.lstrip("/") or "."
     if ".." not in path:

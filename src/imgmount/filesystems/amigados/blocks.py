@@ -29,10 +29,8 @@ ST_LINKDIR: Final = 4
 ST_FILE: Final = -3
 ST_LINKFILE: Final = -4
 
-NO_FILESYSTEM: Final = {
-    b"NDOS": "an NDOS disk",
-    b"KICK": "a Kickstart disk",
-}  # bootblocks of disks that may go without one
+# bootblocks of disks that may go without one
+NO_FILESYSTEM: Final = {b"NDOS": "an NDOS disk", b"KICK": "a Kickstart disk"}
 FFS: Final = 1  # flags of the dos type
 MAX_DOS_TYPE: Final = 7
 MULTI_USER: Final = b"muFS"
@@ -43,15 +41,13 @@ LNFS: Final = (6, 7)
 TAIL: Final = 200  # bytes at the end of a header that are not its table
 HEAD: Final = 24  # bytes before the table
 BLOCK_SIZES: Final = (512, 1024, 2048, 4096, 8192)
-RESERVED: Final = 2  # blocks before the first that the bitmap knows, on all but strange hard files
+RESERVED: Final = 2  # blocks before the first one in the bitmap, on all but unusual hard files
 MAX_RESERVED: Final = 5
 FLOPPIES: Final = (1760, 3520)  # blocks of DD and HD disks; dumps with 81 to 84 tracks have a few more
 MAX_TRACKS: Final = 84
 TRACKS: Final = 80
-GEOMETRIES: Final = (
-    32,
-    16 * 63,
-)  # sectors of a cylinder of a hard file; what is left over belongs to no cylinder
+# sectors of a cylinder of a hard file; what is left over belongs to no cylinder
+GEOMETRIES: Final = (32, 16 * 63)
 MAX_NAME: Final = 30
 MAX_COMMENT: Final = 79
 LONG_AREA: Final = 112  # LNFS: name and comment, one after the other
@@ -243,9 +239,8 @@ def _places(size: int) -> Iterator[tuple[int, int, int, int]]:
             count = size // block_size
             counts = [count]
             if reserved == RESERVED and block_size == BLOCK_SIZES[0]:
-                counts += [
-                    floppy for floppy in FLOPPIES if count <= floppy // TRACKS * MAX_TRACKS
-                ]  # more tracks, or truncated
+                # floppies with more tracks than usual, and truncated ones
+                counts += [floppy for floppy in FLOPPIES if count <= floppy // TRACKS * MAX_TRACKS]
                 counts += [count // sectors * sectors for sectors in GEOMETRIES]
             for blocks in counts:
                 key = (reserved + blocks - 1) // 2

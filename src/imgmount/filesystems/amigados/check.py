@@ -18,7 +18,7 @@ MAX_CHECKED: Final = 1 << 26  # blocks, a byte each, several times
 
 
 def check(volume: AmigaVolume) -> Iterator[str]:
-    """Each problem in one line. Of files, the headers of OFS blocks are compared; data is checked when read."""
+    """Each problem in one line. The headers of OFS blocks are compared; data is checked when it is read."""
     stored = long_at(volume.boot, 4)
     if stored and blocks.dos_type(volume.boot) is not None and blocks.boot_checksum(volume.boot) != stored:
         yield "bad checksum of the bootblock"  # 0 says that there is nothing to boot
@@ -128,7 +128,7 @@ class _Walk:
                 yield f"{path}: {exc}"
 
     def _cache(self, path: str, directory: Header, headers: dict[int, Header]) -> Iterator[str]:
-        """Compare a directory's cache with its hash table, which is the one to believe."""
+        """Compare a directory's cache with its hash table, which counts."""
         known: dict[int, dircache.Entry] = {}
         try:
             for place, block in dircache.cache_blocks(self.volume, directory):
@@ -141,7 +141,7 @@ class _Walk:
             yield f"{path}/{self.volume.text(name)}: {problem}"
 
     def bitmap(self) -> Iterator[str]:
-        """What is in use and who uses it must agree."""
+        """Compare the bitmap with the blocks that files use."""
         volume, bitmap = self.volume, self.volume.bitmap
         if not bitmap.valid:
             yield "the bitmap is marked invalid: the disk was not written to the end"
@@ -156,4 +156,4 @@ class _Walk:
             yield f"{found} blocks are in use but free in the bitmap, the first is {taken.find(1)}"
         lost = (used | free).to_bytes(count, "little")
         if found := lost.count(0, reserved):
-            yield f"{found} blocks are in use by nobody, the first is {lost.find(0, reserved)}"
+            yield f"{found} blocks are marked as used and belong to no file, first {lost.find(0, reserved)}"

@@ -27,8 +27,8 @@ BATCH: Final = 256  # OFS blocks looked at together
 class BlockTable:
     """Which block is where: a file's blocks as runs, as far as the chain of its tables can be followed.
 
-    ``damage`` says why there are fewer than needed, ``doubts`` which pointers back are wrong; AmigaDOS does not
-    follow those. ``lost`` marks blocks that a deleted file no longer has; its pointers back must be right.
+    ``damage`` says why there are fewer than needed, ``doubts`` which back pointers are wrong, which AmigaDOS
+    does not follow. ``lost`` marks blocks that a deleted file no longer has; its back pointers must be right.
     """
 
     def __init__(self, volume: AmigaVolume, key: int, size: int, lost: bytearray | None = None) -> None:
@@ -159,10 +159,10 @@ class FfsFile(MappedDevice):
 class OfsFile(BlockDevice):
     """A file whose blocks have headers with a checksum, which is compared.
 
-    The headers also say whose block it is, which one and how full. AmigaDOS reads by the file's table, which says
-    the same, so a difference is for ``doubts`` alone. Of a deleted file (``strict``), and where a block is of
-    another kind, it ends the read.
-    It gathers in memory: runs of half a kilobyte are not worth a splice each.
+    The headers also name the file, the number of the block in it and its size. AmigaDOS reads by the file's
+    table, which says the same, so a difference only adds to ``doubts``. In a deleted file (``strict``), and
+    where a block is of another kind, a difference ends the read. Reads copy the data: runs of half a kilobyte
+    are not worth a splice each.
     """
 
     def __init__(self, volume: AmigaVolume, blocks: BlockTable, key: int, size: int, *, strict: bool) -> None:

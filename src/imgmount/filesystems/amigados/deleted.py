@@ -27,7 +27,7 @@ READ: Final = 1 << 20  # bytes looked through at once
 def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
     """(path, node) of files and soft links, in disk order.
 
-    The path is as long as their directories can be told.
+    The path goes back as far as their directories are known.
     """
     if volume.root_place.blocks > MAX_CHECKED:
         return
@@ -44,7 +44,7 @@ def deleted(volume: AmigaVolume) -> Iterator[tuple[str, Node]]:
 
 
 def _headers(volume: AmigaVolume, used: bytearray) -> Iterator[int]:
-    """The blocks that nobody uses and that are headers of files and soft links."""
+    """The free blocks that are headers of files and soft links."""
     place, lead = volume.root_place, T_HEADER.to_bytes(4, "big")
     size, step = place.block_size, READ // place.block_size
     for first in range(place.reserved, place.blocks, step):
@@ -62,7 +62,7 @@ def _lost(volume: AmigaVolume, keys: array[int], used: bytearray) -> bytearray:
 
     Of two deleted files that name the same block, one is wrong, and FFS does not say which. The bitmap is
     asked as well, unless it says that the header itself is in use: then a damaged chain has lost the file,
-    which nobody deleted.
+    which was not deleted.
     """
     lost, free = bytearray(len(used)), volume.bitmap.free_map()
     taken = bytearray(used)

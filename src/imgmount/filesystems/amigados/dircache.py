@@ -16,9 +16,8 @@ from imgmount.filesystems.amigados.blocks import HEAD, T_DIRC, Header, T, long_a
 if TYPE_CHECKING:
     from imgmount.filesystems.amigados.volume import AmigaVolume
 
-_RECORD: Final = Struct(
-    ">III4x3Hx"
-)  # header, size, protection, date; not its owner, and not its type, which amitools omits
+# header, size, protection, date; not its owner, and not its type, which amitools omits
+_RECORD: Final = Struct(">III4x3Hx")
 _DATE: Final = Struct(">3I")
 
 
@@ -78,9 +77,8 @@ def differences(headers: Mapping[int, Header], known: Mapping[int, Entry]) -> It
             yield truth.name, "in the hash table alone"
             continue
         for field, cached, true in zip(Entry._fields, known[key], truth, strict=True):
-            if cached != true and not (
-                field == "date" and header.kind == blocks.ST_USERDIR
-            ):  # kept at its creation
+            # the cache keeps the date of a folder's creation
+            if cached != true and not (field == "date" and header.kind == blocks.ST_USERDIR):
                 yield truth.name, f"{field} {cached!r} in the directory cache, {true!r} in the header"
 
 

@@ -106,7 +106,7 @@ class AmigaDirectory(_AmigaNode, Directory):
 class AmigaFile(_AmigaNode, File):
     """A file. Hard links lead to the same one. ``lost`` marks blocks that a deleted one no longer has.
 
-    One that denies reading can be read: whoever has the disk may.
+    Files that deny reading can be read: the user has the whole disk anyway.
     """
 
     __slots__ = ("_lost",)

@@ -19,9 +19,8 @@ from imgmount.filesystems.apfs.objects import HEADER, NAME, anew
 
 _NODE: Final = Struct("<HHIHH")  # flags, level, records, place and length of the table of contents
 _CONTENTS: Final = HEADER.size + 24  # the table is counted from here
-FOOTER: Final = Struct(
-    "<IIIIIIQQ"
-)  # of a root: flags, node size, key and value size, longest key and value, records, nodes
+# at the end of a root: flags, node size, key and value size, longest key and value, records, nodes
+FOOTER: Final = Struct("<IIIIIIQQ")
 ROOT, LEAF, FIXED, HASHED, NO_HEADER = 1, 2, 4, 8, 16
 _NONE: Final = 0xFFFF  # a record without a value
 _CHILD: Final = 8  # bytes of a child's number; in a hashed tree its hash follows

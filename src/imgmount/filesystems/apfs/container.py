@@ -32,9 +32,8 @@ MAX_DESCRIPTORS: Final = 1 << 16  # blocks of the checkpoint descriptor area: di
 # and how many blocks it has in each
 _MAIN: Final = Struct("<IQQQQ16sQQIIQQIIIIII")
 _MAIN_AT: Final = 0x24
-_TREES: Final = Struct(
-    "<QQQIIQ"
-)  # space manager, object map, reaper, test type, how many volumes, the first of them
+# space manager, object map, reaper, test type, how many volumes, the first of them
+_TREES: Final = Struct("<QQQIIQ")
 _TREES_AT: Final = 0x98
 _VOLUMES: Final = Struct(f"<{MAX_VOLUMES}Q")
 _VOLUMES_AT: Final = 0xB8

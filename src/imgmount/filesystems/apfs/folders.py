@@ -30,7 +30,7 @@ class VolumesFolder(Directory):
 
 
 class LockedVolume(Directory):
-    """A volume that cannot be read: whoever lists it is told why."""
+    """A volume that cannot be read: listing it raises the reason."""
 
     __slots__ = ("_reason", "_time")
 

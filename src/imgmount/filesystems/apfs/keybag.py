@@ -25,9 +25,8 @@ _ALIGNMENT: Final = 16
 _EXTENT: Final = Struct("<QQ")  # block, blocks
 MAX_BYTES: Final = 1 << 20
 MAX_ENTRIES: Final = 1024
-_SEAL: Final = bytes(
-    (1, 0x16, 0x20, 0x17, 0x15, 5)
-)  # before the salt, in what gives the key of a blob's HMAC
+# stands before the salt in the text whose digest is the key of a blob's HMAC
+_SEAL: Final = bytes((1, 0x16, 0x20, 0x17, 0x15, 5))
 MAX_LENGTH_BYTES: Final = 4  # bytes of a length in DER
 
 

@@ -25,12 +25,8 @@ if TYPE_CHECKING:
 
 LINK: Final = "com.apple.fs.symlink"
 FIRMLINK: Final = "com.apple.fs.firmlink"
-HIDDEN: Final = (
-    LINK,
-    decmpfs.ATTRIBUTE,
-    forks.FINDER_INFO,
-    forks.RESOURCE_FORK,
-)  # shown otherwise, or not at all
+# extended attributes that are shown in another way, or not at all
+HIDDEN: Final = (LINK, decmpfs.ATTRIBUTE, forks.FINDER_INFO, forks.RESOURCE_FORK)
 MAX_VALUE: Final = 64 << 10  # bytes of an attribute: as many as Linux allows
 MAX_LINK: Final = 1 << 16
 

@@ -38,7 +38,7 @@ _SQUARE: Final = _MODULUS * _MODULUS
 
 
 def anew(error: ImageError) -> ImageError:
-    """The same error once more: one that is raised twice keeps what both raisers knew."""
+    """The same error as a new object, as an object that is raised twice keeps both tracebacks."""
     if isinstance(error, FormatError):
         return type(error)(error.fmt, error.reason, offset=error.offset)
     return type(error)(*error.args)

@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 
 class Nodes:
-    """Nodes of all trees of a container that were read last, by block and by whoever decrypts them."""
+    """Nodes of all trees of a container that were read last, by block and decrypting object."""
 
     def __init__(self, block_size: int) -> None:
         self._kept: dict[tuple[int, int], Node] = {}

@@ -14,9 +14,8 @@ from imgmount.filesystems.apfs.objects import HEADER, INTEGRITY, NAME, Blocks
 from imgmount.filesystems.apfs.omap import ObjectMap
 from imgmount.filesystems.apfs.superblock import VolumeSuperblock
 
-_RECORD: Final = Struct(
-    "<IIIIQ"
-)  # version, flags, type of hash, where the root's hash is, transaction that broke the seal
+# version, flags, type of hash, where the root's hash is, transaction that broke the seal
+_RECORD: Final = Struct("<IIIIQ")
 BROKEN: Final = 1
 HASHES: Final = {1: ("sha256", 32), 2: ("sha512_256", 32), 3: ("sha384", 48), 4: ("sha512", 64)}
 

@@ -16,9 +16,8 @@ from imgmount.filesystems.apfs.superblock import parse_volume
 from imgmount.filesystems.apfs.volume import Container, Volume
 
 METADATA: Final = 1  # the type of record, of which the object is the transaction
-_VALUE: Final = Struct(
-    "<QQQQQIIH"
-)  # extents, superblock, created, changed, inode, type of extents, flags, length of the name
+# extents, superblock, created, changed, inode, type of extents, flags, length of the name
+_VALUE: Final = Struct("<QQQQQIIH")
 _NO_SIZES: Final = (8, 8)
 
 
@@ -95,7 +94,7 @@ def chosen(volume: Volume, wanted: str) -> Snapshot | None:
 
 
 def names(volume: Volume) -> str:
-    """The snapshots for whoever chooses one; what is wrong with them where they cannot be told."""
+    """A list of the snapshots, as text, or what is wrong with them."""
     try:
         return ", ".join(f"{snapshot.name} ({snapshot.xid})" for snapshot in snapshots(volume))
     except ImageError as exc:

@@ -18,9 +18,8 @@ from imgmount.filesystems.apfs.objects import CONTAINER_KEYBAG, NAME, VOLUME_KEY
 from imgmount.filesystems.apfs.superblock import ONE_KEY, VolumeSuperblock
 from imgmount.filesystems.apfs.volume import Container
 
-MAX_ROUNDS: Final = (
-    10_000_000  # of PBKDF2 for one volume, with all passwords: seconds; macOS has 10**5 a record
-)
+# rounds of PBKDF2 for one volume and all passwords, which take seconds; macOS uses 10**5 for a record
+MAX_ROUNDS: Final = 10_000_000
 SHORT_KEY: Final = 16
 SHORT_WRAPPED: Final = 24
 _RECOVERY: Final = re.compile(r"[A-Z0-9]{24}")  # written in six groups of four
@@ -60,7 +59,7 @@ def volume_key(container: Container, superblock: VolumeSuperblock, passwords: It
 
 
 def _variants(password: str) -> list[bytes]:
-    """A password, and a recovery key as it is meant, whatever stands between its groups."""
+    """A password, and a recovery key with any characters between its groups, in its proper form."""
     plain = re.sub(r"[\s-]", "", password).upper()
     variants = [password.encode("utf-8", "surrogateescape")]
     if _RECOVERY.fullmatch(plain):

@@ -102,7 +102,7 @@ def _volume(container: Container, volume: Volume) -> Iterator[str]:
 def _snapshots(volume: Volume) -> Iterator[str]:
     try:
         found = snapshots.snapshots(volume)
-    except ImageError:  # told with the tree
+    except ImageError:  # reported with the tree
         return
     if len(found) != volume.super.snapshots:
         yield f"{len(found)} snapshots, the superblock counts {volume.super.snapshots}"

@@ -121,7 +121,7 @@ class SnapshotFolder(Directory):
 
 
 class SnapshotRoot(Directory):
-    """The top directory of a snapshot, which is opened when somebody looks at it."""
+    """The top directory of a snapshot, which is opened when it is listed."""
 
     __slots__ = ("_opened", "_snapshot", "_view")
     case_sensitive = False

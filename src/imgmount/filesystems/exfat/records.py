@@ -141,7 +141,7 @@ def facts_of(entry: bytes) -> Facts:
 
 
 def _time(stamp: int, centis: int, zone: int) -> int:
-    """A timestamp: wall-clock time, and by how many quarters of an hour it is ahead of UTC. 7.4.8 to 7.4.10."""
+    """A timestamp: wall-clock time and the quarters of an hour that it is ahead of UTC. 7.4.8 to 7.4.10."""
     date, time = stamp >> 16, stamp & 0xFFFF
     centis = min(centis, 199)
     if not zone & _ZONE_IS_KNOWN:

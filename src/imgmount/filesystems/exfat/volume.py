@@ -69,8 +69,8 @@ class ExfatVolume(Filesystem):
             return b""
 
     @cached_property
-    def label(self) -> str:  # type: ignore[override]  # it lies in the root directory, which opening does not read
-        """The label in the root directory."""
+    def label(self) -> str:  # type: ignore[override]
+        """The label in the root directory, which opening does not read."""
         entry = records.critical(self._root_bytes, records.LABEL)
         return records.label(entry) if entry else ""
 
@@ -226,9 +226,8 @@ class ExfatDirectory(_ExfatNode, Directory):
             is_directory = entry.file[4] & records.DIRECTORY
             node = ExfatDirectory if is_directory else ExfatFile
             yield entry.name, node(volume, entry.at + shift, entry.file, entry.stream)
-        if (
-            damage is not None and records.END not in data[:: records.RECORD]
-        ):  # unless the end mark came first
+        # damage behind the end mark does not matter
+        if damage is not None and records.END not in data[:: records.RECORD]:
             raise damage
 
 
@@ -267,6 +266,5 @@ class ExfatFile(_ExfatNode, File):
         clusters = self._volume.content(flags, first, valid)
         start = clusters.single
         data = clusters if start is None else Slice(self._volume.device, start, valid)
-        return (
-            data if valid == length else Concat([Extent(valid, data), Extent(length - valid)])
-        )  # the rest was never written
+        # the rest was never written
+        return data if valid == length else Concat([Extent(valid, data), Extent(length - valid)])

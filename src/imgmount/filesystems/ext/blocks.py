@@ -1,7 +1,7 @@
 """Where the blocks of a file are: extent trees. Kernel documentation, ext4/ifork.rst.
 
-The indirect blocks of ext2 and ext3 are those of ``families.unix.block_pointers``, and both maps answer the same
-question: which run of blocks begins at a given one. Blocks of the map are read when a read leads there.
+The indirect blocks of ext2 and ext3 are those of ``families.unix.block_pointers``. Both maps answer one
+question: which run of blocks begins at a given block. Blocks of the map are read when a read needs them.
 """
 
 from __future__ import annotations

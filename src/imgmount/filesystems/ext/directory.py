@@ -11,9 +11,8 @@ from imgmount.errors import FormatError
 from imgmount.families.unix.inodes import UNKNOWN, Entry
 from imgmount.filesystems.ext.superblock import NAME
 
-_ENTRY: Final = Struct(
-    "<IHBB"
-)  # inode, length of the entry, length of the name, file type (or high byte of the latter)
+# inode, length of the entry, length of the name, file type (or high byte of the latter)
+_ENTRY: Final = Struct("<IHBB")
 _LARGEST: Final = 1 << 16  # a length that does not fit is stored as 0 or 65535
 KINDS: Final = (UNKNOWN, s.S_IFREG, s.S_IFDIR, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK, s.S_IFLNK)
 _TYPE_MASK: Final = 7

@@ -16,9 +16,8 @@ from imgmount.filesystems.ext.superblock import HUGE_FILE, LARGEDIR, NAME, Super
 # mode, uid, size, atime, ctime, mtime, gid, links, blocks, flags, i_block, xattr block, size high, blocks
 # high, xattr block high, uid high, gid high
 _FIELDS: Final = Struct("<HHIiii4xHHII4x60s4xII4xHHHH4x")
-_EXTRA: Final = Struct(
-    "<H2xIII"
-)  # i_extra_isize, then ctime, mtime, atime: two bits of seconds, 30 of nanoseconds
+# i_extra_isize, then ctime, mtime, atime: two bits of seconds, 30 of nanoseconds
+_EXTRA: Final = Struct("<H2xIII")
 BASE: Final = 128
 _EPOCH_MASK: Final = 3
 MAX_BLOCKS: Final = 1 << 32  # of a file

@@ -1,10 +1,11 @@
 """The journal of ext3 and ext4 (jbd2), laid over the volume in memory: what Linux shows after a crash.
 
-Of each transaction that was committed the journal holds the blocks it wrote, in order: a descriptor block with
-a tag for each, the blocks, and a commit block. Revoke blocks name blocks whose older copies must not be written.
+For each committed transaction the journal holds the blocks that it wrote, in order: a descriptor block with a
+tag for each, the blocks, and a commit block. Revoke blocks name blocks whose older copies must not be
+written.
 
-Source: the kernel's Documentation/filesystems/ext4/journal.rst; the order of passes as in ``jbd2/recovery.c``.
-All numbers are big endian. Fast commits are recognised and not replayed.
+Source: the kernel's Documentation/filesystems/ext4/journal.rst; the order of passes is that of
+``jbd2/recovery.c``. All numbers are big endian. Fast commits are recognised and not replayed.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ NAME: Final = "ext"
 MAGIC: Final = 0xC03B3998
 _MAGIC_BYTES: Final = MAGIC.to_bytes(4, "big")
 _HEADER: Final = Struct(">III")  # magic, type, transaction
-# block size, blocks, first block of the log, first transaction, where it begins or 0, error, features (compatible,
-# incompatible, read only)
+# block size, blocks, first block of the log, first transaction, where it begins or 0, error, features
+# (compatible, incompatible, read only)
 _SUPER: Final = Struct(">IIIII4xIII")
 _UUID: Final = slice(0x30, 0x40)
 _FAST_BLOCKS: Final = slice(0x54, 0x58)
@@ -113,8 +114,9 @@ class _Geometry(NamedTuple):
 class Journal:
     """The log in ``file``, of which each committed transaction is taken.
 
-    ``blocks`` is what it holds for the volume, by number of the block; ``transactions`` how many are complete,
-    ``fault`` why those that follow are not, ``fast`` whether fast commits follow. Raises ``ImageError``.
+    ``blocks`` has the newest copies of blocks of the volume, by number; ``transactions`` is how many are
+    complete, ``fault`` why those that follow are not, ``fast`` whether fast commits follow. Raises
+    ``ImageError``.
     """
 
     def __init__(self, file: BlockDevice, block_size: int) -> None:

@@ -90,9 +90,10 @@ LARGEDIR: Final = 0x4000
 CASEFOLD: Final = 0x20000
 CSUM_SEED: Final = 0x2000
 INCOMPAT: Final = {
-    0x1: "compression", FILETYPE: "filetype", RECOVER: "needs_recovery", 0x8: "journal_dev", META_BG: "meta_bg",
-    EXTENTS: "extent", WIDE: "64bit", 0x100: "mmp", 0x200: "flex_bg", 0x400: "ea_inode", 0x1000: "dirdata",
-    CSUM_SEED: "metadata_csum_seed", LARGEDIR: "large_dir", 0x8000: "inline_data", 0x10000: "encrypt", CASEFOLD: "casefold",
+    0x1: "compression", FILETYPE: "filetype", RECOVER: "needs_recovery", 0x8: "journal_dev",
+    META_BG: "meta_bg", EXTENTS: "extent", WIDE: "64bit", 0x100: "mmp", 0x200: "flex_bg", 0x400: "ea_inode",
+    0x1000: "dirdata", CSUM_SEED: "metadata_csum_seed", LARGEDIR: "large_dir", 0x8000: "inline_data",
+    0x10000: "encrypt", CASEFOLD: "casefold",
 }  # fmt: skip
 _UNREAD: Final = ("compression", "journal_dev", "dirdata")
 

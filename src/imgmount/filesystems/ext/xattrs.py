@@ -19,8 +19,8 @@ _BLOCK_HEADER: Final = 32
 MAX_ENTRIES: Final = 4096
 MAX_VALUE: Final = 1 << 16
 _PREFIXES: Final = {
-    1: "user.", 2: "system.posix_acl_access", 3: "system.posix_acl_default", 4: "trusted.", 6: "security.", 7: "system.",
-    8: "system.richacl",
+    1: "user.", 2: "system.posix_acl_access", 3: "system.posix_acl_default", 4: "trusted.", 6: "security.",
+    7: "system.", 8: "system.richacl",
 }  # fmt: skip
 _ACL_NAMES: Final = (2, 3)
 _SYSTEM: Final = 7

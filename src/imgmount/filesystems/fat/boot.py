@@ -1,7 +1,7 @@
 """Where the parameter block is: in the boot sector, in its backup, or, for floppies, in the medium itself.
 
-FAT32 keeps a copy of the boot sector in sector 6. Floppies of DOS 1 have no parameter block: the media byte at
-the start of the FAT and the size of the disk say what it would hold, also where a boot sector is wiped.
+FAT32 keeps a copy of the boot sector in sector 6. Floppies of DOS 1 have no parameter block: the media byte
+at the start of the FAT and the size of the disk say the same, also where a boot sector is wiped.
 
 Source: Microsoft's FAT specification 1.03, section 3; the formats of floppies as in "MS-DOS Encyclopedia",
 article 3, and mtools' ``devices.c``.
@@ -50,7 +50,7 @@ FLOPPIES: Final = (
 
 
 def find_bpb(device: BlockDevice) -> Bpb:
-    """The parameter block to believe: the boot sector's, or else another that fits the FAT better.
+    """The parameter block that is used: the boot sector's, or else another that fits the FAT better.
 
     ``Bpb.source`` says which. Raises ``FormatError`` for the boot sector where there is none.
     """

@@ -15,9 +15,8 @@ from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Stat
 from imgmount.families.fat.times import dos_time_ns
 
 RECORD: Final = 32
-_FACTS: Final = Struct(
-    "<11xBxBHHHHHHHI"
-)  # attributes, creation (10 ms, time, date), access date, high, writing, low, size
+# attributes, creation (10 ms, time, date), access date, high, writing, low, size
+_FACTS: Final = Struct("<11xBxBHHHHHHHI")
 _FREE: Final = 0xE5
 _FREE_KANJI: Final = 0x05  # stands for a first byte of 0xE5
 _LOWER_STEM: Final = 0x08
@@ -36,16 +35,14 @@ MAX_PIECES: Final = 20  # of 13 UTF-16 units
 _COUNTS: Final = range(1, MAX_PIECES + 1)  # of pieces; the tables below begin with 1
 _ORDINALS: Final = [bytes([_LAST | count, *range(count - 1, 0, -1)]) for count in _COUNTS]
 _LONG_MARKS: Final = [bytes([LONG]) * count for count in _COUNTS]
-_PIECES: Final = [
-    Struct("<" + "x10sxxx12sxx4s" * count) for count in _COUNTS
-]  # the characters, last piece first
+# the characters, last piece first
+_PIECES: Final = [Struct("<" + "x10sxxx12sxx4s" * count) for count in _COUNTS]
 _FORWARD: Final = [
     itemgetter(*(3 * piece + part for piece in reversed(range(count)) for part in range(3)))
     for count in _COUNTS
 ]
-_ROTATED: Final = (
-    bytes((value >> 1) | (value & 1) << 7 for value in range(256)) * 2
-)  # of a sum with its carry
+# each byte rotated right by one bit
+_ROTATED: Final = bytes((value >> 1) | (value & 1) << 7 for value in range(256)) * 2
 
 
 def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from imgmount.core.device_file import DeviceFile
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, File, Node
-from imgmount.errors import ImageError, MountError
+from imgmount.errors import ImageError, MountError, in_our_words
 from imgmount.filesystems.fat.volume import FatDirectory, FatVolume
 
 _Pair = tuple[str, FatDirectory, Any]  # path, the directory, pyfatfs's entry of it
@@ -24,15 +24,16 @@ _SURPRISES: Final = (ImageError, ValueError, LookupError, TypeError, AttributeEr
 
 
 def compare(volume: FatVolume) -> Iterator[str]:
-    """Each difference between our tree and pyfatfs's: names, kinds, sizes, times and where every cluster is, one a line.
+    """Each difference between our tree and that of pyfatfs, in one line.
 
-    Raises ``MountError`` where pyfatfs is not installed.
+    Names, kinds, sizes, times and the place of every cluster are compared. Raises ``MountError`` where
+    pyfatfs is not installed.
     """
     try:
         from pyfatfs._exceptions import PyFATException
-        from pyfatfs.PyFat import (
-            PyFat,
-        )  # the class alone: pyfatfs.PyFatFS needs the pkg_resources of old setuptools
+
+        # the class alone: pyfatfs.PyFatFS needs the pkg_resources of old setuptools
+        from pyfatfs.PyFat import PyFat
     except ImportError as exc:
         raise MountError("the second opinion needs pyfatfs: pip install imgmount[strict]") from exc
     if volume.fat.copy:
@@ -48,7 +49,7 @@ def compare(volume: FatVolume) -> Iterator[str]:
             warnings.simplefilter("ignore")  # an unclean volume is news to `verify`, not to us
             other.set_fp(DeviceFile(volume.device))
     except (PyFATException, *_SURPRISES) as exc:
-        yield f"pyfatfs cannot open it: {exc}"
+        yield f"pyfatfs cannot open it: {in_our_words(exc)}"
         return
     pending: list[_Pair] = [("", volume.root, other.root_dir)]
     while pending:
@@ -56,7 +57,7 @@ def compare(volume: FatVolume) -> Iterator[str]:
         try:
             yield from _directory(volume, other, pair, pending)
         except (PyFATException, *_SURPRISES) as exc:
-            yield f"{pair[0] or '/'}: pyfatfs: {type(exc).__name__}: {exc}"
+            yield f"{pair[0] or '/'}: pyfatfs cannot list it: {in_our_words(exc)}"
 
 
 def _directory(volume: FatVolume, other: Any, pair: _Pair, pending: list[_Pair]) -> Iterator[str]:
@@ -69,9 +70,8 @@ def _directory(volume: FatVolume, other: Any, pair: _Pair, pending: list[_Pair])
     directories, files, _ = theirs.get_entries()
     entries = _named([*directories, *files])
     for name, node in listing.nodes.items():
-        entry = entries.pop(name, None) or entries.pop(
-            name.upper(), None
-        )  # pyfatfs ignores the case flags of short names
+        # pyfatfs ignores the case flags of short names
+        entry = entries.pop(name, None) or entries.pop(name.upper(), None)
         if entry is None:
             yield f"{path}/{name}: pyfatfs does not list it"
             continue

@@ -25,9 +25,8 @@ log = logging.getLogger(__name__)
 DEFAULT_ENCODING: Final = "cp437"
 MAX_DIRECTORY: Final = 16 << 20  # bytes: half a million records; the specification allows 2 MiB
 NO_LABEL: Final = b"NO NAME"
-_FSINFO: Final = Struct(
-    "<4s480x4sII12x4s"
-)  # 0x000: lead signature, signature, free clusters, next free, trail signature
+# 0x000: lead signature, signature, free clusters, next free, trail signature
+_FSINFO: Final = Struct("<4s480x4sII12x4s")
 _FSINFO_MARKS: Final = (b"RRaA", b"rrAa", b"\0\0\x55\xaa")
 _CLEAN: Final = {16: 1 << 15, 32: 1 << 27}  # of FAT entry 1: unmounted properly
 
@@ -41,17 +40,16 @@ class FatVolume(Filesystem):
         self.encoding = _charset(context.options.encoding or DEFAULT_ENCODING)
         self.fat = cluster_table(device, self.bpb)
         self.uuid = "" if self.bpb.serial is None else dos_serial(self.bpb.serial)
-        self._owners: dict[
-            int, int
-        ] = {}  # first cluster of a directory -> id of the directory that was listed with it
+        # first cluster of a directory -> id of the directory that was listed with it
+        self._owners: dict[int, int] = {}
 
     @property
     def root(self) -> FatDirectory:
         return FatDirectory(self, 0, b"")
 
     @cached_property
-    def label(self) -> str:  # type: ignore[override]  # it lies in the root directory, which opening does not read
-        """The label in the root directory, else the one in the boot sector."""
+    def label(self) -> str:  # type: ignore[override]
+        """The label in the root directory, which opening does not read; else the one in the boot sector."""
         try:
             found = records.volume_label(self.content(self.root)[0], self.encoding)
         except ImageError:

@@ -124,7 +124,7 @@ class GcVolume(Filesystem):
         return {**self.boot.game.facts(self.encoding), **self._banner()}
 
     def _banner(self) -> Mapping[str, str]:
-        """What the banner says, if there is one that can be read."""
+        """The facts in the banner, if there is one that can be read."""
         try:
             node = next(
                 (node for name, node in self.children(0) if name == NAME and isinstance(node, File)), None

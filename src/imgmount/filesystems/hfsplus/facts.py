@@ -1,4 +1,4 @@
-"""What ``imgmount info`` tells of an HFS+ volume."""
+"""What ``imgmount info`` shows about an HFS+ volume."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class IsoFile(RecordNode, File):
 
 
 def open_section(tree: Tree, section: Section) -> BlockDevice:
-    """The bytes of one extent. Raises ``UnsupportedError`` for what nobody is known to have written."""
+    """The bytes of one extent. Raises ``UnsupportedError`` for features that no known writer uses."""
     if not section.unit:
         return tree.slice(section.start, section.size)
     if section.xar:

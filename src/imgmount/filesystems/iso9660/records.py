@@ -120,9 +120,8 @@ class Names:
             stem, _, number = name.rpartition(";")
             if stem and number.isascii() and number.isdigit():
                 name, version = stem, int(number[:5])  # 1 to 32767
-        if (
-            not self.joliet and name.endswith(".") and len(name) > 1
-        ):  # the dot is obligatory there, not part of the name
+        # the dot is obligatory there, not part of the name
+        if not self.joliet and name.endswith(".") and len(name) > 1:
             name = name[:-1]
         return name, version
 

@@ -11,7 +11,7 @@ from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.device_file import DeviceFile
 from imgmount.core.node import Directory, File, Node, Symlink
 from imgmount.core.slices import Concat
-from imgmount.errors import ImageError, MountError
+from imgmount.errors import ImageError, MountError, in_our_words
 from imgmount.filesystems.iso9660.descriptors import FIRST_SECTOR, MAX_DESCRIPTORS, NAME, SECTOR, STANDARD_ID
 from imgmount.filesystems.iso9660.tree import RELOCATION_NAMES
 from imgmount.filesystems.iso9660.volume import JOLIET, PLAIN, ROCK_RIDGE, Iso9660
@@ -46,7 +46,7 @@ def compare(volume: Iso9660) -> Iterator[str]:
     try:
         theirs.open_fp(io.BufferedReader(DeviceFile(_from_start(disc, start) if start else disc)))
     except complaints as exc:
-        yield f"{NAME}: pycdlib cannot open it: {exc}"
+        yield f"{NAME}: pycdlib cannot open it: {in_our_words(exc)}"
         return
     try:
         for view in volume.views:
@@ -80,7 +80,7 @@ def _compare(
     try:
         records = dict(_walk(theirs, view))
     except complaints as exc:
-        yield f"{NAME}: {view}: pycdlib cannot list it: {exc}"
+        yield f"{NAME}: {view}: pycdlib cannot list it: {in_our_words(exc)}"
         return
     moved = tuple(f"{path}/" for path, (_, record) in records.items() if _is_relocated(record))
     for path in sorted(records.keys() - ours.keys()):
@@ -95,7 +95,7 @@ def _compare(
         try:
             difference = _difference(theirs, view, node, *records[path])
         except complaints as exc:
-            difference = f"cannot be compared: {exc}"
+            difference = f"pycdlib cannot read it: {in_our_words(exc)}"
         if difference:
             yield f"{NAME}: {view}: {path!r}: {difference}"
 

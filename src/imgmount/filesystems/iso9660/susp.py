@@ -38,9 +38,8 @@ ST: Final = _signature("ST")  # ends an area
 TF: Final = _signature("TF")  # times
 ZF: Final = _signature("ZF")  # zisofs
 _ROCK_RIDGE: Final = frozenset((CL, NM, PL, PN, PX, RE, RR, SF, SL, TF))
-_KEPT: Final = frozenset(
-    (CE, CL, PN, RE, SF, SL, ZF)
-)  # remembered by position; the rest but NM, PX, TF is skipped by length
+# remembered by position; the rest but NM, PX, TF is skipped by length
+_KEPT: Final = frozenset((CE, CL, PN, RE, SF, SL, ZF))
 _KNOWN: Final = _ROCK_RIDGE | {CE, ER, SP, ST, ZF}
 
 _HEAD: Final = Struct("<HB")  # signature, length; then a version byte

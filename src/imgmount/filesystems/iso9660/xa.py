@@ -1,11 +1,10 @@
 """CD-ROM XA: files in sectors of mode 2 form 2, and audio tracks that stand in the directory.
 
-Records of the former count 2048 bytes a sector, where 2324 are stored.
-Only a device that knows whole sectors can give them. ``xa=form2``, the default, gives the 2324 bytes, and of
-files that mix both forms 2336 with the subheader that tells them apart; ``xa=raw`` gives whole sectors behind
-the RIFF header that Windows makes up; ``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand
-for an audio track: it has the track's samples, 2352 bytes a sector. Source: System Description CD-ROM XA,
-Philips and Sony 1991, II.2.7.
+Records of the former count 2048 bytes a sector, where 2324 are stored. Only a device that knows whole sectors
+can give them. ``xa=form2``, the default, gives the 2324 bytes, and of files that mix both forms 2336 with the
+subheader that tells them apart; ``xa=raw`` gives whole sectors behind the RIFF header that Windows makes up;
+``xa=cooked`` the first 2048 bytes, as kernels do. A record may stand for an audio track: it has the track's
+samples, 2352 bytes a sector. Source: System Description CD-ROM XA, Philips and Sony 1991, II.2.7.
 """
 
 from __future__ import annotations
@@ -29,9 +28,8 @@ INTERLEAVED: Final = 0x2000  # with sectors of form 1
 AUDIO: Final = 0x4000  # the record stands for an audio track
 _ATTRIBUTES: Final = struct.Struct(">4xH2s6x")  # owner, attributes, "XA", file number
 _SIGNATURE: Final = b"XA"
-_RIFF: Final = struct.Struct(
-    "<4sI4s4sI14s2x4sI"
-)  # heads of the file, of its format chunk with the attributes, of its data
+# heads of the file, of its format chunk with the attributes, of its data
+_RIFF: Final = struct.Struct("<4sI4s4sI14s2x4sI")
 
 
 class Sectors(NamedTuple):

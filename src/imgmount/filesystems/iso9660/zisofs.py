@@ -17,14 +17,12 @@ from imgmount.core.fields import table
 from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.iso9660.descriptors import NAME
 
-_V1_FIELD: Final = Struct(
-    "<2sBBI"
-)  # algorithm, header size / 4, log2 of the block size, size (and its big-endian twin)
+# algorithm, header size / 4, log2 of the block size, size (and its big-endian twin)
+_V1_FIELD: Final = Struct("<2sBBI")
 _V2_FIELD: Final = Struct("<2sBBQ")
 _V1_HEADER: Final = Struct("<8sIBB2x")  # magic, size, header size / 4, log2 of the block size
-_V2_HEADER: Final = Struct(
-    "<8sBBBBQ4x"
-)  # magic, version, header size / 4, algorithm, log2 of the block size, size
+# magic, version, header size / 4, algorithm, log2 of the block size, size
+_V2_HEADER: Final = Struct("<8sBBBBQ4x")
 _V1_MAGIC: Final = b"\x37\xe4\x53\x96\xc9\xdb\xd6\x07"
 _V2_MAGIC: Final = b"\xef\x22\x55\xa1\xbc\x1b\x95\xa0"
 _V1_ALGORITHM: Final = b"pz"

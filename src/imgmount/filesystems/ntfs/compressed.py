@@ -14,7 +14,7 @@ from imgmount.filesystems.ntfs.runs import HOLE, LOST, Disk, Runs
 
 
 class _Units(ChunkedDevice):
-    """All units as if each were compressed; those that are not are never asked for."""
+    """All units as if each were compressed; those that are not are never read here."""
 
     def __init__(self, whole: CompressedDevice, unit_size: int, cache: ReadCache) -> None:
         super().__init__(whole.size, unit_size, cache)
@@ -82,9 +82,8 @@ class CompressedDevice(MappedDevice):
             return Extent(self.block_size - skip, self._coded, offset)
         place, count = self._runs.at(cluster)
         stop, unit_end = cluster + count, (index + 1) * self._unit
-        stop = max(
-            stop // self._unit * self._unit, min(stop, unit_end)
-        )  # whole units of this run are like this one
+        # the whole units of this run are alike
+        stop = max(stop // self._unit * self._unit, min(stop, unit_end))
         length = (stop - cluster) * self._cluster - inside
         return (
             Extent(length) if place == HOLE else Extent(length, self._device, place * self._cluster + inside)

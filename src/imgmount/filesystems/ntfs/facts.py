@@ -1,4 +1,4 @@
-"""What a listing tells of a file, from its record in one pass.
+"""The facts of a file that a listing has, from its record in one pass.
 
 Sources: "$STANDARD_INFORMATION" in the documentation of the Linux-NTFS project; the extended attributes of
 the Windows Subsystem for Linux as Microsoft documents them ("File Permissions for WSL").

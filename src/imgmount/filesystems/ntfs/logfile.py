@@ -14,9 +14,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.errors import ImageError
 from imgmount.filesystems.ntfs.records import unfixed
 
-_PAGE: Final = Struct(
-    "<4s4xQIIH"
-)  # magic, (fixups,) check disk, page sizes of system and log, offset of the restart area
+# magic, (fixups,) check disk, page sizes of system and log, offset of the restart area
+_PAGE: Final = Struct("<4s4xQIIH")
 _AREA: Final = Struct("<QHHHH")  # newest entry, clients, first free, first in use, flags
 NO_CLIENT: Final = 0xFFFF
 CLEAN_FLAG: Final = 2

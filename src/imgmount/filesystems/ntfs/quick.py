@@ -40,7 +40,7 @@ PLAIN: Final = (
 
 
 def quick_facts(raw: bytes, number: int) -> Facts | None:
-    """The facts of the file whose record is ``raw``; None where that takes a closer look."""
+    """The facts of the file whose record is ``raw``; None if the record must be parsed in full."""
     magic, fixups, count, sequence, links, at, flags, used, base = _RECORD.unpack_from(raw)
     mark = raw[fixups : fixups + 2]
     if magic != b"FILE" or base or used > UNFIXED or not flags & records.IN_USE:

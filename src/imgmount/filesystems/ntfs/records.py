@@ -19,16 +19,14 @@ MIN_FIRST: Final = 42  # where attributes can begin: behind the header of NTFS 1
 _FIXUPS: Final = Struct("<4xHH")  # offset of fixups, how many with the mark before them
 ATTRIBUTE: Final = Struct("<IIBBHHH")  # type, length, non-resident, name length, name offset, flags, instance
 RESIDENT: Final = Struct("<16xIH")  # length, offset of the content
-NON_RESIDENT: Final = Struct(
-    "<16xqqHB5xqqq"
-)  # first and last cluster, offset of runs, unit, allocated, size, valid size
+# first and last cluster, offset of runs, unit, allocated, size, valid size
+NON_RESIDENT: Final = Struct("<16xqqHB5xqqq")
 TOTAL: Final = Struct("<64xq")  # bytes stored, of sparse and compressed attributes
 LIST_ENTRY: Final = Struct(
     "<IHBBQQH"
 )  # type, length, name length, name offset, first cluster, record, instance
-FILE_NAME: Final = Struct(
-    "<Q56xBB"
-)  # parent, name length, namespace; times, sizes and flags between are copies
+# parent, name length, namespace; times, sizes and flags between are copies
+FILE_NAME: Final = Struct("<Q56xBB")
 
 END: Final = 0xFFFF_FFFF  # instead of a type
 STANDARD_INFORMATION: Final = 0x10

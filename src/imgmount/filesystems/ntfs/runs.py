@@ -17,7 +17,7 @@ from imgmount.errors import FormatError
 from imgmount.filesystems.ntfs.boot import MAX_CLUSTERS, NAME
 
 HOLE: Final = -1  # instead of a cluster: nothing is stored
-LOST: Final = -2  # instead of a cluster: the record that knows it is damaged or gone
+LOST: Final = -2  # instead of a cluster: the record that holds it is damaged or gone
 MAX_RUNS: Final = 1 << 22  # of one attribute: a file of 16 TiB in pieces of 4 MiB
 
 

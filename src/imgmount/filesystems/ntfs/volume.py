@@ -48,7 +48,7 @@ class NtfsVolume(Filesystem):
         self.mft = Mft(self.disk, self.boot)
         self.uuid = f"{self.boot.serial:016X}"
         self.owners = SingleParent(NAME)
-        self.rescued: set[int] = set()  # folders that the user has been told of
+        self.rescued: set[int] = set()  # folders that have been reported
         self.said_folders: dict[int, frozenset[int]] = {}  # of folders with damage: see rescue.folders
         if self.boot.offset:
             log.warning("%s: the boot sector is damaged: its backup at %#x is used", NAME, self.boot.offset)
@@ -96,7 +96,7 @@ class NtfsVolume(Filesystem):
         return Index(root.content, self.content(blocks), self.boot.cluster_size, bits)
 
     def facts(self, record: Record) -> Facts:
-        """What a listing tells of a file. Raises ``ImageError``."""
+        """The facts of a file that a listing has. Raises ``ImageError``."""
         return facts_of(record, self.disk, self.mft.referred)
 
     def facts_in(self, raw: bytes, number: int) -> Facts:
@@ -155,7 +155,7 @@ class NtfsVolume(Filesystem):
 
     @property
     def is_dirty(self) -> bool | None:
-        """Whether the volume asks for a check; None where it does not tell."""
+        """Whether the volume is marked for a check; None if that is unknown."""
         return bool(self._information[10] & DIRTY) if self._information else None
 
     @cached_property

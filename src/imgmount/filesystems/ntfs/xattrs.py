@@ -1,4 +1,4 @@
-"""What NTFS knows of a file and POSIX has no field for, as extended attributes."""
+"""Facts of NTFS about a file for which POSIX has no field, as extended attributes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file holds: blocks that are coded, stored or holes, and a tail that it may share a block with others."""
+"""The content of a file: coded and stored blocks, holes, and a tail in a block shared with other files."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _layout(fields: str) -> _Layout:
 
 
 def _bits(layout: _Layout, raw: bytes, order: Order) -> dict[str, int]:
-    """The fields of a structure, packed from the low bits in little endian, from the high ones in big endian."""
+    """The fields of a structure, packed from the low bits if little endian, from the high if big endian."""
     value, at, found = int.from_bytes(raw, order), 0, {}
     for name, width in zip(layout.names, layout.widths, strict=True):
         shift = at if order == "little" else 8 * len(raw) - at - width
@@ -52,23 +52,30 @@ def _bits(layout: _Layout, raw: bytes, order: Order) -> dict[str, int]:
 
 
 _SUPERBLOCK: Final = _layout(  # names that end in _1 and _2 are of those versions, _2 of the first as well
-    "magic:32 inodes:32 bytes_used_2:32 users_at_2:32 groups_at_2:32 inodes_at_2:32 directories_at_2:32 major:16 minor:16 "
-    "block_size_1:16 block_log:16 flags:8 users:8 groups:8 made:32 root:64 block_size:32 fragments:32 fragments_at_2:32 "
-    "bytes_used:64 users_at:64 groups_at:64 inodes_at:64 directories_at:64 fragments_at:64 lookup_at:64"
+    "magic:32 inodes:32 bytes_used_2:32 users_at_2:32 groups_at_2:32 inodes_at_2:32 directories_at_2:32 "
+    "major:16 minor:16 block_size_1:16 block_log:16 flags:8 users:8 groups:8 made:32 root:64 block_size:32 "
+    "fragments:32 fragments_at_2:32 bytes_used:64 users_at:64 groups_at:64 inodes_at:64 directories_at:64 "
+    "fragments_at:64 lookup_at:64"
 )
 _OWNERS: Final = {1: "type:4 mode:12 owner:4 group:4", 2: "type:4 mode:12 owner:8 group:8"}
 _OWNERS[3] = f"{_OWNERS[2]} time:32 number:32"
 _COMMON: Final = {version: _layout(fields) for version, fields in _OWNERS.items()}
-_FIELDS: Final = {  # behind the common ones, by version and type: directory, file, link, devices, FIFO and socket, and long ones
-    1: {1: "size:19 offset:13 time:32 start:24", 2: "time:32 start:32 size:32", 3: "size:16", 4: "rdev:16", 5: "rdev:16"},
+# what follows the common fields, by version and type: directory, file, link, devices, FIFO, socket, long ones
+_FIELDS: Final = {
+    1: {
+        1: "size:19 offset:13 time:32 start:24", 2: "time:32 start:32 size:32", 3: "size:16",
+        4: "rdev:16", 5: "rdev:16",
+    },
     2: {
-        1: "size:19 offset:13 time:32 start:24", 2: "time:32 start:32 fragment:32 offset:32 size:32", 3: "size:16",
-        4: "rdev:16", 5: "rdev:16", 6: "", 7: "", 8: "size:27 offset:13 time:32 start:24 indexes:16",
+        1: "size:19 offset:13 time:32 start:24", 2: "time:32 start:32 fragment:32 offset:32 size:32",
+        3: "size:16", 4: "rdev:16", 5: "rdev:16", 6: "", 7: "",
+        8: "size:27 offset:13 time:32 start:24 indexes:16",
     },
     3: {
-        1: "links:32 size:19 offset:13 start:32 parent:32", 2: "start:64 fragment:32 offset:32 size:32", 3: "links:32 size:16",
-        4: "links:32 rdev:16", 5: "links:32 rdev:16", 6: "links:32", 7: "links:32",
-        8: "links:32 size:27 offset:13 start:32 indexes:16 parent:32", 9: "links:32 start:64 fragment:32 offset:32 size:64",
+        1: "links:32 size:19 offset:13 start:32 parent:32", 2: "start:64 fragment:32 offset:32 size:32",
+        3: "links:32 size:16", 4: "links:32 rdev:16", 5: "links:32 rdev:16", 6: "links:32", 7: "links:32",
+        8: "links:32 size:27 offset:13 start:32 indexes:16 parent:32",
+        9: "links:32 start:64 fragment:32 offset:32 size:64",
     },
 }  # fmt: skip
 _LAYOUTS: Final = {

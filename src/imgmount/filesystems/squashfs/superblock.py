@@ -26,16 +26,16 @@ MIN_BLOCK: Final = 1 << 12
 MAX_BLOCK: Final = 1 << 20
 NOTHING: Final = 0xFFFF_FFFF_FFFF_FFFF  # in place of the start of a table that is not there
 
-# inodes, time, block size and fragments; compressor, logarithm of the block size, flags, owners, version; root,
-# bytes in use, tables: owners, attributes, inodes, directories, fragments, export
+# inodes, time, block size and fragments; compressor, logarithm of the block size, flags, owners, version;
+# root, bytes in use, tables: owners, attributes, inodes, directories, fragments, export
 _FIELDS: Final = {"little": Struct("<4xIIIIHHHHHHQQQQQQQQ"), "big": Struct(">4xIIIIHHHHHHQQQQQQQQ")}
 assert _FIELDS["little"].size == SIZE
 
 
 def byte_order(raw: bytes) -> Order:
-    """The byte order of a superblock of any version, by the only one of its fields that is small: the version.
+    """The byte order of a superblock of any version.
 
-    Raises ``FormatError``.
+    It follows from the version, which is the only small field of all versions. Raises ``FormatError``.
     """
     if raw[:4] not in (*MAGICS, *OTHER_MAGICS):
         raise FormatError(
@@ -91,7 +91,8 @@ class Superblock:
         within(NAME, "number of owners", ids, 1, 1 << 16, offset=0x1A)
         within(NAME, "root inode", root, 0, (1 << 48) - 1, offset=0x20)
         if not SIZE <= inode_table < directory_table < min(used, NOTHING):
-            reason = f"tables at {inode_table:#x} and {directory_table:#x} are not in order from {SIZE:#x} to {used:#x}"
+            tables = f"tables at {inode_table:#x} and {directory_table:#x}"
+            reason = f"{tables} are not in order from {SIZE:#x} to {used:#x}"
             raise FormatError(NAME, reason, offset=0x40)
         return cls(
             inodes=inodes,

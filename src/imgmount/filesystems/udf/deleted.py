@@ -112,7 +112,7 @@ class _Finder:
         return _Deleted(self, place, entry) if isinstance(node, UdfFile) else node
 
     def check(self, partition: int, block: int, count: int) -> None:
-        """Raise ``FormatError`` if one of ``count`` blocks is in use, or if nobody can tell.
+        """Raise ``FormatError`` if one of ``count`` blocks is in use, or if that is unknown.
 
         Write-once media use none twice.
         """

@@ -41,9 +41,8 @@ _LAYOUT: Final = 7
 RECORDED, CONTINUED = 0, 3
 TYPE_SHIFT: Final = 30
 
-_COMMON: Final = struct.Struct(
-    "<20xH5xB6xHIIIH6xQ"
-)  # strategy, file type, flags, uid, gid, permissions, links, size
+# strategy, file type, flags, uid, gid, permissions, links, size
+_COMMON: Final = struct.Struct("<20xH5xB6xHIIIH6xQ")
 _TIMES: Final = struct.Struct("<Q12s12s12s")  # recorded blocks, accessed, modified, attributes changed
 _EXTENDED_TIMES: Final = struct.Struct("<8xQ12s12s12x12s")
 _TIMES_AT: Final = 64

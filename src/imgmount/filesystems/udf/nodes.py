@@ -59,9 +59,8 @@ DIRECTORY_BIT: Final = 2
 DELETED: Final = 4
 PARENT: Final = 8
 
-_FID: Final = struct.Struct(
-    "<16xHBBIIH2xIH"
-)  # version, characteristics, name length, ICB and number, implementation use length
+# version, characteristics, name length, ICB and number, implementation use length
+_FID: Final = struct.Struct("<16xHBBIIH2xIH")
 _FID_SIZE: Final = 38
 _FID_MAX: Final = _FID_SIZE + 0xFFFF + 0xFF + 3
 _FID_TAG: Final = FILE_IDENTIFIER.to_bytes(2, "little")

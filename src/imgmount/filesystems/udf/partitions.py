@@ -57,13 +57,11 @@ _SPARABLE_DETAILS: Final = struct.Struct("<HBxI4I")  # packet length, tables, ta
 _METADATA_DETAILS: Final = struct.Struct("<IIIIHB")  # main, mirror, bitmap, allocation unit, alignment, flags
 _DUPLICATE: Final = 1
 
-_VAT_TRAILER: Final = struct.Struct(
-    "<B23s8xI"
-)  # UDF 1.50 2.2.10: identifier, previous table, after the entries
+# UDF 1.50 2.2.10: identifier, previous table, after the entries
+_VAT_TRAILER: Final = struct.Struct("<B23s8xI")
 _VAT_IDENTIFIER: Final = b"*UDF Virtual Alloc Tbl"
-_VAT_HEADER: Final = struct.Struct(
-    "<H134xII"
-)  # UDF 2.00 2.2.10: its own length, files, directories; before the entries
+# UDF 2.00 2.2.10: its own length, files, directories; before the entries
+_VAT_HEADER: Final = struct.Struct("<H134xII")
 
 _SPARING_HEADER: Final = struct.Struct("<16xB23s8xH2xI")  # identifier, entries, sequence number
 _SPARING_ENTRIES_AT: Final = 56

@@ -38,9 +38,8 @@ from imgmount.filesystems.udf.structs import (
 )
 
 MAX_FILE_SETS: Final = 64
-MAX_INTEGRITY: Final = (
-    1024  # integrity descriptors of a volume: one for each time a write-once disc was opened
-)
+# integrity descriptors of a volume: one for each time a write-once disc was opened
+MAX_INTEGRITY: Final = 1024
 CLOSED: Final = "closed"
 OPEN: Final = "open: not unmounted cleanly"
 

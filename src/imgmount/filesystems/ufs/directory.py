@@ -11,10 +11,8 @@ from imgmount.errors import FormatError
 from imgmount.families.unix.inodes import UNKNOWN, Entry
 from imgmount.filesystems.ufs.superblock import NAME
 
-_NEW: Final = {
-    "little": Struct("<IHBB"),
-    "big": Struct(">IHBB"),
-}  # inode, length of the entry, file type, length of the name
+# inode, length of the entry, file type, length of the name
+_NEW: Final = {"little": Struct("<IHBB"), "big": Struct(">IHBB")}
 _OLD: Final = {"little": Struct("<IHH"), "big": Struct(">IHH")}  # without the type
 _SIZE: Final = 8
 SECTION: Final = 512  # no entry crosses a multiple of it; Apple's sections are of 1024 bytes

@@ -25,19 +25,11 @@ MTB: Final = 0x00DE_CADE  # Solaris, more than a terabyte
 MAGICS: Final = (UFS1, UFS2, UFS2_EA, MTB)
 
 PRIMARY: Final = (65536, 8192, 0, 262144)
-FIRST_BACKUPS: Final = (
-    16384,
-    32768,
-    65536,
-    73728,
-    81920,
-    98304,
-    131072,
-)  # of group 0, by version and block size
+# the backups of group 0, by version and block size
+FIRST_BACKUPS: Final = (16384, 32768, 65536, 73728, 81920, 98304, 131072)
 RECOVERY_AT: Final = 65536 - 20  # FreeBSD's newfs says there how to find the other backups
-_RECOVERY: Final = (
-    "5I"  # magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
-)
+# magic, shift of a fragment to sectors, superblock in its group, fragments a group, groups
+_RECOVERY: Final = "5I"
 MAX_RECOVERED: Final = 4  # backups tried
 
 BLOCK_SIZES: Final = range(4096, 65537)
@@ -47,11 +39,12 @@ INODE_SIZES: Final = {UFS1: 128, MTB: 128, UFS2: 256, UFS2_EA: 256}
 NEW_INODES: Final = 2  # fs_old_inodefmt of 4.4BSD
 
 _FIELDS: Final = {  # offset, code
-    "rolled": (4, "I"), "sblkno": (8, "I"), "cblkno": (12, "I"), "iblkno": (16, "I"), "cgoffset": (24, "i"), "cgmask": (28, "i"),
-    "old_time": (32, "i"), "old_size": (36, "I"), "ncg": (44, "I"), "bsize": (48, "I"), "fsize": (52, "I"), "frag": (56, "I"),
-    "id_high": (144, "I"), "id_low": (148, "I"), "ipg": (184, "I"), "fpg": (188, "I"), "old_bfree": (196, "I"),
-    "old_ifree": (200, "I"), "old_ffree": (204, "I"), "clean": (209, "B"), "sblockloc": (1000, "q"), "bfree": (1016, "Q"),
-    "ifree": (1024, "Q"), "ffree": (1032, "Q"), "time": (1072, "q"), "size": (1080, "Q"), "maxsymlinklen": (1320, "i"),
+    "rolled": (4, "I"), "sblkno": (8, "I"), "cblkno": (12, "I"), "iblkno": (16, "I"), "cgoffset": (24, "i"),
+    "cgmask": (28, "i"), "old_time": (32, "i"), "old_size": (36, "I"), "ncg": (44, "I"), "bsize": (48, "I"),
+    "fsize": (52, "I"), "frag": (56, "I"), "id_high": (144, "I"), "id_low": (148, "I"), "ipg": (184, "I"),
+    "fpg": (188, "I"), "old_bfree": (196, "I"), "old_ifree": (200, "I"), "old_ffree": (204, "I"),
+    "clean": (209, "B"), "sblockloc": (1000, "q"), "bfree": (1016, "Q"), "ifree": (1024, "Q"),
+    "ffree": (1032, "Q"), "time": (1072, "q"), "size": (1080, "Q"), "maxsymlinklen": (1320, "i"),
     "inodefmt": (1324, "i"), "bsd_qbmask": (1336, "Q"), "sun_qbmask": (1340, "Q"), "magic": (MAGIC_AT, "I"),
 }  # fmt: skip
 _MOUNTED_AT: Final = 212
@@ -175,9 +168,8 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
     family = _family(field, is_ufs2=is_ufs2)
     bsd = family is Family.BSD
     rotation = (0, -1) if is_ufs2 else (field["cgoffset"], field["cgmask"])
-    home = (
-        field["sblockloc"] if is_ufs2 else None
-    )  # UFS1 does not say where it should be, only where it is not
+    # UFS1 does not record where a superblock belongs
+    home = field["sblockloc"] if is_ufs2 else None
     is_backup = offset not in PRIMARY or home not in (None, offset) or (not is_ufs2 and offset == PRIMARY[0])
     return Superblock(
         offset=offset,

@@ -41,8 +41,8 @@ class UfsVolume(InodeVolume[Inode]):
         self.single_parent = SingleParent(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
         self._layout = Pointers(
-            device, sb.NAME, width=8 if spb.is_ufs2 else 4, order=spb.order, block_size=spb.block_size, unit=spb.fragment_size,
-            first=1, end=spb.size,
+            device, sb.NAME, width=8 if spb.is_ufs2 else 4, order=spb.order, block_size=spb.block_size,
+            unit=spb.fragment_size, first=1, end=spb.size,
         )  # fmt: skip
 
     def _read_inode(self, number: int) -> Inode:

@@ -9,10 +9,8 @@ from typing import Final, Literal
 from imgmount.errors import FormatError
 from imgmount.filesystems.ufs.superblock import NAME
 
-_ENTRY: Final = {
-    "little": Struct("<IBBB"),
-    "big": Struct(">IBBB"),
-}  # length, namespace, padding of the value, length of the name
+# length, namespace, padding of the value, length of the name
+_ENTRY: Final = {"little": Struct("<IBBB"), "big": Struct(">IBBB")}
 _SIZE: Final = 7
 _NAMESPACES: Final = {1: "user.", 2: "system."}
 _ALIGNMENT: Final = 8

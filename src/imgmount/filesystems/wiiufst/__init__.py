@@ -24,9 +24,8 @@ class PartSource(Source):
         self._header = PartHeader.read(self._part, "wiiufst")
         self.tmd = part.tmd
         self.fst = read_fst(self._part, self._header.fst, self._header.fst_size, self._key, "wiiufst")
-        self._places = [
-            cluster.offset or self._header.fst for cluster in self.fst.clusters
-        ]  # 0 is the table of files itself
+        # 0 is the table of files itself
+        self._places = [cluster.offset or self._header.fst for cluster in self.fst.clusters]
         self._starts = sorted(set(self._places))
 
     def stored(self, index: int) -> tuple[BlockDevice, ContentKey | None]:

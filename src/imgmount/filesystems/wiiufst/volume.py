@@ -24,7 +24,7 @@ FIRST_ID: Final = 1
 
 
 class Source(ABC):
-    """Where the clusters of a table of files are stored, its key, and the title's metadata if there is any."""
+    """Where the clusters of a table of files are stored, its key, and the title's metadata if it has any."""
 
     fst: Fst
     tmd: Tmd | None
@@ -71,7 +71,7 @@ class WiiuVolume(Filesystem):
             return self._clusters[index]
 
     def _read_meta(self) -> dict[str, str]:
-        """What ``meta/meta.xml`` says, if there is one that can be read."""
+        """The facts in ``meta/meta.xml``, if there is one that can be read."""
         try:
             node = self.fst.find(*META)
             if node is None or node.is_directory:

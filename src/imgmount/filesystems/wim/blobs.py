@@ -174,7 +174,7 @@ class Table:
         at = number * _RECORD.size
         stored, _, size = _RESOURCE.unpack_from(self._raw, at)
         found: int = stored & _STORED if self._raw[at + 7] & SOLID else size
-        return found if found <= MAX_SIZE else 0  # who opens it learns why
+        return found if found <= MAX_SIZE else 0  # opening it raises the reason
 
     def blobs(self) -> Iterator[Blob]:
         """All content of this part, in the order in which it is stored."""

@@ -79,7 +79,7 @@ class Layout(ABC):
         return out
 
     def _decode_one(self, index: int, span: Span) -> Content:
-        """A chunk alone, as who looks something up wants it."""
+        """A single chunk, for a lookup."""
         start, stored = span
         size = min(self.chunk, self.size - index * self.chunk)
         if stored > size or start + stored > self.resource.offset + self.resource.stored:
@@ -150,7 +150,7 @@ class TableLayout(Layout):
 
     def _starts(self, first: int, count: int) -> list[int]:
         """Where ``count`` chunks from ``first`` on begin, and where the last of them ends."""
-        end = min(first + count + 1, self.count)  # behind the last that the table tells
+        end = min(first + count + 1, self.count)  # behind the last chunk in the table
         starts = [0, *self._told(1, end)] if first == 0 else self._told(first, end)
         places = [self._base + start + self._pipe * number for number, start in enumerate(starts, first)]
         return places if len(places) > count else [*places, self._end]

@@ -14,9 +14,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"MSWIM\0\0\0"
-PIPABLE_MAGIC: Final = (
-    b"WLPWM\0\0\0"  # of wimlib's kind that can be written to a pipe: its header comes again at the end
-)
+# the kind of wimlib that can be written to a pipe: its header is repeated at the end
+PIPABLE_MAGIC: Final = b"WLPWM\0\0\0"
 VERSIONS: Final = {0x10D00: "1.13", 0xE00: "0.14"}
 _HEADER: Final = Struct("<8s4I16sHHI24s24s24sI24s60x")
 _RESOURCE: Final = Struct("<QQQ")  # stored size with flags in the highest byte, offset, size

@@ -44,9 +44,8 @@ class Image:
         self._owners: dict[int, int] = {}  # where a directory's entries begin -> where it is itself
         self._starts: list[int] = []  # where entries begin that were read, sorted,
         self._ends: dict[int, int] = {}  # and where the last of them is
-        self._listings: dict[
-            int, int
-        ] = {}  # where a directory is -> where the entries begin among which that is
+        # place of a directory -> start of the list of entries that it is in
+        self._listings: dict[int, int] = {}
 
     @property
     def metadata(self) -> Metadata:
@@ -122,7 +121,7 @@ class Image:
         return self.stream(self.contents(entry).data)
 
     def size(self, digest: bytes) -> int:
-        """Bytes of some content; 0 where it is not here: who opens it learns why."""
+        """Bytes of some content; 0 where it is not here: opening it raises the reason."""
         try:
             return 0 if digest == NO_HASH else self.blobs.size(digest)
         except ImageError:

@@ -24,7 +24,7 @@ from imgmount.filesystems.wim.nodes import WimDirectory
 from imgmount.filesystems.wim.parts import Parts
 from imgmount.filesystems.wim.xml import Xml
 
-MANY: Final = 20  # images told one by one
+MANY: Final = 20  # images that are described one by one
 MAX_ASKED: Final = 300_000  # files of which ``info`` sees whether their content is here: a second or two
 
 
@@ -92,7 +92,7 @@ class WimVolume(Filesystem):
     def _missing(self) -> str:
         """How many blobs that entries name are in no part that is here.
 
-        Of very many entries only the first are asked.
+        Of very many entries only the first are looked at.
         """
         left = MAX_ASKED
         absent: set[bytes] = set()
@@ -178,7 +178,7 @@ class _ImageRoot(Directory):
         return WimDirectory(self._image, self._image.metadata.root(), 0, 0)
 
     def stat(self) -> Stat:
-        if self._volume.only is None:  # who lists all images does not enter them
+        if self._volume.only is None:  # listing all images does not enter them
             return Stat(DIRECTORY_MODE, mtime_ns=filetime_ns(self._volume.xml.modified(self._image.number)))
         return self._directory().stat()
 

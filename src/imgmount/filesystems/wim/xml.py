@@ -40,10 +40,14 @@ _WANTED: Final = {
 Facts = dict[tuple[str, ...], str]  # by path below IMAGE
 
 
-class Xml:
-    """What is known of the images, by number.
+class _RefusedError(Exception):
+    """The XML is not read any further, for this reason."""
 
-    ``note`` says why that is not all, and ``encrypted`` of an ESD's files.
+
+class Xml:
+    """The facts about each image, by its number.
+
+    ``note`` says why some are missing; ``encrypted`` is whether the files of an ESD are.
     """
 
     def __init__(self, device: BlockDevice) -> None:
@@ -58,8 +62,12 @@ class Xml:
             return
         try:
             self._parse(device)
-        except (expat.ExpatError, ValueError, ImageError) as exc:
+        except (_RefusedError, ImageError) as exc:
             self.note = f"damaged: {exc}"
+        except expat.ExpatError as exc:
+            self.note = f"damaged: it is not well-formed XML in line {exc.lineno}"
+        except (ValueError, LookupError):  # of Python's codecs, which expat asks
+            self.note = "damaged: its encoding is not UTF-16, UTF-8 or of one byte a character"
 
     def _parse(self, device: BlockDevice) -> None:
         parser = expat.ParserCreate()
@@ -74,11 +82,11 @@ class Xml:
 
     @staticmethod
     def _refuse(*_: object) -> None:
-        raise ValueError("it declares entities")
+        raise _RefusedError("it declares entities")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._path) >= MAX_DEPTH:
-            raise ValueError(f"elements more than {MAX_DEPTH} deep")
+            raise _RefusedError(f"elements more than {MAX_DEPTH} deep")
         self._path.append(name)
         path = tuple(self._path)
         if path == IMAGE:

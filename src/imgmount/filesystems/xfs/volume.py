@@ -71,7 +71,7 @@ class XfsVolume(InodeVolume[Inode]):
         return self._remote(inode.data, 0, size, _LINK)
 
     def _remote(self, fork: Fork, block: int, size: int, magic: bytes) -> bytes:
-        """``size`` bytes from ``block`` of a fork; in version 5 behind a header in each block, or run of a link."""
+        """``size`` bytes from ``block`` of a fork; in version 5 each block, or run of a link, has a head."""
         spb, blocks, found = self.super, fork_map(self.device, self.super, fork), b""
         while len(found) < size:
             count, start = blocks.find(block)

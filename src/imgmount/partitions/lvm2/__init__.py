@@ -88,5 +88,6 @@ FORMAT: Final = PartitionsFormat(
     title="LVM2 physical volume",
     probe=probe,
     open=open_lvm2,
-    limits="linear and striped volumes within one disk; thin, cache, RAID, mirror, snapshot and VDO volumes are named",
+    limits="linear and striped volumes within one disk; thin, cache, RAID, mirror, snapshot and VDO volumes "
+    "are named",
 )

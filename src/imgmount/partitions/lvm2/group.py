@@ -57,7 +57,7 @@ class Group:
         self._shared = self._overlapping()
 
     def _snapshots(self) -> Iterator[tuple[str, ImageError]]:
-        """Volumes that are not what their extents hold: stores of snapshots, and origins being merged into."""
+        """Volumes whose extents hold something else: stores of snapshots, and origins during a merge."""
         for volume in self.logical.values():
             for _, segment in volume.sections():
                 origin = segment.get("origin")
@@ -74,9 +74,8 @@ class Group:
             for _, segment in volume.sections():
                 try:
                     for pv, first, count in self._stripes(segment):
-                        if first + count <= self._physical.section(pv).number(
-                            "pe_count"
-                        ):  # others are wrong anyhow
+                        # an extent past the end of its volume is wrong by itself
+                        if first + count <= self._physical.section(pv).number("pe_count"):
                             claims.append((pv, first, first + count, name))
                 except ImageError:
                     continue
@@ -158,9 +157,9 @@ class Group:
         return Extent(length, Striped(areas, stripe))
 
     def home(self, name: str) -> str:
-        """The UUID of the physical volume to show a logical volume in: the first of those here that it lies on.
+        """The UUID of the physical volume that shows a logical volume.
 
-        One that lies on none of them is shown in the first of the group.
+        It is the first of those here that the volume lies on; if there is none, the first of the group.
         """
         its_own = (
             pv

@@ -21,13 +21,11 @@ SECTOR: Final = 512
 LABEL_SCAN_SECTORS: Final = 4
 LABEL_ID: Final = b"LABELONE"
 LVM2_LABEL: Final = b"LVM2 001"
-_LABEL: Final = Struct(
-    "<8sQII8s"
-)  # id, its sector, checksum of what follows, offset of the physical volume's header, type
+# id, its sector, checksum of what follows, offset of the physical volume's header, type
+_LABEL: Final = Struct("<8sQII8s")
 _LABEL_CHECKED: Final = 20
-_PV: Final = Struct(
-    "<32sQ"
-)  # UUID, size; then the data areas and the metadata areas, each list ended by zeros
+# UUID, size; then the data areas and the metadata areas, each list ended by zeros
+_PV: Final = Struct("<32sQ")
 _AREA: Final = Struct("<QQ")  # offset, size
 FMTT_MAGIC: Final = b" LVM2 x[5A%r0N*>"
 FMTT_VERSION: Final = 1

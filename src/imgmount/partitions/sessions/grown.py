@@ -23,20 +23,13 @@ MAX_DESCRIPTORS: Final = 16  # that growisofs copies
 WINDOW: Final = 256  # blocks read at once
 
 _SUPPLEMENTARY: Final = 2
-_VOLUME_SIZE_AT, _PATH_TABLE_SIZE_AT, _ROOT_AT, _ROOT_SIZE_AT = (
-    80,
-    132,
-    158,
-    166,
-)  # numbers in both byte orders
-_PATH_TABLES: Final = (
-    ("<", 140),
-    (">", 148),
-)  # byte order of a path table, and where its place stands in that order
+# where fields are that store a number in both byte orders
+_VOLUME_SIZE_AT, _PATH_TABLE_SIZE_AT, _ROOT_AT, _ROOT_SIZE_AT = (80, 132, 158, 166)
+# byte order of a path table, and where its place stands in that order
+_PATH_TABLES: Final = (("<", 140), (">", 148))
 _PATH_ENTRY: Final = "BxIH"  # length of the name, block, parent
-_OWN_NAME: Final = slice(
-    32, 34
-)  # length and identifier of the first record of a directory, which is for itself
+# length and identifier of the first record of a directory, which stands for the directory itself
+_OWN_NAME: Final = slice(32, 34)
 
 
 def newest(device: BlockDevice) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imgmount.containers.apple.udif.segments import Segment
 
 STEP: Final = 1 << 20
-MAX_DIGESTED_ZEROS: Final = 1 << 34  # that no shortcut exists for
+MAX_DIGESTED_ZEROS: Final = 1 << 34  # bytes of zeros given to digests, for which there is no shortcut
 NAMES: Final = {CRC32: "CRC-32", MD5: "MD5", 6: "SHA-1", 8: "SHA-256", 10: "SHA-384", 12: "SHA-512"}
 
 

@@ -63,7 +63,7 @@ class UdifDevice(RunDisk):
         super().__init__(runs, data, sectors, context.cache)
 
     def verify(self) -> Iterator[str]:
-        """Compare every checksum that the image keeps with what it is of."""
+        """Compare every checksum that the image keeps with the bytes that it covers."""
         return check(self._tables, self._segments, self)
 
     def info(self) -> Mapping[str, str]:
@@ -92,7 +92,7 @@ class UdifDevice(RunDisk):
 
 
 def _tables(segments: list[Segment]) -> tuple[Resources, list[Table]]:
-    """The resources and tables, of whichever segment has them: each says the same, or a part."""
+    """The resources and tables of all segments: each segment has the same ones, or a part of them."""
     found: dict[bytes, tuple[int, str, bytes]] = {}
     first: Resources | None = None
     for file, trailer in segments:
@@ -106,7 +106,7 @@ def _tables(segments: list[Segment]) -> tuple[Resources, list[Table]]:
 
 
 def _data_fork(file: BlockDevice, trailer: Trailer) -> BlockDevice:
-    """What offsets of runs count in: everything from the data fork on, whatever its length is said to be."""
+    """The bytes that offsets of runs count in: all from the data fork on, whatever its stated length."""
     start = trailer.base + trailer.data[0]
     return Slice(file, start, max(0, file.size - start)) if start else file
 

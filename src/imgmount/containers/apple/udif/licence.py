@@ -1,4 +1,4 @@
-"""The software licence that a disk image asks its user to agree to. It is told, and keeps nobody out.
+"""The software licence that a disk image asks its user to agree to. It is shown and does not stop the user.
 
 Source: Apple's Software License Agreements for UDIF; Inside Macintosh on ``TEXT`` and region codes.
 """
@@ -11,9 +11,8 @@ from typing import Final
 from imgmount.containers.apple.udif.tables import Resources
 
 FIRST_ID: Final = 5000  # of the resources that belong to a language
-ENTRY: Final = struct.Struct(
-    ">3H"
-)  # region, number of its resources, whether it is written in two bytes a character
+# region, number of its resources, whether it is written in two bytes a character
+ENTRY: Final = struct.Struct(">3H")
 MAX_TEXT: Final = 64 << 10
 TWO_BYTES: Final = {14: "shift_jis", 51: "euc_kr", 52: "gb2312", 53: "big5"}  # region codes
 

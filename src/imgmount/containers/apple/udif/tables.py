@@ -119,7 +119,7 @@ def read_tables(resources: Resources) -> list[Table]:
 
 
 def _table(identifier: int, name: str, data: bytes) -> Table:
-    """One table. What it claims beyond its own end, or beyond any disk, is left out, and said."""
+    """One table. Runs beyond its own end, or beyond any disk, are left out and reported."""
     if len(data) < HEADER.size:
         problem = f"{len(data)} bytes long: the header alone has {HEADER.size}"
         return Table(identifier, name, 0, 0, (), Checksum(0, b""), problem)

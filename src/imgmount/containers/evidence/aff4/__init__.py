@@ -41,10 +41,11 @@ READ: Final = 1 << 20
 SHOWN: Final = 8  # ranges
 _DISKS: Final = ("DiskImage", "ContiguousImage", "DiscontiguousImage", "VolumeImage", "MemoryImage", "Image")
 _FACTS: Final = {
-    "caseNumber": "case number", "evidenceNumber": "evidence number", "examiner": "examiner", "notes": "notes",
-    "caseName": "case name", "caseDescription": "description", "diskMake": "make", "diskModel": "model",
-    "diskSerial": "serial number", "diskDeviceName": "device", "acquisitionCompletionState": "acquisition",
-    "startTime": "acquisition began", "endTime": "acquisition ended",
+    "caseNumber": "case number", "evidenceNumber": "evidence number", "examiner": "examiner",
+    "notes": "notes", "caseName": "case name", "caseDescription": "description", "diskMake": "make",
+    "diskModel": "model", "diskSerial": "serial number", "diskDeviceName": "device",
+    "acquisitionCompletionState": "acquisition", "startTime": "acquisition began",
+    "endTime": "acquisition ended",
 }  # fmt: skip
 _DIGESTS: Final = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 
@@ -225,7 +226,8 @@ class Aff4Device(MappedDevice):
                     continue
                 digest = hashlib.new(algorithm, chunk, usedforsecurity=False).digest()
                 if digest != stored[index * width : (index + 1) * width]:
-                    yield f"chunk {index}, {index * stream.unit:#x}+{len(chunk):#x}: {algorithm} differs from the stored one"
+                    place = f"{index * stream.unit:#x}+{len(chunk):#x}"
+                    yield f"chunk {index}, {place}: {algorithm} differs from the stored one"
             return
 
 

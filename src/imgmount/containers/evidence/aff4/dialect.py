@@ -1,4 +1,4 @@
-"""AFF4 as it was written before the standard, told by its names, and read as if it were the standard's.
+"""AFF4 as it was written before the standard: recognised by its names, which become those of the standard.
 
 Evimetry 2.0 and 2.1 have a namespace of 2009, winpmem 2.1 has types in lower case; both have other names for
 facts.
@@ -26,7 +26,7 @@ _TYPES: Final = {"map": "Map", "stream": "ImageStream", "image": "ImageStream"}
 
 
 class Dialect(Enum):
-    """Who wrote a volume."""
+    """The program that wrote a volume, by its names of facts."""
 
     STANDARD = "AFF4 Standard v1.0"
     EVIMETRY = "before the standard (Evimetry 2)"
@@ -34,7 +34,7 @@ class Dialect(Enum):
 
 
 def dialect_of(graph: Graph) -> Dialect:
-    """What the names in ``graph`` tell."""
+    """The dialect of the names in ``graph``."""
     for facts in graph.values():
         if any(name.startswith(EVIMETRY) for name in facts):
             return Dialect.EVIMETRY

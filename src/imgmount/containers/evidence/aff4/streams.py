@@ -68,7 +68,7 @@ TEXTS: Final = {"UnknownData": b"UNKNOWN", UNREADABLE: b"UNREADABLEDATA"}
 
 
 class ImageStream(GroupedDevice):
-    """Chunks of equal size, a number of them in a member (a bevy), and a table of where each begins and ends."""
+    """Chunks of equal size, many of them in a member (a bevy), and a table of where each begins and ends."""
 
     def __init__(self, volume: Volume, urn: str, facts: Mapping[str, str], context: Context) -> None:
         size, chunk = number(facts, "size"), number(facts, "chunkSize")
@@ -155,7 +155,7 @@ class ImageStream(GroupedDevice):
 
 
 def _old_index(entries: bytes, size: int) -> bytes:
-    """The standard's index of a bevy of ``size`` bytes whose own lists the ends, or the starts, of its chunks."""
+    """The standard's form of an index that lists the ends, or the starts, of the chunks of ``size`` bytes."""
     places = table(entries, 4, "little")
     if places and places[0] == 0:
         places = array("I", [*places[1:], size])
@@ -212,7 +212,7 @@ class MapDevice(MappedDevice):
             raise UnsupportedError(f"aff4: a map of more than {MAX_MAP} runs")
         self._targets = targets
         self._gap = gap
-        # as they are: bytes are put in order below
+        # in stored byte order: the bytes are put in order below
         words = table(runs[: len(runs) // _RUN_SIZE * _RUN_SIZE], 4, sys.byteorder)
         columns = [_column(words, word) for word in range(0, 6, 2)]
         if dialect is Dialect.WINPMEM:

@@ -11,9 +11,8 @@ from typing import Final
 
 from imgmount.errors import FormatError
 
-Graph = dict[
-    str, dict[str, list[tuple[str, str]]]
-]  # subject -> predicate -> [(value, datatype, "" for an IRI)]
+# subject -> predicate -> [(value, datatype, "" for an IRI)]
+Graph = dict[str, dict[str, list[tuple[str, str]]]]
 
 RDF_TYPE: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#type"
 END: Final = ("", "")

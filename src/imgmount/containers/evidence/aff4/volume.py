@@ -20,9 +20,8 @@ INFORMATION: Final = "information.turtle"
 MAX_MEMBERS: Final = 1 << 20
 MAX_DIRECTORY: Final = 128 << 20
 MAX_TEXT: Final = 1 << 20
-_LOCAL: Final = struct.Struct(
-    "<4s22xHH"
-)  # zip, local file header: signature, length of the name and of the extra field
+# zip, local file header: signature, length of the name and of the extra field
+_LOCAL: Final = struct.Struct("<4s22xHH")
 _END: Final = b"PK\x05\x06"
 _END_SEARCH: Final = (1 << 16) + 22
 _ZIP_ERRORS: Final = (

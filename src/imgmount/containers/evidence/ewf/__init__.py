@@ -1,7 +1,7 @@
 """Expert Witness Format: disk images (E01, S01, Ex01) and logical evidence (L01, Lx01) of EnCase and others.
 
-Each chunk has a checksum and it is checked whenever the chunk is decoded: nothing is handed to the kernel
-unseen. Source: libewf's documentation, "Expert Witness Compression Format" and "Expert Witness Compression
+Each chunk has a checksum, which is checked whenever the chunk is decoded: no byte reaches the kernel
+unchecked. Source: libewf's documentation, "Expert Witness Compression Format" and "Expert Witness Compression
 Format 2".
 """
 
@@ -166,13 +166,13 @@ def open_set(file: BlockDevice, context: Context) -> tuple[list[Segment], list[s
         segments.append(_read(sibling, name, number, segments))
         if segments[-1].last:
             return segments, missing
-    if not segments[-1].cut:  # one that is cut does not say that anything follows
+    if not segments[-1].cut:  # a segment that is cut does not say whether another one follows
         missing.append(f"{segment_name(given, segments[-1].number + 1)} and what follows")
     return segments, missing
 
 
 def _read_alone(file: BlockDevice, given: str, own: int) -> Segment:
-    """A segment whose name does not tell those of others: it must be the only one."""
+    """A segment whose name is not numbered, so that the others cannot be found: it must be the only one."""
     segment = _read(file, given, own, [])
     if own != 1 or not (segment.last or segment.cut):
         raise MissingPartError(
@@ -196,7 +196,7 @@ def _set_id(segment: Segment) -> bytes:
     """The set's GUID; empty if the segment does not say it."""
     for section in segment.sections:
         if section.kind in ("volume", "disk", "data") and segment.version == 1:
-            with suppress(FormatError):  # told where the media are read
+            with suppress(FormatError):  # reported where the media are read
                 return facts.read_volume(segment, section).set_id.strip(b"\0")
     return segment.set_id.strip(b"\0")
 

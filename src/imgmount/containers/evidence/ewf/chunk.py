@@ -19,7 +19,7 @@ _BLOCK_HEADER: Final = 5  # of a stored deflate block: flags, LEN, NLEN
 def read(chunks: Sequence[Chunk], whole: int) -> list[bytes]:
     """The raw bytes of ``chunks``, in one piece if they follow each other.
 
-    Of none is read more than a sound one can have.
+    No more is read of each than a sound chunk can have.
     """
     limit = _limit(whole)
     first, last = chunks[0], chunks[-1]
@@ -39,7 +39,7 @@ def read(chunks: Sequence[Chunk], whole: int) -> list[bytes]:
 
 
 def _limit(whole: int) -> int:
-    """No program stores a chunk that has grown to twice its size."""
+    """The largest stored size: no program stores a chunk that has grown to twice its size."""
     return 2 * whole + 64
 
 

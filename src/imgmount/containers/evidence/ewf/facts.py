@@ -36,27 +36,28 @@ _ERROR = {1: struct.Struct("<II"), 2: struct.Struct("<QI4x")}
 
 _TAGS: Final[dict[int, dict[str, str]]] = {
     1: {
-        "c": "case number", "n": "evidence number", "a": "description", "e": "examiner", "t": "notes", "md": "model",
-        "sn": "serial number", "l": "label", "m": "acquired", "u": "system date", "av": "acquired with", "ov": "operating system",
+        "c": "case number", "n": "evidence number", "a": "description", "e": "examiner", "t": "notes",
+        "md": "model", "sn": "serial number", "l": "label", "m": "acquired", "u": "system date",
+        "av": "acquired with", "ov": "operating system",
     },
     2: {
-        "cn": "case number", "en": "evidence number", "nm": "description", "ex": "examiner", "nt": "notes", "md": "model",
-        "sn": "serial number", "lb": "label", "tt": "acquired", "at": "system date", "av": "acquired with",
-        "os": "operating system",
+        "cn": "case number", "en": "evidence number", "nm": "description", "ex": "examiner", "nt": "notes",
+        "md": "model", "sn": "serial number", "lb": "label", "tt": "acquired", "at": "system date",
+        "av": "acquired with", "os": "operating system",
     },
 }  # fmt: skip
 _XML_TAGS: Final = {
     "case_number": "case number", "evidence_number": "evidence number", "description": "description",
     "examiner_name": "examiner", "notes": "notes", "acquiry_date": "acquired", "system_date": "system date",
-    "acquiry_software_version": "acquired with", "acquiry_operating_system": "operating system", "model": "model",
-    "serial_number": "serial number",
+    "acquiry_software_version": "acquired with", "acquiry_operating_system": "operating system",
+    "model": "model", "serial_number": "serial number",
 }  # fmt: skip
 _DATES: Final = ("acquired", "system date")
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """What was acquired.
+    """The acquired medium.
 
     ``size`` in bytes; ``chunks`` is the number that the set claims; ``set_id`` is zero if unknown.
     """
@@ -144,7 +145,9 @@ def _media2(segment: Segment) -> Media:
     return _media(offset, sectors, sector, per_chunk, chunks, segment.set_id)
 
 
-def _media(offset: int, sectors: int, sector: int, per_chunk: int, chunks: int, set_id: bytes) -> Media:  # noqa: PLR0917
+def _media(  # noqa: PLR0917
+    offset: int, sectors: int, sector: int, per_chunk: int, chunks: int, set_id: bytes
+) -> Media:
     chunk = sector * per_chunk
     if not 0 < sector <= MAX_SECTOR or not 0 < chunk <= MAX_CHUNK:
         raise FormatError(

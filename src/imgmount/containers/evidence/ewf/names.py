@@ -1,4 +1,4 @@
-"""What the segments of an EWF set are called.
+"""The names of the segments of an EWF set.
 
 ``.E01`` to ``.E99``, ``.EAA`` to ``.ZZZ``; EWF2: ``.Ex01`` to ``.Ex99``, ``.ExAA`` to ``.EzZZ``.
 """
@@ -39,7 +39,7 @@ def segment_name(given: str, number: int) -> str:
 def segment_number(given: str, name: str) -> int:
     """The number of the segment that ``name`` is in the set of ``given``, 0 if it is none.
 
-    What ``segment_name`` turns round.
+    It is the inverse of ``segment_name``.
     """
     tail = name[-3:].upper()
     number = int(tail[1:]) if tail[1:].isdigit() and tail.isascii() else 0

@@ -61,8 +61,8 @@ MAX_SECTIONS: Final = 1 << 16  # of one segment; a set of 8 TB in tables of 16,3
 ENCRYPTED: Final = 2  # data flag of an EWF2 section
 COMPRESSION_BZIP2: Final = 2
 _KINDS2: Final = {
-    0x01: "device", 0x02: "case", 0x03: "sectors", 0x04: "table", 0x05: "error2", 0x06: "session", 0x08: "md5", 0x09: "sha1",
-    0x0B: "keys", 0x0D: "next", 0x0F: "done", 0x20: "ltree",
+    0x01: "device", 0x02: "case", 0x03: "sectors", 0x04: "table", 0x05: "error2", 0x06: "session",
+    0x08: "md5", 0x09: "sha1", 0x0B: "keys", 0x0D: "next", 0x0F: "done", 0x20: "ltree",
 }  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def _runs(segments: Sequence[Segment]) -> list[list[Segment]]:
 def _first_from_end(run: Sequence[Segment], media: Media) -> int | None:
     """The first chunk of the segments that end an EWF1 set, whose tables do not number them.
 
-    None if that is open.
+    None if that is unknown.
     """
     chunks = sum(place.chunks for place in _find(run, 0))
     known = (
@@ -197,7 +197,7 @@ def _measure(segment: Segment, section: Section) -> tuple[int | None, int]:
     if chunks * width > min(MAX_BYTES, section.size - header.size):
         raise FormatError(
             "ewf",
-            f"{segment.name}: a table of {chunks} chunks does not fit into its section of {section.size} bytes",
+            f"{segment.name}: a table of {chunks} chunks does not fit in its section of {section.size} bytes",
             offset=section.offset,
         )
     return None if segment.version == 1 else int(fields[0]), chunks
@@ -265,7 +265,7 @@ class _Table1:
         self.bytes = len(raw)
 
     def _find_wrap(self) -> int:
-        """EnCase 6.7.1: offsets beyond 31 bits use the bit for "compressed", and no chunk is compressed from there."""
+        """From which chunk on none is compressed: EnCase 6.7.1 needs that bit for offsets beyond 31 bits."""
         previous = 0
         for index, entry in enumerate(self._entries):
             if entry & ~BIT31 < previous:
@@ -283,7 +283,8 @@ class _Table1:
         if not self._start <= start < end <= self._end:
             raise FormatError(
                 "ewf",
-                f"{self._name}: chunk {self._first + index} is stored from {start:#x} to {end:#x}, outside its section",
+                f"{self._name}: chunk {self._first + index} is stored from {start:#x} to {end:#x}, "
+                "outside its section",
             )
         flags = COMPRESSED if index < self._wrap and self._entries[index] & BIT31 else self._stored
         return Chunk(self._file, start, end - start, flags)

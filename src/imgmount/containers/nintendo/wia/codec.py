@@ -22,9 +22,8 @@ DIGEST_SIZE: Final = 20
 JUNK: Final = 0x8000_0000  # flag of a size in a pack stream: a seed follows, not data
 _MIN_DICTIONARY: Final = 4096
 
-Decoder = Callable[
-    [bytes, int], bytes | memoryview
-]  # (stored, most bytes that may come out); see zstd.view_upto
+# (stored, most bytes that may come out); see zstd.view_upto
+Decoder = Callable[[bytes, int], bytes | memoryview]
 
 
 def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
@@ -40,7 +39,7 @@ def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
         )
     if compression == "zstd":
         return zstd.view_upto
-    lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are sound
+    lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are valid
 
     def decode(data: bytes, limit: int) -> bytes:
         filters = [lzma_filter(fmt, compression, extra, limit)]
@@ -70,12 +69,12 @@ def _decode(fmt: str, stream: Any, errors: tuple[type[Exception], ...], data: by
     try:
         decoded: bytes = stream.decompress(data, limit)
     except errors as exc:
-        raise FormatError(fmt, str(exc)) from exc
+        raise FormatError(fmt, "the compressed data is damaged") from exc
     return decoded
 
 
 def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
-    """``size`` bytes: ``data`` has the pieces that are not zero, then the SHA-1 of ``lists`` and the pieces."""
+    """``size`` bytes: ``data`` has the pieces that are not zeros, then the SHA-1 of ``lists`` and pieces."""
     end = len(data) - DIGEST_SIZE
     if end < 0 or sha1(lists + data[:end]).digest() != data[end:]:
         raise ChecksumError(fmt, "purged data does not match its SHA-1")
@@ -94,7 +93,7 @@ def purge(fmt: str, lists: bytes, data: bytes, size: int) -> bytes:
 
 
 def unpack(fmt: str, packed: bytes | memoryview, place: int, size: int) -> bytes:
-    """``size`` bytes from an RVZ pack stream; ``place`` is where they begin on the disc or in the partition."""
+    """``size`` bytes from an RVZ pack stream, which begin at ``place`` of the disc or of the partition."""
     pieces: list[bytes | memoryview] = []
     at = done = 0
     while done < size:

@@ -88,7 +88,7 @@ class GroupTable:
         return self.file.read_exactly(entry[0] * PLACE_UNIT, size, self.fmt), compressed, packed
 
     def load(self, index: int, size: int, place: int, lists: int = 0) -> tuple[bytes, Lists]:
-        """(``size`` bytes of data, ``lists`` lists of exceptions) of group ``index``; see ``codec.unpack``."""
+        """``size`` bytes of data and ``lists`` lists of exceptions of group ``index``; see ``unpack``."""
         most = size + lists * MAX_LIST
         stored, compressed, packed = self._read(index, most)
         if not stored:

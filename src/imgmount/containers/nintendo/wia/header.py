@@ -96,8 +96,13 @@ def read_header(file: BlockDevice) -> Header:
         raise FormatError("wia", "the file begins neither with WIA nor with RVZ", offset=0)
     first = _HEADER_1.parse(raw)
     _check(fmt, raw[:_HASHED], first.hash, "its first header", 0)
-    if first.compatible > READS_VERSION or first.version < OLDEST[fmt]:
-        raise UnsupportedError(f"{fmt}: version {first.version:#010x} is newer than what is known")
+    version = f"{fmt}: version {first.version:#010x}"
+    if first.version < OLDEST[fmt]:
+        raise UnsupportedError(f"{version} is older than {OLDEST[fmt]:#010x}, the first that is read")
+    if first.compatible > READS_VERSION:
+        raise UnsupportedError(
+            f"{version} needs a reader of {first.compatible:#010x}, not {READS_VERSION:#010x}"
+        )
     if not HEADER_2_SIZE - 8 <= first.header_2_size <= 0x1000:
         raise FormatError(
             fmt, f"the second header of {first.header_2_size} bytes is too small or too large", offset=0x0C
@@ -107,7 +112,8 @@ def read_header(file: BlockDevice) -> Header:
     try:
         second = _HEADER_2.parse(raw.ljust(HEADER_2_SIZE, b"\0"))
     except ConstructError as exc:
-        raise FormatError(fmt, f"bad header: {exc}", offset=HEADER_1_SIZE) from exc
+        reason = f"its second header of {len(raw)} bytes does not have all fields"
+        raise FormatError(fmt, reason, offset=HEADER_1_SIZE) from exc
     if second.compression >= len(COMPRESSIONS):
         raise UnsupportedError(f"{fmt}: compression {second.compression} (0 to 5 are known)")
     _check_sizes(fmt, first, second)

@@ -34,7 +34,7 @@ class ChdDisk(Slice):
 class ChdDisc(Disc):
     """A compact disc. Its own bytes are those of ``chdman extractcd``; digests are of the frames below."""
 
-    settles = False  # frames have one size, and to look at each track would decode a hunk of each
+    settles = False  # frames have one size, and a look at each track would decode a hunk of each
 
     def __init__(self, chd: Chd, tracks: Sequence[Track]) -> None:
         super().__init__("chd", tracks, chd.info())

@@ -20,13 +20,8 @@ SECTOR: Final = 2352
 SUBCODE: Final = 96
 FRAME: Final = SECTOR + SUBCODE
 FLAC_BLOCK: Final = 2048  # most samples in a frame of "flac"; "cdfl" allows a sector's worth
-_LZMA: Final = {
-    "id": lzma.FILTER_LZMA1,
-    "lc": 3,
-    "lp": 0,
-    "pb": 2,
-    "dict_size": 1 << 26,
-}  # the encoder's level 9
+# the encoder's level 9
+_LZMA: Final = {"id": lzma.FILTER_LZMA1, "lc": 3, "lp": 0, "pb": 2, "dict_size": 1 << 26}
 
 
 def _lzma(data: bytes, size: int) -> bytes:

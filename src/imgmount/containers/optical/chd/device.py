@@ -23,7 +23,7 @@ from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartE
 
 GEOMETRY_TAG: Final = b"GDDD"
 MAX_PARENTS: Final = 16  # one below the other
-MAX_CANDIDATES: Final = 256  # files looked at for a parent
+MAX_CANDIDATES: Final = 256  # files that are looked at to find a parent
 MAX_REFERENCES: Final = 64  # from hunk to hunk
 MAX_RUN: Final = 256  # hunks looked at for one extent
 
@@ -56,10 +56,8 @@ class CodedHunks(GroupedDevice):
         self._hunk_bytes = header.hunk_bytes
         self._codecs: list[Decode | None] = [codec(name) for name in header.codecs]
         self._map: Map = read_map(file, header)
-        self._shared: tuple[int, bytes] = (
-            -1,
-            b"",
-        )  # the hunk that others referred to last: mostly the empty one
+        # the hunk that other hunks referred to last, which is mostly the empty one
+        self._shared: tuple[int, bytes] = (-1, b"")
         super().__init__(header.size, header.hunk_bytes, context.cache)
 
     def _read_units(self, first: int, count: int) -> bytes:
@@ -84,7 +82,7 @@ class CodedHunks(GroupedDevice):
         return zlib.crc32(data) if self._map.wide_crc else crc16(data, CRC16_START)
 
     def _referred(self, number: int, entry: Entry) -> bytes:
-        """A hunk that is not stored as such."""
+        """A hunk that is not stored itself but refers to another."""
         for _ in range(MAX_REFERENCES):
             how, offset, _, _ = entry
             if how == How.PARENT:
@@ -173,7 +171,7 @@ class Chd:
         return cls(header, metadata, StoredHunks(file, header, below))
 
     def info(self) -> Mapping[str, str]:
-        """Facts for people."""
+        """Facts for the user."""
         header = self.header
         facts = {
             "version": str(header.version),

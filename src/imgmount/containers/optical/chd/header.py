@@ -33,12 +33,8 @@ _V4: Final = struct.Struct(">IIIQQI20s20s20s")
 _V5: Final = struct.Struct(">16sQQQII20s20s20s")
 _METADATA: Final = struct.Struct(">4sIQ")  # tag, flags and length, next
 
-_NAMES: Final = {
-    0: b"none",
-    1: b"zlib",
-    2: b"zlib",
-    3: b"avhu",
-}  # compression of versions 1 to 4; 2 is "zlib+", coded alike
+# compression of versions 1 to 4; 2 is "zlib+", coded alike
+_NAMES: Final = {0: b"none", 1: b"zlib", 2: b"zlib", 3: b"avhu"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,15 +62,13 @@ class Map(Protocol):
 # --- version 5, compressed
 # -------------------------------------------------------------------------------------------------
 
-_V5_HEADER: Final = struct.Struct(
-    ">I6s2sBBBx"
-)  # length, first offset, CRC-16, bits of a length, a self and a parent reference
+# length, first offset, CRC-16, bits of a length, a self and a parent reference
+_V5_HEADER: Final = struct.Struct(">I6s2sBBBx")
 _V5_ENTRY: Final = struct.Struct(">IHIH")  # how and length, offset in two parts, CRC-16
 _TYPE_CODES: Final = 16
 _TYPE_WIDTH: Final = 4
-RLE_SMALL, RLE_LARGE, SELF_0, SELF_1, PARENT_SELF, PARENT_0, PARENT_1 = range(
-    7, 14
-)  # pseudo-types of the packed map
+# pseudo-types of the packed map
+RLE_SMALL, RLE_LARGE, SELF_0, SELF_1, PARENT_SELF, PARENT_0, PARENT_1 = range(7, 14)
 MAX_FIELD_BITS: Final = 32
 
 

@@ -1,6 +1,6 @@
 """The lines of a cue sheet, as far as they can be read.
 
-A line that makes no sense is told, and costs no other line.
+A line that makes no sense is reported; the others are read.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _first(source: SheetFile, track: SheetTrack, start: int) -> int | None:
 def _settle(
     track: SheetTrack, stored: BlockDevice, offset: int, pregap: int, *, alone: bool
 ) -> Iterator[str]:
-    """The bytes have the last word about how large sectors of data are; what they contradict is told."""
+    """Take the size of data sectors from the bytes; a sheet that contradicts them is reported."""
     stated = track.layout
     if track.doubt is not None:
         found = find_layout(stored, offset, pregap)

@@ -67,7 +67,7 @@ class _FileStatement(NamedTuple):
 
 
 class _Parser:
-    """Reads tokens into tracks. What a track cannot be read for is its ``fault``; the others are not hurt."""
+    """Reads tokens into tracks. Why a track cannot be read is its ``fault``; the others are read."""
 
     def __init__(self, text: str, context: Context) -> None:
         self._tokens: list[str] = [token for token in _TOKEN.findall(text) if not token.startswith("//")]
@@ -78,7 +78,7 @@ class _Parser:
         self._pregap = 0
         self._fault: ImageError | None = None
         self._original: tuple[str, BlockDevice] | None = None
-        self._positions: dict[str, int] = {}  # of data files without an offset
+        self._positions: dict[str, int] = {}  # where data files without an offset go on
         self._end = 0
         self.tracks: list[Track] = []
         self.problems: list[str] = []
@@ -208,9 +208,9 @@ class _Parser:
         self._add(Extent(length, stored, start), big_endian if audio else None)
 
     def _settled(self, stored: BlockDevice, start: int, stated: Layout, *, alone: bool) -> Layout:
-        """The bytes have the last word about how large sectors of data are.
+        """The track with the sector size that its bytes prove.
 
-        The zeros before them count in those.
+        The zeros before them are counted in such sectors.
         """
         if any(part.run.device is not None for part in self._parts):
             return stated

@@ -40,7 +40,8 @@ def _parse(file: BlockDevice) -> ET.Element:
         source = file.pread(0, file.size).decode("utf-8-sig")
         if "<!DOCTYPE" in source or "<!ENTITY" in source:
             raise FormatError("parallels", "the descriptor declares entities, which none needs: not read")
-        return ET.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", source))  # noqa: S314  without entities nothing grows
+        # without entities nothing can expand
+        return ET.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", source))  # noqa: S314
     except (UnicodeDecodeError, ET.ParseError) as exc:
         raise FormatError("parallels", "the descriptor is not well-formed XML in UTF-8") from exc
 
@@ -57,7 +58,7 @@ def _sectors(element: ET.Element, path: str) -> int:
 
 
 class BundleDevice(MappedDevice):
-    """The disk that a descriptor describes, in its newest state or at the snapshot that the user names (a GUID)."""
+    """The disk of a descriptor, in its newest state or at the snapshot that the user names by its GUID."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         root = _parse(file)

@@ -84,7 +84,8 @@ def check_refcounts(disk: Qcow2Device) -> Iterator[str]:
     for cluster, stored in enumerate(_stored(disk, len(counts.found))):
         if stored < counts.found[cluster] and shown < MAX_PROBLEMS:
             shown += 1
-            yield f"the cluster at {cluster * size:#x} is used {counts.found[cluster]} times and counted {stored} times"
+            used = counts.found[cluster]
+            yield f"the cluster at {cluster * size:#x} is used {used} times and counted {stored} times"
 
 
 def _stored(disk: Qcow2Device, clusters: int) -> Iterator[int]:

@@ -51,9 +51,8 @@ MAX_NAME: Final = 1023
 MAX_SNAPSHOTS: Final = 65536
 MAX_SNAPSHOT_BYTES: Final = 64 << 20
 MAX_SNAPSHOT_EXTRA: Final = 1024
-LONGEST_SNAPSHOT: Final = (
-    8 << 10
-)  # with names as long as any program makes them; others are read by themselves
+# bytes of an entry with names as long as any program writes them; longer entries are read one by one
+LONGEST_SNAPSHOT: Final = 8 << 10
 WINDOW: Final = 256 << 10  # of the table, held while it is followed
 
 DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
@@ -102,7 +101,7 @@ class Header:
 
     @classmethod
     def read(cls, file: BlockDevice) -> Self:
-        """Raises ``FormatError``; ``UnsupportedError`` for encryption, versions and features that are not known."""
+        """Raises ``FormatError``; ``UnsupportedError`` for encryption and unknown versions and features."""
         try:
             raw = _V2.parse(file.read_exactly(0, V2_SIZE, "qcow2"))
         except ConstructError as exc:
@@ -110,7 +109,8 @@ class Header:
         if raw.version not in (2, 3):
             raise UnsupportedError(f"qcow2: version {raw.version}")
         if not MIN_CLUSTER_BITS <= raw.cluster_bits <= MAX_CLUSTER_BITS:
-            reason = f"clusters of 2**{raw.cluster_bits} bytes: not from 2**{MIN_CLUSTER_BITS} to 2**{MAX_CLUSTER_BITS}"
+            right = f"not from 2**{MIN_CLUSTER_BITS} to 2**{MAX_CLUSTER_BITS}"
+            reason = f"clusters of 2**{raw.cluster_bits} bytes: {right}"
             raise FormatError("qcow2", reason, offset=0x14)
         start, incompatible, autoclear, order, compression = (
             _version3(file, raw) if raw.version == 3 else (V2_SIZE, 0, 0, 4, 0)
@@ -145,7 +145,7 @@ class Header:
 
 
 def _version3(file: BlockDevice, raw: Any) -> tuple[int, int, int, int, int]:
-    """(header length, incompatible and autoclear bits, log2 of a reference count's bits, compression type)."""
+    """(header length, incompatible bits, autoclear bits, log2 of a reference count's bits, compression)."""
     v3 = _V3.parse(file.read_exactly(V2_SIZE, V3_SIZE - V2_SIZE, "qcow2"))
     if not V3_SIZE <= v3.header_length <= 1 << raw.cluster_bits:
         reason = f"header length {v3.header_length} is not from {V3_SIZE} to the size of a cluster"
@@ -172,7 +172,7 @@ def _check(raw: Any, incompatible: int, compression: int) -> None:
     if incompatible & EXTENDED_L2 and raw.cluster_bits < MIN_EXTENDED_BITS:
         raise FormatError(
             "qcow2",
-            f"subclusters in clusters of 2**{raw.cluster_bits} bytes: they need 2**{MIN_EXTENDED_BITS} or more",
+            f"subclusters need clusters of 2**{MIN_EXTENDED_BITS} bytes or more, not 2**{raw.cluster_bits}",
             offset=0x14,
         )
 
@@ -203,7 +203,7 @@ def _extensions(file: BlockDevice, offset: int, end: int) -> Iterator[tuple[int,
 
 
 def _check_features(incompatible: int, names: bytes) -> None:
-    """Refuse what must be understood and is not, by the name that the image gives it."""
+    """Refuse features that must be known and are not, by the name that the image gives them."""
     unknown = incompatible & ~KNOWN
     if not unknown:
         return

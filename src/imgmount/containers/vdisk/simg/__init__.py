@@ -2,8 +2,8 @@
 
 "Don't care" reads as zeros, as simg2img writes it.
 
-An image too large for a flash loader is cut into parts (``super.img_sparsechunk.0``...): each is a sparse image of
-the whole size that does not care for what is in the others. Any part opens the set.
+An image too large for a flash loader is cut into parts (``super.img_sparsechunk.0``...). Each is a sparse
+image of the whole size that marks what is in the others as "don't care". Any part opens the set.
 Source: AOSP, ``system/core/libsparse/sparse_format.h``, and ``sparse.cpp``, "sparse_file_resparse".
 """
 

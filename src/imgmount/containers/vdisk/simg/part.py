@@ -27,9 +27,9 @@ WINDOW: Final = 64 << 10  # of the file, held while chunks are followed
 class Part:
     """A sparse file's runs: data in the file at ``places``, or words, which stand in ``places``.
 
-    What is in none is zeros.
+    Bytes outside of all runs are zeros.
 
-    ``first`` and ``end`` are where the part begins and ends to care; ``stored`` is where it ends in the file.
+    ``first`` and ``end`` bound the bytes that are not "don't care"; ``stored`` is the part's end in the file.
     """
 
     def __init__(self, file: BlockDevice, offset: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 Which files they are, and what is missing between them.
 
-Each part cares for one stretch of the image, in the order of the numbers in their names.
+Each part holds one stretch of the image, in the order of the numbers in their names.
 Source: AOSP, ``system/core/libsparse/sparse.cpp``, "sparse_file_resparse".
 """
 

@@ -19,9 +19,8 @@ _DATA_SECTOR = struct.Struct("<4sI4084sI")
 SECTOR: Final = 4096
 DESCRIPTOR_SIZE: Final = 32
 MAX_LOG: Final = 64 << 20
-MAX_CHECKED: Final = (
-    8 << 20
-)  # bytes that checksums are taken of: entries that overlap cannot make it more. Logs have 1 MiB
+# bytes whose checksums are computed, however many entries overlap; logs have 1 MiB
+MAX_CHECKED: Final = 8 << 20
 MAX_OFFSET: Final = 1 << 62
 
 

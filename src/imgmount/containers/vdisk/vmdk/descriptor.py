@@ -116,5 +116,5 @@ def _decode(data: bytes) -> str:
         return data.decode(
             "cp932" if name == "windows-31j" else name.replace("windows-", "cp"), "surrogateescape"
         )
-    except (LookupError, UnicodeError):  # also for what Python calls an encoding and is none of text
+    except (LookupError, UnicodeError):  # also for encodings of Python that do not decode text
         return data.decode("utf-8", "surrogateescape")

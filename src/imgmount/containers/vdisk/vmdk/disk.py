@@ -63,7 +63,7 @@ class VmdkDevice(MappedDevice):
     def _open_parent(self) -> BlockDevice | None:
         """The disk below a delta.
 
-        What a delta's parent is called may be a path on the machine that made it.
+        The name of a delta's parent may be a path on the machine that made it.
         """
         descriptor = self.descriptor
         if descriptor is None or descriptor.parent_cid == NO_PARENT:

@@ -251,7 +251,7 @@ class SeSparseExtent(SparseExtent):
     def _map_stored(self, entries: array[int], index: int, offset: int) -> Extent:
         entry, skip = entries[index], offset % self.block_size
         kind = entry >> SE_KIND
-        if kind in (SE_UNMAPPED, SE_ZERO):  # what a guest has trimmed reads as zeros, not as the parent
+        if kind in (SE_UNMAPPED, SE_ZERO):  # what the guest has trimmed reads as zeros, not as the parent
             return Extent(equal_run(entries, index) * self.block_size - skip)
         if kind != SE_STORED:
             raise FormatError("vmdk", f"grain {offset // self.block_size} is stored as {entry:#x}")

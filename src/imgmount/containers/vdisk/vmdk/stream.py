@@ -15,9 +15,8 @@ from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
-_MARKER = struct.Struct(
-    "<QII"
-)  # grain: first sector, bytes of data, data...; else: sectors that follow, 0, type
+# grain: first sector, bytes of data, data...; else: sectors that follow, 0, type
+_MARKER = struct.Struct("<QII")
 GRAIN_MARKER: Final = 12
 END_OF_STREAM, GRAIN_TABLE, GRAIN_DIRECTORY, FOOTER = range(4)
 FOOTER_FROM_END: Final = 1024
@@ -35,7 +34,7 @@ class StreamExtent(HostedExtent):
         if header.compression != DEFLATE:
             raise UnsupportedError(f"vmdk: compression {header.compression}")
         self.problem = ""
-        self._lost_from: int | None = None  # the first byte that a cut file does not tell about
+        self._lost_from: int | None = None  # the first byte about which a cut file says nothing
         self._has_markers = bool(header.flags & MARKERS)
         found = _with_directory(file, header)
         if found is not None:
