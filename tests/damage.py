@@ -1,7 +1,8 @@
 """Many kinds of damage to one image, each tried in a forked process with little time, memory and reading.
 
 Run as a program: ``damage.py IMAGE COUNT SEED [TOY]``. It opens the image whole, then forks once for each
-damage, changes the file, and takes it back afterwards. It prints one JSON object with what went wrong.
+damage, changes the file, and takes it back afterwards. It prints one JSON object with what went wrong. Of an image
+that is a folder (a sparse bundle), the files in it take turns.
 
 A visit opens the image as deep as it goes, describes it, checks it, reads its disk in pieces, and lists, stats and
 reads its files. What may come of that is the right bytes, ``ImageError`` and ``OSError``; nothing else.
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import sys
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -33,6 +35,7 @@ HEAD = 4096  # of a file, and as much of its end
 SPARE_SECONDS = 2.0  # of processor time above the undamaged visit's
 SPARE_MEMORY = 200 << 20
 SPARE_READS = 20_000  # above ten times the undamaged visit's
+SPAN = 256  # of a file, that has one sum; a small damage touches two at most
 BLOCKS = (512, 4096)
 WIDTHS = (2, 4, 8)
 
@@ -46,11 +49,12 @@ class Damage(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """What a visit saw: the containers, and pieces of the disk by offset, as digests."""
+    """What a visit saw: the containers, pieces of the disk by offset, as digests, and files by path: sizes and sums."""
 
     layers: list[str]
     pieces: dict[int, str]
     reads: int
+    files: dict[str, list[int]]
 
 
 def visit(path: Path, most_reads: int) -> Visit:
@@ -73,6 +77,7 @@ def visit(path: Path, most_reads: int) -> Visit:
     FileDevice._read = count  # type: ignore[method-assign]
     layers: list[str] = []
     pieces: dict[int, str] = {}
+    files: dict[str, list[int]] = {}
     with contextlib.suppress(ImageError), open_image(path) as image:
         layers += [layer.name for layer in image.layers]
         describe(image)
@@ -88,12 +93,13 @@ def visit(path: Path, most_reads: int) -> Visit:
             with contextlib.suppress(ImageError):
                 list(islice(volume.deleted() or (), MAX_PROBLEMS))
         for path_in_image, node in islice(build_vfs(image, View.ALL).walk(), MAX_NODES):
-            look_at(path_in_image, node)
-    return Visit(layers, pieces, counted[0])
+            if seen := look_at(path_in_image, node):
+                files[path_in_image] = seen
+    return Visit(layers, pieces, counted[0], files)
 
 
-def look_at(path: str, node: Any) -> None:
-    """What a file manager asks of a node."""
+def look_at(path: str, node: Any) -> list[int]:
+    """What a file manager asks of a node: of a file that can be read, its size and sums of its head and end."""
     from imgmount.core.node import File, Symlink
     from imgmount.errors import ImageError
 
@@ -105,8 +111,11 @@ def look_at(path: str, node: Any) -> None:
             node.readlink()
         if isinstance(node, File) and not path.endswith(".raw"):
             with node.open() as content:
-                content.pread(0, HEAD)
-                content.pread(max(0, content.size - HEAD), HEAD)
+                head = content.pread(0, HEAD)
+                end = content.pread(max(0, content.size - HEAD), HEAD)
+                spans = [part[at : at + SPAN] for part in (head, end) for at in range(0, len(part), SPAN)]
+                return [content.size, *map(zlib.crc32, spans)]
+    return []
 
 
 def places(size: int) -> list[int]:
@@ -177,6 +186,24 @@ def apply(path: Path, damage: Damage, whole: bytes) -> Callable[[], None]:
     return undo
 
 
+def files_in(folder: Path) -> list[Path]:
+    """What can be damaged of an image that is a folder."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.stat().st_size)
+
+
+def damaged(targets: list[Path], seed: str) -> Iterator[tuple[Path, Damage, Callable[[], None]]]:
+    """Each damage, already applied, in each file in turn, and what takes it back; without end."""
+    wholes = [target.read_bytes() for target in targets]
+    kinds = [
+        damages(whole, random.Random(seed + (target.name if number else "")))
+        for number, (target, whole) in enumerate(zip(targets, wholes, strict=True))
+    ]
+    while True:
+        for target, whole, kind in zip(targets, wholes, kinds, strict=True):
+            damage = next(kind)
+            yield target, damage, apply(target, damage, whole)
+
+
 def in_child(path: Path, most_reads: int, seconds: float, memory: int) -> dict[str, Any]:
     """A visit in a forked process: its pieces, or ``failure``, with seconds and memory."""
     reader, writer = os.pipe()
@@ -211,12 +238,26 @@ def _child(path: Path, most_reads: int, seconds: float, memory: int, writer: int
         seen = visit(path, most_reads)
         answer: dict[str, Any] = seen._asdict()
     except OSError:
-        answer = Visit([], {}, 0)._asdict()
+        answer = Visit([], {}, 0, {})._asdict()
     except BaseException as exc:  # noqa: BLE001  that is what is looked for
         where = traceback.extract_tb(exc.__traceback__)[-1]
         answer = {"failure": f"{type(exc).__name__}: {exc} in {Path(where.filename).name}:{where.lineno}"}
     os.write(writer, json.dumps(answer).encode())
     os._exit(0)
+
+
+def misread(first: dict[str, list[int]], found: dict[str, list[int]], damage: Damage) -> list[str]:
+    """Files of another size, or with more other bytes than the damage can have changed in their content."""
+    spans = 2 * (2 + len(damage.data) // SPAN)  # head and end may be the same bytes
+    return [
+        path
+        for path, sums in found.items()
+        if path in first
+        and (
+            sums[0] != first[path][0]
+            or sum(one != two for one, two in zip(sums, first[path], strict=False)) > spans
+        )
+    ]
 
 
 def _data_size() -> int:
@@ -233,24 +274,24 @@ def main(argv: list[str]) -> int:
     import logging
 
     logging.disable(logging.CRITICAL)
-    whole = path.read_bytes()
+    targets = [path] if path.is_file() else files_in(path)
     with contextlib.suppress(OSError):
         visit(path, 1 << 30)  # what it imports, its children have
     first = in_child(path, 1 << 30, 60.0, _data_size() + (2 << 30))
-    result: dict[str, Any] = {"tried": 0, "failures": [], "wrong": [], "seconds": first["seconds"]}
+    result: dict[str, Any] = {"tried": 0, "failures": [], "wrong": [], "misread": []}
+    result["seconds"] = first["seconds"]
     if "failure" in first:
         result["failures"].append(f"undamaged: {first['failure']}")
         count = 0
     seconds = first["seconds"] * 3 + SPARE_SECONDS
     memory = _data_size() + max(first["memory"], 64 << 20) + SPARE_MEMORY
-    for damage in islice(damages(whole, random.Random(seed)), count):
-        undo = apply(path, damage, whole)
+    for target, damage, undo in islice(damaged(targets, seed), count):
         try:
             found = in_child(path, 10 * first["reads"] + SPARE_READS, seconds, memory)
         finally:
             undo()
         result["tried"] += 1
-        where = f"{damage.kind} at {damage.offset:#x}"
+        where = f"{damage.kind} at {damage.offset:#x}" + (f" of {target.name}" if target != path else "")
         if damage.data and len(damage.data) <= 8:
             where += f" = {damage.data.hex()}"
         if "failure" in found:
@@ -260,6 +301,8 @@ def main(argv: list[str]) -> int:
                 at for at, digest in found["pieces"].items() if first["pieces"].get(at, digest) != digest
             ]
             result["wrong"] += [f"{where}: the piece at {int(at):#x}" for at in wrong[:1]]
+            other = misread(first["files"], found["files"], damage)
+            result["misread"] += [f"{where}: the file {name}" for name in other[:1]]
     sys.stdout.write(json.dumps(result))
     return 0
 

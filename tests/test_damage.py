@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from damage import tried
+from damage import Damage, misread, tried
 from damage_toys import IMAGE
 from fixture import Fixture, all_fixtures
+from helpers import FIXTURES
 
 COUNT = int(os.environ.get("IMGMOUNT_DAMAGE", "10"))  # damages to each fixture
 DAMAGED = [fixture for fixture in all_fixtures() if fixture.expected.stem == "expected"]
@@ -21,9 +22,10 @@ PROTECTED = {"bzip2", "ewf", "gcz", "xz"}
 
 @pytest.mark.parametrize("fixture", DAMAGED, ids=str)
 def test_damage_is_right_bytes_or_an_error(fixture: Fixture, tmp_path: Path) -> None:
-    image = tmp_path / fixture.image_path(tmp_path).name
-    if not image.exists():  # one that is not unpacked: it must not be changed in its place
+    image = fixture.image_path(tmp_path)
+    if not image.is_relative_to(tmp_path):  # one that is not unpacked: it must not be changed in its place
         shutil.copytree(fixture.expected.parent, tmp_path, dirs_exist_ok=True)
+        image = tmp_path / image.relative_to(fixture.expected.parent)
     found = tried(image, COUNT, str(fixture))
     assert found["failures"] == []
     assert found["tried"] == COUNT
@@ -39,6 +41,28 @@ def test_a_planted_mistake_is_caught(toy: str, failure: str, tmp_path: Path) -> 
     image.write_bytes(IMAGE)
     found = tried(image, 600, "toy", toy)
     assert any(failure in line for line in found["failures"]), found
+
+
+def test_of_a_folder_every_file_is_damaged_and_made_whole_again(tmp_path: Path) -> None:
+    source = FIXTURES / "containers/sparsebundle/plain"
+    bundle = tmp_path / "disk.sparsebundle"
+    shutil.copytree(source, bundle)
+    before = {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()}
+    found = tried(bundle, 2 * len(before), "folder")
+    assert (found["failures"], found["tried"]) == ([], 2 * len(before))
+    assert {file: file.read_bytes() for file in bundle.rglob("*") if file.is_file()} == before
+
+
+def test_a_file_of_another_size_or_content_is_seen() -> None:
+    damage = Damage("flip", 0, b"x")
+    first = {"/same": [512, 1, 2], "/longer": [512, 1, 2], "/other": [2048, *range(8)], "/one": [512, 1, 2]}
+    found = {
+        "/same": [512, 1, 2],
+        "/longer": [513, 1, 2],
+        "/other": [2048, *range(8, 16)],
+        "/one": [512, 1, 3],
+    }
+    assert misread(first, found, damage) == ["/longer", "/other"]
 
 
 def test_a_toy_without_mistakes_passes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The compressions themselves: see the fixtures.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
@@ -117,11 +118,38 @@ def test_a_damaged_track_costs_itself_and_its_heirs() -> None:
     assert device.pread(79 * TRACK, TRACK) == whole.pread(79 * TRACK, TRACK)
 
 
-def test_a_damaged_track_header_ends_the_archive() -> None:
-    at = tracks(ALL)[40][0] + 7
-    device = opened(ALL[:at] + b"\x55" + ALL[at + 1 :])
-    assert any("the rest is lost" in line for line in device.verify())
-    assert device.pread(0, TRACK) == opened(ALL).pread(0, TRACK)
+@pytest.mark.parametrize("byte", [0, 7], ids=["the magic", "the size"])
+def test_a_damaged_track_header_costs_its_track_and_its_heirs(byte: int) -> None:
+    start, number = next(place for place in tracks(ALL) if place[1] == 38)
+    at = start + byte
+    whole, device = opened(ALL), opened(ALL[:at] + b"\x55" + ALL[at + 1 :])
+    assert any("1 tracks are lost: 38" in line for line in device.verify())
+    with pytest.raises(FormatError, match="track 38 is lost"):
+        device.pread(number * TRACK, 1)
+    read = 0
+    for track in range(80):
+        with contextlib.suppress(FormatError):
+            assert device.pread(track * TRACK, TRACK) == whole.pread(track * TRACK, TRACK)
+            read += 1
+    assert read > 70
+
+
+def test_behind_a_lost_header_an_encrypted_archive_is_unreadable() -> None:
+    at, number = tracks(ENCRYPTED)[40]
+    device = opened(ENCRYPTED[:at] + b"\x55" + ENCRYPTED[at + 1 :], "secret")
+    assert device.pread(0, number * TRACK) == opened(ENCRYPTED, "secret").pread(0, number * TRACK)
+    for track in range(number, 80):
+        with pytest.raises(FormatError, match="lost"):
+            device.pread(track * TRACK, 1)
+
+
+def test_tracks_behind_the_end_of_a_cut_archive_are_no_zeros() -> None:
+    end = next(at for at, number in tracks(ALL) if number == 70)
+    device = opened(ALL[:end])
+    assert device.pread(0, 70 * TRACK) == opened(ALL).pread(0, 70 * TRACK)
+    assert any("10 tracks are lost" in line for line in device.verify())
+    with pytest.raises(FormatError, match="track 79 is lost"):
+        device.pread(79 * TRACK, 1)
 
 
 @pytest.mark.parametrize(("field", "value"), [(8, 45057), (10, 22529)])

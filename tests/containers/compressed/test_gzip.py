@@ -99,6 +99,45 @@ def test_a_member_that_ends_in_a_hole_is_followed_to_its_trailer() -> None:
     assert problems(device) == []
 
 
+def bgzf_member(coded: bytes | bytearray, number: int) -> int:
+    """Where it begins."""
+    start = 0
+    for _ in range(number):
+        start += int.from_bytes(coded[start + 16 : start + 18], "little") + 1
+    return start
+
+
+@pytest.mark.parametrize("size", [0, 100, 0xFFFF])
+def test_a_bgzf_member_that_states_a_wrong_size_costs_nothing(size: int) -> None:
+    coded = bytearray(run("bgzip -c", DATA))
+    at = bgzf_member(coded, 9) + 16
+    coded[at : at + 2] = size.to_bytes(2, "little")
+    device = opened(bytes(coded), "gzip")
+    check_device(device, DATA)
+
+
+def test_behind_a_lost_bgzf_member_nothing_is_guessed() -> None:
+    coded = bytearray(run("bgzip -c", DATA))
+    start = bgzf_member(coded, 9)
+    coded[start - 40 : start + 20] = bytes(60)  # the end of one, the header of the next
+    device = opened(bytes(coded), "gzip")
+    for offset in range(0, device.size, 4096):
+        try:
+            assert device.pread(offset, 4096) == DATA[offset : offset + 4096]
+        except FormatError:
+            assert offset >= 8 * 0xFF00 - (512 << 10)
+    assert device.pread(0, 4096) == DATA[:4096]
+    assert len(problems(device)) >= 2
+
+
+def test_a_cut_bgzf_file_ends_in_an_error() -> None:
+    coded = run("bgzip -c", DATA)
+    device = opened(coded[: len(coded) // 2], "gzip")
+    assert device.pread(0, len(DATA) // 4) == DATA[: len(DATA) // 4]
+    with pytest.raises(FormatError, match="no member begins here"):
+        device.pread(device.size - 1, 1)
+
+
 def test_many_small_members() -> None:
     pieces = [DATA[start : start + 997] for start in range(0, 300_000, 997)]
     device = opened(b"".join(map(gzip.compress, pieces)), "gzip")

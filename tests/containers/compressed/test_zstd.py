@@ -46,7 +46,8 @@ def test_a_seek_table_must_agree_with_the_frames_sizes(error: int) -> None:
 def test_a_window_of_two_gigabytes_is_refused() -> None:
     frame = struct.pack("<IBB", 0xFD2FB528, 0, 21 << 3) + struct.pack("<I", (1 << 24 | 1 << 1 | 1))[:3] + b"x"
     device = FORMAT.open(MemoryDevice(frame), context())
-    assert device.size == 0
+    with pytest.raises(FormatError, match="damaged"):
+        device.pread(0, 1)
     assert problems(device)
 
 
@@ -96,10 +97,44 @@ def test_what_precedes_damage_in_a_large_frame_is_served(capacity: int) -> None:
     assert problem.endswith("to 0x600000: zstd: the compressed data is damaged")
 
 
-def test_a_frame_whose_checksum_disagrees_is_not_served() -> None:
-    coded = bytearray(run(f"zstd -q -c --stream-size={len(DATA)}", DATA))
+def test_behind_a_damaged_frame_of_unknown_size_nothing_is_placed() -> None:
+    first, second = run("zstd -q -c", DATA), run("zstd -q -c", b"second" * 5000)
+    coded = bytearray(first + second)
+    at = parse_frame_header(first[:18], 0).size
+    at += 3 + (int.from_bytes(first[at : at + 3], "little") >> 3)  # the second block
+    coded[at + 3 : at + 8] = b"\xff" * 5  # literals of an impossible size
+    device = opened(bytes(coded), "zstd")
+    served = readable(device, DATA)
+    assert 0 < served <= 128 << 10
+    assert device.size > served
+    for offset in range(served, device.size, 4096):
+        with pytest.raises(FormatError, match="damaged"):
+            device.pread(offset, 1)
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["size stated", "size unknown"])
+def test_a_damaged_header_of_a_block_costs_what_follows_it(stated: bool) -> None:
+    data = noise(2 << 20)
+    coded = bytearray(run(f"zstd -q -c --stream-size={len(data)}" if stated else "zstd -q -c", data))
+    at, number = parse_frame_header(bytes(coded[:18]), 0).size, 0
+    while number < 8:
+        at, number = at + 3 + (int.from_bytes(coded[at : at + 3], "little") >> 3), number + 1
+    coded[at] |= 6  # type 3
+    device = opened(bytes(coded), "zstd", ReadCache(1 << 20))
+    assert device.size == len(data) if stated else device.size >= 900_000
+    served = readable(device, data[: device.size])
+    assert served >= 900_000
+    assert device.pread(0, served) == data[:served]
+    assert any("type 3" in line for line in problems(device))
+
+
+@pytest.mark.parametrize("size", [f"--stream-size={len(DATA)}", ""], ids=["size stated", "size unknown"])
+def test_a_frame_whose_checksum_disagrees_is_not_served(size: str) -> None:
+    coded = bytearray(run(f"zstd -q -c {size}", DATA))
     coded[-2] ^= 1
     device = opened(bytes(coded), "zstd")
     with pytest.raises(FormatError, match="disagrees with the checksum"):
         device.pread(0, 1)
-    assert len(problems(device)) == 1
+    found = problems(device)
+    assert found
+    assert all("disagrees with the checksum" in line for line in found)

@@ -14,7 +14,7 @@ from discs import content, open_disc, shown, starts_by_libcdio, told, unpacked
 from helpers import image, tool
 from imgmount.chain.open import open_image
 from imgmount.containers.optical.cue import probe
-from imgmount.core.format import Match
+from imgmount.core.format import Match, Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, MissingPartError
 
@@ -134,12 +134,14 @@ def test_only_names_say_that_a_file_is_packed(tmp_path: Path) -> None:
         open_image(tmp_path / "x.cue")
 
 
-def test_a_packed_file_names_no_others(tmp_path: Path) -> None:
-    (tmp_path / "x.cue").write_text(SHEET.replace("a.bin", "y.cue.gz"))
-    (tmp_path / "y.cue.gz").write_text(SHEET)
+def test_a_packed_file_names_only_files_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "x.cue").write_text(SHEET.replace("a.bin", "y.cue.gz"))
+    (folder / "y.cue.gz").write_text(SHEET.replace("a.bin", "../a.bin"))
     (tmp_path / "a.bin").write_bytes(DATA)
     with pytest.raises(MissingPartError):
-        open_image(tmp_path / "x.cue")
+        open_image(folder / "x.cue", Options(refs=("any",))).volumes[0].filesystem  # noqa: B018
 
 
 @pytest.mark.parametrize("name", ["../a.bin", "/etc/a.bin", "C:\\x\\a.bin", "..\\..\\a.bin"])

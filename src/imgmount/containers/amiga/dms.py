@@ -7,6 +7,7 @@ Tracks inherit the state of the one before them, so the whole disk is decoded at
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
-from imgmount.core.header import parse_header
+from imgmount.core.header import parse_header, within
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredError, UnsupportedError
 
@@ -93,6 +94,7 @@ class Track(NamedTuple):
     mode: int
     sum: int
     data_crc: int
+    follows_loss: bool = False
 
     @property
     def is_disk(self) -> bool:
@@ -103,13 +105,14 @@ class Track(NamedTuple):
 class DmsDevice(MappedDevice):
     """The disk in a DMS archive.
 
-    A track that is damaged, or inherits from one, cannot be read; absent ones are zeros.
+    A track that is damaged, lost, or inherits from one cannot be read. Tracks that were not packed are zeros.
     """
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._file = file
         self._problems: list[str] = []
         self._notes: dict[str, str] = {}
+        self._end_lost = False  # nobody knows how many tracks followed
         archives = self._archives()
         self._header = archives[0][0]
         records = [track for _, tracks in archives for track in tracks]
@@ -122,6 +125,7 @@ class DmsDevice(MappedDevice):
         self._modes = sorted({track.mode for track in records if track.is_disk})
         for header, tracks in archives:
             self._decode(header, tracks, context.options.password)
+        self._lose(archives)
 
     def _archives(self) -> list[tuple[Any, list[Track]]]:
         """(header, tracks) of each archive in the file: several may hold one disk, one after the other."""
@@ -130,7 +134,7 @@ class DmsDevice(MappedDevice):
         offset = 0
         while not found or (len(found) < MAX_ARCHIVES and self._file.pread(offset, 4) == MAGIC):
             header = _header(self._file, offset)
-            tracks = list(self._records(offset + HEADER_SIZE))
+            tracks = list(self._records(offset + HEADER_SIZE, header.high))
             numbers = {track.number for track in tracks if track.is_disk}
             if numbers & taken:
                 self._report(
@@ -142,17 +146,24 @@ class DmsDevice(MappedDevice):
             offset = tracks[-1].offset + tracks[-1].packed if tracks else offset + HEADER_SIZE
         return found
 
-    def _records(self, offset: int) -> Iterator[Track]:
+    def _records(self, offset: int, high: int) -> Iterator[Track]:
+        """The tracks with sound headers. Behind an unsound one the next is looked for."""
+        last = -1
         for _ in range(MAX_RECORDS):
             if offset >= self._file.size:
                 return
             try:
                 track = _track(self._file, offset)
             except ImageError as exc:
-                if self._file.pread(offset, 2) == b"TR":  # else it is what follows the archive
-                    self._report(exc)
-                return
+                if last >= high and self._file.pread(offset, 2) != b"TR":
+                    return  # it is what follows the archive
+                self._report(exc)
+                if (found := _next_track(self._file, offset + 1)) is None:
+                    self._end_lost = True
+                    return
+                track = found._replace(follows_loss=True)
             yield track
+            last = track.number if track.is_disk else last
             offset = track.offset + track.packed
 
     def _report(self, problem: ImageError) -> None:
@@ -166,9 +177,16 @@ class DmsDevice(MappedDevice):
         state = crc16((password or "").encode("latin-1", "replace")) if encrypted else None
         decoder = DmsDecoder()
         inherited: ImageError | None = None
+        blind: ImageError | None = None
         believed = not encrypted  # the first track proves the password
         for track in records:
+            if track.follows_loss:
+                reason = "the track that this one inherits from is lost"
+                inherited = FormatError("dms", reason, offset=track.offset)
+                blind = inherited if encrypted else None  # the state of the cipher is lost as well
             try:
+                if blind is not None:
+                    raise blind.again()
                 data, state = self._data(track, state)
                 if not track.is_disk:
                     self._note(track, data)
@@ -188,6 +206,19 @@ class DmsDevice(MappedDevice):
                 self._tracks[track.number] = problem or self._tracks[track.number]
                 inherited = (problem or inherited) if track.flags & KEEP else None
                 believed = True
+
+    def _lose(self, archives: list[tuple[Any, list[Track]]]) -> None:
+        """Tracks that an archive's header promises and that are nowhere cannot be read."""
+        lost = set(range(TRACKS)) if self._end_lost else set()
+        for header, _ in archives:
+            lost |= set(range(header.low, min(header.high + 1, TRACKS)))
+        lost -= {track.number for _, tracks in archives for track in tracks}
+        for number in lost:
+            reason = f"track {number} is lost: no sound header leads to it"
+            self._tracks[number] = FormatError("dms", reason, offset=HEADER_SIZE)
+        if lost:
+            numbers = ", ".join(map(str, sorted(lost)))
+            self._report(FormatError("dms", f"{len(lost)} tracks are lost: {numbers}", offset=HEADER_SIZE))
 
     def _data(self, track: Track, state: int | None) -> tuple[bytes, int | None]:
         """What is stored of a track, decrypted; and the state of the cipher after it."""
@@ -240,20 +271,28 @@ def _header(file: BlockDevice, offset: int) -> Any:
     return header
 
 
+def _next_track(file: BlockDevice, offset: int) -> Track | None:
+    """The first sound header from ``offset`` on, as far away as the longest track is."""
+    data = file.pread(offset, 2 * LARGEST_TRACK).partition(MAGIC)[0]  # not into the next archive
+    at = -1
+    while (at := data.find(b"TR", at + 1)) >= 0:
+        with contextlib.suppress(ImageError):
+            return _track(file, offset + at)
+    return None
+
+
 def _track(file: BlockDevice, offset: int) -> Track:
     raw = file.read_exactly(offset, TRACK_SIZE, "dms")
     header = parse_header(_TRACK, file, offset, "dms", "the header of a track")
     if crc16(raw[:-2]) != header.crc:
-        reason = "the header of a track is damaged (its CRC differs): the rest is lost"
+        reason = "the header of a track is damaged (its CRC differs)"
         raise ChecksumError("dms", reason, offset=offset)
     if header.mode[0] >= len(MODES):
-        reason = f"compression {header.mode[0]} of a track: not from 0 to {len(MODES) - 1}; the rest is lost"
+        reason = f"compression {header.mode[0]} of a track is not from 0 to {len(MODES) - 1}"
         raise FormatError("dms", reason, offset=offset)
     # the escapes of run lengths double the size at most
-    if header.size > LARGEST_TRACK or header.middle > 2 * LARGEST_TRACK:
-        raise FormatError(
-            "dms", f"a track of {max(header.size, header.middle)} bytes: the rest is lost", offset=offset
-        )
+    largest = max(header.size, -(-header.middle // 2))
+    within("dms", "size of a track", largest, 0, LARGEST_TRACK, offset=offset)
     return Track(
         header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0],
         header.mode[0], header.sum, header.data_crc,

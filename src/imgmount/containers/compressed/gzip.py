@@ -2,8 +2,8 @@
 
 Deflate can be entered only where its decoder has been: one pass at open learns the size and keeps copies of
 the decoder, 32 MiB of them at most, so a read costs decoding from the copy before it. BGZF (SAM
-specification, 4.1) states the size of each member, and needs no pass. What cannot be decoded raises an error
-when it is read; a checksum that disagrees is reported.
+specification, 4.1) states the size of each member and needs no pass; its checksums are compared on read.
+What cannot be decoded raises an error when it is read; a checksum that disagrees is reported.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ RESERVED: Final = 0xE0
 USUAL_HEADER: Final = 512
 MAX_HEADER: Final = 128 << 10  # an extra field of 64 KiB, a name, a comment
 MAX_BGZF: Final = 64 << 10  # decoded bytes of a member
+BGZF_END: Final = (28, 0)  # sizes of the member that ends a file
 MAX_RATIO: Final = 1032  # of deflate: 258 bytes for two bits
 TRAILER: Final = struct.Struct("<II")  # CRC32, ISIZE
 
@@ -265,7 +266,11 @@ class GzipDevice(SequentialDevice):
 
 
 class BgzfDevice(UnevenDevice):
-    """What a BGZF file holds. ``members`` are (coded, decoded) sizes, in order."""
+    """What a BGZF file holds. ``members`` are (coded, decoded) sizes, in order.
+
+    Where they end before the file does, and not with the empty member that ends a BGZF file, what follows is
+    as large as it is likely to be, and cannot be read.
+    """
 
     def __init__(self, file: BlockDevice, members: Sequence[tuple[int, int]], cache: ReadCache) -> None:
         coded = array("Q", accumulate((size for size, _ in members), initial=0))
@@ -275,9 +280,23 @@ class BgzfDevice(UnevenDevice):
         self._coded = coded
         self._groups = [*group(starts), len(members)]
         self._file = file
-        super().__init__(size, array("Q", [starts[first] for first in self._groups[:-1]]), cache)
+        chunks = array("Q", [starts[first] for first in self._groups[:-1]])
+        self._problem = ""
+        self._lost = 0  # bytes that nothing leads to, as one more chunk
+        end, rest = coded[-1], file.size - coded[-1]
+        if rest and members[-1] != BGZF_END:
+            self._lost = max(1, rest * size // end)
+            self._problem = f"no member begins here: about {self._lost} bytes are lost"
+            chunks.append(size)
+        elif rest and _skip_zeros(file, end) < file.size:
+            self._problem = f"{rest} bytes after the last member are ignored"
+        if self._problem:
+            log.warning("gzip: %s, at %#x", self._problem, end)
+        super().__init__(size + self._lost, chunks, cache)
 
     def _read_chunk(self, index: int) -> bytes:
+        if index + 1 == len(self._groups):
+            raise FormatError("gzip", self._problem, offset=self._coded[-1])
         first, last = self._groups[index : index + 2]
         base = self._coded[first]
         data = self._file.read_exactly(base, self._coded[last] - base, "gzip")
@@ -299,6 +318,8 @@ class BgzfDevice(UnevenDevice):
 
     def verify(self) -> Iterator[str]:
         """Decode everything: each chunk that cannot be is one line."""
+        if self._problem and not self._lost:
+            yield f"gzip: {self._problem}, at {self._coded[-1]:#x}"
         for index in range(self._chunk_count()):
             try:
                 self._read_chunk(index)
@@ -307,22 +328,53 @@ class BgzfDevice(UnevenDevice):
 
 
 def _bgzf_members(file: BlockDevice) -> list[tuple[int, int]] | None:
-    """(coded, decoded) size of each member, if every member states its own."""
-    members = []
-    offset = 0
-    while offset < file.size:
+    """(coded, decoded) size of each member up to the end or the first that is lost.
+
+    None if there is a sound one that does not state its size.
+    """
+    starts = [0]
+    members: list[tuple[int, int]] = []
+    while (offset := starts[-1]) < file.size:
         try:
             coded = Header.parse(file.pread(offset, USUAL_HEADER), offset).bgzf_size
+        except FormatError:  # the member before it may state a wrong size
+            before = starts[-2] if members else offset
+            end = _end_of_member(file, before) if members else offset
+            if end in (before, offset):
+                break
+            del starts[-1], members[-1]
+            offset, coded = starts[-1], end - starts[-1]
+        if not coded:
+            return None
+        decoded = _stated_size(file, offset + coded)
+        if offset + coded > file.size or decoded > MAX_BGZF:
+            coded = _end_of_member(file, offset) - offset
+            decoded = _stated_size(file, offset + coded)
             if not coded:
-                return None
-            decoded = int.from_bytes(file.read_exactly(offset + coded - 4, 4, "gzip"), "little")
-        except FormatError:
-            return None
-        if decoded > MAX_BGZF:
-            return None
+                break
         members.append((coded, decoded))
-        offset += coded
-    return members
+        starts.append(offset + coded)
+    return members if any(size for _, size in members) else None
+
+
+def _end_of_member(file: BlockDevice, offset: int) -> int:
+    """Where the BGZF member at ``offset`` ends by its own data; ``offset`` if that is damaged."""
+    start = offset + _read_header(file, offset).size
+    reader = _Reader(file, start, zlib.decompressobj(-zlib.MAX_WBITS))
+    data = bytearray()
+    try:
+        while len(data) <= MAX_BGZF and (part := reader.some(MAX_BGZF + 1 - len(data))):
+            data += part
+    except FormatError:
+        return offset
+    trailer = TRAILER.pack(zlib.crc32(data), len(data))
+    sound = len(data) <= MAX_BGZF and file.pread(reader.coded, TRAILER.size) == trailer
+    return reader.coded + TRAILER.size if sound else offset
+
+
+def _stated_size(file: BlockDevice, end: int) -> int:
+    """The decoded size that the last word of a member states."""
+    return int.from_bytes(file.pread(end - 4, 4), "little")
 
 
 def open_gzip(file: BlockDevice, context: Context) -> BlockDevice:

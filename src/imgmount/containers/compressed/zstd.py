@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Final, NamedTuple
 
 from imgmount.codecs.zstd import library
 from imgmount.containers.compressed.coded_blocks import CodedBlocksDevice
-from imgmount.core.block_decoder import CodedBlock, CodedBlockDecoder, feed, measure
+from imgmount.core.block_decoder import WRONG_CHECK, CodedBlock, CodedBlockDecoder, feed, measure
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.errors import FormatError, UnsupportedError
@@ -74,14 +74,11 @@ class ZstdDevice(CodedBlocksDevice):
         self.error = self._zstd.ZstdError
         self._file = file
         self._problems: list[str] = []
-        self._damaged: set[int] = set()  # frames that do not decode to their end, and do not state their size
         table = _seek_table(file)
         frames = table or self._walk()
         self._offsets = array("Q", [frame.offset for frame in frames])
         self._ends = array("Q", [frame.end for frame in frames])
-        starts = array(
-            "Q", accumulate((self._size_of(index, frame) for index, frame in enumerate(frames)), initial=0)
-        )
+        starts = array("Q", accumulate(self._sizes(frames), initial=0))
         size = starts.pop()
         self._facts = {"frames": f"{len(frames)}{', seek table' if table else ''}"}
         super().__init__(size, starts, context.cache)
@@ -105,14 +102,23 @@ class ZstdDevice(CodedBlocksDevice):
             self._problems.append(f"zstd: the file is truncated in frame {len(frames)}")
         return frames
 
-    def _size_of(self, index: int, frame: Frame) -> int:
-        if frame.decoded is not None:
-            return frame.decoded
-        size, error = measure(CodedBlockDecoder(self.fmt, [self._block(index)], self.error))
-        if error:
-            self._damaged.add(index)
+    def _sizes(self, frames: Sequence[Frame]) -> Iterator[int]:
+        """Decoded sizes. A damaged frame that does not state its size takes the rest, as an error."""
+        for index, frame in enumerate(frames):
+            if frame.decoded is not None:
+                yield frame.decoded
+                continue
+            size, error = measure(CodedBlockDecoder(self.fmt, [self._block(index)], self.error))
+            if error is None:
+                yield size
+                continue
             self._problems.append(f"frame {index + 1}: {error}: {size} bytes decode")
-        return size
+            if error.reason == WRONG_CHECK:  # no byte is sure, but their number is
+                yield size
+                continue
+            yield size + max(1, self._file.size - frame.offset)
+            del self._offsets[index + 1 :], self._ends[index + 1 :]
+            return
 
     def _block(self, index: int) -> CodedBlock:
         start, end = self._offsets[index], self._ends[index]
@@ -122,7 +128,6 @@ class ZstdDevice(CodedBlocksDevice):
         return CodedBlock(
             self._zstd.ZstdDecompressor,
             feed(self._file, start, check),
-            damaged=index in self._damaged,
             check=self._file.pread(check, end - check),
         )
 
@@ -157,7 +162,11 @@ def _frames(file: BlockDevice) -> Iterator[Frame]:
             offset += SKIPPABLE_HEADER.size + int.from_bytes(header[4:8], "little")
             continue
         decoded, size, trailer, _ = parse_frame_header(header, offset)
-        end, count = _last_block(file, offset + size)
+        try:
+            end, count = _last_block(file, offset + size)
+        except FormatError:  # what precedes the damage decodes; what follows cannot be found
+            yield Frame(offset, file.size, decoded)
+            raise
         blocks += count
         if blocks > MAX_BLOCKS:
             raise UnsupportedError(f"zstd: more than {MAX_BLOCKS} blocks")
