@@ -374,7 +374,7 @@ def _end_of_member(file: BlockDevice, offset: int) -> int:
 
 def _stated_size(file: BlockDevice, end: int) -> int:
     """The decoded size that the last word of a member states."""
-    return int.from_bytes(file.pread(end - 4, 4), "little")
+    return int.from_bytes(file.pread(max(0, end - 4), 4), "little")
 
 
 def open_gzip(file: BlockDevice, context: Context) -> BlockDevice:

@@ -28,6 +28,7 @@ SKIPPABLE: Final = 0x184D2A50  # and the fifteen after it
 SKIPPABLE_HEADER: Final = struct.Struct("<II")  # magic, size of what follows
 MAX_HEADER: Final = 18  # of a frame, magic included
 RLE: Final = 1  # block type: one byte stands for the whole block
+LARGEST_BLOCK: Final = 128 << 10  # decoded
 RESERVED: Final = 3
 MAX_SIZE: Final = 1 << 62
 MAX_WINDOW: Final = 128 << 20  # what libzstd takes without being told to take more
@@ -116,7 +117,7 @@ class ZstdDevice(CodedBlocksDevice):
             if error.reason == WRONG_CHECK:  # no byte is sure, but their number is
                 yield size
                 continue
-            yield size + max(1, self._file.size - frame.offset)
+            yield size + LARGEST_BLOCK + self._file.size - frame.offset
             del self._offsets[index + 1 :], self._ends[index + 1 :]
             return
 
