@@ -159,7 +159,7 @@ def test_a_track_that_claims_too_much_is_not_decoded(field: int, value: int) -> 
     head[field : field + 2] = value.to_bytes(2, "big")
     head[-2:] = crc16(bytes(head[:-2])).to_bytes(2, "big")
     device = opened(ALL[:at] + bytes(head) + ALL[at + TRACK_SIZE :])
-    assert [line for line in device.verify() if f"a track of {value} bytes" in line]
+    assert [line for line in device.verify() if "size of a track" in line]
 
 
 def test_bad_archives_are_refused() -> None:

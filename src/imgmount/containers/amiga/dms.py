@@ -290,9 +290,9 @@ def _track(file: BlockDevice, offset: int) -> Track:
     if header.mode[0] >= len(MODES):
         reason = f"compression {header.mode[0]} of a track is not from 0 to {len(MODES) - 1}"
         raise FormatError("dms", reason, offset=offset)
-    # the escapes of run lengths double the size at most
-    largest = max(header.size, -(-header.middle // 2))
-    within("dms", "size of a track", largest, 0, LARGEST_TRACK, offset=offset)
+    within("dms", "size of a track", header.size, 0, LARGEST_TRACK, offset=offset)
+    # the escapes of run lengths double it at most
+    within("dms", "size of a track in run lengths", header.middle, 0, 2 * LARGEST_TRACK, offset=offset)
     return Track(
         header.number, offset + TRACK_SIZE, header.packed, header.middle, header.size, header.flags[0],
         header.mode[0], header.sum, header.data_crc,
