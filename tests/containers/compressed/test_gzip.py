@@ -130,6 +130,13 @@ def test_behind_a_lost_bgzf_member_nothing_is_guessed() -> None:
     assert len(problems(device)) >= 2
 
 
+def test_zeros_behind_a_bgzf_file_without_an_end_are_padding() -> None:
+    coded = run("bgzip -c", DATA)
+    device = opened(coded[:-28] + bytes(5000), "gzip")
+    check_device(device, DATA)
+    assert problems(device) == []
+
+
 def test_a_cut_bgzf_file_ends_in_an_error() -> None:
     coded = run("bgzip -c", DATA)
     device = opened(coded[: len(coded) // 2], "gzip")

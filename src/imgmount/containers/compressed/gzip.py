@@ -284,11 +284,12 @@ class BgzfDevice(UnevenDevice):
         self._problem = ""
         self._lost = 0  # bytes that nothing leads to, as one more chunk
         end, rest = coded[-1], file.size - coded[-1]
-        if rest and members[-1] != BGZF_END:
+        padded = _skip_zeros(file, end) == file.size
+        if not padded and members[-1] != BGZF_END:
             self._lost = max(1, rest * size // end)
             self._problem = f"no member begins here: about {self._lost} bytes are lost"
             chunks.append(size)
-        elif rest and _skip_zeros(file, end) < file.size:
+        elif not padded:
             self._problem = f"{rest} bytes after the last member are ignored"
         if self._problem:
             log.warning("gzip: %s, at %#x", self._problem, end)
@@ -336,7 +337,7 @@ def _bgzf_members(file: BlockDevice) -> list[tuple[int, int]] | None:
     members: list[tuple[int, int]] = []
     while (offset := starts[-1]) < file.size:
         try:
-            coded = Header.parse(file.pread(offset, USUAL_HEADER), offset).bgzf_size
+            coded = _read_header(file, offset).bgzf_size
         except FormatError:  # the member before it may state a wrong size
             before = starts[-2] if members else offset
             end = _end_of_member(file, before) if members else offset
