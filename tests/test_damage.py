@@ -18,6 +18,7 @@ DAMAGED = [fixture for fixture in all_fixtures() if fixture.expected.stem == "ex
 
 # Whatever these serve is covered by a checksum that is compared when it is read.
 PROTECTED = {"bzip2", "ewf", "gcz", "xz"}
+UNCHECKED = {("xz", "streams")}  # one of its streams has the check "none"
 
 
 @pytest.mark.parametrize("fixture", DAMAGED, ids=str)
@@ -29,7 +30,7 @@ def test_damage_is_right_bytes_or_an_error(fixture: Fixture, tmp_path: Path) -> 
     found = tried(image, COUNT, str(fixture))
     assert found["failures"] == []
     assert found["tried"] == COUNT
-    if fixture.format in PROTECTED:
+    if fixture.format in PROTECTED and (fixture.format, fixture.variant) not in UNCHECKED:
         assert found["wrong"] == []
 
 

@@ -208,11 +208,24 @@ class DmsDevice(MappedDevice):
                 believed = True
 
     def _lose(self, archives: list[tuple[Any, list[Track]]]) -> None:
-        """Tracks that an archive's header promises and that are nowhere cannot be read."""
-        lost = set(range(TRACKS)) if self._end_lost else set()
-        for header, _ in archives:
-            lost |= set(range(header.low, min(header.high + 1, TRACKS)))
-        lost -= {track.number for _, tracks in archives for track in tracks}
+        """Tracks that stood at a damaged place, or behind a cut, cannot be read; others were not packed."""
+        lost: set[int] = set()
+        for header, tracks in archives:
+            before, longest = header.low - 1, 0
+            for track in (track for track in tracks if track.is_disk):
+                gap = range(before + 1, track.number)
+                if track.follows_loss:
+                    lost |= set(gap)
+                else:
+                    longest = max(longest, len(gap))
+                before = track.number
+            end = range(before + 1, min(header.high + 1, TRACKS))
+            if len(end) > longest:  # empty tracks left out look like those before
+                lost |= set(end)
+        present = {track.number for _, tracks in archives for track in tracks}
+        if self._end_lost:
+            lost |= set(range(max((n for n in present if n < TRACKS), default=-1) + 1, TRACKS))
+        lost -= present
         for number in lost:
             reason = f"track {number} is lost: no sound header leads to it"
             self._tracks[number] = FormatError("dms", reason, offset=HEADER_SIZE)
