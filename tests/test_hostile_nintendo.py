@@ -74,7 +74,7 @@ def nested(depth: int) -> bytes:
 
 
 def gcm_of_many_files(file: IO[bytes]) -> None:
-    put(file, *gamecube(flat(1 << 16, b"a\0")))
+    put(file, *gamecube(flat(1 << 15, b"a\0")))
 
 
 def gcm_of_a_million_files(file: IO[bytes]) -> None:
