@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from stat import S_IFBLK, S_IFCHR, S_IFIFO, S_IFMT, S_IFSOCK
 from struct import Struct
 from typing import Final
@@ -24,7 +23,7 @@ from imgmount.core.node import (
 from imgmount.core.xattrs import collect
 from imgmount.errors import ImageError
 from imgmount.families.windows import attributes, names, reparse, security
-from imgmount.families.windows.times import filetime_ns
+from imgmount.families.windows.times import filetime_ns, filetime_text
 from imgmount.filesystems.wim import items
 from imgmount.filesystems.wim.blobs import NO_HASH
 from imgmount.filesystems.wim.image import IMAGE_BITS, Image
@@ -36,7 +35,6 @@ MAX_XATTRS: Final = 1 << 20  # bytes of all streams that are shown as attributes
 MAX_XATTR_NAME: Final = 255
 SPECIAL_FILES: Final = (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK)
 _POINT: Final = Struct("<IHH")
-_EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
 
 
 class _WimNode(Node):
@@ -77,7 +75,7 @@ class _WimNode(Node):
         image, entry = self._image, self._entry
         facts = entry.facts
         yield "user.wim.attributes", attributes.text(facts.attributes)
-        yield "user.wim.created", _time(facts.made)
+        yield "user.wim.created", filetime_text(facts.made)
         if short := entry.short_name:
             yield "user.wim.short_name", short.encode("utf-8", "surrogatepass")
         name = entry.name
@@ -118,16 +116,6 @@ class _WimNode(Node):
             except ImageError:
                 continue
             left -= content.size
-
-
-def _time(filetime: int) -> bytes:
-    """``2026-11-29T14:07:45.1234567Z``."""
-    seconds, hundreds = divmod(filetime, 10_000_000)
-    try:
-        moment = _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        return b"%d" % filetime
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{hundreds:07}Z".encode()
 
 
 class WimDirectory(_WimNode, Directory):
