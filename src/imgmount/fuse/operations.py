@@ -24,7 +24,7 @@ from imgmount.core.device import BlockDevice, Buffer, Extent, buffers_of
 from imgmount.core.holes import next_data, next_hole
 from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
 from imgmount.errors import ImageError
-from imgmount.fuse import libfuse as library
+from imgmount.fuse import libfuse
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.scratch import Scratch
@@ -38,7 +38,7 @@ ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is 
 BATCH: Final = 128  # directory entries prepared at a time
 MAX_FILES: Final = 256  # kept at hand
 MAX_BUFFERS: Final = 64  # of one reply; a read in more buffers is gathered in memory
-FD: Final = library.BUF_IS_FD | library.BUF_FD_SEEK
+FD: Final = libfuse.BUF_IS_FD | libfuse.BUF_FD_SEEK
 
 
 Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
@@ -131,7 +131,7 @@ class Operations:
         table = mfusepy.fuse_operations()
         types = dict(field[:2] for field in mfusepy.fuse_operations._fields_)
         self._kept = {
-            name: prototype(guarded(getattr(self, name))) for name, prototype in library.PROTOTYPES.items()
+            name: prototype(guarded(getattr(self, name))) for name, prototype in libfuse.PROTOTYPES.items()
         }
         for name, callback in self._kept.items():
             setattr(table, name, ctypes.cast(callback, types[name]))
@@ -139,11 +139,11 @@ class Operations:
 
     def init(self, connection: int, config: int) -> None:
         conn = mfusepy.fuse_conn_info.from_address(connection)
-        wanted = library.CAP_SPLICE_WRITE | library.CAP_SPLICE_MOVE | library.CAP_READDIRPLUS
-        conn.want = (conn.want | wanted & conn.capable) & ~library.CAP_READDIRPLUS_AUTO
+        wanted = libfuse.CAP_SPLICE_WRITE | libfuse.CAP_SPLICE_MOVE | libfuse.CAP_READDIRPLUS
+        conn.want = (conn.want | wanted & conn.capable) & ~libfuse.CAP_READDIRPLUS_AUTO
         settings = mfusepy.fuse_config.from_address(config)
         settings.use_ino = settings.kernel_cache = 1
-        self._opens = not conn.capable & library.CAP_NO_OPEN_SUPPORT
+        self._opens = not conn.capable & libfuse.CAP_NO_OPEN_SUPPORT
         settings.entry_timeout = settings.attr_timeout = settings.negative_timeout = TIMEOUT
         self._ready()
 
@@ -152,8 +152,8 @@ class Operations:
         node = self._vfs.find(where)
         ctypes.memmove(
             address,
-            library.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))),
-            library.STAT_SIZE,
+            libfuse.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))),
+            libfuse.STAT_SIZE,
         )
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
@@ -192,7 +192,7 @@ class Operations:
             buffers = [self._copied(buffers_of(runs))]
         else:
             buffers = [buffer for run in runs for buffer in self._buffers(run)]
-        ctypes.c_void_p.from_address(reply).value = library.pack_buffers(buffers or [(0, 0, 0, -1, 0)])
+        ctypes.c_void_p.from_address(reply).value = libfuse.pack_buffers(buffers or [(0, 0, 0, -1, 0)])
 
     def _buffers(self, run: Extent) -> list[FuseBuf]:
         length, device, offset = run
@@ -229,16 +229,16 @@ class Operations:
         handle = next(self._numbers)
         # parsed when it is read: the kernel may know it already
         self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))
-        library.set_fh(info, handle)
-        library.cache_directory(info)
+        libfuse.set_fh(info, handle)
+        libfuse.cache_directory(info)
 
     def releasedir(self, _: bytes | None, info: int) -> None:
-        del self._directories[library.get_fh(info)]
+        del self._directories[libfuse.get_fh(info)]
 
     def readdir(
         self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int
     ) -> None:
-        directory = self._directories[library.get_fh(info)]
+        directory = self._directories[libfuse.get_fh(info)]
         if directory.listing is None:
             self._read(directory)
         if offset == 0:
@@ -250,7 +250,7 @@ class Operations:
             if position >= len(replies):
                 self._extend(directory, min(position + BATCH, last))
             name, stat = replies[position]
-            if fill(buffer, name, stat, position + 3, library.FILL_DIR_PLUS if stat else 0):
+            if fill(buffer, name, stat, position + 3, libfuse.FILL_DIR_PLUS if stat else 0):
                 return
 
     def _read(self, directory: _OpenDirectory) -> None:
@@ -263,7 +263,7 @@ class Operations:
 
     def _extend(self, directory: _OpenDirectory, count: int) -> None:
         """Have at least ``count`` replies; other threads may be listing the same directory."""
-        vfs, facts, pack = self._vfs, self._facts, library.pack_stat
+        vfs, facts, pack = self._vfs, self._facts, libfuse.pack_stat
         replies, path = directory.replies, directory.path
         space = vfs.space(path) if path else None
         with self._lock:

@@ -23,7 +23,7 @@ from typing import Final
 from imgmount.chain.open import Image
 from imgmount.core.log_line import OneLineFormatter
 from imgmount.errors import MountError
-from imgmount.fuse import libfuse as library
+from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, detach, mounts
 from imgmount.fuse.operations import Operations, Owner
@@ -125,7 +125,7 @@ class Session:
     def _arguments(self) -> Sequence[str]:
         name = escape(str(self.source))
         options = ["ro", "nosuid", "nodev", f"fsname={name}", "subtype=imgmount", *self.options.passed]
-        if library.VERSION >= (3, 12):
+        if libfuse.VERSION >= (3, 12):
             threads = 2 * (os.cpu_count() or 1) + THREADS_WAITING
             options += [f"max_threads={threads}", f"max_idle_threads={threads}"]
         return ["imgmount", "-f", "-o", ",".join(options), str(self.target)]
