@@ -6,14 +6,14 @@ import hashlib
 import lzma
 import random
 import subprocess
-import threading
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance import tree
+from conformance import check_device, survive, tree
 from counting_device import CountingDevice
 from families.apple.compressed import IN_FORK, INLINE, compressed, header
 from filesystems.hfsplus_writer import (
@@ -30,7 +30,7 @@ from helpers import context, image, tool
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
-from imgmount.core.node import Directory, File
+from imgmount.core.node import File
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.hfsplus import FORMAT
@@ -253,21 +253,7 @@ def test_compressed_files_are_read_by_eight_threads(kind: int) -> None:
     assert node.stat().size == len(data)
     assert "user.com.apple.decmpfs" not in node.xattrs()
     assert not node.streams() or kind in INLINE
-    device, wrong = node.open(), []
-
-    def read(seed: int) -> None:
-        rng = random.Random(seed)
-        for _ in range(300):
-            at, size = rng.randrange(len(data)), rng.randrange(1, 70_000)
-            if device.pread(at, size) != data[at : at + size]:
-                wrong.append(at)
-
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    check_device(node.open(), data)
 
 
 def test_the_flag_and_the_attribute_of_compression_must_both_be_there() -> None:
@@ -502,7 +488,7 @@ def test_loops_short_nodes_and_wild_places_end() -> None:
             node = catalog + 4096 * rng.randrange(nodes)
             where = rng.choice([rng.randrange(14), 4096 - rng.randrange(1, 80), rng.randrange(4096)])
             damaged[node + where] = rng.choice([0, 1, 2, 255, rng.randrange(256)])
-        survive(bytes(damaged))
+        survive(partial(opened, bytes(damaged)))
 
 
 def test_indexes_that_lead_back_are_left() -> None:
@@ -538,36 +524,7 @@ def test_random_damage_anywhere_is_an_image_error() -> None:
         damaged = bytearray(clean)
         for _ in range(rng.randrange(1, 6)):
             damaged[rng.choice(used) + rng.randrange(512)] = rng.choice([0, 1, 127, 255, rng.randrange(256)])
-        survive(bytes(damaged))
-
-
-def survive(data: bytes) -> None:
-    """Ask for everything there is; nothing but image errors may come of it."""
-    try:
-        volume = opened(data)
-        volume.info()
-        pending: list[Directory] = [volume.root]
-    except ImageError:
-        return
-    left = 2000
-    while pending and left:
-        for node in pending.pop().listing().nodes.values():
-            left -= 1
-            try:
-                node.stat()
-                node.xattrs()
-                if isinstance(node, Directory):
-                    pending.append(node)
-                elif isinstance(node, File):
-                    device = node.open()
-                    device.pread(0, 200_000)
-                    device.pread(max(0, device.size - 10), 10)
-                    node.streams()
-            except ImageError:
-                continue
-            if not left:
-                break
-    assert all("\n" not in line for line in problems(volume))
+        survive(partial(opened, bytes(damaged)))
 
 
 def test_what_is_no_volume_is_refused() -> None:

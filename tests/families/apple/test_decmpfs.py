@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
-import threading
 
 import pytest
 
+from conformance import check_device
 from families.apple.compressed import CHUNK, IN_FORK, INLINE, compressed, header, offsets_fork
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
@@ -46,22 +46,7 @@ def test_large_files_are_in_their_fork(kind: int, data: bytes) -> None:
 
 @pytest.mark.parametrize("kind", IN_FORK)
 def test_eight_threads_read_the_same_bytes(kind: int) -> None:
-    device = opened(*compressed(kind, LONG))
-    wrong: list[int] = []
-
-    def read(seed: int) -> None:
-        rng = random.Random(seed)
-        for _ in range(300):
-            at, size = rng.randrange(len(LONG)), rng.randrange(1, 9000)
-            if device.pread(at, size) != LONG[at : at + size]:
-                wrong.append(at)
-
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    check_device(opened(*compressed(kind, LONG)), LONG)
 
 
 @pytest.mark.parametrize(
