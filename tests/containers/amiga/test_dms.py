@@ -134,6 +134,14 @@ def test_a_damaged_track_header_costs_its_track_and_its_heirs(byte: int) -> None
     assert read > 70
 
 
+def test_an_extra_bootblock_does_not_stand_for_a_lost_track() -> None:
+    (bootblock, _), (first, _), (second, _) = [place for place in tracks(ALL) if place[1] < 2]
+    gone = ALL[:HEADER_SIZE] + b"damage" + ALL[bootblock:first] + ALL[second:]
+    for data in (ALL[: first + 3] + b"\x55" + ALL[first + 4 :], gone):
+        with pytest.raises(FormatError, match="track 0 is lost"):
+            opened(data).pread(0, 1)
+
+
 def test_behind_a_lost_header_an_encrypted_archive_is_unreadable() -> None:
     at, number = tracks(ENCRYPTED)[40]
     device = opened(ENCRYPTED[:at] + b"\x55" + ENCRYPTED[at + 1 :], "secret")

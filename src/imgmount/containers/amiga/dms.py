@@ -211,20 +211,23 @@ class DmsDevice(MappedDevice):
         """Tracks that stood at a damaged place, or behind a cut, cannot be read; others were not packed."""
         lost: set[int] = set()
         for header, tracks in archives:
-            before, longest = header.low - 1, 0
-            for track in (track for track in tracks if track.is_disk):
+            before, longest, after_loss = header.low - 1, 0, False
+            for track in tracks:
+                after_loss |= track.follows_loss
+                if not track.is_disk:
+                    continue
                 gap = range(before + 1, track.number)
-                if track.follows_loss:
-                    lost |= set(gap)
+                if after_loss:
+                    lost.update(gap)
                 else:
                     longest = max(longest, len(gap))
-                before = track.number
+                before, after_loss = track.number, False
             end = range(before + 1, min(header.high + 1, TRACKS))
-            if len(end) > longest:  # empty tracks left out look like those before
-                lost |= set(end)
-        present = {track.number for _, tracks in archives for track in tracks}
+            if after_loss or len(end) > longest:  # empty tracks left out look like those before
+                lost.update(end)
+        present = {track.number for _, tracks in archives for track in tracks if track.is_disk}
         if self._end_lost:
-            lost |= set(range(max((n for n in present if n < TRACKS), default=-1) + 1, TRACKS))
+            lost.update(range(max(present) + 1, TRACKS))
         lost -= present
         for number in lost:
             reason = f"track {number} is lost: no sound header leads to it"
