@@ -54,9 +54,13 @@ def one_of(fmt: str, name: str, value: int, allowed: tuple[int, ...], *, offset:
 
 def parse_header(header: Struct[Any, Any], device: BlockDevice, offset: int, fmt: str, name: str) -> Any:
     """The structure ``header`` of fixed size at ``offset``, called ``name``. Raises ``FormatError``."""
+    return parsed(header, device.read_exactly(offset, header.sizeof(), fmt), offset, fmt, name)
+
+
+def parsed(header: Struct[Any, Any], data: bytes, offset: int, fmt: str, name: str) -> Any:
+    """The structure ``header`` that begins ``data``, read at ``offset``. Raises ``FormatError``."""
     from construct import ConstructError
 
-    data = device.read_exactly(offset, header.sizeof(), fmt)
     try:
         return header.parse(data)
     except (ConstructError, UnicodeDecodeError) as exc:

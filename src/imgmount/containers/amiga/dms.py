@@ -18,7 +18,7 @@ from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
-from imgmount.core.header import parse_header, within
+from imgmount.core.header import parsed, within
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredError, UnsupportedError
 
@@ -279,7 +279,7 @@ class DmsDevice(MappedDevice):
 
 def _header(file: BlockDevice, offset: int) -> Any:
     raw = file.read_exactly(offset, HEADER_SIZE, "dms")
-    header = parse_header(_HEADER, file, offset, "dms", "the header")
+    header = parsed(_HEADER, raw, offset, "dms", "the header")
     if crc16(raw[4:-2]) != header.crc:
         raise ChecksumError("dms", "the header is damaged: its CRC differs", offset=offset + HEADER_SIZE - 2)
     if header.disk_type == FILE_ARCHIVE:
@@ -299,7 +299,7 @@ def _next_track(file: BlockDevice, offset: int) -> Track | None:
 
 def _track(file: BlockDevice, offset: int) -> Track:
     raw = file.read_exactly(offset, TRACK_SIZE, "dms")
-    header = parse_header(_TRACK, file, offset, "dms", "the header of a track")
+    header = parsed(_TRACK, raw, offset, "dms", "the header of a track")
     if crc16(raw[:-2]) != header.crc:
         reason = "the header of a track is damaged (its CRC differs)"
         raise ChecksumError("dms", reason, offset=offset)

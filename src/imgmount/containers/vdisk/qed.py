@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from construct import Const, ConstructError, Int32ul, Int64ul, Struct
+from construct import Const, Int32ul, Int64ul, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parse_header
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -32,7 +33,6 @@ _HEADER = Struct(  # offset
     "backing_offset" / Int32ul,  # 0x38
     "backing_size" / Int32ul,  # 0x3C
 )
-HEADER_SIZE: Final = 64
 MIN_CLUSTER, MAX_CLUSTER = 1 << 12, 1 << 26
 MAX_TABLE: Final = 16
 MAX_L1: Final = 1 << 22
@@ -47,12 +47,7 @@ class QedDevice(MappedDevice):
     """The disk in a QED file."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        try:
-            self._header = header = _HEADER.parse(file.read_exactly(0, HEADER_SIZE, "qed"))
-        except ConstructError as exc:
-            raise FormatError(
-                "qed", "the header is damaged: a constant in it is not what it must be", offset=0
-            ) from exc
+        self._header = header = parse_header(_HEADER, file, 0, "qed", "the header")
         if unknown := header.features & ~(BACKED | NEEDS_CHECK | BACKING_IS_RAW):
             raise UnsupportedError(f"qed: features {unknown:#x}")
         self.block_size = header.cluster_size

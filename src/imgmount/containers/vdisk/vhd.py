@@ -20,6 +20,7 @@ from imgmount.containers.vdisk.parent_search import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import parsed
 from imgmount.core.runs import Bits, equal_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -169,12 +170,7 @@ class VhdDevice(MappedDevice):
 
     def _open_table(self, offset: int) -> None:
         data = self._file.read_exactly(offset, DYNAMIC_SIZE, "vhd")
-        try:
-            self._header = header = _DYNAMIC.parse(data)
-        except ConstructError as exc:
-            raise FormatError(
-                "vhd", "the dynamic header is damaged: a constant in it is not what it must be", offset=offset
-            ) from exc
+        self._header = header = parsed(_DYNAMIC, data, offset, "vhd", "the dynamic header")
         if checksum(data, DYNAMIC_CHECKSUM) != header.checksum:
             self._warnings.append("the dynamic header's checksum is wrong")
         self.block_size = header.block_size

@@ -13,10 +13,11 @@ import zlib
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from construct import Bytes, Const, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
+from imgmount.core.header import parse_header
 from imgmount.errors import FormatError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -135,15 +136,10 @@ def _header(file: BlockDevice):  # type: ignore[no-untyped-def]  # noqa: ANN202 
     signature = file.pread(0, 8)
     if signature == ADCRYPT:
         raise UnsupportedError("ewf: AD encryption (ADCRYPT)")
-    try:
-        if signature in (EVF1, LVF1):
-            return _HEADER1.parse(file.read_exactly(0, HEADER1_SIZE, "ewf"))
-        if signature in (EVF2, LEF2):
-            return _HEADER2.parse(file.read_exactly(0, HEADER2_SIZE, "ewf"))
-    except ConstructError as exc:
-        raise FormatError(
-            "ewf", "the file header is damaged: a constant in it is not what it must be", offset=0
-        ) from exc
+    if signature in (EVF1, LVF1):
+        return parse_header(_HEADER1, file, 0, "ewf", "the file header")
+    if signature in (EVF2, LEF2):
+        return parse_header(_HEADER2, file, 0, "ewf", "the file header")
     raise FormatError("ewf", "a segment file begins with EVF, LVF, EVF2 or LEF2: this one does not", offset=0)
 
 

@@ -14,6 +14,7 @@ from construct import Array, Bytes, Const, ConstructError, Int16ul, Int32ul, Int
 
 from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import parsed
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 
 KIB: Final = 1 << 10
@@ -46,7 +47,6 @@ _REGION = Struct("id" / Bytes(16), "offset" / Int64ul, "length" / Int32ul, "requ
 _REGIONS = Struct("signature" / Const(b"regi"), "checksum" / Int32ul, "count" / Int32ul, Padding(4))
 _METADATA = Struct("signature" / Const(b"metadata"), Padding(2), "count" / Int16ul, Padding(20))
 _ITEM = Struct("id" / Bytes(16), "offset" / Int32ul, "length" / Int32ul, "flags" / Int32ul, Padding(4))
-_PARAMETERS = Struct("block_size" / Int32ul, "flags" / Int32ul)
 _LOCATOR = Struct("type" / Bytes(16), Padding(2), "count" / Int16ul)
 _PAIR = Struct("key" / Int32ul, "value" / Int32ul, "key_length" / Int16ul, "value_length" / Int16ul)
 
@@ -74,19 +74,10 @@ def sound(data: bytes) -> bool:
     return crc32c(data[:CHECKSUM] + bytes(4) + data[CHECKSUM + 4 :]) == stored
 
 
-def _parse(layout: Any, data: bytes, what: str, offset: int) -> Any:
-    try:
-        return layout.parse(data)
-    except ConstructError as exc:
-        raise FormatError(
-            "vhdx", f"the {what} is damaged: a constant in it is not what it must be", offset=offset
-        ) from exc
-
-
 def header_at(file: BlockDevice, offset: int) -> Any:
     """One of the two headers. Raises ``FormatError``, ``ChecksumError``."""
     data = file.read_exactly(offset, HEADER_SIZE, "vhdx")
-    header = _parse(_HEADER, data, "header", offset)
+    header = parsed(_HEADER, data, offset, "vhdx", "the header")
     if not sound(data):
         raise ChecksumError("vhdx", "the header's checksum is wrong", offset=offset)
     return header
@@ -114,7 +105,7 @@ def regions_at(file: BlockDevice, offset: int) -> dict[UUID, tuple[int, int]]:
     Raises ``FormatError``, ``ChecksumError``.
     """
     data = file.read_exactly(offset, TABLE_SIZE, "vhdx")
-    head = _parse(_REGIONS, data, "region table", offset)
+    head = parsed(_REGIONS, data, offset, "vhdx", "the region table")
     if head.count > MAX_ENTRIES:
         raise FormatError("vhdx", f"{head.count} regions", offset=offset + 8)
     if not sound(data):
@@ -190,7 +181,7 @@ def _items(file: BlockDevice, offset: int, length: int) -> Iterator[tuple[UUID, 
     Raises ``UnsupportedError`` for others that are required.
     """
     data = file.read_exactly(offset, TABLE_SIZE, "vhdx")
-    head = _parse(_METADATA, data, "metadata table", offset)
+    head = parsed(_METADATA, data, offset, "vhdx", "the metadata table")
     seen: set[UUID] = set()
     if head.count > MAX_ENTRIES:
         raise FormatError("vhdx", f"{head.count} metadata items", offset=offset + 10)
@@ -212,7 +203,7 @@ def _items(file: BlockDevice, offset: int, length: int) -> Iterator[tuple[UUID, 
 
 def _locator(data: bytes, offset: int) -> dict[str, str]:
     """The parent locator's keys and values: "parent_linkage", "relative_path"... [MS-VHDX] 2.6.2.6."""
-    head = _parse(_LOCATOR, data, "parent locator", offset)
+    head = parsed(_LOCATOR, data, offset, "vhdx", "the parent locator")
     if UUID(bytes_le=head.type) != VHDX_LOCATOR:
         raise UnsupportedError(f"vhdx: parent locator {UUID(bytes_le=head.type)}")
     if head.count > MAX_PAIRS:

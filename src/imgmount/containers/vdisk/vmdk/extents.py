@@ -10,10 +10,11 @@ from array import array
 from functools import lru_cache
 from typing import Any, Final
 
-from construct import Bytes, Const, ConstructError, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
+from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
+from imgmount.core.header import parsed
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -84,16 +85,6 @@ SE_KIND: Final = 60  # shift of a grain's state
 SE_FREE, SE_UNMAPPED, SE_ZERO, SE_STORED = range(4)
 SE_NEXT: Final = 1 << 48  # a grain's number is split: its low 12 bits are bits 48-59 of the entry
 SE_HIGH_MASK: Final = SE_NEXT - 1
-
-
-def parse(layout: Any, data: bytes) -> Any:
-    """``data`` as ``layout``, one of the headers above. Raises ``FormatError``."""
-    try:
-        return layout.parse(data)
-    except ConstructError as exc:
-        raise FormatError(
-            "vmdk", "the header is damaged: a constant in it is not what it must be", offset=0
-        ) from exc
 
 
 class Beneath:
@@ -172,7 +163,7 @@ class HostedExtent(SparseExtent):
     @staticmethod
     def header(file: BlockDevice, offset: int = 0) -> Any:
         """The header at ``offset``, checked as far as all KDMV files are alike. Raises ``FormatError``."""
-        header = parse(_SPARSE, file.read_exactly(offset, HEADER_SIZE, "vmdk"))
+        header = parsed(_SPARSE, file.read_exactly(offset, HEADER_SIZE, "vmdk"), offset, "vmdk", "the header")
         if header.version not in (1, 2, 3):
             raise UnsupportedError(f"vmdk: version {header.version}")
         if header.flags & NEWLINE_TEST and header.newlines != NEWLINES:
@@ -201,7 +192,7 @@ class CowdExtent(HostedExtent):
     """COWD, VMFS sparse: the snapshots of ESX. Tables of 4096 grains, usually of one sector."""
 
     def __init__(self, file: BlockDevice, below: Beneath) -> None:
-        header = parse(_COWD, file.read_exactly(0, HEADER_SIZE, "vmdk"))
+        header = parsed(_COWD, file.read_exactly(0, HEADER_SIZE, "vmdk"), 0, "vmdk", "the header")
         if header.version != 1:
             raise UnsupportedError(f"vmdk: COWD version {header.version}")
         header.entries = COWD_ENTRIES
@@ -217,7 +208,7 @@ class SeSparseExtent(SparseExtent):
     """SESparse, space-efficient: the snapshots of ESXi 6.5 and later. Entries are 64 bits wide."""
 
     def __init__(self, file: BlockDevice, below: Beneath) -> None:
-        header = parse(_SESPARSE, file.read_exactly(0, HEADER_SIZE, "vmdk"))
+        header = parsed(_SESPARSE, file.read_exactly(0, HEADER_SIZE, "vmdk"), 0, "vmdk", "the header")
         if header.version != SE_VERSION:
             raise UnsupportedError(f"vmdk: SESparse version {header.version:#x}")
         if header.flags:
@@ -225,11 +216,11 @@ class SeSparseExtent(SparseExtent):
         if header.table_size > MAX_ENTRIES * 8 // SECTOR:
             raise FormatError("vmdk", f"grain tables of {header.table_size} sectors", offset=0x20)
         super().__init__(file, header.capacity, header.grain, header.table_size * SECTOR // 8, below)
-        volatile = parse(
-            SE_VOLATILE, file.read_exactly(header.volatile_header * SECTOR, SE_VOLATILE_SIZE, "vmdk")
-        )
+        place = header.volatile_header * SECTOR
+        raw = file.read_exactly(place, SE_VOLATILE_SIZE, "vmdk")
+        volatile = parsed(SE_VOLATILE, raw, place, "vmdk", "the volatile header")
         if volatile.magic != SE_VOLATILE_MAGIC:
-            raise FormatError("vmdk", "no volatile header", offset=header.volatile_header * SECTOR)
+            raise FormatError("vmdk", "no volatile header", offset=place)
         if volatile.replay:
             raise UnsupportedError("vmdk: SESparse with a journal to replay: open the disk with ESXi once")
         self._tables = table(
