@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from conformance import manifest, tree
+from counting_device import CountingDevice
 from filesystems.inode_facts import listed, visit
 from fixture import all_fixtures, unpack
 from helpers import FIXTURES, context, image, tool
@@ -457,6 +458,21 @@ def test_a_long_link_without_its_header_is_read_and_with_a_wrong_one_is_refused(
         assert isinstance(link, Symlink)
         with pytest.raises(FormatError, match=r"long link|behind the magic"):
             link.readlink()
+
+
+def test_a_link_is_not_read_beyond_the_blocks_that_it_needs(filled: dict[str, bytes]) -> None:
+    data = filled["linux-v5"]
+    spb = volume(data).super
+    inode = spb.inode_offset(volume(data).root.lookup("link 1023").id)
+    last = int.from_bytes(data[inode + 184 : inode + 192], "big")  # of its extent: where, and how many blocks
+    assert last & 0x1F_FFFF == 1
+    changes = patch(inode + 184, (last + 499).to_bytes(8, "big"))
+    counted = CountingDevice(Patched(data, sealed(data, changes, inode, spb.inode_size, 100)))
+    link = volume(counted).root.lookup("link 1023")
+    assert isinstance(link, Symlink)
+    before = counted.bytes
+    assert len(link.readlink()) == 1023
+    assert counted.bytes - before < 10 * spb.block_size
 
 
 def test_a_directory_has_one_place(filled: dict[str, bytes]) -> None:

@@ -73,26 +73,28 @@ class XfsVolume(InodeVolume[Inode]):
     def _remote(self, fork: Fork, block: int, size: int, magic: bytes) -> bytes:
         """``size`` bytes from ``block`` of a fork; in version 5 each block, or run of a link, has a head."""
         spb, blocks, found = self.super, fork_map(self.device, self.super, fork), b""
+        most = -(-size // (spb.block_size - _REMOTE_HEADER))  # blocks of all parts together
         while len(found) < size:
             count, start = blocks.find(block)
             if not start:
                 raise FormatError(sb.NAME, f"a hole in what should be {size} bytes")
-            if magic == _VALUE:
-                count = 1
+            count = 1 if magic == _VALUE else min(count, most)
             offset, room = start * spb.block_size, count * spb.block_size
+            data = self.device.read_exactly(
+                offset, room if spb.is_checked else min(room, size - len(found)), sb.NAME
+            )
             if spb.is_checked:
-                data = self.device.read_exactly(offset, room, sb.NAME)
                 told, at, length = _REMOTE.unpack_from(data)
                 if told == magic and at == len(found) and length <= room - _REMOTE_HEADER:
                     checksums.check(data, checksums.ATTRIBUTES, "a part of a long link or value", offset)
-                    offset, room = offset + _REMOTE_HEADER, length
+                    data = data[_REMOTE_HEADER : _REMOTE_HEADER + length]
                 elif magic in (_VALUE, told):
                     # links alone may have no header: mkfs.xfs wrote those of prototype files so for years
                     reason = f"{length} bytes at {at} of {size} behind the magic {told!r}"
                     raise FormatError(sb.NAME, reason, offset=offset)
-            found += self.device.read_exactly(offset, min(room, size - len(found)), sb.NAME)
+            found += data[: size - len(found)]
             block += count
-            if not room:
+            if not data:
                 raise FormatError(sb.NAME, "an empty part of a long link or value", offset=offset)
         return found
 
