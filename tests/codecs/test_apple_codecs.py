@@ -53,7 +53,7 @@ def test_kencode_worked_example() -> None:
 
 
 def test_kencode_that_is_damaged() -> None:
-    with pytest.raises(FormatError, match="a copy from"):
+    with pytest.raises(FormatError, match="a match 1 bytes back, 0 are there"):
         kencode.decode(from_bits("01 0"), 10)
     with pytest.raises(FormatError, match="ends after"):
         kencode.decode(b"", 100)

@@ -10,6 +10,7 @@ from typing import Final
 
 from imgmount.codecs.bits import BitReader
 from imgmount.codecs.lzhuf import D_CODE, D_LEN, AdaptiveTree
+from imgmount.codecs.match import copy
 from imgmount.errors import FormatError
 
 WINDOW: Final = 4096
@@ -60,10 +61,8 @@ def decode_lzh(data: bytes, size: int) -> bytes:
             break
         if symbol < BYTES:
             out.append(symbol)
-        elif distance >= length:
-            out += out[len(out) - distance : len(out) - distance + length]
         else:
-            out += (out[-distance:] * (length // distance + 1))[:length]
+            copy(out, distance, length, "dart")
     if len(out) < end - 1:
         raise FormatError("dart", f"the data ends after {len(out) - WINDOW} bytes of {size}")
     return bytes(out[WINDOW:end]).ljust(size, b"\0")

@@ -10,13 +10,13 @@ from bisect import bisect_right
 from typing import Final
 
 from imgmount.codecs.bits import BitReader
+from imgmount.codecs.match import copy
 from imgmount.errors import FormatError
 
 # by the number of leading ones, from 3 on: how many bits follow, and what is added to them
 _LENGTHS: Final = ((3, 11), (3, 19), (5, 27), (6, 59), (7, 123), (8, 251), (9, 507), (10, 1019))
 _CLASSES: Final = (0x0B, 0x15, 0x29, 0x51, 0xA1, 0x2A1, 0x3E9, 0xA81, 0x1501, 0x2A01)
 MOST_ONES: Final = 10
-LAST_CLASS: Final = 10
 LONGEST_RUN: Final = 63  # after a literal run of that length another may follow
 QUIRK: Final = {0x680: 0x66C}  # a threshold at which Disk Copy differs from the rule
 SLACK: Final = 16  # bits behind the end: more, and the data are cut
@@ -33,7 +33,7 @@ def decode_head(data: bytes, least: int) -> bytearray:
     while len(out) < least:
         length = _length(bits)
         if length or after_run:
-            _copy(out, _distance(bits, len(out)), length + (3 if after_run else 2))
+            copy(out, _distance(bits, len(out)), length + (3 if after_run else 2), "kencode")
             after_run = False
         else:
             count = _run(bits)
@@ -99,13 +99,3 @@ def _run(bits: BitReader) -> int:
     if count <= 11:
         return 4 * count + bits.take(2) - 16
     return 8 * count + bits.take(3) - 64
-
-
-def _copy(out: bytearray, distance: int, length: int) -> None:
-    start = len(out) - distance
-    if start < 0:
-        raise FormatError("kencode", f"a copy from {distance} bytes before, after {len(out)}")
-    if distance >= length:
-        out += out[start : start + length]
-    else:
-        out += (out[start:] * (length // distance + 1))[:length]

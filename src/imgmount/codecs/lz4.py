@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from imgmount.codecs.match import copy
 from imgmount.errors import FormatError
 
 try:
@@ -73,7 +74,7 @@ def _expand(data: bytes, limit: int, *, exact: bool) -> tuple[bytearray, int]:
                 break
             distance = data[at] | data[at + 1] << 8
             count, at = _length(data, token & 15, at + 2)
-            _copy(out, distance, count + MIN_MATCH)
+            copy(out, distance, count + MIN_MATCH, "lz4")
             if exact and len(out) >= limit:
                 break
     except IndexError as exc:
@@ -89,14 +90,3 @@ def _length(data: bytes, nibble: int, at: int) -> tuple[int, int]:
         nibble += data[at]
         at += 1
     return nibble, at
-
-
-def _copy(out: bytearray, distance: int, count: int) -> None:
-    """Append ``count`` bytes from ``distance`` before the end; they may overlap what is appended."""
-    if not 0 < distance <= len(out):
-        raise FormatError("lz4", f"a match {distance} bytes back, {len(out)} are there")
-    start = len(out) - distance
-    if distance >= count:
-        out += out[start : start + count]
-    else:
-        out += (bytes(out[start:]) * (count // distance + 1))[:count]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
+from imgmount.codecs.match import copy
 from imgmount.errors import FormatError
 
 _fast: Any = None
@@ -76,14 +77,7 @@ def _decode(data: bytes, limit: int, out: bytearray) -> None:
         distance, count, at, tail = _match(data, at, code, state)
         if distance == 0:
             return  # the end
-        start = len(out) - distance
-        if start < 0:
-            raise FormatError("lzo", f"a match {distance} bytes back, {len(out)} are there")
-        out += (
-            out[start : start + count]
-            if distance >= count
-            else (bytes(out[start:]) * (count // distance + 1))[:count]
-        )
+        copy(out, distance, count, "lzo")
         state = tail & 3
         if state:
             if at + state > len(data):

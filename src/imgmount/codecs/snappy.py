@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from imgmount.codecs.match import copy
 from imgmount.errors import FormatError
 
 _library: Any
@@ -61,15 +62,7 @@ def _decode(data: bytes, at: int, size: int) -> bytes:
         if kind == 1:
             distance |= tag >> 5 << 8
             count = (count & 7) + 3
-        _copy(out, distance, count + 1)
+        copy(out, distance, count + 1, "snappy")
     if len(out) != size or at > len(data):
         raise FormatError("snappy", f"{len(out)} bytes, {size} expected")
     return bytes(out)
-
-
-def _copy(out: bytearray, distance: int, count: int) -> None:
-    """Append ``count`` bytes from ``distance`` before the end; they may overlap what is appended."""
-    if not 0 < distance <= len(out):
-        raise FormatError("snappy", f"a match {distance} bytes back, {len(out)} are there")
-    start = len(out) - distance
-    out += (bytes(out[start:]) * (count // distance + 1))[:count]
