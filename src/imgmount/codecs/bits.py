@@ -19,11 +19,14 @@ class BitReader:
     def peek(self, count: int) -> int:
         """The next ``count`` bits, 32 or fewer."""
         if self._held < count:
-            piece = self._data[self._at : self._at + _WORD].ljust(_WORD, b"\0")
-            self._at += _WORD
-            self._kept = (self._kept & ((1 << self._held) - 1)) << 64 | int.from_bytes(piece, "big")
-            self._held += 64
+            self._refill()
         return self._kept >> (self._held - count) & ((1 << count) - 1)
+
+    def _refill(self) -> None:
+        piece = self._data[self._at : self._at + _WORD].ljust(_WORD, b"\0")
+        self._at += _WORD
+        self._kept = (self._kept & ((1 << self._held) - 1)) << 64 | int.from_bytes(piece, "big")
+        self._held += 64
 
     def drop(self, count: int) -> None:
         """Go on by ``count`` bits that were looked at."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from imgmount.codecs.bits import BitReader
 from imgmount.codecs.lzhuf import D_CODE, D_LEN, AdaptiveTree
 from imgmount.errors import FormatError
 
@@ -25,43 +26,22 @@ _LONG_RUN: Final = 0xFF
 _WINDOW: Final = 0x4000
 _BYTES: Final = 256  # symbols that stand for themselves; the others are lengths, from
 _SHORTEST: Final = 3
-# zeros behind the data, for codes that are looked up before it is known how short they are
-_TAIL: Final = bytes(8)
+_TAIL: Final = 8  # bytes behind the data: codes are looked up before it is known how short they are
 
 
 def _wrong(reason: str) -> FormatError:
     return FormatError("dms", reason)
 
 
-class _Bits:
-    """Bits, most significant first."""
+class _Bits(BitReader):
+    """Bits of a track. Raises ``FormatError`` well past the end."""
 
-    __slots__ = ("_at", "_data", "_held", "_kept")
+    __slots__ = ()
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data + _TAIL
-        self._at = self._held = self._kept = 0
-
-    def peek(self, count: int) -> int:
-        """The next ``count`` bits, 16 or fewer. Raises ``FormatError`` well past the end."""
-        if self._held < count:
-            piece = self._data[self._at : self._at + 4]
-            if len(piece) < 4:
-                raise _wrong("the data ends too early")
-            self._at += 4
-            self._kept = (self._kept & ((1 << self._held) - 1)) << 32 | int.from_bytes(piece, "big")
-            self._held += 32
-        return self._kept >> (self._held - count) & ((1 << count) - 1)
-
-    def drop(self, count: int) -> None:
-        """Go on by ``count`` bits that were looked at."""
-        self._held -= count
-
-    def take(self, count: int) -> int:
-        """Both."""
-        value = self.peek(count)
-        self._held -= count
-        return value
+    def _refill(self) -> None:
+        if self._at >= len(self._data) + _TAIL:
+            raise _wrong("the data ends too early")
+        super()._refill()
 
 
 class _Code:
