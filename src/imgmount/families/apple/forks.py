@@ -147,7 +147,7 @@ class ForkTree(Directory):
                 inner = ForkFolder(node, found, _INNER)
                 yield name, ForkFolder(node, {NAMED_FORK: inner}, _FOLDER)
         if listing.damage is not None:
-            raise ImageError(str(listing.damage))
+            raise listing.damage.again()
 
 
 class ForkFolder(Directory):

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError, ImageError
-from imgmount.filesystems.apfs.objects import HEADER, NAME, anew
+from imgmount.filesystems.apfs.objects import HEADER, NAME
 
 _NODE: Final = Struct("<HHIHH")  # flags, level, records, place and length of the table of contents
 _CONTENTS: Final = HEADER.size + 24  # the table is counted from here
@@ -207,7 +207,7 @@ class Tree:
                 continue
             levels.append((child, iter(self._span(child, low, high))))
         if damage is not None:
-            raise anew(damage)
+            raise damage.again()
 
     @staticmethod
     def _span(node: Node, low: int, high: int) -> range:

@@ -23,7 +23,7 @@ from imgmount.filesystems.apfs.container import FUSION, newest
 from imgmount.filesystems.apfs.folders import LockedVolume, VolumesFolder
 from imgmount.filesystems.apfs.names import composed
 from imgmount.filesystems.apfs.numbers import space_of
-from imgmount.filesystems.apfs.objects import NAME, VOLUME, anew, header
+from imgmount.filesystems.apfs.objects import NAME, VOLUME, header
 from imgmount.filesystems.apfs.omap import Nodes, ObjectMap
 from imgmount.filesystems.apfs.superblock import ROLES, VolumeSuperblock, parse_volume
 from imgmount.filesystems.apfs.unlock import volume_key
@@ -79,9 +79,8 @@ class ApfsFilesystem(Filesystem):
         """Raise what is wrong where nothing can be shown; tell it where something can."""
         problems = [slot.view for slot in self.slots if isinstance(slot.view, ImageError)]
         if problems and len(problems) == len(self.slots):
-            raise anew(
-                next((problem for problem in problems if isinstance(problem, NoSnapshotError)), problems[0])
-            )
+            missing = (problem for problem in problems if isinstance(problem, NoSnapshotError))
+            raise next(missing, problems[0]).again()
         for problem in problems:
             log.warning("%s", problem)
         if len(self.slots) == 1:

@@ -9,7 +9,6 @@ from imgmount.errors import ImageError
 from imgmount.filesystems.apfs import records as r
 from imgmount.filesystems.apfs.nodes import signed
 from imgmount.filesystems.apfs.numbers import number
-from imgmount.filesystems.apfs.objects import anew
 
 
 class VolumesFolder(Directory):
@@ -43,4 +42,4 @@ class LockedVolume(Directory):
         return Stat(DIRECTORY_MODE, mtime_ns=signed(self._time), nlink=2)
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
-        raise anew(self._reason)
+        raise self._reason.again()

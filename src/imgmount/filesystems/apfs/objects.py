@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.errors import ChecksumError, FormatError, ImageError
+from imgmount.errors import ChecksumError, FormatError
 
 NAME: Final = "apfs"
 HEADER: Final = Struct("<QQQII")  # checksum, object id, transaction id, type and flags, subtype
@@ -35,13 +35,6 @@ TYPE_MASK: Final = 0xFFFF
 
 _MODULUS: Final = 0xFFFF_FFFF
 _SQUARE: Final = _MODULUS * _MODULUS
-
-
-def anew(error: ImageError) -> ImageError:
-    """The same error as a new object, as an object that is raised twice keeps both tracebacks."""
-    if isinstance(error, FormatError):
-        return type(error)(error.fmt, error.reason, offset=error.offset)
-    return type(error)(*error.args)
 
 
 class Header(NamedTuple):

@@ -16,7 +16,7 @@ from imgmount.filesystems.apfs.btree import NO_HEADER as HEADERLESS
 from imgmount.filesystems.apfs.btree import Node, Tree, pair_order, place, tree_order
 from imgmount.filesystems.apfs.container import Superblock
 from imgmount.filesystems.apfs.content import Source, content, decrypt
-from imgmount.filesystems.apfs.objects import BTREE, BTREE_NODE, NAME, Blocks, anew
+from imgmount.filesystems.apfs.objects import BTREE, BTREE_NODE, NAME, Blocks
 from imgmount.filesystems.apfs.omap import ENCRYPTED, NO_HEADER, Nodes, ObjectMap
 from imgmount.filesystems.apfs.seal import Seal
 from imgmount.filesystems.apfs.superblock import PHYSICAL, VolumeSuperblock
@@ -122,7 +122,7 @@ class Volume:
         found.sort(key=_inode_of)
         yield from found
         if damage is not None:
-            raise anew(damage)
+            raise damage.again()
 
     def attributes(self, number: int) -> Iterator[r.Attribute]:
         """The extended attributes of inode ``number``. Raises ``ImageError``."""

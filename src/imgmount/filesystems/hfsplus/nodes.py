@@ -142,13 +142,13 @@ class BrokenLink(File):
 
     def __init__(self, number: int, reason: ImageError) -> None:
         self.id = number
-        self._reason = str(reason).removeprefix(f"{NAME}: ")
+        self._reason = reason
 
     def stat(self) -> Stat:
-        raise FormatError(NAME, self._reason)
+        raise self._reason.again()
 
     def open(self) -> BlockDevice:
-        raise FormatError(NAME, self._reason)
+        raise self._reason.again()
 
 
 class HfsPlusDirectory(HfsPlusNode, Directory):
