@@ -23,8 +23,9 @@ MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One live mount of ours. ``device`` is the major:minor pair that names its bdi."""
+    """One live mount. ``device`` is the major:minor pair that names its bdi."""
 
+    kind: str
     source: str
     target: Path
     options: tuple[str, ...]
@@ -32,15 +33,20 @@ class Mount:
 
 
 def mounts() -> Iterator[Mount]:
-    """Every live imgmount mount, oldest first: proc(5), mountinfo."""
+    """Every live imgmount mount, oldest first."""
+    return (mount for mount in _table() if mount.kind == FSTYPE)
+
+
+def _table() -> Iterator[Mount]:
+    """Every mount of whatever kind, oldest first: proc(5), mountinfo."""
     # not splitlines: a name may hold any other line end
     for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
-        ours, _, theirs = line.partition(" - ")
-        if not theirs.startswith(f"{FSTYPE} "):
+        fields = line.split(" ")
+        if "-" not in fields[6:]:  # the last, which is empty
             continue
-        fields, (_, source, more) = ours.split(" "), theirs.split(" ", 2)
+        kind, source, more = fields[fields.index("-", 6) + 1 :]
         options = dict.fromkeys(_unescape(f"{fields[5]},{more}").split(","))
-        yield Mount(_unescape(source), Path(_unescape(fields[4])), tuple(options), fields[2])
+        yield Mount(kind, _unescape(source), Path(_unescape(fields[4])), tuple(options), fields[2])
 
 
 def _unescape(field: str) -> str:
@@ -77,17 +83,9 @@ def _is_taken(target: Path) -> bool:
     """Whether something is mounted there. The trigger of an automount does not count: we mount over it."""
     if not os.path.ismount(target):
         return False
-    place = str(target.resolve())
-    kinds = [kind for where, kind in _table() if where == place]
+    place = target.resolve()
+    kinds = [mount.kind for mount in _table() if mount.target == place]
     return kinds[-1:] != [AUTOFS]
-
-
-def _table() -> Iterator[tuple[str, str]]:
-    """(mount point, kind of file system) of every mount, oldest first."""
-    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
-        ours, dash, theirs = line.partition(" - ")
-        if dash:
-            yield _unescape(ours.split(" ")[4]), theirs.split(" ", 1)[0]
 
 
 def _make(target: Path) -> bool:
