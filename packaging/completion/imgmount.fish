@@ -10,7 +10,7 @@ complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats inf
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -s v -l verbose -d 'print more messages; -vv: all'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l log-file -r -d 'append the log to FILE as well'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l version -d 'show program’s version number and exit'
-complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -s o -r -d 'mount options: allow_other, uid=N, gid=N, umask=M, or long options of this command'
+complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -s o -r -d 'mount options: allow_other, uid=USER, gid=GROUP, umask=M, or long options of this command'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -s f -l foreground -d 'stay in the foreground'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l view -x -a 'tree raw all deleted' -d 'files, raw disks and partitions, both, or deleted files'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l raw -d 'the same as --view raw'

@@ -22,12 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", dest="mount_options", metavar="OPTS", action="append", default=[],
-        help="mount options: allow_other, uid=N, gid=N, umask=M, or long options of this command",
+        help="mount options: allow_other, uid=USER, gid=GROUP, umask=M, or long options of this command",
     )  # fmt: skip
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
     add_view_arguments(parser)
     add_image_arguments(parser)
-    parser.set_defaults(sloppy=False, long_options=frozenset())  # what main finds out for us
+    parser.set_defaults(sloppy=False, long_options={})  # what main finds out for us
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, detach, mounts
 from imgmount.fuse.operations import Operations, Owner
-from imgmount.fuse.options import MountOptions, escape
+from imgmount.fuse.options import ALWAYS, MountOptions, escape
 from imgmount.fuse.secrets import forget_secrets
 from imgmount.vfs.vfs import Vfs
 
@@ -124,7 +124,7 @@ class Session:
 
     def _arguments(self) -> Sequence[str]:
         name = escape(str(self.source))
-        options = ["ro", "nosuid", "nodev", f"fsname={name}", "subtype=imgmount", *self.options.passed]
+        options = [*ALWAYS, f"fsname={name}", "subtype=imgmount", *self.options.passed]
         if libfuse.VERSION >= (3, 12):
             threads = 2 * (os.cpu_count() or 1) + THREADS_WAITING
             options += [f"max_threads={threads}", f"max_idle_threads={threads}"]
