@@ -12,6 +12,7 @@ complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats inf
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l version -d 'show program’s version number and exit'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -s o -r -d 'mount options: allow_other, uid=USER, gid=GROUP, umask=M, or long options of this command'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -s f -l foreground -d 'stay in the foreground'
+complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l idle-timeout -r -d 'unmount after so long without use: 10min; units are s, min, h and d'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l view -x -a 'tree raw all deleted' -d 'files, raw disks and partitions, both, or deleted files'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l raw -d 'the same as --view raw'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats info list ls verify' -l deleted -d 'the same as --view deleted'

@@ -111,6 +111,8 @@ def test_a_helper_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         (["ls"], 1, "IMAGE; see 'imgmount ls --help'"),
         (["ls", "--nonsense", WUX], 1, "unrecognized arguments: --nonsense"),
         (["ls", "--cache-size", "many", WUX], 1, "'many' is not a size"),
+        (["--idle-timeout", "soon", WUX], 1, "'soon' is not a time"),
+        (["--idle-timeout", "0", WUX], 1, "'0' is not a time"),
         (["info", "--key", "nonsense", WUX], 1, "--key: not NAME=HEX"),
         (["info", "--encoding", "klingon", WUX], 1, "'klingon'"),
         (["info", "--fs", "klingon", WUX], 1, f"{WUX}: no filesystem format is called 'klingon'"),

@@ -172,7 +172,7 @@ def test_a_daemon_forgets_keys_and_passwords(target: Path) -> None:
 
 def test_a_mount_that_does_not_answer_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(session.Session):
-        def foreground(self, ready: Callable[[], None] = lambda: None) -> int:  # noqa: ARG002
+        def serve(self, ready: Callable[[], None]) -> int:  # noqa: ARG002
             time.sleep(60)
             return 0
 

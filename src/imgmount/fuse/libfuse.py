@@ -88,6 +88,21 @@ PROTOTYPES: Final = {
 
 _FH: Final = mfusepy.fuse_file_info.fh.offset
 
+_library = ctypes.CDLL(os.environ["FUSE_LIBRARY_PATH"])
+_library.fuse_get_context.restype = ctypes.POINTER(mfusepy.fuse_context)
+_library.fuse_exit.argtypes = (_pointer,)
+_library.fuse_exit.restype = None
+
+
+def this_mount() -> int:
+    """The ``struct fuse`` whose request this thread is answering."""
+    return int(_library.fuse_get_context().contents.fuse)
+
+
+def leave(mount: int) -> None:
+    """Let the loop of ``mount`` end as after an unmount, once its main thread is woken."""
+    _library.fuse_exit(mount)
+
 
 _thread = threading.local()
 

@@ -42,6 +42,7 @@ FD: Final = libfuse.BUF_IS_FD | libfuse.BUF_FD_SEEK
 
 
 Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
+Callback = Callable[..., int | None]
 FuseBuf = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
 
 
@@ -108,9 +109,20 @@ class _OpenDirectory:
 
 
 class Operations:
-    """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask."""
+    """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask.
 
-    def __init__(self, vfs: Vfs, owner: Owner, ready: Callable[[], None], umask: int = 0) -> None:
+    ``every_open`` has the kernel tell of each file that is opened, also of those that it knows already.
+    """
+
+    def __init__(
+        self,
+        vfs: Vfs,
+        owner: Owner,
+        ready: Callable[[], None],
+        umask: int = 0,
+        *,
+        every_open: bool = False,
+    ) -> None:
         self._vfs = vfs
         self._owner = owner
         self._mask = ~umask
@@ -119,6 +131,7 @@ class Operations:
         self._numbers = itertools.count(1)
         self._files = _Files(vfs)
         self._opens = True
+        self._every_open = every_open
         self._directories: dict[int, _OpenDirectory] = {}
         self._lock = threading.Lock()
         self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
@@ -126,12 +139,16 @@ class Operations:
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, ZEROS)
 
-    def callbacks(self) -> Any:
-        """``struct fuse_operations`` filled in. It must live as long as the mount."""
+    def callbacks(self, noting: Callable[[Callback], Callback] = lambda operation: operation) -> Any:
+        """``struct fuse_operations`` filled in, each operation by way of ``noting``.
+
+        It must live as long as the mount.
+        """
         table = mfusepy.fuse_operations()
         types = dict(field[:2] for field in mfusepy.fuse_operations._fields_)
         self._kept = {
-            name: prototype(guarded(getattr(self, name))) for name, prototype in libfuse.PROTOTYPES.items()
+            name: prototype(guarded(noting(getattr(self, name))))
+            for name, prototype in libfuse.PROTOTYPES.items()
         }
         for name, callback in self._kept.items():
             setattr(table, name, ctypes.cast(callback, types[name]))
@@ -143,7 +160,7 @@ class Operations:
         conn.want = (conn.want | wanted & conn.capable) & ~libfuse.CAP_READDIRPLUS_AUTO
         settings = mfusepy.fuse_config.from_address(config)
         settings.use_ino = settings.kernel_cache = 1
-        self._opens = not conn.capable & libfuse.CAP_NO_OPEN_SUPPORT
+        self._opens = self._every_open or not conn.capable & libfuse.CAP_NO_OPEN_SUPPORT
         settings.entry_timeout = settings.attr_timeout = settings.negative_timeout = TIMEOUT
         self._ready()
 

@@ -1,8 +1,8 @@
 """The life of a mount: fork, serve until it is unmounted, clean up.
 
 The image is parsed before the fork, so that its errors are the command's errors. The parent ends when the
-kernel has begun to ask the child questions; no thread exists before that fork. libfuse turns SIGTERM, SIGINT
-and SIGHUP into an unmount.
+kernel has begun to ask the child questions; no thread exists before that fork. SIGTERM, SIGINT and SIGHUP are
+an orderly end, as an unmount is.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from imgmount.errors import MountError
 from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, detach, mounts
+from imgmount.fuse.notify import notify
 from imgmount.fuse.operations import Operations, Owner
 from imgmount.fuse.options import ALWAYS, MountOptions, escape
 from imgmount.fuse.secrets import forget_secrets
+from imgmount.fuse.watch import Watch
 from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,10 @@ SYSLOG: Final = Path("/dev/log")
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One image at one mount point. ``created`` says that the folder is ours to remove."""
+    """One image at one mount point. ``created`` says that the folder is ours to remove.
+
+    ``idle`` is after how many seconds without use the mount ends by itself.
+    """
 
     image: Image
     source: Path  # absolute: the daemon works in /
@@ -53,8 +58,16 @@ class Session:
     target: Path
     options: MountOptions
     created: bool
+    idle: float | None = None
 
-    def foreground(self, ready: Callable[[], None] = lambda: None) -> int:
+    def foreground(self) -> int:
+        """Mount and serve until unmounted, and tell the service manager. 0 after an orderly end."""
+        try:
+            return self.serve(lambda: notify("READY=1", f"MAINPID={os.getpid()}"))
+        finally:
+            notify("STOPPING=1")
+
+    def serve(self, ready: Callable[[], None]) -> int:
         """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
         forget_secrets()
         gc.collect()
@@ -62,11 +75,10 @@ class Session:
         gc.freeze()
         # listings have no reference cycles; looking for them costs a third of the time
         gc.set_threshold(GC_THRESHOLD)
-        owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
-        operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
-        table = operations.callbacks()
+        watch = Watch(self.target, self.idle)
+        table = self._operations(lambda: self._started(watch, ready)).callbacks(watch.noting)
         words = [os.fsencode(word) for word in self._arguments()]
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # libfuse only replaces default handlers
+        watch.listen()
         try:
             return int(
                 mfusepy.fuse_main_real(
@@ -78,8 +90,14 @@ class Session:
                 )
             )
         finally:
+            watch.stop()
             self.image.close()
             self.discard()
+
+    def _operations(self, ready: Callable[[], None]) -> Operations:
+        options = self.options
+        owner = Owner(_or(options.uid, os.getuid()), _or(options.gid, os.getgid()))
+        return Operations(self.vfs, owner, ready, options.umask or 0, every_open=self.idle is not None)
 
     def discard(self) -> None:
         """Remove the mount point if it was made for this mount."""
@@ -101,7 +119,7 @@ class Session:
         os.chdir("/")
         code = MountError.exit_code
         try:
-            code = self.foreground(lambda: _detach_from_caller(writer))
+            code = self.serve(lambda: _detach_from_caller(writer))
         finally:
             logging.shutdown()
             os._exit(code)
@@ -117,9 +135,10 @@ class Session:
         self.discard()
         raise MountError(f"{self.target}: the mount did not answer in {MAX_WAIT} seconds and was given up")
 
-    def _started(self, ready: Callable[[], None]) -> None:
+    def _started(self, watch: Watch, ready: Callable[[], None]) -> None:
         """The kernel's first request is being answered: threads may start now."""
         self.image.context.cache.start()
+        watch.start()
         ready()
 
     def _arguments(self) -> Sequence[str]:
