@@ -15,7 +15,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from errno import ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -27,6 +26,7 @@ from imgmount.errors import ImageError
 from imgmount.fuse import libfuse
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.libfuse import mfusepy
+from imgmount.fuse.options import MountOptions
 from imgmount.fuse.scratch import Scratch
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.vfs import Vfs
@@ -44,14 +44,6 @@ FD: Final = libfuse.BUF_IS_FD | libfuse.BUF_FD_SEEK
 Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
 Callback = Callable[..., int | None]
 FuseBuf = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who files belong to when the image does not say, or when the user says otherwise."""
-
-    uid: int
-    gid: int
 
 
 class _OpenFile:
@@ -117,15 +109,16 @@ class Operations:
     def __init__(
         self,
         vfs: Vfs,
-        owner: Owner,
+        options: MountOptions,
         ready: Callable[[], None],
-        umask: int = 0,
         *,
         every_open: bool = False,
     ) -> None:
         self._vfs = vfs
-        self._owner = owner
-        self._mask = ~umask
+        # whose files are: the user's word, else the image's, else ours
+        self._uid, self._one_uid = _or(options.uid, os.getuid()), options.uid is not None
+        self._gid, self._one_gid = _or(options.gid, os.getgid()), options.gid is not None
+        self._mask = ~_or(options.umask, 0)
         self._xattr_prefixes = vfs.root.xattr_prefixes
         self._ready = ready
         self._numbers = itertools.count(1)
@@ -175,11 +168,11 @@ class Operations:
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
         mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
-        owner = self._owner
         mtime_s, mtime_ns = mtime // NS, mtime % NS
         return (
             inode, mode & self._mask, nlink,
-            owner.uid if uid is None else uid, owner.gid if gid is None else gid,
+            self._uid if self._one_uid or uid is None else uid,
+            self._gid if self._one_gid or gid is None else gid,
             rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
             mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
             mtime_s, mtime_ns,
@@ -327,3 +320,7 @@ def _give(value: bytes, buffer: int | None, size: int) -> int:
             raise OSError(ERANGE, "Buffer too small")
         ctypes.memmove(buffer, value, len(value))
     return len(value)
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

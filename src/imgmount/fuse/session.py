@@ -27,7 +27,7 @@ from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, detach, mounts
 from imgmount.fuse.notify import notify
-from imgmount.fuse.operations import Operations, Owner
+from imgmount.fuse.operations import Operations
 from imgmount.fuse.options import ALWAYS, MountOptions, escape
 from imgmount.fuse.secrets import forget_secrets
 from imgmount.fuse.watch import Watch
@@ -76,7 +76,10 @@ class Session:
         # listings have no reference cycles; looking for them costs a third of the time
         gc.set_threshold(GC_THRESHOLD)
         watch = Watch(self.target, self.idle)
-        table = self._operations(lambda: self._started(watch, ready)).callbacks(watch.noting)
+        operations = Operations(
+            self.vfs, self.options, lambda: self._started(watch, ready), every_open=self.idle is not None
+        )
+        table = operations.callbacks(watch.noting)
         words = [os.fsencode(word) for word in self._arguments()]
         watch.listen()
         try:
@@ -93,11 +96,6 @@ class Session:
             watch.stop()
             self.image.close()
             self.discard()
-
-    def _operations(self, ready: Callable[[], None]) -> Operations:
-        options = self.options
-        owner = Owner(_or(options.uid, os.getuid()), _or(options.gid, os.getgid()))
-        return Operations(self.vfs, owner, ready, options.umask or 0, every_open=self.idle is not None)
 
     def discard(self) -> None:
         """Remove the mount point if it was made for this mount."""
@@ -183,7 +181,3 @@ def _detach_from_caller(writer: int) -> None:
         root.addHandler(handler)
     os.write(writer, b"1")
     os.close(writer)
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
