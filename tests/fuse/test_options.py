@@ -59,6 +59,11 @@ def test_values_stand_where_they_belong(option: str, complaint: str) -> None:
         parse([option], KNOWN, sloppy=True)
 
 
+def test_a_remount_is_known() -> None:
+    options = parse(["rw,remount,noexec"], KNOWN)
+    assert (options.remount, options.passed) == (True, ["noexec"])
+
+
 def test_our_own_long_options_may_stand_there() -> None:
     assert parse(["fs=joliet,cache_size=8M,view=all"], KNOWN).ours == [
         "--fs=joliet",

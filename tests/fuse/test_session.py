@@ -237,6 +237,26 @@ def test_the_image_is_named_by_its_full_path_and_options_arrive(tmp_path: Path) 
     imgmount("-u", target)
 
 
+def test_an_owner_that_the_user_names_counts_more_than_the_image(target: Path) -> None:
+    iso = FIXTURES / "filesystems/iso9660/rockridge/rockridge.iso.xz"  # which has owners
+    imgmount("-o", "uid=12,gid=34", iso, target)
+    found = {(facts.st_uid, facts.st_gid) for path in target.iterdir() for facts in [path.lstat()]}
+    imgmount("-u", target)
+    assert found == {(12, 34)}
+
+
+def test_a_remount_changes_the_mount_that_is_there(target: Path) -> None:
+    if os.geteuid():
+        pytest.skip("remounting is for root")
+    done = imgmount("-o", "remount,ro", WUX, target, check=False)
+    assert (done.returncode, done.stderr) == (1, f"imgmount: {WUX}: {target}: is not mounted by imgmount\n")
+    imgmount("--raw", WUX, target)
+    imgmount("-o", "remount,rw,noexec", WUX, target)
+    (line,) = (line for line in Path("/proc/mounts").read_text().splitlines() if str(target) in line)
+    assert " ro,nosuid,nodev,noexec," in line
+    imgmount("-u", target)
+
+
 def test_an_unknown_option_mounts_nothing(target: Path) -> None:
     done = imgmount("-o", "frobnicate", WUX, target, check=False)
     assert done.returncode == 1

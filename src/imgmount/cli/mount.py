@@ -57,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
     path = Path(args.image)
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
+    if options.remount:
+        mountpoint.remount(Path(args.mountpoint or path), options.passed)
+        return 0
     image = open_from(args)
     vfs = vfs_from(args, image)
     # abspath keeps symlinks

@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from errno import ENOTCONN
 from pathlib import Path
 from typing import Final
 
 from imgmount.errors import MountError
+from imgmount.fuse.options import ALWAYS, KERNEL
 
 FSTYPE: Final = "fuse.imgmount"
 AUTOFS: Final = "autofs"
@@ -141,11 +142,31 @@ def detach(target: Path, *, lazy: bool = False) -> None:
     fusermount = shutil.which("fusermount3") or shutil.which("fusermount")
     if fusermount:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
-    message = "neither umount nor fusermount3 is installed"
+    failure: str | None = "neither umount nor fusermount3 is installed"
     for command in commands:
-        # no shell, fixed words
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode == 0:
+        failure = _failure(command)
+        if failure is None:
             return
-        message = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
-    raise MountError(f"{target}: {message}")
+    raise MountError(f"{target}: {failure}")
+
+
+def remount(target: Path, options: Sequence[str]) -> None:
+    """Have the kernel treat a mount of ours by other flags: noexec, noatime...
+
+    What the image shows stays as it is. Raises ``MountError``.
+    """
+    mount = find(target)
+    flags = ",".join(["remount", *ALWAYS, *(option for option in options if option in KERNEL)])
+    # -i: without the helper that has called this
+    failure = _failure(["mount", "-i", "-o", flags, "--", mount.source, str(mount.target)])
+    if failure is not None:
+        raise MountError(f"{target}: {failure}")
+
+
+def _failure(command: Sequence[str]) -> str | None:
+    """The last line that a program says when it fails."""
+    # no shell, fixed words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]

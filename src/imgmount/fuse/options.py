@@ -28,8 +28,9 @@ IGNORED_PREFIXES: Final = ("x-", "X-", "comment=", "uhelper=", "helper=")
 
 @dataclass(slots=True)
 class MountOptions:
-    """What ``-o`` said. ``ours`` are long options of the command line, without their dashes."""
+    """What ``-o`` said. ``ours`` are long options of the command line."""
 
+    remount: bool = False
     passed: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
     uid: int | None = None
@@ -51,6 +52,8 @@ def parse(texts: Sequence[str], known: Mapping[str, bool], *, sloppy: bool = Fal
             continue
         if (option in PASSED) or (equals and name in PASSED_WITH_VALUE and value.isdecimal()):
             result.passed.append(option)
+        elif option == "remount":
+            result.remount = True
         elif equals and name in _VALUES:
             setattr(result, name, _VALUES[name](value))
         elif long in known:
