@@ -57,7 +57,7 @@ CASES = {
         f"exit 0: {RIGHT}",
         "ro,nosuid,nodev,noexec,relatime fuse.imgmount /srv/images/disc.iso ro,user_id=4242,group_id=4242",
         "umount: exit 0 ",
-        ".*user has no write access to mountpoint /mnt/theirs",
+        "imgmount: .*: /mnt/theirs: the folder is another user's: choose one of your own",
         "exit 32",
     ],
     "user service": [

@@ -15,16 +15,16 @@ from typing import Final
 
 from imgmount.core.system_library import first_loadable
 from imgmount.errors import MountError
+from imgmount.fuse.refusal import INSTALL
 
 SONAMES: Final = ("libfuse3.so.4", "libfuse3.so.3")  # newest first
 
 
 def _choose() -> None:
-    if "FUSE_LIBRARY_PATH" in os.environ:
-        return
-    name = first_loadable(SONAMES)
+    wanted = os.environ.get("FUSE_LIBRARY_PATH")
+    name = first_loadable([wanted] if wanted else SONAMES)
     if name is None:
-        raise MountError("libfuse 3 is not installed: install the package 'fuse3'")
+        raise MountError(f"{wanted or 'libfuse 3'} cannot be loaded: {INSTALL}")
     os.environ["FUSE_LIBRARY_PATH"] = name
 
 

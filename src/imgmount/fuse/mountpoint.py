@@ -74,9 +74,9 @@ def prepare(target: Path) -> bool:
         return prepare(target)
     with entries:
         if _is_taken(target):
-            raise MountError(f"{target}: something is mounted there already")
+            raise MountError(f"{target}: something is mounted there already: 'imgmount list' shows images")
         if next(entries, None) is not None:
-            raise MountError(f"{target}: is not empty")
+            raise MountError(f"{target}: is not empty: choose an empty folder, or a new name")
     return False
 
 
@@ -92,8 +92,10 @@ def _is_taken(target: Path) -> bool:
 def _make(target: Path) -> bool:
     try:
         target.mkdir(parents=False)
+    except FileNotFoundError:
+        raise MountError(f"{target}: cannot be created: there is no folder {target.parent}") from None
     except OSError as exc:
-        raise MountError(f"{target}: cannot be created: {exc.strerror}") from exc
+        raise MountError(f"{target}: cannot be created: {exc.strerror}: choose a folder of your own") from exc
     with contextlib.suppress(OSError):  # not every host file system has such attributes
         os.setxattr(target, MADE_HERE, b"1")
     return True
@@ -113,7 +115,8 @@ def default_target(image: Path) -> Path:
         parents.append(Path(runtime))
     parent = next((folder for folder in parents if os.access(folder, os.W_OK)), None)
     if parent is None:
-        raise MountError(f"{image}: give a mount point: the folder of the image cannot be written to")
+        folders = " nor to ".join(map(str, parents))
+        raise MountError(f"{image}: give a mount point, a folder of your own: you may not write to {folders}")
     stem = image.stem if image.suffix else f"{image.name} files"
     names = (stem if number == 0 else f"{stem} ({number})" for number in range(1000))
     return next(parent / name for name in names if not os.path.lexists(parent / name))
