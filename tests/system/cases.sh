@@ -103,6 +103,20 @@ echo "umount: exit $? $(mounted /mnt/user)"
 visitor mount /mnt/theirs
 echo "exit $?"
 
+case_ a user without systemd
+imgmount() { visitor /home/visitor/.local/bin/imgmount "$@"; }
+imgmount --idle-timeout 1s "/home/visitor/my disc-1.iso" /home/visitor/idle
+echo "exit $?: $(visitor_looks /home/visitor/idle)"
+eventually '[ ! -e /home/visitor/idle ]'
+sed -i '/^user_allow_other/d' /etc/fuse.conf
+imgmount -o allow_other "/home/visitor/my disc-1.iso" /home/visitor/shared
+echo "exit $?"
+echo user_allow_other >> /etc/fuse.conf
+imgmount -o allow_other "/home/visitor/my disc-1.iso" /home/visitor/shared
+echo "exit $?: root looks: $(look /home/visitor/shared)"
+imgmount -u /home/visitor/shared
+echo "exit $?"
+
 case_ user service
 install -D -o visitor "$UNITS/imgmount@.service" -t /home/visitor/.config/systemd/user
 unit="imgmount@$(systemd-escape --path "/home/visitor/my disc-1.iso").service"

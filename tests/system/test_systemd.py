@@ -60,6 +60,13 @@ CASES = {
         "imgmount: .*: /mnt/theirs: the folder is another user's: choose one of your own",
         "exit 32",
     ],
+    "a user without systemd": [
+        f"exit 0: {RIGHT}",
+        "imgmount: .*: allow_other and allow_root are for root here: leave them out, or .* user_allow_other .*",
+        "exit 1",
+        f"exit 0: root looks: {RIGHT}",
+        "exit 0",
+    ],
     "user service": [
         f"start: exit 0: {CLEAN.replace('inactive', 'active')}: {RIGHT}",
         f"stop: exit 0: {CLEAN}: No such file or directory",

@@ -14,15 +14,15 @@ PATIENCE: Final = 5  # seconds for a service manager that does not read
 def notify(*lines: str) -> None:
     """Tell the service manager that started this process, if one wants to know."""
     address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
+    if not address:
         return
     from socket import AF_UNIX, SOCK_DGRAM, socket
 
-    if address[0] == "@":  # not in the file system
-        address = f"\0{address[1:]}"
+    # a name that begins with @ is not in the file system
+    name = f"\0{address[1:]}" if address.startswith("@") else address
     try:
         with socket(AF_UNIX, SOCK_DGRAM) as channel:
             channel.settimeout(PATIENCE)
-            channel.sendto("\n".join(lines).encode(), os.fsencode(address))
+            channel.sendto("\n".join(lines).encode(), os.fsencode(name))
     except OSError as exc:
-        log.warning("$NOTIFY_SOCKET cannot be told: %s", exc.strerror or exc)
+        log.warning("$NOTIFY_SOCKET %s: %s", address, exc.strerror or exc)

@@ -75,7 +75,7 @@ class Watch:
     def _watch(self, mount: int) -> None:
         while not select([self._reader], [], [], self._remaining())[0]:
             if self._remaining() == 0 and self._unmounted():
-                return
+                self._idle = None  # a copy of the mount may live on elsewhere: a signal still counts
         log.debug("%s: ends at a signal", self._target)
         libfuse.leave(mount)
         while not self._over.is_set():
