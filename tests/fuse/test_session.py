@@ -191,6 +191,15 @@ def test_a_log_on_a_full_disk_costs_no_more_than_the_log(target: Path) -> None:
     assert not target.exists()
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_files_that_are_closed_do_no_harm(target: Path, closed: str) -> None:
+    words = [sys.executable, "-m", "imgmount", "--raw", str(WUX), str(target)]
+    env = os.environ | {"PYTHONPATH": SRC}
+    subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *words], check=True, timeout=30, env=env)
+    assert digest(target / "disk.raw") == FACT
+    imgmount("-u", target)
+
+
 def test_a_place_that_is_taken_is_refused(target: Path) -> None:
     imgmount("--raw", WUX, target)
     done = imgmount("--raw", WUX, target, check=False)
