@@ -4,7 +4,7 @@
 
 case_() { echo "== $*"; }
 eventually() { # COMMAND: until it succeeds
-    for _ in {1..100}; do eval "$1" &> /dev/null && return; sleep 0.1; done
+    for _ in {1..300}; do eval "$1" &> /dev/null && return; sleep 0.1; done
     echo "never so: $1"
 }
 visitor() (
@@ -118,7 +118,7 @@ imgmount -u /home/visitor/shared
 echo "exit $?"
 
 case_ user service
-install -D -o visitor "$UNITS/imgmount@.service" -t /home/visitor/.config/systemd/user
+install -D -m 644 -o visitor "$UNITS/imgmount@.service" -t /home/visitor/.config/systemd/user
 unit="imgmount@$(systemd-escape --path "/home/visitor/my disc-1.iso").service"
 place="/run/user/4242/imgmount-$(systemd-escape --path "/home/visitor/my disc-1.iso")"
 user() { visitor systemctl --user "$@"; }
@@ -149,7 +149,7 @@ case_ user service of no image
 bad="imgmount@$(systemd-escape --path /srv/images/none.iso).service"
 user start "$bad" 2> /dev/null
 echo "exit $?: $(facts "$bad")"
-journalctl -q -o cat | grep "imgmount: .*none.iso"
+journalctl -q -o cat -t imgmount | grep none.iso
 
 case_ left behind
 pgrep -af imgmount
