@@ -79,7 +79,7 @@ def test_an_idle_mount_goes_but_not_while_a_file_is_open(manager: Manager) -> No
 
 
 def test_use_keeps_a_mount(manager: Manager) -> None:
-    process = manager.start("-o", "idle_timeout=2")
+    process = manager.start("-o", "idle_timeout=3")
     manager.told()
     for _ in range(16):  # what the kernel knows already, in four seconds
         (manager.target / "disk.raw").open("rb").close()
