@@ -224,7 +224,10 @@ _DESCRIPTION: Final = (
     "The first word decides what is done; without a command the image is mounted. Write ./info for an image "
     "that has the name of a command. A single filesystem is shown as it is; several are p1, p2... with links "
     "in by-label and by-uuid. A part without a filesystem is shown as raw files. Images are never written. "
-    "Every option for reading the image can also be given in -o: fs=joliet."
+    "Every option for reading the image can also be given in -o: fs=joliet. "
+    "Without MOUNTPOINT, a folder that is named after the volume, or the image, is made beside the image, or "
+    "in ~/imgmount where that cannot be written to; with --open also where file managers do not list what is "
+    "mounted: outside of your home and of /media, and in hidden folders."
 )
 _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "KEYS": (
