@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Final
 
+from imgmount.cli.desktop import add_install_arguments
 from imgmount.cli.options import (
     DEFAULT_VIEW,
     add_image_arguments,
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_notify_argument(parser)
     add_view_arguments(parser)
     add_image_arguments(parser)
+    add_install_arguments(parser)
     parser.set_defaults(sloppy=False, long_options=frozenset())  # what main finds out for us
 
 
