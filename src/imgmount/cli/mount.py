@@ -57,7 +57,7 @@ def _open(args: argparse.Namespace) -> int:
     from imgmount.fuse.places import mounted_at, one_at_a_time
 
     path = Path(args.image)
-    with one_at_a_time():
+    with one_at_a_time(path):
         there = None if args.mountpoint or args.view != DEFAULT_VIEW else mounted_at(path)
         code = 0 if there else _mount(args)
         there = there or mounted_at(path)

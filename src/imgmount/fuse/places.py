@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from imgmount.errors import MountError
 from imgmount.fuse.mountpoint import make, mounts
@@ -79,14 +80,15 @@ def mounted_at(image: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Have others of the same user wait: the second click of two shall find the mount of the first.
+def one_at_a_time(image: Path) -> Iterator[None]:
+    """Have others that open ``image`` wait: the second click of two shall find the mount of the first.
 
-    The lock is of a kind that the daemon does not inherit.
+    Each image has a byte of one file to lock, in a way that the daemon does not inherit.
     """
     folder = os.environ.get("XDG_RUNTIME_DIR")
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             if folder:
-                fcntl.lockf(stack.enter_context((Path(folder) / LOCK).open("w")), fcntl.LOCK_EX)
+                file = stack.enter_context((Path(folder) / LOCK).open("w"))
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, crc32(os.fsencode(os.path.realpath(image))))
         yield
