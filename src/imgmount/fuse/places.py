@@ -36,7 +36,8 @@ def default_target(image: Path, label: str, *, listed: bool) -> Path:
         places.sort(key=lambda place: not is_listed(place))
     parent = next((place for place in places if _can_hold(place)), None)
     if parent is None:
-        raise MountError(f"{image}: give a mount point: neither its folder nor your home can be written to")
+        folders = " nor to ".join(map(str, places))
+        raise MountError(f"{image}: give a mount point, a folder of your own: you may not write to {folders}")
     if not parent.exists():
         make(parent)
     name = folder_name(label) or folder_name(image.stem if image.suffix else f"{image.name} files") or "disk"
