@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import FIXTURES
+from helpers import FIXTURES, register_with_fsspec
 from test_layers import ROOMS
 
 TOP = FIXTURES.parent
@@ -17,12 +17,13 @@ PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), TOP / "fixtures
 
 def test_the_examples_of_the_python_api_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(TOP)
+    register_with_fsspec()
     text = re.sub(r"^```.*\n", "", (TOP / "docs/python-api.md").read_text(), flags=re.MULTILINE)
     examples = doctest.DocTestParser().get_doctest(text, {}, "python-api.md", None, 0)
     result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL).run(
         examples
     )
-    assert result.attempted > 20
+    assert result.attempted > 40
     assert result.failed == 0
 
 
