@@ -338,6 +338,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="MFS (Macintosh File System)",
+    extensions=(".dsk", ".img"),
     probe=probe,
     open=MfsVolume,
     options=(*options.SHARED, options.FLAT),

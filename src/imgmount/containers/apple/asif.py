@@ -160,5 +160,5 @@ def _state(bitmap: bytes, sector: int) -> int:
 
 
 FORMAT: Final = ContainerFormat(
-    name=NAME, title="Apple sparse image format (ASIF)", open=AsifDevice, guest=True
+    name=NAME, title="Apple sparse image format (ASIF)", extensions=(".asif",), open=AsifDevice, guest=True
 )

@@ -54,6 +54,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="encrypted",
     title="Encrypted Apple disk image",
+    extensions=(".dmg",),
     open=EncryptedDevice,
     probe=probe,
     needs="crypto",

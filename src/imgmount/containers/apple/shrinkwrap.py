@@ -63,6 +63,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Raw Macintosh disk (ShrinkWrap, DiskDup+)",
+    extensions=(".img", ".image", ".smi"),
     open=RawDisk,
     probe=probe,
     guest=True,

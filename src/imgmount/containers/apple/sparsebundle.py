@@ -150,6 +150,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Apple sparse bundle",
+    extensions=(".sparsebundle",),
     open=SparseBundleDevice,
     probe=probe,
     guest=True,

@@ -112,6 +112,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="sparseimage",
     title="Apple sparse image",
+    extensions=(".sparseimage",),
     open=SparseImageDevice,
     probe=probe,
     guest=True,

@@ -77,6 +77,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="lzma",
     title="LZMA-compressed image (.lzma)",
+    extensions=(".lzma",),
     open=LzmaDevice,
     probe=probe,
     limits="decoded from its start for each step backwards",

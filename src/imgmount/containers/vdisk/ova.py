@@ -237,5 +237,10 @@ def _is_disk(name: str) -> bool:
 
 
 FORMAT: Final = ContainerFormat(
-    name="ova", title="Virtual appliance (OVA)", open=OvaDevice, probe=probe, options=(MEMBER,)
+    name="ova",
+    title="Virtual appliance (OVA)",
+    extensions=(".ova",),
+    open=OvaDevice,
+    probe=probe,
+    options=(MEMBER,),
 )

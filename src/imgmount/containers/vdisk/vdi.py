@@ -141,4 +141,6 @@ class VdiDevice(MappedDevice):
             taken[entry] = 1
 
 
-FORMAT: Final = ContainerFormat(name="vdi", title="VirtualBox disk (VDI)", open=VdiDevice, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="vdi", title="VirtualBox disk (VDI)", extensions=(".vdi",), open=VdiDevice, guest=True
+)

@@ -38,6 +38,7 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="HFS (Mac OS Standard)",
+    extensions=(".hfv", ".dsk", ".img"),
     probe=probe,
     rescue=rescue,
     open=HfsVolume,

@@ -39,6 +39,7 @@ def open_volume(device: BlockDevice, context: Context) -> Iso9660:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="ISO 9660, Joliet, Rock Ridge",
+    extensions=(".iso", ".cdr"),
     system_area=True,
     open=open_volume,
     probe=probe,

@@ -15,6 +15,7 @@ from imgmount.families.windows.options import STREAMS
 FORMAT: Final = FilesystemFormat(
     name="wim",
     title="Windows Imaging (WIM, ESD, SWM)",
+    extensions=(".wim", ".esd", ".swm"),
     open=Later("imgmount.filesystems.wim.volume:WimVolume"),
     check=Later("imgmount.filesystems.wim.verify:problems"),
     checks_content=True,
