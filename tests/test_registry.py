@@ -13,7 +13,15 @@ from fixture import Fixture, all_fixtures
 from helpers import FIXTURES
 from imgmount import registry
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import ContainerFormat, FilesystemFormat, Later, Magic, Match, PartitionsFormat
+from imgmount.core.format import (
+    ContainerFormat,
+    FilesystemFormat,
+    Later,
+    Magic,
+    Match,
+    PartitionsFormat,
+    own_check,
+)
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
 from imgmount.format_options import all_options
@@ -51,6 +59,13 @@ def test_a_format_says_what_it_is_and_has_fixtures(kind: Kind, entry: registry.E
     place = (KINDS[kind], fmt.name)
     fixtures = [fixture for fixture in all_fixtures() if (fixture.kind, fixture.format) == place]
     assert fixtures, f"fixtures/{'/'.join(place)} is missing"
+
+
+@pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
+def test_what_verify_looks_at_is_told(kind: Kind, entry: registry.Entry) -> None:
+    fmt = registry.load(kind, entry.module)
+    if getattr(fmt, "check", None) not in (None, own_check) or hasattr(fmt.open, "verify"):
+        assert fmt.checks
 
 
 @pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))

@@ -183,7 +183,7 @@ def test_one_format_by_its_name_or_its_files(name: str, capsys: pytest.CaptureFi
     assert lines(capsys) == [
         "wia: GameCube or Wii disc image, WIA or RVZ (container)",
         "files:   .wia .rvz",
-        "verify:  reads every byte, compares SHA-1 of headers, tables and purged data",
+        "verify:  reads every byte, checks SHA-1 of headers, tables and purged data",
     ]
 
 

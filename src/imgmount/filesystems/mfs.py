@@ -339,6 +339,7 @@ FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="MFS (Macintosh File System)",
     extensions=(".dsk", ".img"),
+    checks="the directory, the block map, counts",
     probe=probe,
     open=MfsVolume,
     options=(*options.SHARED, options.FLAT),

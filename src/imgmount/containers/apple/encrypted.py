@@ -55,6 +55,7 @@ FORMAT: Final = ContainerFormat(
     name="encrypted",
     title="Encrypted Apple disk image",
     extensions=(".dmg",),
+    checks="that the file has all bytes",
     open=EncryptedDevice,
     probe=probe,
     needs="crypto",

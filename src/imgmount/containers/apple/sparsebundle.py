@@ -151,6 +151,7 @@ FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Apple sparse bundle",
     extensions=(".sparsebundle",),
+    checks="places and sizes of bands",
     open=SparseBundleDevice,
     probe=probe,
     guest=True,

@@ -113,6 +113,7 @@ FORMAT: Final = ContainerFormat(
     name="sparseimage",
     title="Apple sparse image",
     extensions=(".sparseimage",),
+    checks="the index and places of bands",
     open=SparseImageDevice,
     probe=probe,
     guest=True,

@@ -78,6 +78,7 @@ FORMAT: Final = ContainerFormat(
     name="lzma",
     title="LZMA-compressed image (.lzma)",
     extensions=(".lzma",),
+    checks="the end mark",
     open=LzmaDevice,
     probe=probe,
     limits="decoded from its start for each step backwards",

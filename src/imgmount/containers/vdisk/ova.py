@@ -240,6 +240,7 @@ FORMAT: Final = ContainerFormat(
     name="ova",
     title="Virtual appliance (OVA)",
     extensions=(".ova",),
+    checks="files and sizes against the description",
     open=OvaDevice,
     probe=probe,
     options=(MEMBER,),

@@ -142,5 +142,10 @@ class VdiDevice(MappedDevice):
 
 
 FORMAT: Final = ContainerFormat(
-    name="vdi", title="VirtualBox disk (VDI)", extensions=(".vdi",), open=VdiDevice, guest=True
+    name="vdi",
+    title="VirtualBox disk (VDI)",
+    extensions=(".vdi",),
+    checks="the block map",
+    open=VdiDevice,
+    guest=True,
 )

@@ -39,6 +39,7 @@ FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="HFS (Mac OS Standard)",
     extensions=(".hfv", ".dsk", ".img"),
+    checks="volume headers, trees, counts, the bitmap",
     probe=probe,
     rescue=rescue,
     open=HfsVolume,

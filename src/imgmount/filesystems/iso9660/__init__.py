@@ -40,6 +40,7 @@ FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="ISO 9660, Joliet, Rock Ridge",
     extensions=(".iso", ".cdr"),
+    checks="descriptors, path tables and folders of all views",
     system_area=True,
     open=open_volume,
     probe=probe,

@@ -31,6 +31,7 @@ FORMAT: Final = ContainerFormat(
     name="parallels",
     title="Parallels disk",
     extensions=(".hdd", ".hds"),
+    checks="the block table",
     open=open_disk,
     probe=probe,
     guest=True,

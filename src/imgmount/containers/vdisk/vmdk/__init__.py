@@ -26,6 +26,7 @@ FORMAT: Final = ContainerFormat(
     name="vmdk",
     title="VMware disk (VMDK)",
     extensions=(".vmdk",),
+    checks="descriptor and tables",
     open=VmdkDevice,
     probe=probe,
     limits="no physical disks; SESparse images whose journal must be replayed are refused",
