@@ -38,7 +38,7 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="HFS (Mac OS Standard)",
-    extensions=(".hfv", ".dsk", ".img"),
+    extensions=(".hfs", ".hfv", ".dsk", ".img"),
     checks="volume headers, trees, counts, the bitmap",
     probe=probe,
     rescue=rescue,
