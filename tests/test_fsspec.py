@@ -104,7 +104,8 @@ def test_facts(files: Any) -> None:
     facts = files.info("link.csv")
     assert (facts["size"], facts["type"], facts["islink"]) == (len(CSV), "file", True)
     assert facts["destination"] == "data.csv"
-    assert files.info("")["type"] == "directory"
+    assert files.info("imgmount:///data.csv")["name"] == "data.csv"
+    assert files.info("")["type"] == files.info("/")["type"] == "directory"
     assert files.isdir("loop")
     assert not files.exists("dead")
     assert files.modified("data.csv").timestamp() == 1_000_000_000

@@ -18,6 +18,7 @@ import pytest
 from fake_tree import Fixed, Plain, Torn
 from helpers import FIXTURES
 from imgmount import Image, open_image
+from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, Symlink
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
@@ -170,3 +171,29 @@ def test_a_damaged_folder_is_an_error_where_names_would_be_lost() -> None:
         *("/torn", "/torn/a")
     ]
     assert [path for path, _ in damage] == ["/torn"]
+
+
+class Counted(MemoryDevice):
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Handed(Plain):
+    """Its content is the device itself."""
+
+    __slots__ = ()
+
+    def open(self) -> BlockDevice:
+        return self.device
+
+
+def test_closing_a_file_object_closes_the_content_once() -> None:
+    content = Counted(b"some\nlines\n")
+    files = TreeFiles(Vfs(Fixed(0, {"file": Handed(1, content)}), {}, [], 0))
+    with files.open("file", "r") as text:
+        assert text.readlines() == ["some\n", "lines\n"]
+        assert content.closed == 0
+    text.close()
+    assert content.closed == 1
