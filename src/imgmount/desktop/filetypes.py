@@ -180,7 +180,8 @@ FILE_TYPES: Final = (
     FileType("application/x-qed-disk", ("qed",)),
     FileType("application/x-qemu-disk", ("qcow", "qcow2")),
     FileType("application/x-vdi-disk", ("vdi",), also=("application/x-virtualbox-vdi",)),
-    FileType("application/x-vhd-disk", ("vhd",), also=("application/x-virtualbox-vhd",)),
+    FileType("application/x-vhd-disk", ("vhd",), parent="application/x-raw-disk-image",  # and no VHDL source
+             also=("application/x-virtualbox-vhd",)),
     FileType("application/x-vhdx-disk", ("vhdx",), also=("application/x-virtualbox-vhdx",)),
     FileType("application/x-vmdk-disk", ("vmdk",), registered=False, also=("application/x-virtualbox-vmdk",),
              signs=((Mark(0, b"KDMV"),), (Mark(0, b"COWD"),), (Mark(0, b"# Disk DescriptorFile"),),
