@@ -1,7 +1,7 @@
 # fish completion of imgmount; made by: imgmount --print fish
 complete -c imgmount -n __fish_is_first_arg -a cat -d 'Write files of an image to standard output.'
 complete -c imgmount -n __fish_is_first_arg -a extract -d 'Copy files out of an image, with times, modes, links and holes.'
-complete -c imgmount -n __fish_is_first_arg -a formats -d 'List the formats that can be opened.'
+complete -c imgmount -n __fish_is_first_arg -a formats -d 'List the formats that can be opened, or tell what is known of one.'
 complete -c imgmount -n __fish_is_first_arg -a info -d 'Say what an image is made of: containers, partitions, filesystems.'
 complete -c imgmount -n __fish_is_first_arg -a list -d 'List the images that are mounted now.'
 complete -c imgmount -n __fish_is_first_arg -a ls -d 'List the files of an image.'

@@ -27,6 +27,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="xfs",
     title="XFS",
+    checks="CRC-32C of headers, inodes, extents, folders, attributes",
     probe=probe,
     rescue=rescue,
     open=XfsVolume,
