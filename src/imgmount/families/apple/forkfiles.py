@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -96,7 +96,8 @@ def _companions(path: Path) -> Iterator[Forks]:
             continue
         if data[:4] in (SINGLE, DOUBLE):
             try:
-                yield parse_double(MemoryDevice(data), place)
+                double = MemoryDevice(data)
+                yield forks_in(double, entries(double, "appledouble"), place)
             except ImgMountError:
                 continue
         elif place not in doubles:
@@ -104,9 +105,8 @@ def _companions(path: Path) -> Iterator[Forks]:
             yield Forks(info[:4], info[4:], MemoryDevice(data), place)
 
 
-def parse_double(file: BlockDevice, origin: str) -> Forks:
-    """The forks in an AppleDouble or AppleSingle file. Raises ``FormatError``."""
-    found = entries(file, "appledouble")
+def forks_in(file: BlockDevice, found: Mapping[int, tuple[int, int]], origin: str) -> Forks:
+    """The forks in an AppleDouble or AppleSingle file, of which ``found`` are the entries."""
     info = file.pread(*found[FINDER_INFO])[:8] if FINDER_INFO in found else b""
     info = info.ljust(8, b"\0")
     resource = Slice(file, *found[RESOURCE]) if found.get(RESOURCE, (0, 0))[1] else None
