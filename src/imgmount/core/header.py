@@ -5,7 +5,8 @@ It is parsed as a whole, and a field out of its bounds is refused by name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from imgmount.errors import FormatError
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from construct import Struct
 
     from imgmount.core.device import BlockDevice
+
+T = TypeVar("T")
 
 _UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -67,6 +70,18 @@ def parsed(header: Struct[Any, Any], data: bytes, offset: int, fmt: str, name: s
         raise FormatError(
             fmt, f"{name} is damaged: a constant or text in it is not what it must be", offset=offset
         ) from exc
+
+
+def either(first: Callable[[], T], copy: Callable[[], T]) -> T:
+    """What ``first`` reads, else what ``copy`` does. Raises the ``FormatError`` of ``first``."""
+    try:
+        return first()
+    except FormatError as exc:
+        problem = exc
+    try:
+        return copy()
+    except FormatError:
+        raise problem from None
 
 
 def short(number: int) -> str:

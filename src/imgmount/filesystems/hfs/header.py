@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import either
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
 
@@ -79,14 +80,7 @@ def parse_block(device: BlockDevice, place: int) -> MasterBlock:
 
 def read_block(device: BlockDevice) -> MasterBlock:
     """The block, else its copy at the end of the volume. Raises ``FormatError`` for the former."""
-    try:
-        return parse_block(device, PLACE)
-    except FormatError as exc:
-        problem = exc
-    try:
-        return read_copy(device)
-    except FormatError:
-        raise problem from None
+    return either(lambda: parse_block(device, PLACE), lambda: read_copy(device))
 
 
 def read_copy(device: BlockDevice) -> MasterBlock:

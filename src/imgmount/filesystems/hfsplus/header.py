@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import either
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
@@ -85,14 +86,7 @@ def parse_header(device: BlockDevice, place: int) -> VolumeHeader:
 
 def read_header(device: BlockDevice) -> VolumeHeader:
     """The header, else its copy at the end of the volume. Raises ``FormatError`` for the former."""
-    try:
-        return parse_header(device, PLACE)
-    except FormatError as exc:
-        problem = exc
-    try:
-        return read_copy(device)
-    except FormatError:
-        raise problem from None
+    return either(lambda: parse_header(device, PLACE), lambda: read_copy(device))
 
 
 def read_copy(device: BlockDevice) -> VolumeHeader:
