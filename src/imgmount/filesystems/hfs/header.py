@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.header import either
+from imgmount.core.header import either, within
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
 
@@ -16,6 +16,7 @@ COPY: Final = -1024  # from the end of the volume: the last sector but one
 SIZE: Final = 162
 SIGNATURE: Final = b"BD"
 SECTOR: Final = 512
+MAX_BLOCK: Final = (1 << 32) - SECTOR
 MAX_NAME: Final = 27
 UNMOUNTED: Final = 1 << 8  # attributes
 INCONSISTENT: Final = 1 << 11
@@ -69,9 +70,7 @@ def parse_block(device: BlockDevice, place: int) -> MasterBlock:
     block = MasterBlock._make((place, *_FIELDS.unpack_from(raw)))
     if block.signature != SIGNATURE:
         raise FormatError(NAME, f"a master block that begins with {block.signature!r}", offset=place)
-    if block.block_size == 0 or block.block_size % SECTOR:
-        reason = f"blocks of {block.block_size} bytes, a multiple of {SECTOR} expected"
-        raise FormatError(NAME, reason, offset=place + 0x14)
+    within(NAME, "block size", block.block_size, SECTOR, MAX_BLOCK, multiple_of=SECTOR, offset=place + 0x14)
     if block.blocks == 0 or block.first_block == 0 or not 0 < block.name[0] <= MAX_NAME:
         reason = f"{block.blocks} blocks from sector {block.first_block}, a name of {block.name[0]} letters"
         raise FormatError(NAME, reason, offset=place + 0x12)

@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.header import either
+from imgmount.core.header import either, within
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
@@ -20,6 +20,7 @@ UNMOUNTED: Final = 1 << 8  # attributes
 INCONSISTENT: Final = 1 << 11
 JOURNALED: Final = 1 << 13
 MAX_BLOCK: Final = 1 << 25
+MAX_BLOCKS: Final = (1 << 32) - 1
 _FIELDS: Final = Struct(">2sHI4s15IQ32s")
 _FORKS: Final = 0x70
 _FORK: Final = Struct(">QII16I")
@@ -76,11 +77,8 @@ def parse_header(device: BlockDevice, place: int) -> VolumeHeader:
         raise FormatError(NAME, f"a volume header that begins with {fields[0]!r}", offset=place)
     forks = tuple(parse_fork(raw, _FORKS + n * FORK_SIZE) for n in range(5))
     header = VolumeHeader._make((place, *fields, forks))
-    size = header.block_size
-    if size < 512 or size > MAX_BLOCK or size & size - 1:
-        raise FormatError(NAME, f"blocks of {size} bytes, 512, 1024... expected", offset=place + 0x28)
-    if header.blocks == 0:
-        raise FormatError(NAME, "a volume without blocks", offset=place + 0x2C)
+    within(NAME, "block size", header.block_size, 512, MAX_BLOCK, power_of_two=True, offset=place + 0x28)
+    within(NAME, "number of blocks", header.blocks, 1, MAX_BLOCKS, offset=place + 0x2C)
     return header
 
 
