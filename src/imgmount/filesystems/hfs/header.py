@@ -20,7 +20,8 @@ MAX_BLOCK: Final = (1 << 32) - SECTOR
 MAX_NAME: Final = 27
 UNMOUNTED: Final = 1 << 8  # attributes
 INCONSISTENT: Final = 1 << 11
-_FIELDS: Final = Struct(">2sIIHHHHHIIHIH28sIHIIIHII32sH4sI12sI12s")
+EMBEDDED: Final = (0x482B, 0x4858)  # "H+" and "HX"
+_FIELDS: Final = Struct(">2sIIHHHHHIIHIH28sIHIIIHII32s3HI12sI12s")
 
 
 class MasterBlock(NamedTuple):
@@ -50,8 +51,9 @@ class MasterBlock(NamedTuple):
     files: int
     folders: int
     finder_info: bytes
-    embedded: int
-    embedded_extent: bytes
+    embedded: int  # signature of a volume inside
+    embedded_at: int  # its first block
+    embedded_blocks: int
     extents_size: int
     extents_runs: bytes
     catalog_size: int

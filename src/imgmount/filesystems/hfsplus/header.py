@@ -10,6 +10,7 @@ from imgmount.core.header import either, within
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
+from imgmount.filesystems.hfs import header as hfs
 
 NAME: Final = "hfsplus"
 PLACE: Final = 1024
@@ -94,14 +95,13 @@ def read_copy(device: BlockDevice) -> VolumeHeader:
 
 def embedded(device: BlockDevice) -> BlockDevice | None:
     """The HFS+ volume inside an HFS volume, None where there is none. Raises ``FormatError``."""
-    raw = device.pread(PLACE, SIZE)
-    if raw[:2] != b"BD" or len(raw) < SIZE:
+    if device.pread(PLACE, len(hfs.SIGNATURE)) != hfs.SIGNATURE:
         return None
-    size, first = Struct(">IxxxxH").unpack_from(raw, 0x14)
-    signature, start, count = Struct(">HHH").unpack_from(raw, 0x7C)
-    if signature not in (0x482B, 0x4858):
+    outer = hfs.parse_block(device, PLACE)
+    if outer.embedded not in hfs.EMBEDDED:
         return None
-    offset = first * 512 + start * size
-    if size == 0 or size % 512 or count == 0 or offset >= device.size:
+    size, count = outer.block_size, outer.embedded_blocks
+    offset = outer.first_block * hfs.SECTOR + outer.embedded_at * size
+    if count == 0 or offset >= device.size:
         raise FormatError(NAME, f"{count} blocks of {size} bytes inside an HFS volume", offset=PLACE + 0x7C)
     return Slice(device, offset, count * size)
