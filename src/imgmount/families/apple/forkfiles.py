@@ -24,7 +24,6 @@ from imgmount.families.apple.types import ImageKind, kind_of
 from imgmount.sources.file import FileDevice
 
 MAX_FORK: Final = 17 << 20  # offsets in a fork have 24 bits
-NO_CODE: Final = bytes(4)
 FORK_ATTRIBUTES: Final = (
     "user.com.apple.ResourceFork",
     "user.org.netatalk.ResourceFork",
