@@ -276,7 +276,7 @@ class MfsFile(MfsNode, File):
         return self._volume.fork(self.entry.resource, f"the resource fork of file {self.id}")
 
     def xattrs(self) -> Mapping[str, bytes]:
-        found = forks.attributes(self)
+        found = forks.attributes(self.finder_info(), self.resource_fork())
         if self.entry.created:
             found["user.mfs.birthtime"] = b"%d" % (hfs_time_ns(self.entry.created, local=True) // 10**9)
         if self.entry.flags & LOCKED:

@@ -61,12 +61,11 @@ class ForkFile(File):
         return Concat.of([self._content])  # which the caller may close
 
 
-def attributes(node: Forked) -> dict[str, bytes]:
-    """What of a node's forks fits into extended attributes. Raises ``ImageError``."""
+def attributes(info: bytes, fork: BlockDevice | None) -> dict[str, bytes]:
+    """What of a node's Finder info and fork fits into extended attributes. Raises ``ImageError``."""
     found = {}
-    if info := node.finder_info():
+    if info:
         found[f"user.{FINDER_INFO}"] = info
-    fork = node.resource_fork()
     if fork is not None and fork.size <= MAX_ATTRIBUTE:
         found[f"user.{RESOURCE_FORK}"] = fork.pread(0, fork.size)
     return found
