@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import random
+import struct
 import subprocess
 import unicodedata
 from functools import partial
