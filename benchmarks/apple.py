@@ -243,7 +243,7 @@ def find_all(folder: Path) -> None:
 
 
 def names() -> list[str]:
-    return [f"folder {number % FOLDERS:03}/file number {number:05}.txt" for number in range(FILES)]
+    return [f"folder {number * FOLDERS // FILES:03}/file number {number:05}.txt" for number in range(FILES)]
 
 
 def bench_find(make: Callable[[Path, Path], Path], title: str) -> Callable[[Path], None]:
