@@ -16,11 +16,10 @@ from typing import Any, Final, Self
 from uuid import UUID
 from zlib import crc32
 
-from construct import Bytes, Const, Int32ul, Int64ul, Struct
-
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.header import parse_header, within
+from imgmount.core.layout import Bytes, Const, Int32ul, Int64ul, Struct
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError, ImageError
 
@@ -270,6 +269,8 @@ def about(device: BlockDevice) -> dict[str, str]:
 FORMAT: Final = PartitionsFormat(
     name="gpt",
     title="GUID partition table",
+    extensions=(".img", ".dd", ".raw"),
+    checks="CRC-32 of header and entries, in both copies",
     probe=probe,
     open=open_gpt,
     about=about,
