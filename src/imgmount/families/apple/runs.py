@@ -22,7 +22,7 @@ SECTOR: Final = 512
 ZERO, RAW, IGNORE = 0, 1, 2  # kinds of runs; other numbers are those of a codec
 DAMAGED: Final = -1  # sectors whose place a damaged table does not give
 MAX_DECODED: Final = 64 << 20  # of one run; hdiutil writes 1 MiB, QEMU reads 64
-LONG: Final = 512 << 10  # runs of this size and more are not decoded as a whole for a short read
+LONG: Final = 512 << 10  # sound runs of this size and more are not decoded again as a whole for a short read
 LOOK: Final = 32 << 10  # bytes of a read that counts as short
 ROUNDED: Final = 64 << 10  # what is decoded for a short read ends at a multiple of this
 _ERRORS: Final = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
@@ -65,7 +65,7 @@ def xz_head(data: bytes, least: int, memory: int) -> bytes:
 
 
 class RunsDevice(UnevenDevice):
-    """The decoded bytes of ``runs`` in a row; their offsets count in ``data`` from ``shift`` on."""
+    """The decoded bytes of ``runs`` in a row; their offsets count in ``data``."""
 
     def __init__(
         self, fmt: str, codecs: Mapping[int, Codec], runs: Sequence[Run], data: BlockDevice, cache: ReadCache
