@@ -15,6 +15,7 @@ _imgmount() {
             cat) words="-h --help -v --verbose --log-file --version --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             extract) words="-h --help -v --verbose --log-file --version -C --directory -p --preserve --force --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             formats) words="-h --help -v --verbose --log-file --version --json --markdown" ;;
+            help) words="-h --help -v --verbose --log-file --version" ;;
             info) words="-h --help -v --verbose --log-file --version --json --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             list) words="-h --help -v --verbose --log-file --version --json" ;;
             ls) words="-h --help -v --verbose --log-file --version -l --long -R --recursive -a --all --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
@@ -25,7 +26,7 @@ _imgmount() {
     fi
     [[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
     if [[ -z $words && $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "cat extract formats info list ls verify" -- "$cur"; compgen -f -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "cat extract formats help info list ls verify" -- "$cur"; compgen -f -- "$cur")
     fi
 }
 complete -o filenames -o default -F _imgmount imgmount

@@ -71,6 +71,43 @@ def test_the_first_word_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unmount.args.image == ["/mnt", "b.iso"]
 
 
+@pytest.mark.parametrize("word", ["umount", "unmount"])
+def test_unmounting_has_a_word_too(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unmount = spy(monkeypatch, "unmount")
+    assert main(["-v", word, "/mnt"]) == 0
+    assert (unmount.args.image, unmount.args.verbose) == (["/mnt"], 1)
+
+
+def test_options_may_stand_before_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "keys").write_text("disc=00")
+    assert main(["--keys", str(tmp_path / "keys"), "--raw", "ls", WUX]) == 0
+    assert capsys.readouterr().out == "disk.raw\n"
+
+
+@pytest.mark.parametrize("word", ["info", "-l", "--raw", "-u"])
+def test_no_option_stands_behind_two_dashes(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount, unmount = spy(monkeypatch, "mount"), spy(monkeypatch, "unmount")
+    path = f"./{word}" if word.startswith("-") else word
+    assert main(["--fs", "fat", "--", word, "/mnt"]) == 0
+    assert (mount.args.image, mount.args.fs) == ([path, "/mnt"], "fat")
+    assert main(["-u", "--", word]) == 0
+    assert unmount.args.image == [path]
+
+
+def test_without_a_word_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert main(["help"]) == 0
+    assert capsys.readouterr() == (err, "")
+    assert [name for name in COMMANDS if f"imgmount {name} " not in err] == []
+
+
+def test_help_explains_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "umount"]) == 0
+    assert capsys.readouterr().out.startswith("usage: imgmount -u [OPTION...] MOUNTPOINT|IMAGE...\n")
+
+
 def test_long_options_may_stand_in_o(monkeypatch: pytest.MonkeyPatch) -> None:
     mount = spy(monkeypatch, "mount")
     assert main(["disk", "/mnt", "-o", "ro,fs=joliet,allow_other"]) == 0
@@ -108,8 +145,10 @@ def test_a_helper_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        ([], 1, "IMAGE; see 'imgmount --help'"),
-        (["ls"], 1, "IMAGE; see 'imgmount ls --help'"),
+        (["-v"], 1, "IMAGE is missing: imgmount [OPTION...] IMAGE [MOUNTPOINT]; see 'imgmount --help'"),
+        (["ls"], 1, "IMAGE is missing: imgmount ls [OPTION...] IMAGE [PATH...]; see 'imgmount ls --help'"),
+        (["help", "nonsense"], 1, "invalid choice: 'nonsense'"),
+        (["info", "./-absent"], 1, "imgmount: -absent: No such file or directory"),
         (["ls", "--nonsense", WUX], 1, "unrecognized arguments: --nonsense"),
         (["ls", "--cache-size", "many", WUX], 1, "'many' is not a size"),
         (["info", "--key", "nonsense", WUX], 1, "--key: not NAME=HEX"),

@@ -5,7 +5,6 @@ They are files, made once, because a shell should not start Python for each TAB.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
@@ -48,15 +47,8 @@ def run(argv: list[str]) -> int:
 
 def _command(module: str, name: str) -> Command:
     parser = parser_for(module)
-    positional = [action for action in parser._actions if not action.option_strings]  # noqa: SLF001
-    arguments = " ".join(map(_argument, positional))
+    arguments = parser.usage_line().removeprefix(parser.prog).strip()
     return Command(name, parser.description or "", arguments, tuple(_options(parser)))
-
-
-def _argument(action: argparse.Action) -> str:
-    name = str(action.metavar or action.dest)
-    shapes: dict[object, str] = {None: name, "?": f"[{name}]", "*": f"[{name}...]", "+": f"{name}..."}
-    return shapes[action.nargs]
 
 
 def _options(parser: Parser) -> Iterator[Option]:

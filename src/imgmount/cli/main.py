@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from imgmount.cli.commands import COMMANDS, run_command, subject
+from imgmount.cli.commands import dispatch, subject
 
-UNMOUNT: Final = ("-u", "--unmount")
 HELPERS: Final = ("mount.imgmount", "mount.fuse.imgmount")
 
 EXIT_HOST: Final = 1
@@ -38,16 +37,16 @@ def main_helper(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if argv[:1] and argv[0] in COMMANDS:
-        return run_command(argv[0], argv[1:])
-    if argv[:1] == ["--print"]:  # for packagers: completion scripts, the manual page
+    if not argv:
+        from imgmount.cli.help import overview
+
+        overview(sys.stderr)
+        return EXIT_HOST
+    if argv[0] == "--print":  # for packagers: completion scripts, the manual page
         from imgmount.cli.generate import run
 
         return run(argv[1:])
-    unmount = [word for word in argv if word in UNMOUNT]
-    if unmount:
-        return run_command("unmount", [word for word in argv if word not in UNMOUNT])
-    return run_command("mount", argv)
+    return dispatch(argv)
 
 
 def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
