@@ -360,7 +360,10 @@ def beside(device: BlockDevice) -> list[PartitionsFormat]:
 
 def named(kind: type[F], name: str) -> F:
     """The format that is called ``name``. Raises ``MountError``."""
-    for fmt in all_formats(kind):
+    # mostly a format has the name of its module: the others need not be imported then
+    entries = sorted(TABLES[kind][1], key=lambda entry: entry.module.rpartition(".")[2] != name)
+    for entry in entries:
+        fmt = load(kind, entry.module)
         if fmt.answers_to(name):
             return fmt
     raise MountError(f"no {kind.kind} format is called {name!r}; see 'imgmount formats'")

@@ -74,18 +74,15 @@ def _recognised(volume: Volume) -> str | None:
 
 
 def _offset(device: BlockDevice, disk: BlockDevice) -> int | None:
-
     if device is disk:
         return 0
     return device.offset if isinstance(device, Slice) and device.device is disk else None
 
 
 def _info(device: BlockDevice) -> dict[str, str]:
-
     return dict(device.info()) if isinstance(device, Described) else {}
 
 
 def _table_info(device: BlockDevice, table: str) -> dict[str, str]:
-
     formats = [named(PartitionsFormat, name) for name in table.split("+") if name not in ("", "tracks")]
     return {name: value for fmt in formats if fmt.about for name, value in fmt.about(device).items()}
