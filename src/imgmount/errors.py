@@ -3,6 +3,7 @@
     ImgMountError
     |- ImageError              the image is at fault        exit 2, EIO in a mount
     |  |- UnknownFormatError   nothing in it was recognised
+    |  |  `- NotADiskError     it is an archive of files, a text...
     |  |- FormatError          a structure is wrong: format, reason, offset
     |  |  `- ChecksumError     a stored checksum disagrees
     |  |- UnsupportedError     valid, but needs a feature we lack
@@ -51,6 +52,10 @@ class ImageError(ImgMountError):
 
 class UnknownFormatError(ImageError):
     """Nothing in the image was recognised."""
+
+
+class NotADiskError(UnknownFormatError):
+    """It cannot be a disk: the text says what it is instead."""
 
 
 class FormatError(ImageError):

@@ -195,6 +195,18 @@ FILESYSTEMS: Final = (
     _entry("ad1", (0, b"ADSEGMENTEDFILE\0")),
     _entry("amigados", rescue=True),
     _entry("apfs", (32, b"NXSB"), rescue=True),
+    _entry(
+        "archive",
+        *((0, magic) for magic in (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"07070")),
+        *(
+            (0, magic)
+            for magic in (b"!<arch>\n", b"\xed\xab\xee\xdb", b"MSCF\0\0\0\0", b"xar!", b"StuffIt (c)")
+        ),
+        (2, b"-lh"),
+        (7, b"**ACE**"),
+        (10, b"rLau"),
+        (257, b"ustar"),
+    ),
     _entry("cramfs", *((start + 16, b"Compressed ROMFS") for start in (0, 512))),
     # the boot sector, and its backup for sectors of 512 to 4096 bytes
     _entry(

@@ -178,7 +178,10 @@ def test_an_error_is_one_line_and_an_exit_code(
 def test_a_damaged_image_is_exit_2(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     path = make({}, failure=FormatError("x", "torn\nin \x1b[2Jtwo", offset=16))
     assert main(["ls", path]) == 2
-    assert capsys.readouterr().err == f"imgmount: {path}: x: torn\\nin \\x1b[2Jtwo, at 0x10\n"
+    assert (
+        capsys.readouterr().err
+        == f"imgmount: {path}: x: torn\\nin \\x1b[2Jtwo, at 0x10; --raw shows the bytes as they are\n"
+    )
     assert main(["info", path]) == 0
     assert "  x: torn\\nin" in capsys.readouterr().out
 

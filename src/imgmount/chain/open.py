@@ -90,6 +90,12 @@ class Image:
         """The filesystem that covers the undivided disk, if there is one."""
         return next((volume for volume in self.volumes if volume.index == 0), None)
 
+    @property
+    def is_disk(self) -> bool:
+        """Whether a container or a partition table says that it is one, rather than a file of any kind."""
+        formats = [layer.format for layer in self.layers if layer.format is not None]
+        return bool(self.table) or not all(fmt.packs_files for fmt in formats)
+
     def __str__(self) -> str:
         steps = [layer.name for layer in self.layers]
         if self.table:

@@ -80,7 +80,7 @@ def _explain(exc: Exception) -> int:
 
     about = subject[-1] if subject else ""
     if isinstance(exc, ImgMountError):
-        text = str(exc)
+        text = "; ".join([str(exc), *getattr(exc, "__notes__", ())])  # the notes are our advice
         complain(text if not about or text.startswith(about) else f"{about}: {text}")
         return exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:

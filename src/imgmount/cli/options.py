@@ -100,8 +100,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view",
         choices=VIEWS,
-        default="tree",
-        help="files, raw disks and partitions, both, or deleted files",
+        help="files, raw disks and partitions, both, or deleted files; by default files, or raw without any",
     )
     parser.add_argument(
         "--raw", dest="view", action="store_const", const="raw", help="the same as --view raw"
@@ -173,9 +172,16 @@ def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:
     """The view that ``args`` names; what is served raw, and why, goes to the log. Raises ``ImageError``."""
     import logging
 
+    from imgmount.cli.advice import advise_on_tree
+    from imgmount.errors import ImageError
     from imgmount.vfs.tree import View, build_vfs
 
-    vfs = build_vfs(image, View(args.view))
+    view = View.TREE if args.view is None else View(args.view)
+    try:
+        vfs = build_vfs(image, view, or_raw=args.view is None)
+    except ImageError as exc:
+        advise_on_tree(exc, image)
+        raise
     for note in vfs.notes:
         logging.getLogger(__name__).warning("%s: %s", image.path, note)
     return vfs

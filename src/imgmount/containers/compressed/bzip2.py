@@ -242,5 +242,6 @@ FORMAT: Final = ContainerFormat(
     title="bzip2-compressed image",
     open=Bzip2Device,
     probe=probe,
+    packs_files=True,
     limits="decoded once at open to learn the blocks' sizes",
 )

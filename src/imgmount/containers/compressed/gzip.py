@@ -395,5 +395,6 @@ FORMAT: Final = ContainerFormat(
     title="gzip-compressed image (also BGZF, ADZ, HDZ)",
     open=open_gzip,
     probe=probe,
+    packs_files=True,
     limits="one pass over the file at open, BGZF excepted",
 )

@@ -79,5 +79,6 @@ FORMAT: Final = ContainerFormat(
     title="LZMA-compressed image (.lzma)",
     open=LzmaDevice,
     probe=probe,
+    packs_files=True,
     limits="decoded from its start for each step backwards",
 )

@@ -227,5 +227,6 @@ FORMAT: Final = ContainerFormat(
     title="xz-compressed image",
     open=open_xz,
     probe=probe,
+    packs_files=True,
     limits="a file of one large block is decoded from its start for each step backwards",
 )

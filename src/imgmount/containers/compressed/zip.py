@@ -152,6 +152,7 @@ FORMAT: Final = ContainerFormat(
     title="Zip with a disk image (ipsw)",
     open=ZipDevice,
     probe=probe,
+    packs_files=True,
     options=(MEMBER,),
     limits="stored and deflated files; no bundles of several files",
 )

@@ -285,5 +285,6 @@ FORMAT: Final = ContainerFormat(
     title="Zstandard-compressed image",
     open=ZstdDevice,
     probe=probe,
+    packs_files=True,
     limits="windows up to 128 MiB; one large frame is decoded from its start again for each step backwards",
 )
