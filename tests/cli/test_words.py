@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+from typing import Any
+
 import pytest
 
 from imgmount.cli.commands import WORDS, parser_for
@@ -52,3 +55,19 @@ def test_no_option_has_a_value_in_one_command_only() -> None:
             for option in action.option_strings:
                 options.setdefault(option, set()).add(action.nargs != 0)
     assert [option for option, kinds in options.items() if len(kinds) > 1] == []
+
+
+def test_no_option_takes_the_letter_of_another_but_h_of_ls(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[str, str]] = []
+    resolve = argparse.ArgumentParser._handle_conflict_resolve
+
+    def watched(
+        container: Any, action: argparse.Action, conflicts: list[tuple[str, argparse.Action]]
+    ) -> None:
+        taken.extend((name, action.dest) for name, _ in conflicts)
+        resolve(container, action, conflicts)
+
+    monkeypatch.setattr(argparse._ActionsContainer, "_handle_conflict_resolve", watched)
+    for name in WORDS.values():
+        parser_for(name)
+    assert taken == [("-h", "human_readable")]

@@ -37,6 +37,7 @@ class Parser(argparse.ArgumentParser):
             usage=usage,
             allow_abbrev=False,
             formatter_class=_formatter,
+            conflict_handler="resolve",  # ls has another use for -h, which is --help elsewhere
         )
         self.set_defaults(image=None)
         self.add_argument("-v", "--verbose", action="count", default=0, help="print more messages; -vv: all")
