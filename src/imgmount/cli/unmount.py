@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from imgmount.cli.text import complain, with_advice
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY: Final = "Unmount images, by their mount points or by their own names."
+MAX_NAMED: Final = 10  # processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,20 +24,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Unmount each; the first failure is raised after all were tried."""
+    """Unmount each. Every failure is told, the last one is raised after all were tried."""
     from pathlib import Path
 
     from imgmount.errors import MountError
-    from imgmount.fuse import mountpoint
 
     failures = []
     for wanted in args.mounted:
         try:
-            mount = mountpoint.find(Path(wanted))
-            mountpoint.detach(mount.target, lazy=args.lazy)
-            mountpoint.discard(mount.target)
+            _unmount(Path(wanted), lazy=args.lazy)
         except MountError as exc:
             failures.append(exc)
+    for failure in failures[:-1]:
+        complain(with_advice(failure))
     if failures:
-        raise failures[0].again()
+        raise failures[-1].again()
     return 0
+
+
+def _unmount(wanted: Path, *, lazy: bool) -> None:
+    """Raises ``MountError``, with a note of who keeps the mount busy."""
+    from imgmount.errors import MountError
+    from imgmount.fuse import mountpoint
+    from imgmount.fuse.processes import holders
+
+    mount = mountpoint.find(wanted)
+    try:
+        mountpoint.detach(mount.target, lazy=lazy)
+    except MountError as exc:
+        users = [str(process) for process in islice(holders(mount.target), MAX_NAMED)]
+        if users:
+            exc.add_note(f"in use by {', '.join(users)}")
+            exc.add_note("-l detaches it now and ends it when they are done")
+        raise
+    mountpoint.discard(mount.target)

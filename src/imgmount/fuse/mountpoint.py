@@ -149,5 +149,6 @@ def detach(target: Path, *, lazy: bool = False) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 0:
             return
-        message = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
+        said = done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
+        message = said.splitlines()[-1].rpartition(": ")[2].removesuffix(".")  # behind the names
     raise MountError(f"{target}: {message}")

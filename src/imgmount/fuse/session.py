@@ -28,6 +28,7 @@ from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, detach, mounts
 from imgmount.fuse.operations import Operations, Owner
 from imgmount.fuse.options import MountOptions, escape
+from imgmount.fuse.processes import name_daemon
 from imgmount.fuse.secrets import forget_secrets
 from imgmount.vfs.vfs import Vfs
 
@@ -119,6 +120,7 @@ class Session:
 
     def _started(self, ready: Callable[[], None]) -> None:
         """The kernel's first request is being answered: threads may start now."""
+        name_daemon(self.target)
         self.image.context.cache.start()
         ready()
 
