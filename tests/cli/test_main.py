@@ -108,6 +108,16 @@ def test_help_explains_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("usage: imgmount -u [OPTION...] MOUNTPOINT|IMAGE...\n")
 
 
+def test_writing_is_told_to_be_in_vain_if_the_user_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("imgmount.fuse.session.Session.background", lambda _: 1)
+    assert main([WUX, str(tmp_path), "--raw", "-o", "noauto,rw"]) == 1
+    assert capsys.readouterr().err == "imgmount: -o rw does nothing: an image is never written\n"
+    assert main_helper([WUX, str(tmp_path), "-o", "rw,view=raw"]) == 32
+    assert capsys.readouterr().err == ""
+
+
 def test_long_options_may_stand_in_o(monkeypatch: pytest.MonkeyPatch) -> None:
     mount = spy(monkeypatch, "mount")
     assert main(["disk", "/mnt", "-o", "ro,fs=joliet,allow_other"]) == 0
@@ -151,6 +161,13 @@ def test_a_helper_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
         (["info", "./-absent"], 1, "imgmount: -absent: No such file or directory"),
         (["ls", "--nonsense", WUX], 1, "unrecognized arguments: --nonsense"),
         (["ls", "--cache-size", "many", WUX], 1, "'many' is not a size"),
+        (
+            ["ls", "--cache-size", "0", WUX],
+            1,
+            "without memory every read decodes its data again; 64M is usual",
+        ),
+        ([str(FIXTURES), WUX], 1, f"the image comes first: imgmount {WUX} {FIXTURES}; see 'imgmount --help'"),
+        (["/nonexistent", WUX], 1, f"the image comes first: imgmount {WUX} /nonexistent"),
         (["info", "--key", "nonsense", WUX], 1, "--key: not NAME=HEX"),
         (["info", "--encoding", "klingon", WUX], 1, "'klingon'"),
         (["info", "--fs", "klingon", WUX], 1, f"{WUX}: no filesystem format is called 'klingon'"),

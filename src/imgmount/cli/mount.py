@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+from imgmount.cli.parser import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY: Final = "Mount a disk image as files."
 
@@ -27,18 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
     add_view_arguments(parser)
     add_image_arguments(parser)
-    parser.set_defaults(sloppy=False, long_options=frozenset())  # what main finds out for us
+    parser.set_defaults(sloppy=False, long_options=frozenset(), by_hand=True)  # what main finds out for us
 
 
 def run(args: argparse.Namespace) -> int:
     """Mount; 0 when the mount answers (in the foreground: when it has ended in good order)."""
+    import logging
     from pathlib import Path
 
     from imgmount.fuse import mountpoint
-    from imgmount.fuse.options import parse
+    from imgmount.fuse.options import parse, split
     from imgmount.fuse.session import Session, raise_read_ahead
 
     path = Path(args.image)
+    _check_order(path, args.mountpoint)
+    if args.by_hand and any("rw" in split(text) for text in args.mount_options):  # mount(8) says so each time
+        logging.getLogger(__name__).warning("-o rw does nothing: an image is never written")
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
     image = open_from(args)
     vfs = vfs_from(args, image)
@@ -54,3 +62,10 @@ def run(args: argparse.Namespace) -> int:
         if args.mountpoint is None:
             print(target)
     return code
+
+
+def _check_order(image: Path, mountpoint: str | None) -> None:
+    """Raise ``UsageError`` where the two were swapped."""
+    is_image = mountpoint is not None and os.path.isfile(mountpoint)  # noqa: PTH113
+    if is_image and (image.is_dir() or not image.exists()):
+        raise UsageError(f"the image comes first: imgmount {mountpoint} {image}; see 'imgmount --help'")
