@@ -49,8 +49,13 @@ def summary_of(name: str) -> str:
 
 def dispatch(words: Sequence[str]) -> int:
     """Run the command that ``words`` name, with the others."""
+    return run_command(*command_of(words))
+
+
+def command_of(words: Sequence[str]) -> tuple[str, list[str]]:
+    """(the command that ``words`` name, the others)."""
     word, others = find_command(words, WORDS, _options_with_value)
-    return run_command(WORDS[word], others)
+    return WORDS[word], others
 
 
 def _options_with_value() -> frozenset[str]:

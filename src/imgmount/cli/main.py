@@ -43,9 +43,13 @@ def _dispatch(argv: list[str]) -> int:
         overview(sys.stderr)
         return EXIT_HOST
     if argv[0] == "--print":  # for packagers: completion scripts, the manual page
-        from imgmount.cli.generate import run
+        from imgmount.cli import generate
 
-        return run(argv[1:])
+        return generate.run(argv[1:])
+    if argv[0] == "--complete":  # for the completion scripts
+        from imgmount.cli import complete
+
+        return complete.run(argv[1:])
     return dispatch(argv)
 
 
