@@ -28,6 +28,16 @@ class ImgMountError(Exception):
 
     exit_code = 1
 
+    def advise(self, *advice: str) -> Self:
+        """This error, with what can be done about it, kept in ``__notes__``."""
+        for text in advice:
+            self.add_note(text)
+        return self
+
+    def with_advice(self) -> str:
+        """``str()`` and the advice, still one line."""
+        return "; ".join([str(self), *getattr(self, "__notes__", ())])
+
     def again(self) -> Self:
         """A new error with the same text: each raise of a kept error would make its traceback longer."""
         fresh = type(self).__new__(type(self), *self.args)
@@ -94,3 +104,7 @@ class KeyRequiredError(ImageError):
 
 class PasswordRequiredError(KeyRequiredError):
     """A password is needed and none was given: a caller that can ask the user does so, and opens again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.advise("give --password-file FILE or set IMGMOUNT_PASSWORD")

@@ -79,12 +79,12 @@ def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
 
 
 def _explain(exc: Exception) -> int:
-    from imgmount.cli.text import complain, with_advice
+    from imgmount.cli.text import complain
     from imgmount.errors import ImgMountError
 
     about = subject[-1] if subject else ""
     if isinstance(exc, ImgMountError):
-        text = with_advice(exc)
+        text = exc.with_advice()
         complain(text if not about or text.startswith(about) else f"{about}: {text}")
         return exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:

@@ -159,16 +159,27 @@ def open_from(args: argparse.Namespace) -> Image:
     from imgmount.errors import PasswordRequiredError
 
     options = make_options(args)
+    asks = sys.stdin.isatty() and sys.stderr.isatty()
     try:
-        return open_image(args.image, options, make_cache(args))
+        image = open_image(args.image, options, make_cache(args))
+        if not (asks and getattr(args, "view", DEFAULT_VIEW) != "raw" and _is_locked(image)):
+            return image
+        image.close()
     except PasswordRequiredError:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not asks:
             raise
     from dataclasses import replace
     from getpass import getpass
 
     password = getpass(f"Password of {args.image}: ")
     return open_image(args.image, replace(options, password=password), make_cache(args))
+
+
+def _is_locked(image: Image) -> bool:
+    """Whether a filesystem in it needs a password."""
+    from imgmount.errors import PasswordRequiredError
+
+    return any(isinstance(volume.problem, PasswordRequiredError) for volume in image.volumes)
 
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:

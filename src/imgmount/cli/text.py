@@ -42,8 +42,3 @@ def both_sizes(size: int) -> str:
 def complain(message: object) -> None:
     """One line for the user on stderr."""
     print(f"imgmount: {printable(str(message))}", file=sys.stderr)
-
-
-def with_advice(error: Exception) -> str:
-    """The error's own words, and the notes on it: what the user can do."""
-    return "; ".join([str(error), *getattr(error, "__notes__", ())])

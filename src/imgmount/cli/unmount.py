@@ -6,7 +6,7 @@ import argparse
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from imgmount.cli.text import complain, with_advice
+from imgmount.cli.text import complain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         except MountError as exc:
             failures.append(exc)
     for failure in failures[:-1]:
-        complain(with_advice(failure))
+        complain(failure.with_advice())
     if failures:
         raise failures[-1].again()
     return 0
@@ -54,7 +54,6 @@ def _unmount(wanted: Path, *, lazy: bool) -> None:
     except MountError as exc:
         users = [str(process) for process in islice(holders(mount.target), MAX_NAMED)]
         if users:
-            exc.add_note(f"in use by {', '.join(users)}")
-            exc.add_note("-l detaches it now and ends it when they are done")
+            exc.advise(f"in use by {', '.join(users)}", "-l detaches it now and ends it when they are done")
         raise
     mountpoint.discard(mount.target)

@@ -78,7 +78,7 @@ class _Builder:
         if isinstance(problem, FormatError):
             raise problem.again()
         self._check_substitute(problem)
-        self.notes.append(f"{problem}: raw view")
+        self.notes.append(f"{problem.with_advice()}: raw view")
         return self.folder(list(self.raw()))
 
     def _check_substitute(self, problem: ImageError) -> None:
@@ -165,7 +165,7 @@ class _Builder:
                 self._spaces[volume.name] = number
                 yield volume.name, volume.filesystem.root
             elif volume.partition.holds_files:
-                self.notes.append(f"{volume.name}: {volume.problem}: raw view")
+                self.notes.append(f"{volume.name}: {volume.problem.with_advice()}: raw view")
 
     def links(self) -> Iterator[tuple[str, Node]]:
         """``by-label/`` and ``by-uuid/``, with a link for each label and identifier that is known."""
