@@ -26,7 +26,7 @@ _imgmount() {
         --names) words="nfc stored" ;;
         --on-error) words="fail zero" ;;
         --xa) words="form2 raw cooked" ;;
-        --log-file|-o|--encoding|--refs|--password|--password-file|--key|--keys|--cache-size|-X|--extra|--image|--session|--snapshot|-C|--directory) return ;;  # a file, or anything
+        --log-file|-o|--idle-timeout|--encoding|--refs|--password|--password-file|--key|--keys|--cache-size|-X|--extra|--image|--session|--snapshot|-C|--directory) return ;;  # a file, or anything
     esac
     if [[ -z $words && $cur == -* ]]; then
         case $command in
@@ -39,7 +39,7 @@ _imgmount() {
             ls) words="--help -v --verbose --log-file --version -l --long -h --human-readable -R --recursive -a -A --all -d --directory-itself -t --by-time -S --by-size -r --reverse -1 --one-column --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             -u|--unmount|unmount|umount) words="-h --help -v --verbose --log-file --version -l --lazy" ;;
-            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
+            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --idle-timeout --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
         esac
     elif [[ -z $words ]]; then
         case $command in
