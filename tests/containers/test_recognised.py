@@ -32,8 +32,11 @@ def test_what_reads_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path = tmp_path / "x.b5t"
     path.write_bytes(b"BWT5 STREAM SIGN".ljust(4096, b"\0"))
     assert main(["ls", str(path)]) == 2
-    said = "b5t: BlindWrite 5 and 6 images are not supported; CDEmu loads them"
-    assert capsys.readouterr().err == f"imgmount: {path}: {said}\n"
+    said = f"imgmount: {path}: b5t: BlindWrite 5 and 6 images are not supported; CDEmu loads them"
+    assert capsys.readouterr().err == f"{said}; --raw shows the bytes as they are\n"
+    assert main(["ls", "--raw", str(path)]) == 0
+    assert capsys.readouterr() == ("disk.raw\n", f"{said}: the file as it is\n")
+    assert main(["ls", "--raw", "--container", "qcow2", str(path)]) == 2
 
 
 def test_three_letters_are_not_enough() -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Final
 
-from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from, warn
 from imgmount.cli.parser import UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def duration(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Mount; 0 when the mount answers (in the foreground: when it has ended in good order)."""
-    import logging
     from pathlib import Path
 
     from imgmount.fuse import mountpoint
@@ -63,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.image)
     _check_order(path, args.mountpoint)
     if args.by_hand and any("rw" in split(text) for text in args.mount_options):  # mount(8) says so each time
-        logging.getLogger(__name__).warning("-o rw does nothing: an image is never written")
+        warn("-o rw does nothing: an image is never written")
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
     if options.remount:
         mountpoint.remount(Path(args.mountpoint or path), options.passed)

@@ -101,7 +101,8 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view",
         choices=VIEWS,
-        help="files, raw disks and partitions, both, or deleted files; by default files, or raw without any",
+        help="files, raw disks and partitions, both, or deleted files; "
+        "by default files, or raw for a disk without any",
     )
     parser.add_argument(
         "--raw", dest="view", action="store_const", const="raw", help="the same as --view raw"
@@ -153,12 +154,35 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
-    A password that is missing is asked for, once, where there is a terminal.
+    A password that is missing is asked for, once, where there is a terminal. ``--raw`` has the file as it is
+    where its container cannot be opened.
     """
+    from dataclasses import replace
+
+    from imgmount.cli.advice import AS_IT_IS
+    from imgmount.errors import FormatError, UnsupportedError
+
+    options = make_options(args)
+    try:
+        return _open(args, options)
+    except (FormatError, UnsupportedError) as exc:
+        if "view" not in args:
+            raise
+        if args.view != "raw" or options.container is not None:
+            exc.advise(AS_IT_IS)
+            raise
+        warn(f"{args.image}: {exc.with_advice()}: the file as it is")
+    return _open(args, replace(options, container="raw"))
+
+
+def _open(args: argparse.Namespace, options: Options) -> Image:
+    """Open the image, and once more with a password that the user is asked for."""
+    from dataclasses import replace
+    from getpass import getpass
+
     from imgmount.chain.open import open_image
     from imgmount.errors import PasswordRequiredError
 
-    options = make_options(args)
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     try:
         image = open_image(args.image, options, make_cache(args))
@@ -168,9 +192,6 @@ def open_from(args: argparse.Namespace) -> Image:
     except PasswordRequiredError:
         if not asks:
             raise
-    from dataclasses import replace
-    from getpass import getpass
-
     password = getpass(f"Password of {args.image}: ")
     return open_image(args.image, replace(options, password=password), make_cache(args))
 
@@ -184,8 +205,6 @@ def _is_locked(image: Image) -> bool:
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:
     """The view that ``args`` names; what is served raw, and why, goes to the log. Raises ``ImageError``."""
-    import logging
-
     from imgmount.cli.advice import advise_on_tree
     from imgmount.errors import ImageError
     from imgmount.vfs.tree import View, build_vfs
@@ -197,8 +216,15 @@ def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:
         advise_on_tree(exc, image)
         raise
     for note in vfs.notes:
-        logging.getLogger(__name__).warning("%s: %s", image.path, note)
+        warn(f"{image.path}: {note}")
     return vfs
+
+
+def warn(text: str) -> None:
+    """Tell the user, and the log."""
+    import logging
+
+    logging.getLogger(__name__).warning("%s", text)
 
 
 def _encoding(name: str | None) -> str | None:
