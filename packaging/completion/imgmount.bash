@@ -38,8 +38,8 @@ _imgmount() {
             list) words="-h --help -v --verbose --log-file --version --json" ;;
             ls) words="--help -v --verbose --log-file --version -l --long -h --human-readable -R --recursive -a -A --all -d --directory-itself -t --by-time -S --by-size -r --reverse -1 --one-column --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
-            -u|--unmount|unmount|umount) words="-h --help -v --verbose --log-file --version -l --lazy" ;;
-            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --idle-timeout --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
+            -u|--unmount|unmount|umount) words="-h --help -v --verbose --log-file --version -a --all -l --lazy --notify" ;;
+            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --open --notify --idle-timeout --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa --install-desktop --uninstall-desktop -u --unmount" ;;
         esac
     elif [[ -z $words ]]; then
         case $command in

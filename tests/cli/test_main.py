@@ -105,7 +105,7 @@ def test_without_a_word_the_commands_are_listed(capsys: pytest.CaptureFixture[st
 
 def test_help_explains_a_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help", "umount"]) == 0
-    assert capsys.readouterr().out.startswith("usage: imgmount -u [OPTION...] MOUNTPOINT|IMAGE...\n")
+    assert capsys.readouterr().out.startswith("usage: imgmount -u [OPTION...] [MOUNTPOINT|IMAGE...]\n")
 
 
 def test_writing_is_told_to_be_in_vain_if_the_user_says_so(

@@ -99,6 +99,12 @@ class Image:
         formats = [layer.format for layer in self.layers if layer.format is not None]
         return bool(self.table) or not all(fmt.packs_files for fmt in formats)
 
+    @property
+    def label(self) -> str:
+        """The label that its filesystems have, empty if they have none or different ones."""
+        labels = {volume.filesystem.label for volume in self.volumes if volume.problem is None}
+        return labels.pop() if len(labels) == 1 else ""
+
     def __str__(self) -> str:
         steps = [layer.name for layer in self.layers]
         if self.table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.parser import UsageError
@@ -112,6 +113,13 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_notify_argument(parser: argparse.ArgumentParser) -> None:
+    """``--notify``."""
+    parser.add_argument(
+        "--notify", action="store_true", help="show failures and questions on the desktop as well"
+    )
+
+
 def byte_count(text: str) -> int:
     """``64M`` as a number of bytes. Raises ``ArgumentTypeError``."""
     number = text.rstrip("KMGkmg")
@@ -154,8 +162,8 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
-    A password that is missing is asked for, once, where there is a terminal. ``--raw`` has the file as it is
-    where its container cannot be opened.
+    A password that is missing is asked for, once, where there is a terminal or, with --notify, a desktop.
+    ``--raw`` has the file as it is where its container cannot be opened.
     """
     from dataclasses import replace
 
@@ -178,22 +186,20 @@ def open_from(args: argparse.Namespace) -> Image:
 def _open(args: argparse.Namespace, options: Options) -> Image:
     """Open the image, and once more with a password that the user is asked for."""
     from dataclasses import replace
-    from getpass import getpass
 
     from imgmount.chain.open import open_image
     from imgmount.errors import PasswordRequiredError
 
-    asks = sys.stdin.isatty() and sys.stderr.isatty()
+    ask = _question(args)
     try:
         image = open_image(args.image, options, make_cache(args))
-        if not (asks and getattr(args, "view", DEFAULT_VIEW) != "raw" and _is_locked(image)):
+        if ask is None or getattr(args, "view", DEFAULT_VIEW) == "raw" or not _is_locked(image):
             return image
         image.close()
     except PasswordRequiredError:
-        if not asks:
+        if ask is None:
             raise
-    password = getpass(f"Password of {args.image}: ")
-    return open_image(args.image, replace(options, password=password), make_cache(args))
+    return open_image(args.image, replace(options, password=ask()), make_cache(args))
 
 
 def _is_locked(image: Image) -> bool:
@@ -201,6 +207,19 @@ def _is_locked(image: Image) -> bool:
     from imgmount.errors import PasswordRequiredError
 
     return any(isinstance(volume.problem, PasswordRequiredError) for volume in image.volumes)
+
+
+def _question(args: argparse.Namespace) -> Callable[[], str | None] | None:
+    """What asks the user for the password; None where there is nobody to ask."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        from getpass import getpass
+
+        return lambda: getpass(f"Password of {args.image}: ")
+    if getattr(args, "notify", False):
+        from imgmount.desktop.messages import ask_password
+
+        return lambda: ask_password(os.path.basename(args.image))  # noqa: PTH119  pathlib is slow to import
+    return None
 
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:

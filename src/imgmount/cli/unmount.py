@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from imgmount.cli.options import add_notify_argument
+from imgmount.cli.parser import UsageError
 from imgmount.cli.text import complain
 
 if TYPE_CHECKING:
@@ -17,10 +20,12 @@ MAX_NAMED: Final = 10  # processes
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of unmounting."""
-    parser.add_argument("mounted", metavar="MOUNTPOINT|IMAGE", nargs="+", help="what to unmount")
+    parser.add_argument("mounted", metavar="MOUNTPOINT|IMAGE", nargs="*", help="what to unmount")
+    parser.add_argument("-a", "--all", action="store_true", help="unmount all that you have mounted")
     parser.add_argument(
         "-l", "--lazy", action="store_true", help="detach now, end when it is no longer in use"
     )
+    add_notify_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,11 +33,16 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from imgmount.errors import MountError
+    from imgmount.fuse import mountpoint
 
+    if not (args.mounted or args.all):
+        raise UsageError("-u takes mount points or images, or --all")
+    mine = f"user_id={os.getuid()}"
     failures = []
-    for wanted in args.mounted:
+    wanted = [mount.target for mount in mountpoint.mounts() if args.all and mine in mount.options]
+    for one in dict.fromkeys([*map(Path, args.mounted), *reversed(wanted)]):
         try:
-            _unmount(Path(wanted), lazy=args.lazy)
+            _unmount(one, lazy=args.lazy)
         except MountError as exc:
             failures.append(exc)
     for failure in failures[:-1]:

@@ -150,6 +150,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Zip with a disk image (ipsw)",
+    extensions=(".zip", ".ipsw"),
     open=ZipDevice,
     probe=probe,
     packs_files=True,

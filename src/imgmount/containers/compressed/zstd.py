@@ -283,6 +283,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="zstd",
     title="Zstandard-compressed image",
+    extensions=(".zst",),
+    checks="XXH64 of each frame, where it has one",
     open=ZstdDevice,
     probe=probe,
     packs_files=True,
