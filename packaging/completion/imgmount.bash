@@ -43,6 +43,7 @@ _imgmount() {
         esac
     elif [[ -z $words ]]; then
         case $command in
+            formats) words="aff aff4 apple_unread applesingle asif binhex bochs bzip2 ccd cdi chd ciso_gc cloop cso cue daa dart dax dc42 dms ecm encrypted ewf gcz gdi gzip isz lzma macbinary mds ndif nfs nrg ova parallels qcow qcow2 qed rawsectors shrinkwrap simg sparsebundle sparseimage tgc toc uae_adf udif unread vdi vhd vhdx vmdk wbfs wdf wia wux xz zip zso zstd apm atari bsd eltorito gpt lvm2 mbr rdb sessions sgi sun wii wiiu ad1 amigados apfs archive cramfs exfat ext fat gcfst hfs hfsplus iso9660 rockridge joliet iso ltree macforks mfs minix ntfs nus romfs squashfs udf ufs wiiufst wim xfs zar" ;;
             help) words="cat extract formats help info list ls mount umount unmount verify" ;;
             cat|extract|ls|-u|--unmount|unmount|umount) _imgmount_ask "${1:-imgmount}" && return ;;
         esac

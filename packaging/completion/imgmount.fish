@@ -114,6 +114,7 @@ complete -c imgmount -n '__fish_seen_subcommand_from formats' -l log-file -r -d 
 complete -c imgmount -n '__fish_seen_subcommand_from formats' -l version -d 'show program’s version number and exit'
 complete -c imgmount -n '__fish_seen_subcommand_from formats' -l json -d 'a list of objects'
 complete -c imgmount -n '__fish_seen_subcommand_from formats' -l markdown -d 'the page docs/formats.md'
+complete -c imgmount -n '__fish_seen_subcommand_from formats' -f -a 'aff aff4 apple_unread applesingle asif binhex bochs bzip2 ccd cdi chd ciso_gc cloop cso cue daa dart dax dc42 dms ecm encrypted ewf gcz gdi gzip isz lzma macbinary mds ndif nfs nrg ova parallels qcow qcow2 qed rawsectors shrinkwrap simg sparsebundle sparseimage tgc toc uae_adf udif unread vdi vhd vhdx vmdk wbfs wdf wia wux xz zip zso zstd apm atari bsd eltorito gpt lvm2 mbr rdb sessions sgi sun wii wiiu ad1 amigados apfs archive cramfs exfat ext fat gcfst hfs hfsplus iso9660 rockridge joliet iso ltree macforks mfs minix ntfs nus romfs squashfs udf ufs wiiufst wim xfs zar'
 complete -c imgmount -n '__fish_seen_subcommand_from help' -s h -l help -d 'show this help message and exit'
 complete -c imgmount -n '__fish_seen_subcommand_from help' -s v -l verbose -d 'print more messages; -vv: all'
 complete -c imgmount -n '__fish_seen_subcommand_from help' -l log-file -r -d 'append the log to FILE as well'

@@ -127,6 +127,7 @@ class TestShells:
                 r"cat --fs rockridge my\ disc.iso /Read\ me/it\'s\ here.txt ",
             ),
             ("--fs jol", "--fs joliet "),
+            ("formats sparseb", "formats sparsebundle "),
             ("info my", r"info my\ disc.iso "),
         ],
     )
@@ -152,6 +153,7 @@ class TestShells:
             (r"extract my\ disc.iso 'Read me/", ["Read me/it's here.txt"]),
             ("ls my", ["my disc.iso"]),
             ("ls --fs jol", ["joliet"]),
+            ("formats sparseb", ["sparsebundle"]),
         ],
     )
     def test_fish(self, line: str, expected: list[str]) -> None:

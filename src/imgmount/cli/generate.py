@@ -21,7 +21,7 @@ _FORMATS: Final[Mapping[str, tuple[type[Format], ...]]] = {
     "container": (ContainerFormat,),
     "partitions": (PartitionsFormat,),
     "fs": (FilesystemFormat,),
-    "format": tuple(TABLES),
+    "formats": tuple(TABLES),
 }
 _NO_FORMAT: Final = {"container": ("raw",), "partitions": ("none",)}
 
@@ -75,7 +75,7 @@ def _command(module: str, name: str) -> Command:
 
 def _choices(action: argparse.Action) -> tuple[str, ...]:
     """The values that an option or argument takes; of one that names a format, all formats of its kind."""
-    kinds = _FORMATS.get(action.dest, ()) if action.metavar == "FORMAT" else ()
+    kinds = _FORMATS.get(action.dest, ())
     names = [
         name
         for kind in kinds
