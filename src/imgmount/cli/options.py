@@ -211,7 +211,7 @@ def _is_locked(image: Image) -> bool:
 
 def _question(args: argparse.Namespace) -> Callable[[], str | None] | None:
     """What asks the user for the password; None where there is nobody to ask."""
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):  # None if closed
         from getpass import getpass
 
         return lambda: getpass(f"Password of {args.image}: ")
