@@ -79,4 +79,4 @@ def test_filevault_has_three_outcomes(
     assert outputs[1:] == ["disk.raw\n"] * 2
     wrong, none = caplog.messages
     assert "volume 'Secret' is encrypted: the password is wrong (hint: 'numbers'): raw view" in wrong
-    assert "volume 'Secret' is encrypted: give its password or recovery key" in none
+    assert "volume 'Secret' is encrypted: its password or recovery key is needed" in none
