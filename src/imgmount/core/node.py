@@ -23,20 +23,22 @@ SYMLINK_MODE: Final = s.S_IFLNK | 0o777
 class Stat(NamedTuple):
     """Facts about a node.
 
-    Times are nanoseconds since 1970 UTC. ``uid`` and ``gid`` None mean the user who mounts. ``allocated`` is
-    the number of bytes that occupy space, where that differs from ``size`` (sparse and compressed files).
+    Times are nanoseconds since 1970 UTC: of content, access, inode and birth. ``uid`` and ``gid`` None mean
+    the user who mounts. ``allocated`` is the number of bytes that occupy space, where that differs from
+    ``size`` (sparse and compressed files).
     """
 
     mode: int
     size: int = 0
     mtime_ns: int = 0
     atime_ns: int | None = None  # None: as mtime
-    ctime_ns: int | None = None
+    ctime_ns: int | None = None  # None: as birth_ns, if there is one, else as mtime
     uid: int | None = None
     gid: int | None = None
     nlink: int = 1
     rdev: int = 0
     allocated: int | None = None
+    birth_ns: int | None = None  # None: not known
 
 
 class Node(ABC):

@@ -157,16 +157,18 @@ class Operations:
         )
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
-        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
+        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated, birth = stat
         owner = self._owner
         mtime_s, mtime_ns = mtime // NS, mtime % NS
+        if ctime is None:
+            ctime = mtime if birth is None else birth
         return (
             inode, mode & self._mask, nlink,
             owner.uid if uid is None else uid, owner.gid if gid is None else gid,
             rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
             mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
             mtime_s, mtime_ns,
-            mtime_s if ctime is None else ctime // NS, mtime_ns if ctime is None else ctime % NS,
+            ctime // NS, ctime % NS,
         )  # fmt: skip
 
     def readlink(self, path: bytes, buffer: int, size: int) -> None:

@@ -175,8 +175,8 @@ class _ExfatNode(Node):
 
     def _stat(self, mode: int, size: int, allocated: int | None = None) -> Stat:
         facts = records.facts_of(self._file)
-        accessed, created = facts.accessed or None, facts.created or None
-        return Stat(mode, size, facts.modified, accessed, created, allocated=allocated)
+        accessed, birth = facts.accessed or None, facts.created or None
+        return Stat(mode, size, facts.modified, accessed, allocated=allocated, birth_ns=birth)
 
 
 class ExfatDirectory(_ExfatNode, Directory):

@@ -140,14 +140,10 @@ def file_size(record: bytes) -> int:
 
 
 def stat_of(record: bytes) -> Stat:
-    """Everything that a record says of its file.
-
-    The time of creation is given as ctime, the date of access as atime.
-    """
+    """Everything that a record says of its file. The date of access is given as atime."""
     flags, centis, ctime, cdate, adate, _, mtime, mdate, _, size = _FACTS.unpack(record)
     modified = dos_time_ns(mdate, mtime)
-    accessed = dos_time_ns(adate, 0) if adate else 0
-    created = dos_time_ns(cdate, ctime, centis) if cdate else 0
-    if flags & DIRECTORY:
-        return Stat(DIRECTORY_MODE, 0, modified, accessed or None, created or None)
-    return Stat(FILE_MODE, size, modified, accessed or None, created or None)
+    accessed = (dos_time_ns(adate, 0) if adate else 0) or None
+    birth = (dos_time_ns(cdate, ctime, centis) if cdate else 0) or None
+    mode, size = (DIRECTORY_MODE, 0) if flags & DIRECTORY else (FILE_MODE, size)
+    return Stat(mode, size, modified, accessed, birth_ns=birth)

@@ -86,13 +86,15 @@ def facts_of(record: Record, disk: Disk, read: ReadRecord) -> Facts:
         raise FormatError(NAME, f"record {record.number} has no standard information")
     created, modified, changed, accessed, attributes = found.standard
     modified, accessed, changed = filetime_ns(modified), filetime_ns(accessed), filetime_ns(changed)
+    birth = filetime_ns(created) or None
     if directory := bool(record.flags & records.DIRECTORY):
-        stat = Stat(DIRECTORY_MODE, 0, modified, accessed, changed)
+        stat = Stat(DIRECTORY_MODE, 0, modified, accessed, changed, birth_ns=birth)
     else:
         links = record.links - found.dos
         stored = None if found.stored is None or found.tag == WOF else found.stored * disk.cluster_size
         size = max(found.size, 0)
-        stat = Stat(FILE_MODE, size, modified, accessed, changed, None, None, max(1, links), 0, stored)
+        links = max(1, links)
+        stat = Stat(FILE_MODE, size, modified, accessed, changed, None, None, links, 0, stored, birth)
     if found.ea:
         stat = _as_linux(stat, found.tag, list(parts_of(record, disk, read, records.EA)), disk)
     return Facts(
