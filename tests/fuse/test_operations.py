@@ -164,6 +164,8 @@ def test_symlinks_and_xattrs(mount: Path) -> None:
     assert set(os.listxattr(mount / "plain")) == {"user.fake.number", "user.fake.empty"}
     assert os.getxattr(mount / "plain", "user.fake.number") == b"1"
     assert os.getxattr(mount / "plain", "user.fake.empty") == b""
+    assert os.getxattr(mount / "gone", "user.imgmount.guess") == b"its content"
+    assert "user.imgmount.guess" in os.listxattr(mount / "gone")
     with pytest.raises(OSError, match="No data available"):
         os.getxattr(mount / "plain", "user.absent")
     for absent in (

@@ -151,7 +151,7 @@ class _Ls:
         except ImageError as exc:
             self._problem(name, exc)
             facts, arrow = "??????????", ""
-        print(f"{facts} {for_stdout(name + arrow)}")
+        print(f"{facts} {for_stdout(name + arrow)}{node.guess and f' (a guess: {node.guess})'}")
 
     def _facts(self, path: str, node: Node) -> dict[str, object]:
         from imgmount.core.node import Symlink
@@ -172,6 +172,8 @@ class _Ls:
                 "nlink": stat.nlink,
                 "id": node.id,
             }
+            if node.guess:
+                facts["guess"] = node.guess
             if isinstance(node, Symlink):
                 facts["target"] = node.readlink()
             if s.S_ISCHR(stat.mode) or s.S_ISBLK(stat.mode):

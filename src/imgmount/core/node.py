@@ -45,11 +45,12 @@ class Node(ABC):
     """Something with a stat. Its name belongs to the directory entry, not to the node.
 
     ``id`` is a number below 2**48 that is unique in the filesystem and the same at every open; hard links
-    share it.
+    share it. ``guess`` is what of a deleted file is taken to be so and cannot be known, "" for nothing.
     """
 
     __slots__ = ("id",)
     id: int
+    guess = ""
 
     @abstractmethod
     def stat(self) -> Stat:

@@ -35,6 +35,7 @@ NS: Final = 1_000_000_000
 TIMEOUT: Final = 86_400.0 * 365  # the image does not change
 BLOCK: Final = 4096
 ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
+GUESS: Final = "user.imgmount.guess"  # of deleted files: what of them is one
 BATCH: Final = 128  # directory entries prepared at a time
 MAX_FILES: Final = 256  # kept at hand
 MAX_BUFFERS: Final = 64  # of one reply; a read in more buffers is gathered in memory
@@ -292,7 +293,9 @@ class Operations:
         return _give(names, buffer, size)
 
     def _xattrs(self, path: bytes) -> Mapping[str, bytes]:
-        return self._vfs.find(_decode(path)).xattrs()
+        node = self._vfs.find(_decode(path))
+        found = node.xattrs()
+        return {**found, GUESS: node.guess.encode()} if node.guess else found
 
 
 def _of_host(file: FileDevice, offset: int, length: int) -> FuseBuf:

@@ -119,7 +119,10 @@ class _Builder:
                 inner = here.setdefault(safe_name(folder, set()), {})
                 # a file has the name of the folder, so the folder gets another
                 here = inner if isinstance(inner, dict) else here
-            here[safe_name(name, set(here))] = node
+            if isinstance(node, Directory):
+                here.setdefault(safe_name(name, set()), {})
+            else:
+                here[safe_name(name, set(here))] = node
 
         def built(entries: dict[str, Any]) -> StaticDirectory:
             number = next(numbers)
