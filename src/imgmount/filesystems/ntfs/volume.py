@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
+from imgmount.core.bitmap import Bitmap
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
@@ -16,7 +17,6 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.families.windows import names
 from imgmount.families.windows.options import STREAMS, SYSTEM
 from imgmount.filesystems.ntfs import records
-from imgmount.filesystems.ntfs.bits import Bitmap
 from imgmount.filesystems.ntfs.boot import NAME, read_boot
 from imgmount.filesystems.ntfs.facts import Facts, bare_folder, facts_of
 from imgmount.filesystems.ntfs.index import MAX_BLOCKS, Index
@@ -167,15 +167,18 @@ class NtfsVolume(Filesystem):
         except ImageError:
             return State.DAMAGED
 
+    @property
+    def cluster_count(self) -> int:
+        """Clusters that are there: a volume may say that it has more than its image."""
+        return min(self.boot.clusters, self.device.size // self.boot.cluster_size)
+
     @cached_property
     def clusters(self) -> Bitmap:
         """Which clusters are in use. Raises ``ImageError``."""
         found = self.stream(self.mft.record(CLUSTERS), records.DATA)
         if found is None:
             raise FormatError(NAME, "the bitmap of clusters is lost")
-        return Bitmap(
-            self.content(found), min(self.boot.clusters, self.device.size // self.boot.cluster_size)
-        )
+        return Bitmap(self.content(found), self.cluster_count, NAME, "clusters")
 
     @cached_property
     def parents(self) -> Parents:
