@@ -96,11 +96,11 @@ class Census:
             self._links[base] = self._links.get(base, 0) + links
 
     def _runs(self, record: Record, attribute: Attribute) -> Iterator[str]:
-        start, last, offset, _, allocated, size, valid = records.NON_RESIDENT.unpack_from(
+        start, last, _, _, allocated, size, valid = records.NON_RESIDENT.unpack_from(
             attribute.data, attribute.at
         )
         runs = Runs()
-        add_pairs(runs, attribute.data[attribute.at + offset : attribute.at + attribute.length])
+        add_pairs(runs, attribute.pairs)
         about = f"record {record.number}, attribute {attribute.type:#x}"
         if runs.end != last + 1 - start:
             yield f"{about}: runs of {runs.end} clusters, {last + 1 - start} are said to be there"

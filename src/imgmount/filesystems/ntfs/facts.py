@@ -146,7 +146,7 @@ def _data(found: _Found, attribute: Attribute) -> None:
     if attribute.resident:
         found.size = len(attribute.content)
         return
-    first, _, offset, _, _, size, _ = NON_RESIDENT.unpack_from(attribute.data, attribute.at)
+    first, _, _, _, _, size, _ = NON_RESIDENT.unpack_from(attribute.data, attribute.at)
     if first:
         return
     if not 0 <= size < MAX_SIZE:
@@ -155,7 +155,7 @@ def _data(found: _Found, attribute: Attribute) -> None:
     if attribute.flags & (records.SPARSE | records.COMPRESSED):
         runs = Runs()
         try:
-            add_pairs(runs, attribute.data[attribute.at + offset : attribute.at + attribute.length])
+            add_pairs(runs, attribute.pairs)
         except FormatError:  # reading it says so
             return
         found.stored = runs.stored

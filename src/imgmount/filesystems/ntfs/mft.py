@@ -178,7 +178,5 @@ def _runs(runs: Runs, part: Part) -> Runs:
         return runs
     if part.first_cluster > runs.end:
         runs.add(part.first_cluster - runs.end, LOST)
-    found = part.attribute
-    _, _, offset, *_ = records.NON_RESIDENT.unpack_from(found.data, found.at)
-    add_pairs(runs, found.data[found.at + offset : found.at + found.length])
+    add_pairs(runs, part.attribute.pairs)
     return runs

@@ -96,6 +96,17 @@ class Attribute(NamedTuple):
         return self.data[self.at + start : self.at + start + size]
 
     @property
+    def pairs(self) -> bytes:
+        """The mapping pairs of a non-resident attribute. Raises ``FormatError``."""
+        start: int = NON_RESIDENT.unpack_from(self.data, self.at)[2]
+        if not NON_RESIDENT.size <= start <= self.length:
+            raise FormatError(
+                NAME,
+                f"an attribute of type {self.type:#x} whose runs begin at {start:#x} of {self.length:#x}",
+            )
+        return self.data[self.at + start : self.at + self.length]
+
+    @property
     def first_cluster(self) -> int:
         """Where the part of a non-resident attribute begins; 0 for a resident one."""
         return 0 if self.resident else int.from_bytes(self.data[self.at + 16 : self.at + 24], "little")

@@ -151,12 +151,11 @@ def runs_of(stream: Stream) -> Runs:
             runs.add(first_cluster - runs.end, LOST)
         if attribute is None:
             continue
-        start, last, offset, *_ = records.NON_RESIDENT.unpack_from(attribute.data, attribute.at)
-        if attribute.resident or start != first_cluster or not 64 <= offset <= attribute.length:
-            raise FormatError(
-                NAME, f"the runs of a stream from cluster {first_cluster} on begin at {offset:#x} of a record"
-            )
-        add_pairs(runs, attribute.data[attribute.at + offset : attribute.at + attribute.length])
+        start, last, *_ = records.NON_RESIDENT.unpack_from(attribute.data, attribute.at)
+        if attribute.resident or start != first_cluster:
+            reason = f"a part of a stream begins at cluster {start}, its attribute list says {first_cluster}"
+            raise FormatError(NAME, reason)
+        add_pairs(runs, attribute.pairs)
         if last > 0 and runs.end > last + 1:
             raise FormatError(
                 NAME, f"runs of a stream up to cluster {runs.end}, which say that {last} is the last"
