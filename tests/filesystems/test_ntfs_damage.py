@@ -305,7 +305,7 @@ def test_an_attribute_list_that_names_the_record_itself_ends() -> None:
     found = next(
         one for one in records.attributes(opened.mft.record(number)) if one.type == records.ATTRIBUTE_LIST
     )
-    listing = opened.content(assemble([Part(found.type, "", 0, found)], opened.disk))
+    listing = opened.content(assemble([Part(found.type, "", 0, found)]))
     raw = listing.pread(0, listing.size)
     start = next(iter(listing.extents(0, 1))).offset if not found.resident else data.index(raw)
     changes, at = [], 0

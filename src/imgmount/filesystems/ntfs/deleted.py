@@ -131,7 +131,7 @@ class NtfsDeleted(NtfsFile):
         parts = [part for part in parts_of(record, disk, self._finder.read, kind) if part.name == name]
         if not parts:
             return None
-        stream = assemble(parts, disk)
+        stream = assemble(parts)
         if stream.content is None:
             for count, place in runs_of(stream):
                 used = None if place < 0 else self._volume.clusters.first_used(place, count)

@@ -169,7 +169,7 @@ def _gather(found: _Found, record: Record, disk: Disk, read: ReadRecord) -> None
     found.streams = any(kind == records.DATA and name for kind, name in by_type)
     found.ea = (records.EA, "") in by_type
     if parts := by_type.get((records.STANDARD_INFORMATION, "")):
-        content = assemble(parts, disk).content
+        content = assemble(parts).content
         _content(found, records.STANDARD_INFORMATION, content or b"")
     names = [
         part.attribute.content for part in by_type.get((records.NAME_ATTRIBUTE, ""), []) if part.attribute
@@ -178,10 +178,10 @@ def _gather(found: _Found, record: Record, disk: Disk, read: ReadRecord) -> None
     found.dos = sum(name.space == records.DOS for name in spaces)
     found.parent = spaces[-1].parent if spaces else found.parent
     if parts := by_type.get((records.REPARSE_POINT, "")):
-        point = assemble(parts, disk)
+        point = assemble(parts)
         found.tag = int.from_bytes(stream_device(point, disk).pread(0, 4), "little")
     if parts := by_type.get((records.DATA, "")):
-        stream = assemble(parts, disk)
+        stream = assemble(parts)
         found.size = stream.size
         found.stored = _stored(stream)
 
@@ -199,7 +199,7 @@ def _stored(stream: Stream) -> int | None:
 def _as_linux(stat: Stat, tag: int, parts: Iterable[Part], disk: Disk) -> Stat:
     """``stat`` as the Windows Subsystem for Linux has it, where it left its attributes."""
     try:
-        stream = assemble(list(parts), disk)
+        stream = assemble(list(parts))
         found = dict(extended_attributes(stream_device(stream, disk).pread(0, min(stream.size, MAX_EAS))))
     except ImageError:
         return stat

@@ -68,7 +68,7 @@ class Mft:
         base = [found for found in records.attributes(own) if found.type == records.DATA and not found.name]
         if not base or base[0].resident:
             raise FormatError(NAME, "$MFT has no runs", offset=boot.mft)
-        stream = assemble([Part(records.DATA, "", base[0].first_cluster, base[0])], disk)
+        stream = assemble([Part(records.DATA, "", base[0].first_cluster, base[0])])
         runs = _runs(Runs(), stream.parts[0])
 
         def read(reference: int) -> Record:

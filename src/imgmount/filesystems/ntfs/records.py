@@ -21,7 +21,6 @@ ATTRIBUTE: Final = Struct("<IIBBHHH")  # type, length, non-resident, name length
 RESIDENT: Final = Struct("<16xIH")  # length, offset of the content
 # first and last cluster, offset of runs, unit, allocated, size, valid size
 NON_RESIDENT: Final = Struct("<16xqqHB5xqqq")
-TOTAL: Final = Struct("<64xq")  # bytes stored, of sparse and compressed attributes
 LIST_ENTRY: Final = Struct(
     "<IHBBQQH"
 )  # type, length, name length, name offset, first cluster, record, instance

@@ -68,14 +68,14 @@ class NtfsVolume(Filesystem):
     def stream(self, record: Record, kind: int, name: str = "") -> Stream | None:
         """An attribute of a file, put together; None where it has none. Raises ``ImageError``."""
         parts = [part for part in parts_of(record, self.disk, self.mft.referred, kind) if part.name == name]
-        return assemble(parts, self.disk) if parts else None
+        return assemble(parts) if parts else None
 
     def streams(self, record: Record) -> Iterator[Stream]:
         """The named data streams of a file, but those that are damaged. Raises ``ImageError``."""
         parts = [part for part in parts_of(record, self.disk, self.mft.referred, records.DATA) if part.name]
         for name in dict.fromkeys(part.name for part in parts):
             try:
-                yield assemble([part for part in parts if part.name == name], self.disk)
+                yield assemble([part for part in parts if part.name == name])
             except ImageError as exc:
                 log.warning("%s: record %d, stream %r: %s", NAME, record.number, name, exc)
 
