@@ -226,7 +226,7 @@ class NtfsFile(NtfsNode, File):
             content = self.open().pread(0, MAX_INTERIX)
         except ImageError:
             return None
-        return records.utf16(content[len(INTERIX_LINK) :]) if content.startswith(INTERIX_LINK) else None
+        return names.decode(content[len(INTERIX_LINK) :]) if content.startswith(INTERIX_LINK) else None
 
 
 class NtfsStream(NtfsNode, File):

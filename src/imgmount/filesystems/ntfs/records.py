@@ -12,6 +12,7 @@ from struct import error as StructError  # noqa: N812  the one exception that st
 from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
+from imgmount.families.windows import names
 from imgmount.filesystems.ntfs.boot import NAME, STRIDE
 
 HEADER: Final = Struct("<4s12xHHHH8xQ")  # magic, sequence, links, first attribute, flags, base record
@@ -163,15 +164,10 @@ def attributes(record: Record) -> Iterator[Attribute]:
             raise FormatError(
                 NAME, f"record {record.number}: the name of an attribute at {at:#x} ends past it"
             )
-        text = utf16(data[at + name : at + name + 2 * name_length]) if name_length else ""
+        text = names.decode(data[at + name : at + name + 2 * name_length]) if name_length else ""
         yield Attribute(kind, text, flags, instance, data, at, length, not elsewhere)
         at += length
     raise FormatError(NAME, f"record {record.number}: more than {MAX_ATTRIBUTES} attributes")
-
-
-def utf16(raw: bytes) -> str:
-    """UTF-16 as Windows takes it: half pairs are kept, an odd byte at the end is not."""
-    return raw[: len(raw) & ~1].decode("utf-16-le", "surrogatepass")
 
 
 class Listed(NamedTuple):
@@ -192,7 +188,7 @@ def listed(content: bytes) -> Iterator[Listed]:
         if length < LIST_ENTRY.size or (name_length and name + 2 * name_length > length):
             raise FormatError(NAME, f"an attribute list with an entry of {length} bytes at {at:#x}")
         yield Listed(
-            kind, utf16(content[at + name : at + name + 2 * name_length]), first, reference, instance
+            kind, names.decode(content[at + name : at + name + 2 * name_length]), first, reference, instance
         )
         at += length
 
@@ -215,4 +211,4 @@ def file_name(content: bytes) -> FileName:
     parent, length, space = FILE_NAME.unpack_from(content)
     if NAME_SIZE + 2 * length > len(content):
         raise FormatError(NAME, f"a name of {length} letters in {len(content)} bytes")
-    return FileName(parent, utf16(content[NAME_SIZE : NAME_SIZE + 2 * length]), space)
+    return FileName(parent, names.decode(content[NAME_SIZE : NAME_SIZE + 2 * length]), space)

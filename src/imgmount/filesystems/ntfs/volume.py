@@ -138,7 +138,7 @@ class NtfsVolume(Filesystem):
             found = self.stream(self.mft.record(VOLUME), records.VOLUME_NAME)
         except ImageError:
             return ""
-        return records.utf16(found.content).rstrip("\0") if found is not None and found.content else ""
+        return names.decode(found.content).rstrip("\0") if found is not None and found.content else ""
 
     @cached_property
     def _information(self) -> bytes:
