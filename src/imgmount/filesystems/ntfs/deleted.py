@@ -47,12 +47,7 @@ def deleted(volume: NtfsVolume) -> Iterator[tuple[str, Node]]:
 
 def _name(record: Record) -> FileName | None:
     """The name of a record, rather not the short one of DOS. Raises ``FormatError``."""
-    found = [
-        records.file_name(attribute.content)
-        for attribute in records.attributes(record)
-        if attribute.type == records.NAME_ATTRIBUTE and attribute.resident
-    ]
-    return min(found, key=lambda name: name.space == records.DOS, default=None)
+    return min(records.file_names(record), key=lambda name: name.space == records.DOS, default=None)
 
 
 def _was(record: Record, reference: int) -> bool:

@@ -212,3 +212,10 @@ def file_name(content: bytes) -> FileName:
     if NAME_SIZE + 2 * length > len(content):
         raise FormatError(NAME, f"a name of {length} letters in {len(content)} bytes")
     return FileName(parent, names.decode(content[NAME_SIZE : NAME_SIZE + 2 * length]), space)
+
+
+def file_names(record: Record) -> Iterator[FileName]:
+    """The names of a file that are in ``record``. Raises ``FormatError``."""
+    for attribute in attributes(record):
+        if attribute.type == NAME_ATTRIBUTE and attribute.resident:
+            yield file_name(attribute.content)
