@@ -59,12 +59,16 @@ class NtfsNode(Node):
         """An attribute of the file, put together; None where it has none. Raises ``ImageError``."""
         return self._volume.stream(record, kind, name)
 
+    def _content(self, stream: Stream) -> BlockDevice:
+        """What a stream of the file holds. Raises ``ImageError``."""
+        return self._volume.content(stream)
+
     def _point(self) -> reparse.Point:
         """The reparse point. Raises ``ImageError``."""
         stream = self._stream(self._record(), records.REPARSE_POINT)
         if stream is None or stream.size > MAX_POINT:
             raise FormatError(NAME, f"record {self.id}: the reparse point cannot be read")
-        return reparse.parse(self._volume.content(stream).pread(0, stream.size), NAME)
+        return reparse.parse(self._content(stream).pread(0, stream.size), NAME)
 
 
 class NtfsDirectory(NtfsNode, Directory):
@@ -207,10 +211,10 @@ class NtfsFile(NtfsNode, File):
                 return MemoryDevice(b"")
             if (packed := self._stream(record, records.DATA, wof.STREAM)) is None:
                 raise FormatError(NAME, f"record {self.id}: the compressed stream of the file is lost")
-            return wof.WofDevice(volume.content(packed), facts.stat.size, method, volume.disk.cache)
+            return wof.WofDevice(self._content(packed), facts.stat.size, method, volume.disk.cache)
         if (stream := self._stream(record, records.DATA)) is None:
             raise FormatError(NAME, f"record {self.id} has no data")
-        return volume.content(stream)
+        return self._content(stream)
 
     def _refuse_what_is_elsewhere(self) -> None:
         """Raise ``UnsupportedError`` where the record's own stream is not the file's content."""
@@ -252,7 +256,7 @@ class NtfsStream(NtfsNode, File):
         stream = self._volume.stream(self._record(), records.DATA, self._name)
         if stream is None:
             raise FormatError(NAME, f"record {self._facts.number} has no stream {self._name!r}")
-        return self._volume.content(stream)
+        return self._content(stream)
 
 
 class NtfsLink(NtfsNode, Symlink):
