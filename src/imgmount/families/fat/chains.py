@@ -23,6 +23,7 @@ from imgmount.errors import FormatError, ImageError
 log = logging.getLogger(__name__)
 
 PAGE: Final = 1 << 14  # entries: 64 KiB of FAT32, all of FAT12
+STRAIGHT: Final = "its clusters follow each other"  # a guess about deleted files
 MAX_PAGES: Final = 256  # kept: 16 MiB of FAT32, the links of 128 GiB in clusters of 32 KiB
 
 

@@ -17,7 +17,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.node import Node
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
-from imgmount.families.fat.chains import ClusterDevice
+from imgmount.families.fat.chains import STRAIGHT, ClusterDevice
 from imgmount.filesystems.fat import records
 from imgmount.filesystems.fat.remnants import Remnant, is_plausible, remnants
 from imgmount.filesystems.fat.volume import FatDirectory, FatFile
@@ -25,7 +25,6 @@ from imgmount.filesystems.fat.volume import FatDirectory, FatFile
 if TYPE_CHECKING:
     from imgmount.filesystems.fat.volume import FatVolume
 
-STRAIGHT: Final = "its clusters follow each other"
 HALF: Final = "the upper half of its first cluster may be lost, as Windows deletes"
 MAX_FOLDER: Final = 1 << 20  # bytes of a deleted one
 

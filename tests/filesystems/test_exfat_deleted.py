@@ -1,0 +1,123 @@
+"""Deleted files of exFAT: what they were before, and what TSK says of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conformance import tree
+from filesystems.test_exfat import images as images  # noqa: PLC0414  a fixture
+from filesystems.test_exfat import volume
+from helpers import tool
+from imgmount.core.device import BlockDevice
+from imgmount.core.node import Directory, File, Node
+from imgmount.errors import FormatError
+from imgmount.filesystems.exfat import FORMAT, records
+
+GONE = (
+    "chained.bin",
+    "row.bin",
+    "valid.bin",
+    "valid-row.bin",
+    "empty",
+    "deep",
+    "deep/a",
+    "deep/a/b",
+    "deep/a/b/file",
+)
+
+
+def deleted(data: bytes | bytearray) -> dict[str, Node]:
+    assert FORMAT.deleted is not None
+    return dict(FORMAT.deleted(volume(data)))
+
+
+def read(node: Node) -> bytes:
+    assert isinstance(node, File)
+    device = node.open()
+    return device.pread(0, device.size)
+
+
+def without(data: bytes, *paths: str, links: bool) -> bytearray:
+    """The volume after ``paths`` were deleted, by a driver that leaves the links of clusters or one that does not."""
+    opened, changed = volume(data), bytearray(data)
+    nodes = dict(tree(opened.root))
+    _, first, _ = records.place(records.critical(opened._root_bytes, records.BITMAP) or b"")
+    for path in paths:
+        at = nodes[path].id
+        for entry in range(at, at + 32 * (data[at + 1] + 1), 32):
+            changed[entry] &= 0x7F
+        flags, _, start, length = records.stream_of(data[at + 32 : at + 64])
+        count = -(-length // opened.boot.cluster_size)
+        chain = opened.fat.straight(start, count) if flags & 2 else opened.fat.chain(start, count)
+        for begin, many in zip(chain.firsts, chain.counts, strict=True):
+            for cluster in range(begin, begin + many):
+                changed[opened.place(first) + (cluster - 2) // 8] &= ~(1 << (cluster - 2) % 8)
+                if not links:
+                    link = opened.boot.fat_offset + 4 * cluster
+                    changed[link : link + 4] = bytes(4)
+    return changed
+
+
+def contents(opened: BlockDevice | bytes) -> dict[str, bytes]:
+    return {path: read(node) for path, node in tree(volume(opened).root) if isinstance(node, File)}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_sleuth_kit_agrees_and_content_is_what_it_was(
+    links: bool, images: dict[str, bytes], tmp_path: Path
+) -> None:
+    before, data = contents(images["clusters4k"]), without(images["clusters4k"], *GONE, links=links)
+    disk = tmp_path / "disk"
+    disk.write_bytes(data)
+    listing = subprocess.run([tool("fls"), "-rdp", disk], check=True, capture_output=True, text=True).stdout
+    theirs = {match[3]: match for match in re.finditer(r"(.)/. \* (\d+):\t(.*)", listing)}
+    ours = deleted(data)
+    assert ours.keys() == theirs.keys() == {*GONE, "deleted.txt"}
+    guesses = set()
+    for path, node in ours.items():
+        assert isinstance(node, Directory) == (theirs[path][1] == "d"), path
+        if node.guess:
+            guesses.add(path)
+        elif path in before:
+            assert read(node) == before[path], path
+    assert guesses == (set() if links else {"chained.bin", "valid.bin"})
+    command = [tool("icat"), "-r", disk, theirs["row.bin"][2]]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == before["row.bin"]
+
+
+def test_a_cluster_that_is_used_again_is_refused(images: dict[str, bytes]) -> None:
+    data = without(images["clusters4k"], "row.bin", links=True)
+    before = contents(images["clusters4k"])["row.bin"]
+    opened = volume(data)
+    node = dict(FORMAT.deleted(opened))["row.bin"]  # type: ignore[misc]
+    _, bitmap, _ = records.place(records.critical(opened._root_bytes, records.BITMAP) or b"")
+    second = records.stream_of(bytes(data[node.id + 32 : node.id + 64]))[2] + 1
+    data[opened.place(bitmap) + (second - 2) // 8] |= 1 << (second - 2) % 8
+    found = deleted(data)["row.bin"]
+    assert isinstance(found, File)
+    assert found.open().pread(0, 4096) == before[:4096]
+    assert found.open().pread(8192, 4096) == before[8192:12288]
+    with pytest.raises(FormatError, match=f"cluster {second} of a deleted file is in use by another"):
+        found.open().pread(4000, 100)
+
+
+def test_a_set_that_was_used_again_in_part_is_no_file(images: dict[str, bytes]) -> None:
+    data = without(images["clusters4k"], "row.bin", links=True)
+    at = deleted(data)["row.bin"].id
+    for place, value in ((at + 64, 0xC1), (at + 40, data[at + 40] ^ 1)):
+        changed = bytearray(data)
+        changed[place] = value
+        assert "row.bin" not in deleted(changed)
+
+
+def test_a_lost_bitmap_is_told_by_reading(images: dict[str, bytes]) -> None:
+    data = without(images["clusters4k"], "row.bin", links=True)
+    at = volume(data).place(volume(data).boot.root)
+    bitmap = next(at + n for n in range(0, 4096, 32) if data[at + n] == records.BITMAP)
+    data[bitmap + 24 : bitmap + 32] = b"\xff" * 8
+    with pytest.raises(FormatError, match="bytes of the bitmap of clusters"):
+        read(deleted(data)["row.bin"])
