@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 if TYPE_CHECKING:
     from imgmount.cli.parser import Parser
 
-COMMANDS: Final = ("cat", "extract", "formats", "info", "list", "ls", "verify")
+COMMANDS: Final = ("cat", "extract", "formats", "info", "list", "ls", "timeline", "verify")
 
 
 class Command(Protocol):

@@ -46,10 +46,19 @@ def build_vfs(image: Image, view: View) -> Vfs:
         return builder.folder([*builder.raw(), *builder.trees((*image.hidden, *image.volumes))])
     if view is View.DELETED:
         return builder.deleted()
-    main = image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
-    if main is not None:
-        return builder.single(main)
-    return builder.several()
+    main = _only(image)
+    return builder.several() if main is None else builder.single(main)
+
+
+def places(image: Image) -> list[tuple[str, Volume]]:
+    """(name of its folder, volume) of what the tree shows; the one that is the root has no name."""
+    main = _only(image)
+    return [(volume.name, volume) for volume in image.volumes] if main is None else [("", main)]
+
+
+def _only(image: Image) -> Volume | None:
+    """The volume that is the root of the tree, if it is a single one."""
+    return image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
 
 
 class _Builder:
