@@ -30,6 +30,8 @@ EXTENTS: Final = 0x8_0000
 INLINE_DATA: Final = 0x1000_0000
 CASEFOLD: Final = 0x4000_0000
 _SECTOR: Final = 512
+_DELETED: Final = slice(0x14, 0x18)  # i_dtime
+_GENERATION: Final = slice(0x64, 0x68)
 
 ROOT: Final = 2
 _KINDS: Final = (s.S_IFREG, s.S_IFDIR, s.S_IFLNK, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK)
@@ -52,6 +54,16 @@ class Inode(NamedTuple):
     def kind(self) -> int:
         """The file type, as S_IFMT masks it."""
         return s.S_IFMT(self.mode)
+
+    @property
+    def deleted(self) -> int:
+        """When the file was deleted, in seconds; of an orphan the next one, or 0."""
+        return int.from_bytes(self.raw[_DELETED], "little")
+
+    @property
+    def generation(self) -> bytes:
+        """What tells the inode from those of the same number before it."""
+        return self.raw[_GENERATION]
 
     @property
     def extra(self) -> int:
