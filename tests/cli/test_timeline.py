@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from fake_tree import Link, Null, Plain, Torn
 from fatvolumes import record, small
-from filesystems.ntfs_images import load
+from filesystems.ntfs_images import attribute_at, load, patched, record_at
 from helpers import tool
 from imgmount.cli.main import main
 from imgmount.core.slices import MemoryDevice
@@ -26,16 +27,12 @@ def parsed(text: str) -> dict[str, Line]:
 
 
 def theirs(disk: Path) -> dict[str, Line]:
-    """What ``fls`` prints, less what it makes up, the files of the system and a second line for each name of NTFS."""
+    """What ``fls`` prints, less what it makes up and the files of the system."""
     text = subprocess.run(
         [tool("fls"), "-r", "-m", "/", disk], check=True, capture_output=True, text=True
     ).stdout
     made_up = ("/$", "/..", "/.")
-    return {
-        name: facts
-        for name, facts in parsed(text).items()
-        if not name.startswith(made_up) and "($FILE_NAME)" not in name
-    }
+    return {name: facts for name, facts in parsed(text).items() if not name.startswith(made_up)}
 
 
 def ours(disk: Path, capfd: pytest.CaptureFixture[str], code: int = 0) -> dict[str, Line]:
@@ -78,15 +75,21 @@ def test_fat(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_ntfs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     disk = tmp_path / "disk"
-    disk.write_bytes(load("deleted"))
+    data = load("deleted")
+    times = attribute_at(data, record_at(data, "kept/here.txt"), 0x10) + 24
+    disk.write_bytes(
+        patched(data, (times, struct.pack("<QQ", 13 * 10**16, 131 * 10**15)))
+    )  # the name keeps its own
     found, expected = ours(disk, capfd), theirs(disk)
     assert found.keys() == expected.keys()
-    assert sum(name.endswith(" (deleted)") for name in found) == 6
+    assert found["/kept/here.txt"][5:] != found["/kept/here.txt ($FILE_NAME)"][5:]
+    assert sum("($FILE_NAME)" in name for name in found) == len(found) // 2
+    assert sum(name.endswith(" (deleted)") for name in found) == 12
     for name, (number, mode, *facts) in expected.items():
         our_number, our_mode, *our_facts = found[name]
         assert (our_number, our_mode[2]) == (number.partition("-")[0], mode[2])
         assert our_facts[3:] == facts[3:], name
-        assert our_mode[0] == "d" or our_facts[2] == facts[2]
+        assert (our_mode[0] == "d" and "($" not in name) or our_facts[2] == facts[2]
 
 
 def test_mactime_reads_it(make: Maker, capfd: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,13 @@ class Node(ABC):
         """Extended attributes: what the filesystem knows and POSIX has no field for."""
         return {}
 
+    def more_stats(self, name: str) -> Mapping[str, Stat]:  # noqa: ARG002
+        """What else is stored of the file called ``name``, by where: times that a time line should have.
+
+        Raises ``ImageError``.
+        """
+        return {}
+
     @property
     def xattr_prefixes(self) -> tuple[str, ...]:
         """How names of extended attributes begin, here and below: ``""`` stands for any name."""

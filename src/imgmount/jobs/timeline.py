@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import stat as s
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -31,6 +31,7 @@ _TYPES: Final = {
     s.S_IFSOCK: "h",
 }
 _NOTHING: Final = Stat(0)
+_NO_MORE: Final[Mapping[str, Stat]] = {}
 DELETED: Final = " (deleted)"
 REUSED: Final = " (deleted-realloc)"  # something else has its place
 
@@ -45,10 +46,10 @@ def lines(image: Image, problem: Problem) -> Iterator[str]:
             continue
         tree = Vfs(volume.filesystem.root, {}, (), volume.device.size)
         for path, node in tree.walk(problem=partial(_below, problem, top)):
-            yield _line(top + path, node, problem)
+            yield from _lines(top + path, node, problem)
         try:
             for path, node in volume.deleted() or ():
-                yield _deleted_line(f"{top}/{path}", node)
+                yield from _deleted_lines(f"{top}/{path}", node)
         except ImageError as exc:
             problem(top, exc)
 
@@ -57,21 +58,28 @@ def _below(problem: Problem, top: str, path: str, error: ImageError) -> None:
     problem(top + path, error)
 
 
-def _line(path: str, node: Node, problem: Problem) -> str:
-    stat, target = _NOTHING, ""
+def _lines(path: str, node: Node, problem: Problem) -> Iterator[str]:
+    stat, more, target = _NOTHING, _NO_MORE, ""
     try:
         stat = node.stat()
         target = f" -> {node.readlink()}" if isinstance(node, Symlink) else ""
+        more = node.more_stats(path.rpartition("/")[2])
     except ImageError as exc:
         problem(path, exc)
-    return _body(path + target, node, stat)
+    yield _body(path + target, node, stat)
+    for where, facts in more.items():
+        yield _body(f"{path} ({where})", node, facts)
 
 
-def _deleted_line(path: str, node: Node) -> str:
+def _deleted_lines(path: str, node: Node) -> Iterator[str]:
     try:
-        return _body(path + DELETED, node, node.stat())
+        stat, more = node.stat(), node.more_stats(path.rpartition("/")[2])
     except ImageError:
-        return _body(path + REUSED, node, _NOTHING)
+        yield _body(path + REUSED, node, _NOTHING)
+        return
+    yield _body(path + DELETED, node, stat)
+    for where, facts in more.items():
+        yield _body(f"{path} ({where}){DELETED}", node, facts)
 
 
 def _body(name: str, node: Node, stat: Stat) -> str:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from imgmount.core.deleted import DeletedFolder, FreeSpace
+from imgmount.core.deleted import FreeSpace
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import Node
+from imgmount.core.node import Directory, Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.facts import Facts, facts_of
 from imgmount.filesystems.ntfs.mft import ROOT
-from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsLost
+from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsLost, NtfsNode
 from imgmount.filesystems.ntfs.records import FileName, Record, parse_record
 from imgmount.filesystems.ntfs.streams import Stream, assemble, parts_of, stream_device
 
@@ -113,15 +113,13 @@ class _Finder:
         """What a record was, or why that is lost."""
         try:
             facts = facts_of(record, self.disk, self.read)
-            return (
-                DeletedFolder(record.number, facts.stat) if facts.is_directory else NtfsDeleted(self, facts)
-            )
+            return NtfsDeletedFolder(self, facts) if facts.is_directory else NtfsDeleted(self, facts)
         except FormatError as exc:
             return NtfsLost(record.number, exc.reason)
 
 
-class NtfsDeleted(NtfsFile):
-    """A deleted file: what is in a cluster that is in use cannot be read."""
+class _Deleted(NtfsNode):
+    """What is deleted: its records are those that are free."""
 
     __slots__ = ("_finder",)
 
@@ -139,3 +137,18 @@ class NtfsDeleted(NtfsFile):
 
     def _content(self, stream: Stream) -> BlockDevice:
         return stream_device(stream, self._finder.disk)
+
+
+class NtfsDeleted(_Deleted, NtfsFile):
+    """A deleted file: what is in a cluster that is in use cannot be read."""
+
+    __slots__ = ()
+
+
+class NtfsDeletedFolder(_Deleted, Directory):
+    """A deleted folder. What it held is found by its path."""
+
+    __slots__ = ()
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
+        return iter(())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
@@ -14,6 +15,7 @@ from imgmount.core.node import FILE_MODE, SYMLINK_MODE, Directory, File, Node, S
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.windows import attributes, names, reparse
+from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.ntfs import records, wof
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.facts import SYSTEM, Facts, bare_folder
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NAME_TIMES: Final = Struct("<8xQQQQ")  # created, modified, record changed, accessed
 MAX_STREAMS: Final = 255  # of one file, that are shown
 MAX_POINT: Final = 64 << 10  # bytes of a reparse point; Windows has 16 KiB at most
 INTERIX_LINK: Final = b"IntxLNK\1"  # then UTF-16: so ntfs-3g and Interix keep symbolic links
@@ -50,6 +53,20 @@ class NtfsNode(Node):
     def xattrs(self) -> Mapping[str, bytes]:
         as_files = self._volume.streams_as_files and self.id != ROOT
         return xattrs_of(self._volume, self._record(), self._facts, streams=not as_files)
+
+    def more_stats(self, name: str) -> Mapping[str, Stat]:
+        """The times that are kept with the name, which programs that forge times leave alone."""
+        contents = [
+            (records.file_name(content), content) for content in records.name_contents(self._record())
+        ]
+        if not contents:
+            return {}
+        _, content = min(
+            contents, key=lambda found: (names.shown(found[0].name) != name, found[0].space == records.DOS)
+        )
+        created, modified, changed, accessed = map(filetime_ns, _NAME_TIMES.unpack_from(content))
+        stat = self.stat()._replace(size=len(content), mtime_ns=modified, atime_ns=accessed)
+        return {"$FILE_NAME": stat._replace(ctime_ns=changed, birth_ns=created)}
 
     def _record(self) -> Record:
         """The file record, if it is still this file's. Raises ``ImageError``."""

@@ -216,6 +216,11 @@ def file_name(content: bytes) -> FileName:
 
 def file_names(record: Record) -> Iterator[FileName]:
     """The names of a file that are in ``record``. Raises ``FormatError``."""
+    yield from map(file_name, name_contents(record))
+
+
+def name_contents(record: Record) -> Iterator[bytes]:
+    """What the attributes with the names of a file hold, those in ``record``. Raises ``FormatError``."""
     for attribute in attributes(record):
         if attribute.type == NAME_ATTRIBUTE and attribute.resident:
-            yield file_name(attribute.content)
+            yield attribute.content
