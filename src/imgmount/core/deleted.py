@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
-from imgmount.core.node import DIRECTORY_MODE, Directory, File, Node, Stat
+from imgmount.core.node import DIRECTORY_MODE, Directory, Node, Stat
 from imgmount.errors import FormatError, ImageError
 
 MAX_FOLDERS: Final = 1 << 20
@@ -92,19 +92,3 @@ class DeletedFolder(Directory):
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
         return iter(())
-
-
-class Lost(File):
-    """A name of which nothing else is left. Asking for more says why."""
-
-    __slots__ = ("_error",)
-
-    def __init__(self, number: int, error: ImageError) -> None:
-        self.id = number
-        self._error = error
-
-    def stat(self) -> Stat:
-        raise self._error.again()
-
-    def open(self) -> BlockDevice:
-        raise self._error.again()

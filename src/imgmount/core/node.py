@@ -87,6 +87,22 @@ class File(Node):
         return {}
 
 
+class Lost(File):
+    """A name of which nothing else can be read. Asking for more says why."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, number: int, error: ImageError) -> None:
+        self.id = number
+        self._error = error
+
+    def stat(self) -> Stat:
+        raise self._error.again()
+
+    def open(self) -> BlockDevice:
+        raise self._error.again()
+
+
 class Symlink(Node):
     """A symbolic link."""
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from imgmount.core.deleted import DeletedFolder, Found, FreeSpace, Lost, walk
-from imgmount.core.node import Node
+from imgmount.core.deleted import DeletedFolder, Found, FreeSpace, walk
+from imgmount.core.node import Lost, Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.unix.inodes import UNKNOWN, Entry
 from imgmount.filesystems.ext import superblock as sb

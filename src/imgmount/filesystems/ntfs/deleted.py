@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from imgmount.core.deleted import FreeSpace
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import Directory, Node
+from imgmount.core.node import Directory, Lost, Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.facts import Facts, facts_of
 from imgmount.filesystems.ntfs.mft import ROOT
-from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsLost, NtfsNode
+from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsNode
 from imgmount.filesystems.ntfs.records import FileName, Record, parse_record
 from imgmount.filesystems.ntfs.streams import Stream, assemble, parts_of, stream_device
 
@@ -115,7 +115,7 @@ class _Finder:
             facts = facts_of(record, self.disk, self.read)
             return NtfsDeletedFolder(self, facts) if facts.is_directory else NtfsDeleted(self, facts)
         except FormatError as exc:
-            return NtfsLost(record.number, exc.reason)
+            return Lost(record.number, exc)
 
 
 class _Deleted(NtfsNode):

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import FILE_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import FILE_MODE, SYMLINK_MODE, Directory, File, Lost, Node, Special, Stat, Symlink
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.windows import attributes, names, reparse
@@ -146,7 +146,7 @@ class NtfsDirectory(NtfsNode, Directory):
             if isinstance(facts, str):
                 yield name, self._lost(reference, facts)
             elif reference >> 48 not in (0, facts.sequence):
-                yield name, NtfsLost(number, f"record {number} was used again for another file than this")
+                yield name, lost(number, f"record {number} was used again for another file than this")
             else:
                 yield from self._nodes(name, facts)
         if damage is not None:
@@ -156,7 +156,7 @@ class NtfsDirectory(NtfsNode, Directory):
         """The node for an entry without facts: still a folder where only its record is damaged."""
         number = reference & records.RECORD_MASK
         if number >= MAX_RECORDS:
-            return NtfsLost(0, reason)
+            return lost(0, reason)
         try:
             self._volume.mft.record(number)
         except ImageError:
@@ -165,7 +165,7 @@ class NtfsDirectory(NtfsNode, Directory):
             if reference in folders(self._volume, self.id):
                 facts = bare_folder(number, reference >> 48)
                 return NtfsDirectory(self._volume, facts, self._depth + 1, self.id, system=self._system)
-        return NtfsLost(number, reason)
+        return lost(number, reason)
 
     def _nodes(self, name: str, facts: Facts) -> Iterator[tuple[str, Node]]:
         """The node for an entry, and its streams where they are files."""
@@ -174,7 +174,7 @@ class NtfsDirectory(NtfsNode, Directory):
         if facts.is_directory and facts.parent and facts.parent & records.RECORD_MASK != self.id:
             yield (
                 name,
-                NtfsLost(
+                lost(
                     number,
                     f"folder {number} belongs to {facts.parent & records.RECORD_MASK}, not to {self.id}",
                 ),
@@ -317,17 +317,6 @@ class NtfsSpecial(NtfsNode, Special):
         )
 
 
-class NtfsLost(File):
-    """A name whose record is damaged, or has been used for another file since. Asking for more says so."""
-
-    __slots__ = ("_reason",)
-
-    def __init__(self, number: int, reason: str) -> None:
-        self.id = number
-        self._reason = reason
-
-    def stat(self) -> Stat:
-        raise FormatError(NAME, self._reason)
-
-    def open(self) -> BlockDevice:
-        raise FormatError(NAME, self._reason)
+def lost(number: int, reason: str) -> Lost:
+    """A name whose record is damaged, or has been used for another file since."""
+    return Lost(number, FormatError(NAME, reason))
