@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ from filesystems.test_exfat import volume
 from helpers import tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Node
-from imgmount.errors import FormatError
+from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.exfat import FORMAT, records
 
 GONE = (
@@ -121,3 +122,21 @@ def test_a_lost_bitmap_is_told_by_reading(images: dict[str, bytes]) -> None:
     data[bitmap + 24 : bitmap + 32] = b"\xff" * 8
     with pytest.raises(FormatError, match="bytes of the bitmap of clusters"):
         read(deleted(data)["row.bin"])
+
+
+def test_random_damage_ends_where_it_is(images: dict[str, bytes]) -> None:
+    data, rng = without(images["clusters4k"], *GONE, links=True), random.Random(5)
+    used = [at for at in range(0, len(data), 512) if any(data[at : at + 512])]
+    for _ in range(30):
+        changed = bytearray(data)
+        for _ in range(80):
+            changed[rng.choice(used) + rng.randrange(512)] = rng.choice((0, 1, 5, 0x40, 0x85, 0xFF))
+        try:
+            nodes = deleted(changed)
+        except ImageError:
+            continue
+        for node in nodes.values():
+            try:
+                node.open().pread(0, 1 << 20) if isinstance(node, File) else node.stat()
+            except ImageError:
+                continue

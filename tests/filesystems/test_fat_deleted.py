@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from fatvolumes import long_name, record, small, volume
+from fatvolumes import fixture_images, long_name, record, small, volume
 from helpers import tool
 from imgmount.core.node import Directory, File, Node
-from imgmount.errors import FormatError
+from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.fat import FORMAT
 
 END = 0xFFFF
@@ -156,3 +157,28 @@ def test_a_renamed_folder_is_in_its_new_place_alone() -> None:
         {5: dots + gone(b"FILE       ")},
     )
     assert list(deleted(disk)) == ["_LD", "NEW/_ILE"]
+
+
+@pytest.mark.parametrize("variant", ["fat12", "fat32"])
+def test_random_damage_ends_where_it_is(variant: str, tmp_path: Path) -> None:
+    data = fixture_images(tmp_path)[variant]
+    rng = random.Random(5)
+    used = [at for at in range(0, len(data), 512) if any(data[at : at + 512])]
+    for _ in range(30):
+        changed = bytearray(data)
+        for _ in range(80):
+            changed[rng.choice(used) + rng.randrange(512)] = rng.choice((0, 1, 0x10, 0xE5, 0xFF))
+        try:
+            nodes = deleted(changed)
+        except ImageError:
+            continue
+        for node in nodes.values():
+            try:
+                read_some(node) if isinstance(node, File) else node.stat()
+            except ImageError:
+                continue
+
+
+def read_some(node: File) -> bytes:
+    device = node.open()
+    return device.pread(0, min(device.size, 1 << 20))

@@ -7,7 +7,7 @@ by another file fails to be read. Space that was used and is free again looks li
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.node import DIRECTORY_MODE, Directory, Node, Stat
@@ -50,28 +50,32 @@ class FreeSpace(MappedDevice):
 
 
 class Found(NamedTuple):
-    """An entry of a folder: ``node`` is None where it is not deleted, ``below`` is what to look into."""
+    """An entry of a folder: ``node`` is None where it is not deleted.
+
+    ``below`` is what to look into, if it is a folder, and ``key`` what tells it from others.
+    """
 
     name: str
     node: Node | None
-    below: Hashable = None
+    below: Any = None
+    key: Hashable = None
 
 
-def walk(top: Hashable, look: Callable[..., Iterator[Found]]) -> Iterator[tuple[str, Node]]:
+def walk(top: Found, look: Callable[[Any], Iterator[Found]]) -> Iterator[tuple[str, Node]]:
     """(path, node) of the deleted entries that ``look`` finds in ``top`` and the folders below it.
 
     What is damaged ends where it is.
     """
-    pending, seen = [("", top)], {top}
+    pending, seen = [("", top.below)], {top.key}
     while pending:
         path, folder = pending.pop()
         try:
-            for name, node, below in look(folder):
+            for name, node, below, key in look(folder):
                 here = path + name.replace("/", "\N{DIVISION SLASH}")
                 if node is not None:
                     yield here, node
-                if below is not None and below not in seen and len(seen) < MAX_FOLDERS:
-                    seen.add(below)
+                if below is not None and key not in seen and len(seen) < MAX_FOLDERS:
+                    seen.add(key)
                     pending.append((here + "/", below))
         except ImageError:
             continue
@@ -81,6 +85,7 @@ class DeletedFolder(Directory):
     """A folder that was deleted. What it held is found by its path."""
 
     __slots__ = ("_stat", "guess")
+    guess: str
 
     def __init__(self, number: int, stat: Stat, guess: str = "") -> None:
         self.id = number

@@ -45,12 +45,16 @@ class Node(ABC):
     """Something with a stat. Its name belongs to the directory entry, not to the node.
 
     ``id`` is a number below 2**48 that is unique in the filesystem and the same at every open; hard links
-    share it. ``guess`` is what of a deleted file is taken to be so and cannot be known, "" for nothing.
+    share it.
     """
 
     __slots__ = ("id",)
     id: int
-    guess = ""
+
+    @property
+    def guess(self) -> str:
+        """What of a deleted file is taken to be so and cannot be known; "" where nothing is."""
+        return ""
 
     @abstractmethod
     def stat(self) -> Stat:

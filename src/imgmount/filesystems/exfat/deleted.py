@@ -7,9 +7,8 @@ still linked. Where the links are gone, that the clusters follow each other is a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgmount.core.deleted import DeletedFolder, Found, FreeSpace, walk
 from imgmount.core.device import BlockDevice
@@ -26,14 +25,12 @@ if TYPE_CHECKING:
 MAX_FOLDER: Final = 16 << 20  # bytes of a deleted one
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """A folder by its first cluster. The root has no entry."""
+class _Folder(NamedTuple):
+    """A folder. The root has no entry."""
 
-    first: int
     is_deleted: bool
-    place: int = field(default=0, compare=False)
-    entry: Entry | None = field(default=None, compare=False)
+    place: int = 0
+    entry: Entry | None = None
 
 
 def deleted(volume: ExfatVolume) -> Iterator[tuple[str, Node]]:
@@ -44,7 +41,8 @@ def deleted(volume: ExfatVolume) -> Iterator[tuple[str, Node]]:
 
     size, base = volume.boot.cluster_size, volume.place(0)
     free = FreeSpace(volume.device, NAME, "cluster", size, first_used=first_used, base=base)
-    return walk(_Folder(volume.boot.root, is_deleted=False), partial(_look, volume, free))
+    top = Found("", None, _Folder(is_deleted=False), (volume.boot.root, False))
+    return walk(top, partial(_look, volume, free))
 
 
 def _look(volume: ExfatVolume, free: FreeSpace, folder: _Folder) -> Iterator[Found]:
@@ -55,7 +53,8 @@ def _look(volume: ExfatVolume, free: FreeSpace, folder: _Folder) -> Iterator[Fou
             yield _found(volume, free, place, entry)
         elif entry.is_directory:
             first = records.stream_of(entry.stream)[2]
-            yield Found(entry.name, None, _Folder(first, False, place, entry))
+            below = _Folder(is_deleted=False, place=place, entry=entry)
+            yield Found(entry.name, None, below, (first, False))
     for place, entry in placed(records.remnants(data), runs):
         yield _found(volume, free, place, entry)
 
@@ -72,13 +71,12 @@ def _content(volume: ExfatVolume, free: FreeSpace, folder: _Folder) -> BlockDevi
 
 
 def _found(volume: ExfatVolume, free: FreeSpace, place: int, entry: Entry) -> Found:
-    _, valid, first, length = records.stream_of(entry.stream)
+    _, _, first, length = records.stream_of(entry.stream)
     if entry.is_directory:
         stat = ExfatDirectory(volume, place, entry.file, entry.stream).stat()
-        below = _Folder(first, True, place, entry) if length else None
-        return Found(entry.name, DeletedFolder(place, stat), below)
-    guess = _clusters(volume, free, entry.stream, valid)[1]
-    return Found(entry.name, ExfatDeleted(volume, place, entry, free, guess))
+        below = _Folder(is_deleted=True, place=place, entry=entry) if length else None
+        return Found(entry.name, DeletedFolder(place, stat), below, (first, True))
+    return Found(entry.name, ExfatDeleted(volume, place, entry, free))
 
 
 def _clusters(volume: ExfatVolume, free: FreeSpace, stream: bytes, size: int) -> tuple[ClusterDevice, str]:
@@ -104,12 +102,15 @@ def _ends(volume: ExfatVolume, chain: Chain) -> bool:
 class ExfatDeleted(ExfatFile):
     """A deleted file: what is in a cluster that is in use cannot be read."""
 
-    __slots__ = ("_free", "guess")
+    __slots__ = ("_free",)
 
-    def __init__(self, volume: ExfatVolume, place: int, entry: Entry, free: FreeSpace, guess: str) -> None:
+    def __init__(self, volume: ExfatVolume, place: int, entry: Entry, free: FreeSpace) -> None:
         super().__init__(volume, place, entry.file, entry.stream)
         self._free = free
-        self.guess = guess
+
+    @property
+    def guess(self) -> str:
+        return _clusters(self._volume, self._free, self._stream, 0)[1]
 
     def _stored(self, _flags: int, _first: int, size: int) -> BlockDevice:
         return _clusters(self._volume, self._free, self._stream, size)[0]

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import stat as s
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgmount.core.deleted import DeletedFolder, Found, FreeSpace, walk
 from imgmount.core.node import Lost, Node
@@ -36,17 +35,16 @@ _READ: Final = 1 << 18  # bytes of inodes looked through at once
 MAX_FOLDER: Final = 16 << 20  # bytes looked through
 
 
-@dataclass(frozen=True)
-class _Folder:
-    number: int
-    inode: Inode = field(compare=False)
-    is_deleted: bool = False
+class _Folder(NamedTuple):
+    inode: Inode
+    is_deleted: bool
 
 
 def deleted(volume: ExtVolume) -> Iterator[tuple[str, Node]]:
     """(path, node) of deleted files: those with names in directories, then inodes that have lost theirs."""
     finder = _Finder(volume)
-    yield from walk(_Folder(ROOT, volume.inode(ROOT)), finder.look)
+    top = Found("", None, _Folder(volume.inode(ROOT), is_deleted=False), (ROOT, False))
+    yield from walk(top, finder.look)
     for number in finder.nameless():
         found = finder.found(Entry(0, number, UNKNOWN, b"inode %d" % number), named=False)
         if found.node is not None and not isinstance(found.node, Lost):
@@ -97,12 +95,13 @@ class _Finder:
             for entry in self._live(folder.inode):
                 known.add((entry.number, entry.name))
                 if (below := self._below(entry)) is not None:
-                    yield Found(entry.name.decode("utf-8", "surrogateescape"), None, below)
+                    name = entry.name.decode("utf-8", "surrogateescape")
+                    yield Found(name, None, below, (entry.number, False))
         for entry in self._remnants(folder):
             if (entry.number, entry.name) not in known:
                 known.add((entry.number, entry.name))
-                name = encoded(entry.name) if folder.inode.flags & ENCRYPT else entry.name
-                yield self.found(entry._replace(name=name))
+                shown = encoded(entry.name) if folder.inode.flags & ENCRYPT else entry.name
+                yield self.found(entry._replace(name=shown))
 
     def _live(self, inode: Inode) -> Iterator[Entry]:
         try:
@@ -117,7 +116,7 @@ class _Finder:
             inode = self.volume.inode(entry.number)
         except ImageError:
             return None
-        return _Folder(entry.number, inode) if inode.kind == s.S_IFDIR else None
+        return _Folder(inode, is_deleted=False) if inode.kind == s.S_IFDIR else None
 
     def _remnants(self, folder: _Folder) -> Iterator[Entry]:
         volume = self.volume
@@ -181,14 +180,13 @@ class _Finder:
         return self._found(name, before or now, "; ".join(guesses))
 
     def _found(self, name: str, inode: Inode, guess: str) -> Found:
-        number, device = inode.number, self.free
+        number = inode.number
         if inode.kind == s.S_IFDIR:
-            below = _Folder(number, inode, is_deleted=True) if inode.size else None
-            return Found(name, DeletedFolder(number, inode.stat, guess), below)
-        if number in self._orphans:
-            return Found(name, Remains(self.volume, inode, self.volume.device, guess))
+            below = _Folder(inode, is_deleted=True) if inode.size else None
+            return Found(name, DeletedFolder(number, inode.stat, guess), below, (number, True))
         kinds = {s.S_IFREG: Remains, s.S_IFLNK: RemainsOfLink}
         node = kinds.get(inode.kind, RemainsOfSpecial)
+        device = self.volume.device if number in self._orphans else self.free
         return Found(name, node(self.volume, inode, device, guess))
 
     def _deleted_inode(self, number: int, kind: int) -> Inode:

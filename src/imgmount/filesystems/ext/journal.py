@@ -59,6 +59,7 @@ _FAST_HEAD: Final = Struct("<HHII")  # kind, length, features, transaction
 _FAST_HEAD_KIND: Final = 9
 MAX_BLOCKS: Final = 1 << 20  # of a log: Linux makes them of 1 GiB at most
 MAX_CONTROL: Final = 1 << 17  # of its blocks that are no copies
+MAX_COPIES: Final = 64  # of a block that are looked at
 MAX_REVOKED: Final = 1 << 22  # blocks, by all of it
 _READ: Final = 1 << 20  # bytes looked through at once
 MAX_SEQUENCE: Final = 1 << 32
@@ -202,6 +203,7 @@ class Journal:
                 found.setdefault(block, []).append(tag._replace(at=place, sequence=sequence))
         for logged in found.values():
             logged.sort(key=lambda copy: copy.sequence, reverse=True)
+            del logged[MAX_COPIES:]
         return found
 
     def _controls(self) -> Iterator[int]:

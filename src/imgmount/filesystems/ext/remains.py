@@ -20,6 +20,7 @@ class _Remains(Node):
     """What an inode says of a deleted file."""
 
     __slots__ = ("_device", "_inode", "_volume", "guess")
+    guess: str
 
     def __init__(self, volume: ExtVolume, inode: Inode, device: BlockDevice, guess: str) -> None:
         self.id = inode.number
@@ -102,6 +103,8 @@ def check_map(volume: ExtVolume, inode: Inode, device: BlockDevice) -> None:
         count, start = find(block)
         held += count if start else 0
         block += count
+    else:
+        raise FormatError(sb.NAME, f"inode {inode.number}: more than {MAX_RUNS} runs of blocks")
     wanted = inode.allocated // size
     found = held + len(listener.places) + bool(inode.xattr_block)
     if volume.super.cluster_size != size:

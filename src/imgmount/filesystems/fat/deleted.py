@@ -8,9 +8,8 @@ a file follow each other, as they do on a disk that is not fragmented.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgmount.core.deleted import DeletedFolder, Found, FreeSpace, walk
 from imgmount.core.device import BlockDevice
@@ -29,14 +28,13 @@ HALF: Final = "the upper half of its first cluster may be lost, as Windows delet
 MAX_FOLDER: Final = 1 << 20  # bytes of a deleted one
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     """A folder by its first cluster. ``place`` is where its record is."""
 
     first: int
+    place: int
+    record: bytes
     is_deleted: bool
-    place: int = field(compare=False)
-    record: bytes = field(compare=False)
 
 
 def deleted(volume: FatVolume) -> Iterator[tuple[str, Node]]:
@@ -49,8 +47,13 @@ def deleted(volume: FatVolume) -> Iterator[tuple[str, Node]]:
         first_used=volume.fat.first_used,
         base=volume.offset(0),
     )
-    root = _Folder(volume.bpb.root_cluster if volume.bpb.bits == 32 else 0, False, 0, b"")
-    return walk(root, partial(_look, volume, free))
+    first = volume.bpb.root_cluster if volume.bpb.bits == 32 else 0
+    top = _below("", None, _Folder(first, 0, b"", is_deleted=False))
+    return walk(top, partial(_look, volume, free))
+
+
+def _below(name: str, node: Node | None, folder: _Folder) -> Found:
+    return Found(name, node, folder, (folder.first, folder.is_deleted))
 
 
 def _look(volume: FatVolume, free: FreeSpace, folder: _Folder) -> Iterator[Found]:
@@ -65,7 +68,7 @@ def _look(volume: FatVolume, free: FreeSpace, folder: _Folder) -> Iterator[Found
             yield _found(volume, free, _place(pieces, at), Remnant(at, name, record, ""))
         elif record[11] & records.DIRECTORY:
             first = records.first_cluster(record, bits)
-            yield Found(name, None, _Folder(first, False, _place(pieces, at), record))
+            yield _below(name, None, _Folder(first, _place(pieces, at), record, is_deleted=False))
     for remnant in remnants(data, volume.encoding):
         yield _found(volume, free, _place(pieces, remnant.at), remnant)
 
@@ -86,7 +89,7 @@ def _found(volume: FatVolume, free: FreeSpace, place: int, remnant: Remnant) -> 
         guesses.append(HALF)
     if record[11] & records.DIRECTORY:
         node = DeletedFolder(place, records.stat_of(record), "; ".join(guesses))
-        return Found(remnant.name, node, _Folder(first, True, place, record))
+        return _below(remnant.name, node, _Folder(first, place, record, is_deleted=True))
     if size > volume.bpb.cluster_size:
         guesses.append(STRAIGHT)
     return Found(remnant.name, FatDeleted(volume, place, record, free, "; ".join(guesses)))
@@ -115,6 +118,7 @@ class FatDeleted(FatFile):
     """A deleted file: what is in a cluster that is in use cannot be read."""
 
     __slots__ = ("_free", "guess")
+    guess: str
 
     def __init__(self, volume: FatVolume, place: int, record: bytes, free: FreeSpace, guess: str) -> None:
         super().__init__(volume, place, record)
