@@ -138,3 +138,5 @@ def test_every_volume_has_its_folder(tmp_path: Path, capfd: pytest.CaptureFixtur
     disk = tmp_path / "disk"
     disk.write_bytes(boot + bytes(7 * 512) + bytes(volume) * 2)
     assert list(ours(disk, capfd)) == ["/p1/FILE", "/p1/_ONE (deleted)", "/p2/FILE", "/p2/_ONE (deleted)"]
+    disk.write_bytes(boot + bytes(7 * 512) + bytes(volume) + bytes(len(volume)))
+    assert list(ours(disk, capfd)) == ["/p1/FILE", "/p1/_ONE (deleted)"]  # the other holds nothing

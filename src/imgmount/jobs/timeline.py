@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import stat as s
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,11 @@ from typing import Final
 from imgmount.chain.open import Image
 from imgmount.core.node import Directory, Node, Stat, Symlink
 from imgmount.core.printable import printable
-from imgmount.errors import ImageError
+from imgmount.errors import ImageError, UnknownFormatError
 from imgmount.vfs.tree import places
 from imgmount.vfs.vfs import Problem, Vfs
+
+log = logging.getLogger(__name__)
 
 NS: Final = 1_000_000_000
 # mactime splits at bars, and takes %41 for the letter
@@ -40,9 +43,12 @@ def lines(image: Image, problem: Problem) -> Iterator[str]:
     """The lines of all volumes, as files are found. Damage goes to ``problem(path, error)``."""
     for name, volume in places(image):
         top = f"/{name}" if name else ""
-        if volume.problem is not None:
+        if isinstance(volume.problem, UnknownFormatError):
             if volume.partition.holds_files:
-                problem(top, volume.problem)
+                log.warning("%s: %s", volume.name, volume.problem)
+            continue
+        if volume.problem is not None:
+            problem(top, volume.problem)
             continue
         tree = Vfs(volume.filesystem.root, {}, (), volume.device.size)
         for path, node in tree.walk(problem=partial(_below, problem, top)):
