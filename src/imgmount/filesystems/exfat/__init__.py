@@ -22,6 +22,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="exfat",
     title="exFAT",
+    checks="sums of both boot regions and of the up-case table",
     probe=probe,
     open=ExfatVolume,
     deleted=Later("imgmount.filesystems.exfat.deleted:deleted"),
