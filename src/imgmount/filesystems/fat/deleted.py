@@ -7,8 +7,10 @@ a file follow each other, as they do on a disk that is not fragmented.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imgmount.core.deleted import DeletedFolder, Found, FreeSpace, walk
@@ -63,23 +65,26 @@ def _look(volume: FatVolume, free: FreeSpace, folder: _Folder) -> Iterator[Found
         data, pieces = _content(volume, free, folder), [(volume.offset(folder.first), MAX_FOLDER)]
     else:
         data, pieces, _ = volume.content(FatDirectory(volume, folder.place, folder.record))
+    place = _places(pieces)
     for at, name, record in records.scan(data, volume.encoding):
         if folder.is_deleted:
-            yield _found(volume, free, _place(pieces, at), Remnant(at, name, record, ""))
+            yield _found(volume, free, place(at), Remnant(at, name, record, ""))
         elif record[11] & records.DIRECTORY:
             first = records.first_cluster(record, bits)
-            yield _below(name, None, _Folder(first, _place(pieces, at), record, is_deleted=False))
+            yield _below(name, None, _Folder(first, place(at), record, is_deleted=False))
     for remnant in remnants(data, volume.encoding):
-        yield _found(volume, free, _place(pieces, remnant.at), remnant)
+        yield _found(volume, free, place(remnant.at), remnant)
 
 
-def _place(pieces: list[tuple[int, int]], at: int) -> int:
-    """Where byte ``at`` of a folder is in the volume."""
-    for offset, size in pieces:
-        if at < size:
-            return offset + at
-        at -= size
-    raise AssertionError(at)
+def _places(pieces: list[tuple[int, int]]) -> Callable[[int], int]:
+    """Where byte n of a folder is in the volume: it lies in ``pieces``, (offset, size) of each."""
+    starts = list(accumulate((size for _, size in pieces), initial=0))
+
+    def place(at: int) -> int:
+        index = bisect_right(starts, at) - 1
+        return pieces[index][0] + at - starts[index]
+
+    return place
 
 
 def _found(volume: FatVolume, free: FreeSpace, place: int, remnant: Remnant) -> Found:

@@ -30,6 +30,7 @@ DIRECTORY: Final = 0x10
 LONG: Final = 0x0F
 ATTRIBUTES: Final = 0x3F
 _LAST: Final = 0x40  # marks the first stored, last numbered piece of a long name
+_CHECKSUMS: Final = [bytes([value]) for value in range(256)] * 2
 MAX_PIECES: Final = 20  # of 13 UTF-16 units
 _COUNTS: Final = range(1, MAX_PIECES + 1)  # of pieces; the tables below begin with 1
 _ORDINALS: Final = [bytes([_LAST | count, *range(count - 1, 0, -1)]) for count in _COUNTS]
@@ -83,20 +84,15 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
 def _long_name(data: bytes, at: int, count: int) -> str:
     """The name in the ``count`` pieces at ``at``, "" where they do not belong to the record that follows."""
     short = at + count * RECORD
+    total = 0
+    for byte in data[short : short + 11]:
+        total = _ROTATED[total] + byte
     if (
-        data[at + 13 : short : RECORD] != bytes([checksum(data[short : short + 11])]) * count
+        data[at + 13 : short : RECORD] != _CHECKSUMS[total] * count
         or data[at + 11 : short : RECORD] != _LONG_MARKS[count - 1]
     ):
         return ""
     return letters(data, at, count).partition("\0")[0]
-
-
-def checksum(short: bytes) -> int:
-    """The checksum of a short name, as the pieces of the long one have it."""
-    total = 0
-    for byte in short:
-        total = _ROTATED[total] + byte
-    return total & 0xFF
 
 
 def letters(data: bytes, at: int, count: int) -> str:

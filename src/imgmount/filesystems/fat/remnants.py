@@ -83,7 +83,10 @@ def _long_name(data: bytes, at: int) -> tuple[str, str]:
 
 def _begins(name: str, rest: bytes, total: int) -> bool:
     """Whether the byte before ``rest`` of a short name is one that ``name`` gives, by the checksum."""
-    first = next(byte for byte in range(256) if records.checksum(bytes([byte]) + rest) == total)
+    first = total
+    for byte in reversed(rest):  # the checksum adds each byte to the sum so far, turned right by one bit
+        first = first - byte & 0xFF
+        first = (first << 1 | first >> 7) & 0xFF
     letter = name.lstrip(". ")[:1].upper()
     if not letter.isascii():
         return first >= _HIGH or first in LOST
