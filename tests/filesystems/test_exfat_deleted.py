@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from conformance import tree
+from counting_device import CountingDevice
 from filesystems.test_exfat import images as images  # noqa: PLC0414  a fixture
 from filesystems.test_exfat import volume
 from helpers import tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Node
+from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.exfat import FORMAT, records
 
@@ -140,3 +142,37 @@ def test_random_damage_ends_where_it_is(images: dict[str, bytes]) -> None:
                 node.open().pread(0, 1 << 20) if isinstance(node, File) else node.stat()
             except ImageError:
                 continue
+
+
+def test_a_folder_whose_files_were_left_as_they_were_is_deleted_with_them(images: dict[str, bytes]) -> None:
+    data = without(images["clusters4k"], "many", links=True)
+    found = deleted(data)
+    assert sum(path.startswith("many/entry number ") for path in found) == 150
+
+
+def test_deleted_folders_that_overlap_end(images: dict[str, bytes]) -> None:
+    """Each of many folders claims all that follows: what is looked through is bounded by the volume."""
+    data = images["clusters4k"]
+    opened = volume(data)
+    at = dict(tree(opened.root))["many"].id
+    made = bytearray()
+    for first in range(2, 40):
+        entries = bytearray(data[at : at + 128])
+        entries[33] |= records.NO_CHAIN
+        entries[52:56] = first.to_bytes(4, "little")
+        entries[40:48] = entries[56:64] = (4096 * (opened.boot.end - first)).to_bytes(8, "little")
+        entries = entries[: 32 * (entries[1] + 1)]
+        entries[2:4] = records.set_checksum(bytes(entries)).to_bytes(2, "little")
+        entries[::32] = bytes(kind & 0x7F for kind in entries[::32])
+        made += entries
+    changed = bytearray(data)
+    place = opened.place(opened.boot.root)
+    end = next(n for n in range(place, place + 4096, 32) if not data[n])
+    changed[end : place + 4096] = made[: place + 4096 - end]
+    _, bitmap, length = records.place(records.critical(opened._root_bytes, records.BITMAP) or b"")
+    changed[opened.place(bitmap) : opened.place(bitmap) + length] = bytes(length)
+    device = CountingDevice(MemoryDevice(bytes(changed)))
+    assert FORMAT.deleted is not None
+    found = list(FORMAT.deleted(volume(device)))
+    assert sum(name == "many" for name, _ in found) > 15
+    assert device.bytes < 4 * device.size

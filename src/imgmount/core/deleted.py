@@ -35,6 +35,16 @@ class FreeSpace(MappedDevice):
         self._unit = unit
         self._first_used = first_used
         self._base = base
+        self._left = 2 * device.size
+
+    def spend(self, size: int) -> None:
+        """Count bytes of folders that are looked through: more than a volume has are the same ones again.
+
+        Raises ``FormatError``.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise FormatError(self._fmt, "deleted folders of more bytes than the volume has")
 
     def _map(self, offset: int) -> Extent:
         number, skip = divmod(offset - self._base, self.block_size)

@@ -48,14 +48,12 @@ def deleted(volume: ExfatVolume) -> Iterator[tuple[str, Node]]:
 def _look(volume: ExfatVolume, free: FreeSpace, folder: _Folder) -> Iterator[Found]:
     """What is in a folder: of a deleted one everything is deleted."""
     data, runs, _ = read_entries(_content(volume, free, folder))
-    for place, entry in placed(records.scan(data), runs):
-        if folder.is_deleted:
-            yield _found(volume, free, place, entry)
-        elif entry.is_directory:
+    for place, entry in placed(records.scan(data), runs) if not folder.is_deleted else ():
+        if entry.is_directory:
             first = records.stream_of(entry.stream)[2]
             below = _Folder(is_deleted=False, place=place, entry=entry)
             yield Found(entry.name, None, below, (first, False))
-    for place, entry in placed(records.remnants(data), runs):
+    for place, entry in placed(records.remnants(data, used=folder.is_deleted), runs):
         yield _found(volume, free, place, entry)
 
 
@@ -67,6 +65,7 @@ def _content(volume: ExfatVolume, free: FreeSpace, folder: _Folder) -> BlockDevi
     if not folder.is_deleted:
         return ExfatDirectory(volume, folder.place, entry.file, entry.stream).content()
     length = min(records.stream_of(entry.stream)[3], MAX_FOLDER)
+    free.spend(length)
     return _clusters(volume, free, entry.stream, length)[0]
 
 

@@ -79,19 +79,21 @@ def scan(data: bytes) -> Iterator[Entry]:
         at = stop
 
 
-def remnants(data: bytes) -> Iterator[Entry]:
+def remnants(data: bytes, *, used: bool = False) -> Iterator[Entry]:
     """The sets of entries in a directory's bytes that are marked as not in use, and whole all the same.
 
-    The mark is one bit of each entry; the checksum is still that of the set in use.
+    The mark is one bit of each entry; the checksum is still that of the set in use. ``used`` adds those that
+    are in use: nothing is in a directory that was deleted.
     """
     for at in range(0, len(data) - RECORD + 1, RECORD):
         if data[at] == END:
             return
         stop = at + (data[at + 1] + 1) * RECORD
-        if data[at] != FILE & ~_IN_USE or not _MIN_OTHERS <= data[at + 1] <= _MAX_OTHERS or stop > len(data):
+        if data[at] | _IN_USE != FILE or not _MIN_OTHERS <= data[at + 1] <= _MAX_OTHERS or stop > len(data):
             continue
         entries = bytearray(data[at:stop])
-        if any(kind & _IN_USE for kind in entries[::RECORD]):
+        marks = {kind & _IN_USE for kind in entries[::RECORD]}
+        if marks != {0} and not (used and marks == {_IN_USE}):
             continue  # some of it has been used again
         entries[::RECORD] = bytes(kind | _IN_USE for kind in entries[::RECORD])
         found = bytes(entries)

@@ -122,6 +122,7 @@ class _Finder:
         volume = self.volume
         size, has_kind, inodes = volume.block_size, volume.has_kind, volume.super.inodes
         for data, is_old in self._blocks(folder):
+            self.free.spend(len(data))
             yield from remnants(data, inodes=inodes, has_kind=has_kind)
             if is_old:
                 try:
