@@ -64,6 +64,18 @@ LOOKS: Final = (
 )
 
 
+# other programs that read it; each takes the file of the raw view
+READERS: Final = {
+    ("bcachefs", "BeFS", "Btrfs", "EROFS", "F2FS", "HPFS", "JFS", "NILFS2", "ReiserFS"): (
+        "'mount -o loop,ro' reads it"
+    ),
+    ("LUKS 1", "LUKS 2"): "'cryptsetup open' opens it",
+    ("BitLocker",): "'cryptsetup bitlkOpen' or dislocker opens it",
+    ("VMFS",): "vmfs-fuse or vmfs6-fuse reads it",
+    ("ZFS",): "'zpool import -o readonly=on' reads it",
+}
+
+
 def _seen(device: BlockDevice) -> Look | None:
     """What ``device`` looks like. Marks share blocks, so each block is read once."""
     blocks: dict[int, bytes] = {}
@@ -100,7 +112,8 @@ def open_unread(device: BlockDevice, _: Context) -> Filesystem:
 
         facts.append(f"UUID {UUID(bytes=raw)}")
     about = f" ({', '.join(facts)})" if facts else ""
-    raise UnsupportedError(f"{look.name}: this filesystem is recognised but not read{about}")
+    error = UnsupportedError(f"{look.name}: this filesystem is recognised but not read{about}")
+    raise error.advise(*(text for names, text in READERS.items() if look.name in names))
 
 
 FORMAT: Final = FilesystemFormat(

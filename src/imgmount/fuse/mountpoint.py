@@ -155,11 +155,12 @@ def remount(target: Path, options: Sequence[str]) -> None:
 
 
 def _failure(command: Sequence[str]) -> str | None:
-    """The last line that a program says when it fails."""
+    """What a program says last when it fails, None if it does not."""
     import subprocess
 
     # no shell, fixed words
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode == 0:
         return None
-    return (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
+    said = done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
+    return said.splitlines()[-1].rpartition(": ")[2].removesuffix(".")  # behind the names
