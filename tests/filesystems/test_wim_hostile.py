@@ -161,6 +161,16 @@ def test_security_descriptors(head: bytes) -> None:
     survives(Wim([metadata([Entry("a", security=0)], head=head)], [HELLO]).pack())
 
 
+def test_a_security_descriptor_larger_than_an_attribute_is_left_out() -> None:
+    entries = [Entry(name, security=number) for number, name in enumerate(("fits", "huge"))]
+    filesystem = opened(Wim([metadata(entries, [bytes(1 << 16), bytes((1 << 16) + 1)])], [HELLO]).pack())
+    sizes = [
+        len(filesystem.root.lookup(name).xattrs().get("user.wim.security_descriptor", b""))
+        for name in ("fits", "huge")
+    ]
+    assert sizes == [1 << 16, 0]
+
+
 def test_names_that_no_path_can_have_are_shown_and_told() -> None:
     names = [
         "..",
