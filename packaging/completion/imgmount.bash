@@ -18,7 +18,7 @@ _imgmount() {
             info) words="-h --help -v --verbose --log-file --version --json --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             list) words="-h --help -v --verbose --log-file --version --json" ;;
             ls) words="-h --help -v --verbose --log-file --version -l --long -R --recursive -a --all --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
-            verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
+            verify) words="-h --help -v --verbose --log-file --version --json --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             -u|--unmount) words="-h --help -v --verbose --log-file --version -l --lazy" ;;
             *) words="-h --help -v --verbose --log-file --version -o -f --foreground --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
         esac

@@ -15,6 +15,7 @@ from imgmount.chain.parents import with_parents
 from imgmount.chain.volume import Volume
 from imgmount.chain.volumes import divide
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import (
     Cataloged,
@@ -50,8 +51,8 @@ class Layer:
     format: ContainerFormat | None = None
     tables: tuple[tuple[str, PartitionsFormat, BlockDevice], ...] = ()
 
-    def check(self) -> Iterator[str]:
-        """One line for each thing that is wrong with the container, or with the tables in it.
+    def check(self) -> Iterator[Finding]:
+        """What ``verify`` tells of the container, and of the tables in it.
 
         Raises ``ImageError``.
         """

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import count
 from typing import Final
 
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context, Verifiable
@@ -134,7 +135,7 @@ class GcVolume(Filesystem):
             return {}
         return banner(data, japanese=self.boot.game.id[3:4] == "J")
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         """The partition's hashes, where the device below has them."""
         if isinstance(self.device, Verifiable):
             yield from self.device.verify()

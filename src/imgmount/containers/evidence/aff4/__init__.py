@@ -24,10 +24,10 @@ from imgmount.containers.evidence.aff4.streams import (
 from imgmount.containers.evidence.aff4.turtle import RDF_TYPE, Graph
 from imgmount.containers.evidence.aff4.volume import INFORMATION, Volume
 from imgmount.containers.evidence.options import ON_ERROR
+from imgmount.core.checks import Checked, Finding, Seal, from_hex
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.option import IMAGE
-from imgmount.core.read_through import digests
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -191,25 +191,27 @@ class Aff4Device(MappedDevice):
         more = ", ..." if len(self._lost) > SHOWN else ""
         return f"{total} bytes could not be read when the image was made and have a filler: {shown}{more}"
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         if self._lost:
             yield self._describe_lost()
         for urn in self._maps:
             yield from self._check_map(urn)
         for urn, stream in self._streams.items():
             yield from self._check_chunks(stream)
-            stored = {kind.removeprefix(AFF4): value for value, kind in self._values(urn, "hash")}
-            yield from _check_content(urn, stream, stored)
+            for value, kind in self._values(urn, "hash"):
+                name = kind.removeprefix(AFF4)
+                if name in _DIGESTS:
+                    yield Seal.of(f"{name} of {urn}", from_hex(value), stream, _DIGESTS[name])
 
-    def _check_map(self, urn: str) -> Iterator[str]:
+    def _check_map(self, urn: str) -> Iterator[Checked]:
         volume = self._home(urn)
         for name, member in (("mapPointHash", "map"), ("mapIdxHash", "idx"), ("mapPathHash", "mapPath")):
             for value, kind in self._values(urn, name):
                 algorithm = _DIGESTS.get(kind.removeprefix(AFF4))
                 if algorithm and f"{urn}/{member}" in volume:
                     content = volume.read(f"{urn}/{member}", MAX_MAP_BYTES)
-                    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != value:
-                        yield f"{name} of {urn} is not that of its {member}"
+                    computed = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+                    yield Checked(f"{name} of {urn}", value.lower(), computed)
 
     @staticmethod
     def _check_chunks(stream: ImageStream) -> Iterator[str]:
@@ -229,20 +231,6 @@ class Aff4Device(MappedDevice):
                     place = f"{index * stream.unit:#x}+{len(chunk):#x}"
                     yield f"chunk {index}, {place}: {algorithm} differs from the stored one"
             return
-
-
-def _check_content(urn: str, stream: ImageStream, stored: Mapping[str, str]) -> Iterator[str]:
-    algorithms = {name: _DIGESTS[name] for name in stored if name in _DIGESTS}
-    if not algorithms:
-        return
-    try:
-        found = digests(stream, algorithms.values())
-    except ImageError as exc:
-        yield f"the hashes of {urn} cannot be checked: {exc}"
-        return
-    for name, algorithm in algorithms.items():
-        if found[algorithm].hex() != stored[name]:
-            yield f"{name} of {urn} is {found[algorithm].hex()}, stored is {stored[name]}"
 
 
 def probe(file: BlockDevice) -> Match:

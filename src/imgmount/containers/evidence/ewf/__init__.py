@@ -7,7 +7,6 @@ Format 2".
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +21,7 @@ from imgmount.containers.evidence.ewf.tables import Tables
 from imgmount.containers.evidence.options import ON_ERROR
 from imgmount.containers.evidence.zero_fill import ZeroFill
 from imgmount.core.cache import Content
+from imgmount.core.checks import Finding, Seal
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.errors import FormatError, MissingPartError
@@ -86,7 +86,7 @@ class EwfDevice(GroupedDevice):
 
     def info(self) -> Mapping[str, str]:
         found: dict[str, str] = dict(facts.read_case(self._segments[0]))
-        found |= {f"stored {name}": value for name, value in facts.read_hashes(self._segments).items()}
+        found |= {f"stored {name}": value.hex() for name, value in facts.read_hashes(self._segments).items()}
         found["segments"] = str(len(self._segments))
         if self._missing:
             found["missing"] = ", ".join(self._missing)
@@ -95,26 +95,11 @@ class EwfDevice(GroupedDevice):
             found["read errors"] = facts.describe_errors(errors)
         return {**found, **self._zeroed.info()}
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         yield from self._problems
         yield from self._tables.problems()
-        digests = {"MD5": hashlib.md5(usedforsecurity=False), "SHA-1": hashlib.sha1(usedforsecurity=False)}
-        whole = self._tables.count >= self.units
-        for index in self._tables.chunks(self.units):
-            try:
-                chunk = self._decode(index)
-            except FormatError as exc:
-                whole = False
-                yield f"chunk {index}, {index * self.unit:#x}+{self.unit_size(index):#x}: {exc}"
-                continue
-            for digest in digests.values():
-                digest.update(chunk)
-        if not whole:
-            yield "the stored hashes cannot be checked: chunks are missing"
-            return
         for name, stored in facts.read_hashes(self._segments).items():
-            if digests[name].hexdigest() != stored:
-                yield f"{name} is {digests[name].hexdigest()}, stored is {stored}"
+            yield Seal.of(name, stored, self, facts.HASHES[name])
 
 
 class LogicalEwfDevice(EwfDevice):

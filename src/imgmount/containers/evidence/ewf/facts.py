@@ -53,6 +53,7 @@ _XML_TAGS: Final = {
     "model": "model", "serial_number": "serial number",
 }  # fmt: skip
 _DATES: Final = ("acquired", "system date")
+HASHES: Final = {"MD5": "md5", "SHA-1": "sha1"}  # names of digests: in hashlib
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +225,8 @@ def _date(value: str) -> str:
     return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
 
 
-def read_hashes(segments: list[Segment]) -> dict[str, str]:
-    """``{"MD5": hex, "SHA-1": hex}`` of the media, as far as they are stored. Raises ``FormatError``."""
+def read_hashes(segments: list[Segment]) -> dict[str, bytes]:
+    """The digests of the media that are stored, by the names of ``HASHES``. Raises ``FormatError``."""
     hashes: dict[str, bytes] = {}
     for segment in segments:
         for kind, offset, size in segment.sections:
@@ -246,7 +247,7 @@ def read_hashes(segments: list[Segment]) -> dict[str, str]:
                     for name, value in found
                     if len(value) % 2 == 0
                 }
-    return {name: value.hex() for name, value in hashes.items() if any(value)}
+    return {name: value for name, value in hashes.items() if any(value)}
 
 
 def read_errors(segments: list[Segment]) -> list[tuple[int, int]]:
