@@ -15,7 +15,7 @@ from helpers import FIXTURES
 from imgmount.cli.main import main
 from imgmount.cli.progress import Progress, clock
 from imgmount.containers.nintendo.wux import WuxDevice
-from imgmount.core.checks import Checked
+from imgmount.core.checks import Checked, Note
 from imgmount.core.device import Extent
 from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import FormatError
@@ -59,7 +59,7 @@ def test_a_file_that_is_all_unreadable_ends(make: Maker, capsys: pytest.CaptureF
     path = make({"lie": Plain(2, Slice(MemoryDevice(b"x"), 1, 1 << 60))})
     assert main(["verify", path]) == 2
     assert capsys.readouterr().out.startswith(
-        "disk: /lie: unreadable 0x0 to 0x1000000, the rest was not tried: data at 0x"
+        "disk: /lie: unreadable 0x0 to 0x1000000000000000 (not all of it was tried): data at 0x"
     )
 
 
@@ -157,6 +157,15 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (span["where"], span["path"], span["end"] - span["start"]) == ("disk.raw", None, 32768)
     assert second["image"] == absent
     assert "error" in second
+
+
+def test_notes_are_told_and_are_no_problems(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make({}, problems=[Note("sector 5 was lost")])
+    assert main(["verify", path]) == 0
+    assert capsys.readouterr().out == "disk: sector 5 was lost\nok\n"
+    assert main(["verify", "--json", path]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["notes"] == [{"where": "disk", "path": None, "note": "sector 5 was lost"}]
 
 
 def test_many_checksums_are_counted(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from zlib import crc32
 
 import pytest
@@ -16,7 +16,7 @@ from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.slices import Concat, MemoryDevice, Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
 from imgmount.jobs import reading
-from imgmount.jobs.reading import Reader
+from imgmount.jobs.reading import GRAIN, Reader
 
 
 def broken(*runs: tuple[int, int]) -> BlockDevice:
@@ -35,7 +35,7 @@ def broken(*runs: tuple[int, int]) -> BlockDevice:
     [
         ([(0x5000, 0x1000)], [(0x5000, 0x6000)]),
         ([(0xFF000, 0x3000)], [(0xFF000, 0x102000)]),  # over a border of steps
-        ([(0x5000, 0x1000), (0x6000, 0x1000), (0x9000, 0x200)], [(0x5000, 0x7000), (0x9000, 0xA000)]),
+        ([(0x5000, 0x1000), (0x6000, 0x1000), (0x9000, 0x200)], [(0x5000, 0x7000), (0x9000, 0x9200)]),
         ([(0, 4 << 20)], [(0, 4 << 20)]),
     ],
 )
@@ -103,3 +103,34 @@ def test_holes_of_any_size_have_a_sum() -> None:
     other.update(b"abc")
     other.zeros(hole)
     assert found.digest() == other.digest()
+
+
+class LongTorn(BlockDevice):
+    """Cannot be read from 1 MiB on, for a terabyte."""
+
+    size = 1 << 50
+    start, end = 1 << 20, (1 << 40) + 12345
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        self.reads += 1
+        if offset < self.end and offset + size > self.start:
+            raise FormatError("fake", "torn")
+        return bytes(size)
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        if offset >= self.end:  # the rest is a hole
+            yield Extent(min(size, self.size - offset))
+        else:
+            yield Extent(min(size, self.end - offset), self, offset)
+
+
+def test_the_end_of_a_very_long_range_is_found_with_few_reads() -> None:
+    device = LongTorn()
+    (lost,) = Reader().unreadable(device, "disk")
+    assert (lost.start, lost.all) == (device.start, False)
+    assert device.end <= lost.end < device.end + GRAIN
+    assert device.reads < 20_000
+    assert str(lost) == f"unreadable 0x100000 to {lost.end:#x} (not all of it was tried): fake: torn"

@@ -66,7 +66,7 @@ def _verify(args: argparse.Namespace, prefix: str) -> Result:
         progress.clear()
         printer.finish()
     facts = {"schema": SCHEMA, "image": args.image, "chain": str(image), "ok": not printer.problems}
-    facts |= {"checksums": printer.checksums, "problems": printer.problems}
+    facts |= {"checksums": printer.checksums, "notes": printer.notes, "problems": printer.problems}
     return EXIT_DAMAGED if printer.problems else 0, facts
 
 
@@ -76,6 +76,7 @@ class _Printer:
     def __init__(self, prefix: str, progress: Progress, *, quiet: bool) -> None:
         self.checksums: list[dict[str, Any]] = []
         self.problems: list[dict[str, Any]] = []
+        self.notes: list[dict[str, Any]] = []
         self._prefix = prefix
         self._progress = progress
         self._quiet = quiet
@@ -83,23 +84,22 @@ class _Printer:
 
     def tell(self, found: Found) -> None:
         """One finding."""
-        from imgmount.core.checks import Checked
+        from imgmount.core.checks import Checked, Note
         from imgmount.jobs.reading import Unreadable
 
+        what = found.what
         facts: dict[str, Any] = {"where": found.where, "path": found.path or None}
-        if isinstance(found.what, Checked):
-            self.checksums.append({**facts, **found.what._asdict(), "agrees": found.what.agrees})
-        if found.is_problem:
-            span = (
-                found.what._asdict() if isinstance(found.what, Unreadable) else {"start": None, "end": None}
-            )
-            self.problems.append(
-                {**facts, "problem": str(found.what), "start": span["start"], "end": span["end"]}
-            )
-        else:
-            self._agree[found.where] += 1
-        if found.is_problem or self._agree[found.where] <= SHOWN:
-            self._print(str(found))
+        if isinstance(what, Checked):
+            self.checksums.append({**facts, **what._asdict(), "agrees": what.agrees})
+            self._agree[found.where] += what.agrees
+        if isinstance(what, Note):
+            self.notes.append({**facts, "note": str(what)})
+        elif found.is_problem:
+            start, end = what[:2] if isinstance(what, Unreadable) else (None, None)
+            self.problems.append({**facts, "problem": str(what), "start": start, "end": end})
+        elif self._agree[found.where] > SHOWN:
+            return
+        self._print(str(found))
 
     def finish(self) -> None:
         """How many more checksums agree, and the verdict."""

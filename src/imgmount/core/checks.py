@@ -1,7 +1,8 @@
 """What ``verify`` finds: problems, and checksums as they are stored beside those of what is there.
 
-A format yields a line for each problem, and a ``Seal`` for each checksum of bytes that it gives: the seals of
-one device follow each other, and whoever reads that device compares them on the way.
+A format yields a line for each problem, a ``Note`` for what is none and should be known, and a ``Seal`` for
+each checksum of bytes that it gives: the seals of one device follow each other, and whoever reads that device
+compares them on the way.
 """
 
 from __future__ import annotations
@@ -44,6 +45,15 @@ class Digest:
             raise ImageError(f"the digest of {count} zeros is not computed")
         for start in range(0, count, len(_ZEROS)):
             self.update(_ZEROS[: count - start])
+
+
+class Note(NamedTuple):
+    """What should be known of an image and is no damage to it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Checked(NamedTuple):
@@ -90,7 +100,7 @@ class Seal(NamedTuple):
         return Checked(self.name, self.stored.hex(), computed.hex())
 
 
-Finding = str | Checked | Seal
+Finding = str | Note | Checked | Seal
 
 
 def told_of(where: str, findings: Iterable[Finding]) -> Iterator[Finding]:
@@ -98,5 +108,7 @@ def told_of(where: str, findings: Iterable[Finding]) -> Iterator[Finding]:
     for finding in findings:
         if isinstance(finding, str):
             yield f"{where}: {finding}"
+        elif isinstance(finding, Note):
+            yield Note(f"{where}: {finding}")
         else:
             yield finding._replace(name=f"{where}: {finding.name}")

@@ -19,23 +19,23 @@ from imgmount.core.read_through import advance
 from imgmount.errors import ImageError
 
 STEP: Final = 1 << 20
-GRAIN: Final = 4096  # bytes: the precision of an unreadable range
-MAX_UNREADABLE: Final = 16 << 20
+GRAIN: Final = 512  # bytes: the precision of an unreadable range
+MAX_UNREADABLE: Final = 4 << 20  # tried in full
 MAX_PIECES: Final = 1024
 MAX_RUNS: Final = 1 << 17  # remembered: what lies in more pieces may be read again
 
 
 class Unreadable(NamedTuple):
-    """A range of a device; the rest behind it was not ``tried`` where it is very long."""
+    """A range of a device; of a very long one not ``all`` was tried."""
 
     start: int
     end: int
     reason: str
-    tried: bool = True
+    all: bool = True
 
     def __str__(self) -> str:
-        rest = "" if self.tried else ", the rest was not tried"
-        return f"unreadable {self.start:#x} to {self.end:#x}{rest}: {self.reason}"
+        some = "" if self.all else " (not all of it was tried)"
+        return f"unreadable {self.start:#x} to {self.end:#x}{some}: {self.reason}"
 
 
 class Reader:
@@ -46,21 +46,27 @@ class Reader:
         self._left = MAX_RUNS
 
     def unreadable(self, device: BlockDevice, name: str, *, keep: bool = False) -> Iterator[Unreadable]:
-        """What of ``device`` cannot be read.
-
-        A very long range ends the search: the stated size must be wrong then.
-        """
+        """What of ``device`` cannot be read. Where a very long range ends is found by few reads."""
         found: Unreadable | None = None
-        for offset, end, reason in self._failures(device, name, keep=keep):
-            if found is not None and offset == found.end:  # the other reasons differ in an offset alone
-                found = found._replace(end=end)
-                if found.end - found.start >= MAX_UNREADABLE:
-                    yield found._replace(tried=False)
-                    return
-                continue
-            if found is not None:
-                yield found
-            found = Unreadable(offset, end, reason)
+        at = 0
+        while at < device.size:
+            for offset, size in stretches(device, STEP, at):
+                at = offset + size
+                for start, end, reason in self._try(device, offset, at, keep=keep):
+                    if found is not None and start == found.end:  # other reasons differ in an offset
+                        found = found._replace(end=end)
+                        continue
+                    if found is not None:
+                        yield found
+                    found = Unreadable(start, end, reason)
+                advance(size, name)
+                if found is not None and found.end == at and at - found.start >= MAX_UNREADABLE:
+                    at = _end_of_damage(device, at)
+                    yield found._replace(end=at, all=False)
+                    found = None
+                    break
+            else:
+                break
         if found is not None:
             yield found
 
@@ -96,16 +102,10 @@ class Reader:
                     pieces, size = [], 0
         yield pieces, size
 
-    def _failures(self, device: BlockDevice, name: str, *, keep: bool) -> Iterator[tuple[int, int, str]]:
-        """(start, end, why) of pieces that cannot be read."""
-        for offset, size in stretches(device, STEP):
-            yield from self._try(device, offset, offset + size, keep=keep)
-            advance(size, name)
-
     def _try(
         self, device: BlockDevice, start: int, end: int, *, keep: bool
     ) -> Iterator[tuple[int, int, str]]:
-        """Read a part; where that fails, its halves, down to ``GRAIN``."""
+        """Read a part, and where that fails its halves: (start, end, why) of pieces that cannot be read."""
         try:
             for run in device.extents(start, end - start):
                 if run.device is None or self._is_read(run.device, run.offset, run.length):
@@ -132,6 +132,27 @@ class Reader:
     def _is_read(self, device: BlockDevice, offset: int, length: int) -> bool:
         ranges = self._read.get(device)
         return ranges is not None and ranges.cover(offset, offset + length)
+
+
+def _end_of_damage(device: BlockDevice, start: int) -> int:
+    """Where bytes can be read again from ``start`` on: looked for in steps that grow, then between two."""
+    bad, good, step = start, start, STEP
+    while not _reads(device, good):
+        bad, good, step = good, good + step, 2 * step
+        if good >= device.size:
+            return device.size
+    while good - bad > GRAIN:
+        middle = (bad + good) // 2
+        bad, good = (bad, middle) if _reads(device, middle) else (middle, good)
+    return good
+
+
+def _reads(device: BlockDevice, offset: int) -> bool:
+    try:
+        device.pread(offset, 1)
+    except ImageError:
+        return False
+    return True
 
 
 class _Ranges:

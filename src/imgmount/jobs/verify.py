@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from imgmount.chain.open import Image
 from imgmount.chain.volume import Volume
-from imgmount.core.checks import Checked, Finding, Seal
+from imgmount.core.checks import Checked, Finding, Note, Seal
 from imgmount.core.device import BlockDevice
 from imgmount.core.holes import allocated
 from imgmount.core.node import File, Symlink
@@ -26,13 +26,13 @@ class Found(NamedTuple):
     """What was found in a layer, a volume or a raw view, which ``where`` names, at ``path`` if in a file."""
 
     where: str
-    what: str | Unreadable | Checked
+    what: str | Note | Unreadable | Checked
     path: str = ""
 
     @property
     def is_problem(self) -> bool:
-        """Whether anything is wrong: a checksum that agrees is told as well."""
-        return not (isinstance(self.what, Checked) and self.what.agrees)
+        """Whether anything is wrong: a note and a checksum that agrees are told as well."""
+        return not (self.what.agrees if isinstance(self.what, Checked) else isinstance(self.what, Note))
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (self.where, self.path, str(self.what))))

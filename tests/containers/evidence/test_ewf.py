@@ -23,6 +23,7 @@ from imgmount.containers.evidence.ewf.chunk import decode, read
 from imgmount.containers.evidence.ewf.names import segment_name, segment_number
 from imgmount.containers.evidence.ewf.tables import COMPRESSED, Chunk
 from imgmount.core.cache import Content
+from imgmount.core.checks import Note
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
@@ -108,6 +109,8 @@ def test_ex01_tells_the_same(tmp_path: Path) -> None:
             "2026-07-25 17:20:00 UTC",
         )
         assert facts["read errors"] == "1 ranges: sectors 1000-1007"
+        (note,) = [str(found) for found in device.verify() if isinstance(found, Note)]
+        assert note.endswith("1 ranges: sectors 1000-1007")
         assert facts["stored SHA-1"] == hashlib.sha1(DISK).hexdigest()
         assert wrong(device.verify()) == []
 

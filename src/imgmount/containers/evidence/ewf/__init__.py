@@ -21,7 +21,7 @@ from imgmount.containers.evidence.ewf.tables import Tables
 from imgmount.containers.evidence.options import ON_ERROR
 from imgmount.containers.evidence.zero_fill import ZeroFill
 from imgmount.core.cache import Content
-from imgmount.core.checks import Finding, Seal
+from imgmount.core.checks import Finding, Note, Seal
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.errors import FormatError, MissingPartError
@@ -98,6 +98,8 @@ class EwfDevice(GroupedDevice):
     def verify(self) -> Iterator[Finding]:
         yield from self._problems
         yield from self._tables.problems()
+        if errors := facts.read_errors(self._segments):
+            yield Note(f"could not be read when the image was made, zeros: {facts.describe_errors(errors)}")
         for name, stored in facts.read_hashes(self._segments).items():
             yield Seal.of(name, stored, self, facts.HASHES[name])
 
