@@ -42,7 +42,7 @@ MAX_LAYERS: Final = 8  # an image of itself must end somewhere
 class Layer:
     """One step of the chain. ``format`` is None for the host file.
 
-    ``tables`` are those in the innermost layer that can be checked, see ``volumes.Division``.
+    ``tables`` are those in the innermost layer, see ``volumes.Division``.
     """
 
     name: str

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from imgmount.containers.evidence.ewf import facts
+from imgmount.containers.evidence.ewf import facts, medium
 from imgmount.containers.evidence.ewf.chunk import decode, read
 from imgmount.containers.evidence.ewf.extent import settle
 from imgmount.containers.evidence.ewf.names import segment_name, segment_number
@@ -85,15 +85,24 @@ class EwfDevice(GroupedDevice):
             return self._zeroed.fill(index * self.unit, self.unit_size(index), exc)
 
     def info(self) -> Mapping[str, str]:
-        found: dict[str, str] = dict(facts.read_case(self._segments[0]))
+        found = dict(medium.describe(self._segments, self._media, self._tables))
+        found |= facts.read_case(self._segments[0])
         found |= {f"stored {name}": value.hex() for name, value in facts.read_hashes(self._segments).items()}
         found["segments"] = str(len(self._segments))
         if self._missing:
             found["missing"] = ", ".join(self._missing)
+        found["complete"] = self._completeness()
         found["chunks"] = f"{self._tables.count} of {self.unit} bytes"
         if errors := facts.read_errors(self._segments):
             found["read errors"] = facts.describe_errors(errors)
         return {**found, **self._zeroed.info()}
+
+    def _completeness(self) -> str:
+        if self._missing:
+            return "no: segments are missing"
+        if self._tables.count < self.units:
+            return f"no: {self._tables.count} of {self.units} chunks are there"
+        return "yes" if self._segments[-1].last else "no: the last segment is cut"
 
     def verify(self) -> Iterator[Finding]:
         yield from self._problems

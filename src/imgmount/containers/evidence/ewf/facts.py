@@ -28,7 +28,7 @@ MAX_ERRORS: Final = 1 << 16
 SHOWN_ERRORS: Final = 8
 
 _VOLUME = struct.Struct("<4xIIIQ40x16s")  # chunks, sectors per chunk, bytes per sector, sectors, set GUID
-_VOLUME_SIZE: Final = 1052
+VOLUME_SIZE: Final = 1052
 _SMART_VOLUME = struct.Struct("<4xIIII")
 _SMART_VOLUME_SIZE: Final = 94
 _ERRORS_HEADER: Final = {1: 520, 2: 32}
@@ -118,8 +118,8 @@ def read_media(segments: Sequence[Segment]) -> tuple[list[Media], list[str]]:
 
 def read_volume(segment: Segment, section: Section) -> Media:
     """EWF1's volume, disk or data section, in EnCase's or SMART's form. Raises ``FormatError``."""
-    smart = section.size < _VOLUME_SIZE
-    raw = segment.file.read_exactly(section.offset, _SMART_VOLUME_SIZE if smart else _VOLUME_SIZE, "ewf")
+    smart = section.size < VOLUME_SIZE
+    raw = segment.file.read_exactly(section.offset, _SMART_VOLUME_SIZE if smart else VOLUME_SIZE, "ewf")
     if (stored := int.from_bytes(raw[-4:], "little")) and stored != zlib.adler32(raw[:-4]):
         raise FormatError(
             "ewf",
@@ -134,7 +134,7 @@ def read_volume(segment: Segment, section: Section) -> Media:
 
 
 def _media2(segment: Segment) -> Media:
-    device, case = (table_of(_text_of(segment, kind)) for kind in ("device", "case"))
+    device, case = (table_of(text_of(segment, kind)) for kind in ("device", "case"))
     offset = next((section.offset for section in segment.sections if section.kind == "device"), 0)
     try:
         sectors, sector = int(device.get("ts", "0")), int(device.get("bp", "512"))
@@ -164,7 +164,8 @@ def _media(  # noqa: PLR0917
     return Media(size, chunk, sector, chunks, set_id)
 
 
-def _text_of(segment: Segment, kind: str) -> str:
+def text_of(segment: Segment, kind: str) -> str:
+    """A compressed section as text, empty if it is not there. Raises ``FormatError``."""
     for section in segment.sections:
         if section.kind == kind:
             return unpack_text(segment.file.read_exactly(section.offset, min(section.size, MAX_TEXT), "ewf"))
@@ -195,12 +196,12 @@ def read_catalog(segment: Segment, section: Section) -> bytes:
 def read_case(segment: Segment) -> Mapping[str, str]:
     """Who acquired what, when and with what, as the best header says."""
     if segment.version == 2:
-        found = {**table_of(_text_of(segment, "case")), **table_of(_text_of(segment, "device"))}
+        found = {**table_of(text_of(segment, "case")), **table_of(text_of(segment, "device"))}
         return _labelled(found, 2)
     best: dict[str, str] = {}
     for kind in ("header", "header2"):
-        best.update(_labelled(table_of(_text_of(segment, kind)), 1))
-    if xml := _text_of(segment, "xheader"):
+        best.update(_labelled(table_of(text_of(segment, kind)), 1))
+    if xml := text_of(segment, "xheader"):
         pairs = re.findall(r"<(\w+)>([^<]*)</\1>", xml)
         best.update({_XML_TAGS[tag]: value for tag, value in pairs if tag in _XML_TAGS and value})
     return best
