@@ -48,20 +48,25 @@ def problems(image: Image, *, second_opinion: bool = False, read: bool = True) -
 def findings(image: Image, *, second_opinion: bool = False, read: bool = True) -> Iterator[Found]:
     """What is wrong with ``image``, and the checksums that were compared.
 
-    Containers come first, then partitions, file systems and files. ``read`` reads every byte of every disk
+    Containers come first, then partitions, file systems and files. ``read`` reads every byte of every layer
     and file, which the checksums of content need. ``second_opinion`` compares with other libraries too.
     Raises ``MountError`` where those are not installed.
     """
     reader = Reader() if read else None
-    apart = [volume for volume in image.volumes if volume.index and not _is_part(volume.device, image.disk)]
+    outer = [(layer.name, layer.device) for layer in image.layers[1:-1]]
+    apart = [
+        (f"{volume.name}.raw", volume.device)
+        for volume in image.volumes
+        if volume.index and not _is_part(volume.device, image.disk)
+    ]
+    devices = [*outer, ("disk.raw", image.disk), *apart]
     if reader is not None:
-        expect(sum(allocated(device) for device in (image.disk, *(volume.device for volume in apart))))
+        expect(sum(allocated(device) for _, device in devices))
     for layer in image.layers:
         yield from told(layer.name, layer.check(), reader, keep=True)
     if reader is not None:
-        for name, device in (("disk", image.disk), *((volume.name, volume.device) for volume in apart)):
-            for lost in reader.unreadable(device, f"{name}.raw", keep=True):
-                yield Found(f"{name}.raw", lost)
+        for name, device in devices:
+            yield from (Found(name, lost) for lost in reader.unreadable(device, name, keep=True))
     for volume in image.volumes:
         yield from _volume(volume, reader, second_opinion=second_opinion)
 
