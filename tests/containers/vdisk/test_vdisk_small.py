@@ -22,9 +22,12 @@ from helpers import FIXTURES, tool, wrong
 from imgmount.chain.open import open_image
 from imgmount.containers.vdisk.parallels.folder import BundleDevice
 from imgmount.containers.vdisk.simg import SimgDevice
+from imgmount.core.checks import Checked
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.jobs.reading import Reader
+from imgmount.jobs.verify import told
 from vdisk import check, create, raw_of, run, scribble
 
 MIB = 1 << 20
@@ -331,6 +334,28 @@ def test_a_size_that_the_description_contradicts_is_told(tmp_path: Path) -> None
     with open_image(appliance(tmp_path / "x.ova", ("disk.img", bytes(999)), ("x.ovf", ovf))) as opened:
         (problem,) = opened.disk.verify()  # type: ignore[attr-defined]
         assert problem == "'disk.img' has 999 bytes, the description says 1000"
+
+
+def test_the_manifest_of_an_ova_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"some disk" * 99)
+    (tmp_path / "x.ovf").write_bytes(b"<xml/>")
+    lines = [
+        subprocess.run(
+            [tool("openssl"), "dgst", "-sha1", name], cwd=tmp_path, check=True, capture_output=True
+        ).stdout
+        for name in ("disk.img", "x.ovf")
+    ]
+    files = [(name, (tmp_path / name).read_bytes()) for name in ("x.ovf", "disk.img")]
+    with open_image(appliance(tmp_path / "x.ova", *files, ("x.mf", b"".join(lines)))) as opened:
+        found = list(told("", opened.layers[1].check(), Reader()))
+        assert [type(one.what) for one in found] == [Checked, Checked]
+        assert not any(one.is_problem for one in found)
+    files[1] = ("disk.img", b"same disk" * 99)
+    with open_image(appliance(tmp_path / "x.ova", *files, ("x.mf", b"".join(lines)))) as opened:
+        (problem,) = wrong(opened.layers[1].check())
+        assert problem.startswith("SHA1 of 'disk.img' is ")
+    with open_image(appliance(tmp_path / "x.ova", files[0], ("a.img", b"a"), ("x.mf", lines[0]))) as opened:
+        assert wrong(opened.layers[1].check()) == ["'disk.img' is missing: 'x.mf' has its SHA1"]
 
 
 @pytest.mark.parametrize("lost", [None, 0, 1, 2])
