@@ -13,6 +13,7 @@ from imgmount.chain.open import Image
 from imgmount.chain.volume import Volume
 from imgmount.core.checks import Checked, Finding, Note, Seal
 from imgmount.core.device import BlockDevice
+from imgmount.core.format import own_check
 from imgmount.core.holes import allocated
 from imgmount.core.node import File, Symlink
 from imgmount.core.read_through import expect
@@ -85,6 +86,8 @@ def _volume(volume: Volume, reader: Reader | None, *, second_opinion: bool) -> I
         return
     if volume.passed_over is not None:
         yield Found(volume.name, str(volume.passed_over))
+    if volume.index:  # the undivided disk is a layer, and was asked
+        yield from told(volume.name, own_check(volume.device), reader)
     yield from told(volume.name, volume.check(), reader)
     checked = volume.format is not None and volume.format.checks_content
     try:
