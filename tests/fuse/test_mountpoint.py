@@ -20,7 +20,7 @@ def test_what_cannot_be_a_mount_point_is_named(tmp_path: Path) -> None:
     for target, reason in (
         (tmp_path / "file", "is not a directory"),
         (tmp_path, "is not empty"),
-        (tmp_path / "a/b", "created"),
+        (tmp_path / "a/b", f"cannot be created: there is no folder {tmp_path}/a"),
     ):
         with pytest.raises(MountError, match=f"{target}.*{reason}"):
             mountpoint.prepare(target)
@@ -31,6 +31,17 @@ def test_the_default_is_the_image_without_its_suffix_and_never_something_that_ex
     (tmp_path / "game").mkdir()
     assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game (1)"
     assert mountpoint.default_target(tmp_path / "disk") == tmp_path / "disk files"
+
+
+def test_without_a_folder_to_write_to_a_mount_point_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
+    with pytest.raises(
+        MountError, match=f"give a mount point.* may not write to {tmp_path} nor to /run/user/1"
+    ):
+        mountpoint.default_target(tmp_path / "game.wux")
 
 
 def test_the_mount_table_is_read_as_the_kernel_writes_it(
