@@ -6,7 +6,7 @@ The JSON is described in docs/verify-json.md and only ever grows.
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.options import add_image_arguments, open_from
@@ -80,7 +80,8 @@ class _Printer:
         self._prefix = prefix
         self._progress = progress
         self._quiet = quiet
-        self._agree: Counter[str] = Counter()
+        self._names: defaultdict[str, set[str]] = defaultdict(set)
+        self._hidden: Counter[str] = Counter()
 
     def tell(self, found: Found) -> None:
         """One finding."""
@@ -91,21 +92,28 @@ class _Printer:
         facts: dict[str, Any] = {"where": found.where, "path": found.path or None}
         if isinstance(what, Checked):
             self.checksums.append({**facts, **what._asdict(), "agrees": what.agrees})
-            self._agree[found.where] += what.agrees
         if isinstance(what, Note):
             self.notes.append({**facts, "note": str(what)})
         elif found.is_problem:
             start, end = what[:2] if isinstance(what, Unreadable) else (None, None)
             self.problems.append({**facts, "problem": str(what), "start": start, "end": end})
-        elif self._agree[found.where] > SHOWN:
+        elif isinstance(what, Checked) and not self._is_shown(found.where, what.name):
             return
         self._print(str(found))
 
+    def _is_shown(self, where: str, name: str) -> bool:
+        """Whether a checksum that agrees has its line: the first of a name, of the first names."""
+        names = self._names[where]
+        if name not in names and len(names) < SHOWN:
+            names.add(name)
+            return True
+        self._hidden[where] += 1
+        return False
+
     def finish(self) -> None:
         """How many more checksums agree, and the verdict."""
-        for where, count in self._agree.items():
-            if count > SHOWN:
-                self._print(f"{where}: {count - SHOWN} more checksums agree")
+        for where, count in self._hidden.items():
+            self._print(f"{where}: {count} more checksum{' agrees' if count == 1 else 's agree'}")
         count = len(self.problems)
         self._print(f"damaged: {count} problem{'s' * (count > 1)}" if count else "ok")
 

@@ -77,6 +77,8 @@ def _volume(volume: Volume, reader: Reader | None, *, second_opinion: bool) -> I
     # the filesystem may open although some bytes of the partition cannot be read
     if fault is not None:
         yield Found(volume.name, str(fault))
+    elif volume.index:  # the undivided disk is a layer, and was asked
+        yield from told(volume.name, own_check(volume.device), reader)
     # a filesystem that is not read is not damaged
     if isinstance(volume.problem, UnknownFormatError | UnsupportedError):
         return
@@ -86,8 +88,6 @@ def _volume(volume: Volume, reader: Reader | None, *, second_opinion: bool) -> I
         return
     if volume.passed_over is not None:
         yield Found(volume.name, str(volume.passed_over))
-    if volume.index:  # the undivided disk is a layer, and was asked
-        yield from told(volume.name, own_check(volume.device), reader)
     yield from told(volume.name, volume.check(), reader)
     checked = volume.format is not None and volume.format.checks_content
     try:
