@@ -58,7 +58,7 @@ def _verify(args: argparse.Namespace, prefix: str) -> Result:
 
     args.extra = [*args.extra, f"{ON_ERROR.name}=fail"]
     progress = Progress(0)
-    printer = _Printer(prefix, progress, quiet=args.json)
+    printer = _Printer(prefix, progress, json=args.json)
     with open_from(args) as image, watched(progress):
         image.context.cache.start()
         for found in findings(image, second_opinion=args.strict, read=args.read):
@@ -66,40 +66,46 @@ def _verify(args: argparse.Namespace, prefix: str) -> Result:
         progress.clear()
         printer.finish()
     facts = {"schema": SCHEMA, "image": args.image, "chain": str(image), "ok": not printer.problems}
-    facts |= {"checksums": printer.checksums, "notes": printer.notes, "problems": printer.problems}
-    return EXIT_DAMAGED if printer.problems else 0, facts
+    return EXIT_DAMAGED if printer.problems else 0, {**facts, **printer.kept}
 
 
 class _Printer:
-    """Prints what is found, unless it is ``quiet``, and keeps it as plain values."""
+    """Prints what is found; with ``--json`` it is kept as plain values instead. ``problems`` counts them."""
 
-    def __init__(self, prefix: str, progress: Progress, *, quiet: bool) -> None:
-        self.checksums: list[dict[str, Any]] = []
-        self.problems: list[dict[str, Any]] = []
-        self.notes: list[dict[str, Any]] = []
+    def __init__(self, prefix: str, progress: Progress, *, json: bool) -> None:
+        self.problems = 0
+        self.kept: dict[str, list[dict[str, Any]]] = {"checksums": [], "notes": [], "problems": []}
         self._prefix = prefix
         self._progress = progress
-        self._quiet = quiet
+        self._json = json
         self._names: defaultdict[str, set[str]] = defaultdict(set)
         self._hidden: Counter[str] = Counter()
 
     def tell(self, found: Found) -> None:
         """One finding."""
+        from imgmount.core.checks import Checked
+
+        self.problems += found.is_problem
+        if self._json:
+            self._keep(found)
+            return
+        what = found.what
+        if found.is_problem or not isinstance(what, Checked) or self._is_shown(found.where, what.name):
+            self._print(str(found))
+
+    def _keep(self, found: Found) -> None:
         from imgmount.core.checks import Checked, Note
         from imgmount.jobs.reading import Unreadable
 
         what = found.what
-        facts: dict[str, Any] = {"where": found.where, "path": found.path or None}
+        place: dict[str, Any] = {"where": found.where, "path": found.path or None}
         if isinstance(what, Checked):
-            self.checksums.append({**facts, **what._asdict(), "agrees": what.agrees})
+            self.kept["checksums"].append({**place, **what._asdict(), "agrees": what.agrees})
         if isinstance(what, Note):
-            self.notes.append({**facts, "note": str(what)})
+            self.kept["notes"].append({**place, "note": str(what)})
         elif found.is_problem:
             start, end = what[:2] if isinstance(what, Unreadable) else (None, None)
-            self.problems.append({**facts, "problem": str(what), "start": start, "end": end})
-        elif isinstance(what, Checked) and not self._is_shown(found.where, what.name):
-            return
-        self._print(str(found))
+            self.kept["problems"].append({**place, "problem": str(what), "start": start, "end": end})
 
     def _is_shown(self, where: str, name: str) -> bool:
         """Whether a checksum that agrees has its line: the first of a name, of the first names."""
@@ -114,10 +120,10 @@ class _Printer:
         """How many more checksums agree, and the verdict."""
         for where, count in self._hidden.items():
             self._print(f"{where}: {count} more checksum{' agrees' if count == 1 else 's agree'}")
-        count = len(self.problems)
+        count = self.problems
         self._print(f"damaged: {count} problem{'s' * (count > 1)}" if count else "ok")
 
     def _print(self, text: str) -> None:
-        if not self._quiet:
+        if not self._json:
             self._progress.clear()
             print(for_stdout(f"{self._prefix}{text}"), flush=True)
