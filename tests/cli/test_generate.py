@@ -16,6 +16,7 @@ FILES = {
     "bash": "packaging/completion/imgmount.bash",
     "fish": "packaging/completion/imgmount.fish",
     "man": "docs/man/imgmount.1",
+    "mime": "packaging/desktop/mime/packages/imgmount.xml",
     "zsh": "packaging/completion/_imgmount",
 }
 
@@ -30,7 +31,10 @@ def test_the_file_is_current(kind: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_anything_else_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print", "tcsh"]) == 1
-    assert capsys.readouterr().err == "imgmount: --print takes one of bash, zsh, fish, man\n"
+    assert (
+        capsys.readouterr().err
+        == "imgmount: --print takes one of bash, zsh, fish, man, mime, opened-types, offered-types\n"
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])

@@ -212,6 +212,7 @@ def about(device: BlockDevice) -> dict[str, str]:
 FORMAT: Final = PartitionsFormat(
     name="mbr",
     title="MBR partition table",
+    extensions=(".img", ".dd", ".raw"),
     probe=probe,
     open=open_mbr,
     about=about,

@@ -106,4 +106,10 @@ class GczDevice(ChunkedDevice):
         return {"disc type": DISC_TYPES.get(self._type, str(self._type)), "blocks": blocks}
 
 
-FORMAT: Final = ContainerFormat(name="gcz", title="GameCube or Wii disc image, compressed", open=GczDevice)
+FORMAT: Final = ContainerFormat(
+    name="gcz",
+    title="GameCube or Wii disc image, compressed",
+    extensions=(".gcz",),
+    checks="Adler-32 of each block",
+    open=GczDevice,
+)
