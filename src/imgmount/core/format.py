@@ -195,7 +195,7 @@ class Later:
         return self.resolve()(*args)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Format:
     """What every format declares. The last statement of its module is ``FORMAT: Final = ...Format(...)``.
 
@@ -227,7 +227,7 @@ class Format:
         return name == self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ContainerFormat(Format):
     """How a container is read.
 
@@ -241,7 +241,7 @@ class ContainerFormat(Format):
     guest: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class PartitionsFormat(Format):
     """How a partition table is read.
 
@@ -259,7 +259,7 @@ class PartitionsFormat(Format):
     of_disc: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FilesystemFormat(Format):
     """How a filesystem is read.
 

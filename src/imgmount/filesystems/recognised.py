@@ -6,7 +6,6 @@ Source: each one's on-disk format documentation; the places of labels as libblki
 from __future__ import annotations
 
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
@@ -97,6 +96,8 @@ def open_unread(device: BlockDevice, _: Context) -> Filesystem:
         label = raw.decode(look.encoding, "replace").partition("\0")[0] if wide else text(raw, look.encoding)
         facts += [f"label {label!r}"] if label else []
     if look.uuid is not None and len(raw := device.pread(look.uuid, 16)) == 16 and any(raw):
+        from uuid import UUID
+
         facts.append(f"UUID {UUID(bytes=raw)}")
     about = f" ({', '.join(facts)})" if facts else ""
     raise UnsupportedError(f"{look.name}: this filesystem is recognised but not read{about}")
