@@ -7,7 +7,6 @@ compares them on the way.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Final, NamedTuple, Protocol
@@ -36,6 +35,8 @@ class Digest:
     """A digest of ``hashlib``."""
 
     def __init__(self, algorithm: str) -> None:
+        import hashlib  # which a mount does without
+
         self._hash = hashlib.new(algorithm, usedforsecurity=False)
         self.update = self._hash.update
         self.digest = self._hash.digest
