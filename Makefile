@@ -34,6 +34,8 @@ bench: $(VENV)/.dev $(VENV)/.oracles
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md
 	$(BIN)/imgmount --print man > docs/man/imgmount.1
+	$(BIN)/imgmount --print man-formats > docs/man/imgmount-formats.7
+	$(BIN)/imgmount --print man-mount > docs/man/mount.imgmount.8
 	$(BIN)/imgmount --print bash > packaging/completion/imgmount.bash
 	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
 	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish

@@ -1,4 +1,4 @@
-"""Completion scripts and the manual page, from the parsers: ``imgmount --print bash|zsh|fish|man``.
+"""Completion scripts and manual pages, from the parsers: ``imgmount --print bash|zsh|fish|man``.
 
 They are files, made once, because a shell should not start Python for each TAB.
 """
@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from imgmount import __version__
 from imgmount.cli.commands import COMMANDS, parser_for
+from imgmount.cli.manpages import PAGES
 from imgmount.cli.parser import Parser, UsageError
+from imgmount.cli.roff import entries, head, roff, see_also
 
 
 class Option(NamedTuple):
@@ -35,8 +36,11 @@ class Command(NamedTuple):
 
 def run(argv: list[str]) -> int:
     """Print one of them."""
-    if len(argv) != 1 or argv[0] not in WRITERS:
-        raise UsageError(f"--print takes one of {', '.join(WRITERS)}")
+    if len(argv) != 1 or argv[0] not in (*WRITERS, *PAGES):
+        raise UsageError(f"--print takes one of {', '.join((*WRITERS, *PAGES))}")
+    if argv[0] in PAGES:
+        sys.stdout.write("\n".join(PAGES[argv[0]]()) + "\n")
+        return 0
     commands = [
         _command("mount", ""),
         *(_command(name, name) for name in COMMANDS),
@@ -162,14 +166,15 @@ def _quoted(text: str) -> str:
 
 
 def _man(commands: list[Command]) -> Iterator[str]:
-    yield f'.TH IMGMOUNT 1 "" "imgmount {__version__}" "User Commands"'
-    yield ".SH NAME\nimgmount \\- mount any disk image as files, or read it without mounting"
+    yield from head(
+        "imgmount", 1, "User Commands", "mount any disk image as files, or read it without mounting"
+    )
     yield ".SH SYNOPSIS"
     for command in commands:
-        words = _roff(f"imgmount {command.name}".strip())
-        yield f".B {words}\n[\\fIoptions\\fR] {_roff(command.arguments)}\n.br"
+        words = roff(f"imgmount {command.name}".strip())
+        yield f".B {words}\n[\\fIoptions\\fR] {roff(command.arguments)}\n.br"
     yield ".SH DESCRIPTION"
-    yield _roff(_DESCRIPTION)
+    yield roff(_DESCRIPTION)
     general = [
         option for option in commands[0].options if all(option in command.options for command in commands)
     ]
@@ -183,15 +188,16 @@ def _man(commands: list[Command]) -> Iterator[str]:
     for command in commands:
         name = f"imgmount {command.name}".strip()
         yield f".SH {({'': 'mounting', '-u': 'unmounting'}.get(command.name, command.name)).upper()}"
-        yield f"{_roff(command.summary)}\n.PP\n.B {_roff(name)}\n{_roff(command.arguments)}"
+        yield f"{roff(command.summary)}\n.PP\n.B {roff(name)}\n{roff(command.arguments)}"
         yield from _man_options(
             "", [option for option in command.options if option not in (*general, *reading)]
         )
-    for title, entries in _SECTIONS.items():
+    for title, pairs in _SECTIONS.items():
         yield f".SH {title}"
-        for term, text in entries:
-            yield f".TP\n.B {_roff(term)}\n{_roff(text)}"
-    yield ".SH SEE ALSO\n.BR mount (8),\n.BR umount (8),\n.BR fusermount3 (1),\n.BR fuse (8)"
+        yield from entries(pairs)
+    yield see_also(
+        "imgmount-formats(7)", "mount.imgmount(8)", "mount(8)", "umount(8)", "fusermount3(1)", "fuse(8)"
+    )
 
 
 def _named(commands: list[Command], name: str) -> Command:
@@ -202,14 +208,9 @@ def _man_options(title: str, options: list[Option]) -> Iterator[str]:
     if title:
         yield title
     for option in options:
-        names = ", ".join(f"\\fB{_roff(name)}\\fR" for name in option.names)
-        value = f" \\fI{_roff(option.metavar)}\\fR" if option.metavar else ""
-        yield f".TP\n{names}{value}\n{_roff(option.help)}"
-
-
-def _roff(text: str) -> str:
-    escaped = text.replace("\\", r"\e").replace("-", r"\-")
-    return rf"\&{escaped}" if escaped.startswith((".", "'")) else escaped
+        names = ", ".join(f"\\fB{roff(name)}\\fR" for name in option.names)
+        value = f" \\fI{roff(option.metavar)}\\fR" if option.metavar else ""
+        yield f".TP\n{names}{value}\n{roff(option.help)}"
 
 
 _DESCRIPTION: Final = (
