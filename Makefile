@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit coverage bench docs clean
+.PHONY: demo test lint types unit coverage bench docs deb clean
 
 demo: $(VENV)/.demo
 	./scripts/demo.sh $(abspath $(BIN))
@@ -40,6 +40,10 @@ docs: $(VENV)/.dev
 	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
 	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
 	command -v dot >/dev/null && dot -Tsvg docs/architecture.dot -o docs/architecture.svg
+
+deb: $(VENV)/.demo
+	./scripts/install-system.sh deb
+	./scripts/build-deb.sh $(BIN)/python dist
 
 $(VENV)/bin/python:
 	./scripts/install-system.sh base
