@@ -39,6 +39,7 @@ docs: $(VENV)/.dev
 	$(BIN)/imgmount --print bash > packaging/completion/imgmount.bash
 	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
 	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
+	./scripts/desktop-types.sh $(BIN)/imgmount
 	command -v dot >/dev/null && dot -Tsvg docs/architecture.dot -o docs/architecture.svg
 
 deb: $(VENV)/.demo

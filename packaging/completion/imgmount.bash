@@ -19,8 +19,8 @@ _imgmount() {
             list) words="-h --help -v --verbose --log-file --version --json" ;;
             ls) words="-h --help -v --verbose --log-file --version -l --long -R --recursive -a --all --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
-            -u|--unmount) words="-h --help -v --verbose --log-file --version -l --lazy" ;;
-            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa -u --unmount" ;;
+            -u|--unmount) words="-h --help -v --verbose --log-file --version -a --all -l --lazy --notify" ;;
+            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --open --notify --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa --install-desktop --uninstall-desktop -u --unmount" ;;
         esac
     fi
     [[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

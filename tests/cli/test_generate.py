@@ -22,6 +22,7 @@ FILES = {
     "man": "docs/man/imgmount.1",
     "man-formats": "docs/man/imgmount-formats.7",
     "man-mount": "docs/man/mount.imgmount.8",
+    "mime": "packaging/desktop/mime/packages/imgmount.xml",
     "zsh": "packaging/completion/_imgmount",
 }
 
@@ -38,7 +39,7 @@ def test_anything_else_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["--print", "tcsh"]) == 1
     assert (
         capsys.readouterr().err
-        == "imgmount: --print takes one of bash, zsh, fish, man, man-formats, man-mount\n"
+        == "imgmount: --print takes one of bash, zsh, fish, man, man-formats, man-mount, mime, opened-types, offered-types\n"
     )
 
 

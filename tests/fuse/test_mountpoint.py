@@ -26,13 +26,6 @@ def test_what_cannot_be_a_mount_point_is_named(tmp_path: Path) -> None:
             mountpoint.prepare(target)
 
 
-def test_the_default_is_the_image_without_its_suffix_and_never_something_that_exists(tmp_path: Path) -> None:
-    assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game"
-    (tmp_path / "game").mkdir()
-    assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game (1)"
-    assert mountpoint.default_target(tmp_path / "disk") == tmp_path / "disk files"
-
-
 def test_the_mount_table_is_read_as_the_kernel_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,6 +132,15 @@ def test_systemd_finds_the_unit(machine: Machine) -> None:
     assert machine("systemd-analyze --user verify imgmount@disc.iso.service") == ""
 
 
+def test_desktops_know_the_types_of_images(machine: Machine) -> None:
+    """Their databases are made anew by triggers of dpkg, without a word in our package."""
+    tool("update-mime-database")
+    tool("update-desktop-database")
+    assert machine("grep wux /usr/share/mime/globs2") == "50:application/x-wux:*.wux\n"
+    opened = machine("grep x-wux /usr/share/applications/mimeinfo.cache")
+    assert opened == "application/x-wux=imgmount-mount.desktop;\n"
+
+
 def test_it_is_removed_without_a_trace(machine: Machine) -> None:
     """The last test: nothing but what dpkg writes down about itself is left."""
     machine("dpkg --purge imgmount")

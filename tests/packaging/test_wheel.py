@@ -51,9 +51,16 @@ def prefix(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_file_of_the_tree_is_forgotten(prefix: Path) -> None:
-    arrived = sorted(path.read_bytes() for path in (prefix / "share").rglob("*") if path.is_file())
-    folders = (TOP / "docs" / "man", TOP / "packaging" / "completion", TOP / "systemd")
-    assert arrived == sorted(path.read_bytes() for folder in folders for path in folder.iterdir())
+    share = prefix / "share"
+    arrived = sorted(path.read_bytes() for path in share.rglob("*") if path.is_file())
+    folders = (
+        TOP / "docs" / "man",
+        TOP / "packaging" / "completion",
+        TOP / "packaging" / "desktop",
+        TOP / "systemd",
+    )
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert arrived == sorted(path.read_bytes() for path in files)
 
 
 @pytest.mark.parametrize("page", ["imgmount.1", "imgmount-formats.7", "mount.imgmount.8"])

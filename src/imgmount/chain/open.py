@@ -90,6 +90,12 @@ class Image:
         """The filesystem that covers the undivided disk, if there is one."""
         return next((volume for volume in self.volumes if volume.index == 0), None)
 
+    @property
+    def label(self) -> str:
+        """The label of the only filesystem, empty if it has none or there are several."""
+        labels = [volume.filesystem.label for volume in self.volumes if volume.problem is None]
+        return labels[0] if len(labels) == 1 else ""
+
     def __str__(self) -> str:
         steps = [layer.name for layer in self.layers]
         if self.table:

@@ -54,7 +54,12 @@ def run_command(name: str, argv: Sequence[str], **more: object) -> int:
         logging.getLogger(__name__).warning(
             "--password shows the password in the list of processes; use --password-file"
         )
-    return _module(name).run(args)
+    run = _module(name).run
+    if getattr(args, "notify", False):
+        from imgmount.desktop.messages import with_failures_shown
+
+        return with_failures_shown(run, args, subject[-1])
+    return run(args)
 
 
 _PROGRAMS: Final = {"mount": "imgmount", "unmount": "imgmount -u"}

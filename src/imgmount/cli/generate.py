@@ -1,4 +1,4 @@
-"""Completion scripts and manual pages, from the parsers: ``imgmount --print bash|zsh|fish|man``.
+"""What is made from the parsers and the formats: ``imgmount --print bash|zsh|fish|man|mime|...``.
 
 They are files, made once, because a shell should not start Python for each TAB.
 """
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from imgmount.cli.commands import COMMANDS, parser_for
-from imgmount.cli.manpages import PAGES
 from imgmount.cli.parser import Parser, UsageError
 from imgmount.cli.roff import entries, head, roff, see_also
+from imgmount.core.format import Later
 
 
 class Option(NamedTuple):
@@ -36,18 +36,22 @@ class Command(NamedTuple):
 
 def run(argv: list[str]) -> int:
     """Print one of them."""
-    if len(argv) != 1 or argv[0] not in (*WRITERS, *PAGES):
-        raise UsageError(f"--print takes one of {', '.join((*WRITERS, *PAGES))}")
-    if argv[0] in PAGES:
-        sys.stdout.write("\n".join(PAGES[argv[0]]()) + "\n")
-        return 0
+    names = (*WRITERS, *OTHERS)
+    if len(argv) != 1 or argv[0] not in names:
+        raise UsageError(f"--print takes one of {', '.join(names)}")
+    sys.stdout.writelines(f"{line}\n" for line in _lines(argv[0]))
+    return 0
+
+
+def _lines(name: str) -> Iterator[str]:
+    if name in OTHERS:
+        return iter(OTHERS[name]())
     commands = [
         _command("mount", ""),
         *(_command(name, name) for name in COMMANDS),
         _command("unmount", "-u"),
     ]
-    sys.stdout.write("\n".join(WRITERS[argv[0]](commands)) + "\n")
-    return 0
+    return WRITERS[name](commands)
 
 
 def _command(module: str, name: str) -> Command:
@@ -217,7 +221,10 @@ _DESCRIPTION: Final = (
     "The first word decides what is done; without a command the image is mounted. Write ./info for an image "
     "that has the name of a command. A single filesystem is shown as it is; several are p1, p2... with links "
     "in by-label and by-uuid. A part without a filesystem is shown as raw files. Images are never written. "
-    "Every option for reading the image can also be given in -o: fs=joliet."
+    "Every option for reading the image can also be given in -o: fs=joliet. "
+    "Without MOUNTPOINT, a folder that is named after the volume, or the image, is made beside the image, or "
+    "in ~/imgmount where that cannot be written to; with --open also where file managers do not list what is "
+    "mounted: outside of your home and of /media, and in hidden folders."
 )
 _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "KEYS": (
@@ -259,4 +266,11 @@ WRITERS: Final[Mapping[str, Callable[[list[Command]], Iterator[str]]]] = {
     "zsh": _zsh,
     "fish": _fish,
     "man": _man,
+}
+OTHERS: Final[Mapping[str, Later]] = {
+    "man-formats": Later("imgmount.cli.manpages:formats_page"),
+    "man-mount": Later("imgmount.cli.manpages:mount_page"),
+    "mime": Later("imgmount.desktop.mime:mime_package"),
+    "opened-types": Later("imgmount.desktop.mime:opened_types"),
+    "offered-types": Later("imgmount.desktop.mime:offered_types"),
 }

@@ -105,4 +105,3 @@ MOUNT_OPTIONS: Final = {
     "noexec, noatime, nodiratime": "As for any file system. A mount is always ro, nosuid and nodev.",
     "max_read=BYTES": "The largest read that the kernel asks for.",
 }
-PAGES: Final = {"man-formats": formats_page, "man-mount": mount_page}

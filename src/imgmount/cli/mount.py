@@ -6,7 +6,15 @@ import argparse
 import os
 from typing import Final
 
-from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+from imgmount.cli.desktop import add_install_arguments
+from imgmount.cli.options import (
+    DEFAULT_VIEW,
+    add_image_arguments,
+    add_notify_argument,
+    add_view_arguments,
+    open_from,
+    vfs_from,
+)
 
 SUMMARY: Final = "Mount a disk image as files."
 
@@ -24,26 +32,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", dest="mount_options", metavar="OPTS", action="append", default=[],
         help="mount options: allow_other, uid=N, gid=N, umask=M, or long options of this command",
     )  # fmt: skip
-    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
+    how.add_argument(
+        "--open", action="store_true", help="open the mounted folder in the file manager; for desktops"
+    )
+    add_notify_argument(parser)
     add_view_arguments(parser)
     add_image_arguments(parser)
+    add_install_arguments(parser)
     parser.set_defaults(sloppy=False, long_options=frozenset())  # what main finds out for us
 
 
 def run(args: argparse.Namespace) -> int:
     """Mount; 0 when the mount answers (in the foreground: when it has ended in good order)."""
+    return _open(args) if args.open else _mount(args)
+
+
+def _open(args: argparse.Namespace) -> int:
+    """Mount and show the folder. What is mounted already is only shown."""
+    from pathlib import Path
+
+    from imgmount.desktop.windows import show
+    from imgmount.fuse.places import mounted_at, one_at_a_time
+
+    path = Path(args.image)
+    with one_at_a_time():
+        there = None if args.mountpoint or args.view != DEFAULT_VIEW else mounted_at(path)
+        code = 0 if there else _mount(args)
+        there = there or mounted_at(path)
+    if there is not None:
+        show(there)
+    return code
+
+
+def _mount(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from imgmount.fuse import mountpoint
     from imgmount.fuse.options import parse
+    from imgmount.fuse.places import default_target
     from imgmount.fuse.session import Session, raise_read_ahead
 
     path = Path(args.image)
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
     image = open_from(args)
     vfs = vfs_from(args, image)
-    # abspath keeps symlinks
-    target = Path(os.path.abspath(args.mountpoint or mountpoint.default_target(path)))  # noqa: PTH100
+    label = image.label if args.view == DEFAULT_VIEW else ""
+    target = args.mountpoint or default_target(path, label, listed=args.open)
+    target = Path(os.path.abspath(target))  # noqa: PTH100  keeps symlinks
     created = mountpoint.prepare(target)
     session = Session(image, path.resolve(), vfs, target, options, created)
     if args.foreground:
@@ -53,4 +90,8 @@ def run(args: argparse.Namespace) -> int:
         raise_read_ahead(target, coded=image.context.cache.enrolled > 0)
         if args.mountpoint is None:
             print(target)
+        if args.notify and vfs.notes:
+            from imgmount.desktop.messages import tell
+
+            tell(path.name, "; ".join(vfs.notes))
     return code

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from imgmount.vfs.vfs import Vfs
 
 VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
+DEFAULT_VIEW: Final = "tree"
 FORMAT_OPTION: Final = "option of a format: "  # begins the names of such options in the parsed arguments
 DEFAULT_CACHE: Final = "64M"
 _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
@@ -100,7 +101,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view",
         choices=VIEWS,
-        default="tree",
+        default=DEFAULT_VIEW,
         help="files, raw disks and partitions, both, or deleted files",
     )
     parser.add_argument(
@@ -108,6 +109,13 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--deleted", dest="view", action="store_const", const="deleted", help="the same as --view deleted"
+    )
+
+
+def add_notify_argument(parser: argparse.ArgumentParser) -> None:
+    """``--notify``."""
+    parser.add_argument(
+        "--notify", action="store_true", help="show failures and questions on the desktop as well"
     )
 
 
@@ -151,7 +159,7 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
-    A password that is missing is asked for, once, where there is a terminal.
+    A password that is missing is asked for, once, where there is a terminal or, with --notify, a desktop.
     """
     from imgmount.chain.open import open_image
     from imgmount.errors import PasswordRequiredError
@@ -160,13 +168,25 @@ def open_from(args: argparse.Namespace) -> Image:
     try:
         return open_image(args.image, options, make_cache(args))
     except PasswordRequiredError:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        password = _asked_password(args)
+        if password is None:
             raise
     from dataclasses import replace
-    from getpass import getpass
 
-    password = getpass(f"Password of {args.image}: ")
     return open_image(args.image, replace(options, password=password), make_cache(args))
+
+
+def _asked_password(args: argparse.Namespace) -> str | None:
+    """What the user types in."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        from getpass import getpass
+
+        return getpass(f"Password of {args.image}: ")
+    if getattr(args, "notify", False):
+        from imgmount.desktop.messages import ask_password
+
+        return ask_password(os.path.basename(args.image))  # noqa: PTH119  pathlib is slow to import
+    return None
 
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:

@@ -26,6 +26,13 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=max(MIN_WIDTH, width))
 
 
+class ExitAction(argparse.Action):
+    """An option without a value that does its work and ends the program, as --help does."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str | None = None) -> None:  # noqa: A002
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` that raises ``UsageError`` and takes no abbreviations."""
 
@@ -47,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         return frozenset(
             name.removeprefix("--")
             for action in self._actions
-            if not isinstance(action, argparse._HelpAction | argparse._VersionAction)  # noqa: SLF001
+            if not isinstance(action, argparse._HelpAction | argparse._VersionAction | ExitAction)  # noqa: SLF001
             for name in action.option_strings
             if name.startswith("--")
         )

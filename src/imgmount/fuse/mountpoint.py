@@ -57,7 +57,7 @@ def prepare(target: Path) -> bool:
     try:
         entries = os.scandir(target)
     except FileNotFoundError:
-        return _make(target)
+        return make(target)
     except NotADirectoryError:
         raise MountError(f"{target}: is not a directory") from None
     except OSError as exc:
@@ -90,7 +90,8 @@ def _table() -> Iterator[tuple[str, str]]:
             yield _unescape(ours.split(" ")[4]), theirs.split(" ", 1)[0]
 
 
-def _make(target: Path) -> bool:
+def make(target: Path) -> bool:
+    """Make a folder that is to be removed when nothing is mounted there any more. Raises ``MountError``."""
     try:
         target.mkdir(parents=False)
     except OSError as exc:
@@ -101,23 +102,11 @@ def _make(target: Path) -> bool:
 
 
 def discard(target: Path) -> None:
-    """Remove a folder that ``prepare`` made and whose daemon died before it could."""
+    """Remove a folder that was made for a mount, and the one around it if that was made for it as well."""
     with contextlib.suppress(OSError):
         if os.getxattr(target, MADE_HERE):
             target.rmdir()
-
-
-def default_target(image: Path) -> Path:
-    """The mount point where none is given: named after the image, beside it or in the run-time folder."""
-    parents = [image.resolve().parent]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        parents.append(Path(runtime))
-    parent = next((folder for folder in parents if os.access(folder, os.W_OK)), None)
-    if parent is None:
-        raise MountError(f"{image}: give a mount point: the folder of the image cannot be written to")
-    stem = image.stem if image.suffix else f"{image.name} files"
-    names = (stem if number == 0 else f"{stem} ({number})" for number in range(1000))
-    return next(parent / name for name in names if not os.path.lexists(parent / name))
+            discard(target.parent)
 
 
 def find(wanted: Path) -> Mount:

@@ -25,7 +25,7 @@ from imgmount.core.log_line import OneLineFormatter
 from imgmount.errors import MountError
 from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
-from imgmount.fuse.mountpoint import Mount, detach, mounts
+from imgmount.fuse.mountpoint import Mount, detach, discard, mounts
 from imgmount.fuse.operations import Operations, Owner
 from imgmount.fuse.options import MountOptions, escape
 from imgmount.fuse.secrets import forget_secrets
@@ -88,6 +88,7 @@ class Session:
                 self.target.rmdir()
             except OSError as exc:
                 log.warning("%s: %s", self.target, exc.strerror)
+            discard(self.target.parent)
 
     def background(self) -> int:
         """Mount in a daemon; 0 as soon as the mount answers. After a failure nothing is left behind."""
