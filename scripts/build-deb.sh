@@ -19,8 +19,8 @@ mv "$tree/packaging/debian" "$tree/debian"
 mkdir "$tree/debian/vendored"
 cp "$vendored" "$tree/debian/vendored/"
 
-# The version is in src/imgmount/__init__.py only; times come from the last commit, or else are now.
-version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/imgmount/__init__.py)
+# The version is in src/imgmount/__init__.py only; what comes before a release sorts before it. Times are the last commit's.
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' src/imgmount/__init__.py | sed 's/\.\?\(dev\|a\|b\|rc\)/~\1/')
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || date +%s)
 export SOURCE_DATE_EPOCH
 cat >"$tree/debian/changelog" <<EOF

@@ -39,11 +39,8 @@ Machine = Callable[[str], str]
 @pytest.fixture(scope="module")
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tool("dh_python3")
-    folder = tmp_path_factory.mktemp("deb")
-    subprocess.run(
-        [TOP / "scripts" / "build-deb.sh", sys.executable, folder], capture_output=True, check=True
-    )
-    return folder / f"imgmount_{__version__}-1_all.deb"
+    command = [TOP / "scripts" / "build-deb.sh", sys.executable, tmp_path_factory.mktemp("deb")]
+    return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
 
 
 @pytest.fixture(scope="module")
