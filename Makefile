@@ -42,8 +42,9 @@ docs: $(VENV)/.dev
 	./scripts/desktop-types.sh $(BIN)/imgmount
 	command -v dot >/dev/null && dot -Tsvg docs/architecture.dot -o docs/architecture.svg
 
-deb: $(VENV)/.demo
+deb: $(VENV)/bin/python
 	./scripts/install-system.sh deb
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mfusepy
 	./scripts/build-deb.sh $(BIN)/python dist
 
 $(VENV)/bin/python:
