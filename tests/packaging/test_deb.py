@@ -39,8 +39,8 @@ Machine = Callable[[str], str]
 @pytest.fixture(scope="module")
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tool("dh_python3")
-    command = [TOP / "scripts" / "build-deb.sh", sys.executable, tmp_path_factory.mktemp("deb")]
-    return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    command = map(str, (TOP / "scripts" / "build-deb.sh", sys.executable, tmp_path_factory.mktemp("deb")))
+    return Path(subprocess.run([*command], capture_output=True, text=True, check=True).stdout.strip())
 
 
 @pytest.fixture(scope="module")
