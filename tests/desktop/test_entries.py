@@ -63,3 +63,10 @@ def test_entries_are_valid(folder: str) -> None:
 def test_a_service_menu_may_run() -> None:
     """KDE believes one in a home only if it is executable."""
     assert (SHARE / "kio/servicemenus/imgmount.desktop").stat().st_mode & 0o111 == 0o111
+
+
+@pytest.mark.parametrize("action", sorted((SHARE / "file-manager/actions").iterdir()), ids=name_of)
+def test_an_action_has_no_key_at_which_pcmanfm_crashes(action: Path) -> None:
+    """libfm 1.3.2 with libfm-modules: a segmentation fault when it starts."""
+    assert values(action, "Schemes") == []
+    assert values(action, "Type", "Profiles") == ["Action", "image;"]

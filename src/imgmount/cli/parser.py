@@ -51,10 +51,11 @@ class Parser(argparse.ArgumentParser):
 
     def long_options(self) -> frozenset[str]:
         """The long options without dashes. Options that print and exit are left out."""
+        exits = (argparse._HelpAction, argparse._VersionAction, ExitAction)  # noqa: SLF001
         return frozenset(
             name.removeprefix("--")
             for action in self._actions
-            if not isinstance(action, argparse._HelpAction | argparse._VersionAction | ExitAction)  # noqa: SLF001
+            if not isinstance(action, exits)
             for name in action.option_strings
             if name.startswith("--")
         )

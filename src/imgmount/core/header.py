@@ -5,14 +5,21 @@ It is parsed as a whole, and a field out of its bounds is refused by name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from imgmount.core.layout import Field, LayoutError
 from imgmount.errors import FormatError
 
 if TYPE_CHECKING:
-    from construct import Struct
-
     from imgmount.core.device import BlockDevice
+
+
+class Header(Protocol):
+    """A structure that ``core.layout``, or construct, declares."""
+
+    def sizeof(self) -> int: ...
+    def parse(self, data: bytes) -> Any: ...
+
 
 _UNITS: Final = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -52,21 +59,27 @@ def one_of(fmt: str, name: str, value: int, allowed: tuple[int, ...], *, offset:
     raise FormatError(fmt, f"{name} {value} is not {listed}", offset=offset)
 
 
-def parse_header(header: Struct[Any, Any], device: BlockDevice, offset: int, fmt: str, name: str) -> Any:
+def parse_header(header: Header, device: BlockDevice, offset: int, fmt: str, name: str) -> Any:
     """The structure ``header`` of fixed size at ``offset``, called ``name``. Raises ``FormatError``."""
     return parsed(header, device.read_exactly(offset, header.sizeof(), fmt), offset, fmt, name)
 
 
-def parsed(header: Struct[Any, Any], data: bytes, offset: int, fmt: str, name: str) -> Any:
+def parsed(header: Header, data: bytes, offset: int, fmt: str, name: str) -> Any:
     """The structure ``header`` that begins ``data``, read at ``offset``. Raises ``FormatError``."""
-    from construct import ConstructError
-
     try:
         return header.parse(data)
-    except (ConstructError, UnicodeDecodeError) as exc:
+    except _errors_of(header) as exc:
         raise FormatError(
             fmt, f"{name} is damaged: a constant or text in it is not what it must be", offset=offset
         ) from exc
+
+
+def _errors_of(header: Header) -> tuple[type[Exception], ...]:
+    if isinstance(header, Field):
+        return (LayoutError,)
+    from construct import ConstructError
+
+    return ConstructError, UnicodeDecodeError
 
 
 def short(number: int) -> str:

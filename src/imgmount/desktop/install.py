@@ -27,6 +27,7 @@ FILES: Final = (
     "icons/hicolor/scalable/apps/imgmount.svg",
     "kio/servicemenus/imgmount.desktop",
     "mime/packages/imgmount.xml",
+    "nautilus-python/extensions/imgmount_menu.py",
     "nemo/actions/imgmount-mount.nemo_action",
     "nemo/actions/imgmount-unmount.nemo_action",
 )
@@ -160,8 +161,10 @@ def _run(words: Sequence[str]) -> str:
 
 
 def _forget_caches(folder: Path) -> None:
-    """Remove what ``REFRESHERS`` left in a folder that was made for us, if nobody else uses it."""
-    if folder.name == "mime" and not (folder / "packages").exists():
+    """Remove what readers of our files left in a folder that was made for us, if nobody else uses it."""
+    if folder.name == "extensions" and not any(folder.glob("*.py")):
+        shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    elif folder.name == "mime" and not (folder / "packages").exists():
         shutil.rmtree(folder)
     elif folder.name == "applications" and [path.name for path in folder.iterdir()] == ["mimeinfo.cache"]:
         (folder / "mimeinfo.cache").unlink()

@@ -34,6 +34,7 @@ def mime_package() -> Iterator[str]:
 def _type(kind: FileType) -> Iterator[str]:
     if kind.comment:
         yield f"<comment>{kind.comment}</comment>"
+    if not kind.shared:
         yield f"<generic-icon name={quoteattr(kind.icon)}/>"
     if kind.parent:
         yield f"<sub-class-of type={quoteattr(kind.parent)}/>"

@@ -16,11 +16,10 @@ from typing import Any, Final, Self
 from uuid import UUID
 from zlib import crc32
 
-from construct import Bytes, Const, Int32ul, Int64ul, Struct
-
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Match, Partition, PartitionsFormat
 from imgmount.core.header import parse_header, within
+from imgmount.core.layout import Bytes, Const, Int32ul, Int64ul, Struct
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError, ImageError
 

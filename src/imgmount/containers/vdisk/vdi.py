@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from uuid import UUID
 
-from construct import Bytes, Const, Int32ul, Int64ul, Padding, Struct
-
 from imgmount.containers.vdisk.parent_search import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parse_header
+from imgmount.core.layout import Bytes, Const, Int32ul, Int64ul, Padding, Struct
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError

@@ -14,13 +14,12 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from construct import Array, Bytes, Const, ConstructError, Int8ub, Int16ub, Int32ub, Int64ub, Struct
-
 from imgmount.containers.vdisk.parent_search import find_parent
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table, text
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parsed
+from imgmount.core.layout import Array, Bytes, Const, Int8ub, Int16ub, Int32ub, Int64ub, LayoutError, Struct
 from imgmount.core.runs import Bits, equal_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
@@ -96,7 +95,7 @@ def _footer_at(file: BlockDevice, offset: int) -> tuple[Any, bool]:
     data = file.pread(offset, FOOTER_SIZE).ljust(FOOTER_SIZE, b"\0") if offset >= 0 else b""
     try:
         footer = _FOOTER.parse(data)
-    except ConstructError as exc:
+    except LayoutError as exc:
         raise FormatError("vhd", "no footer begins here (conectix)", offset=max(0, offset)) from exc
     return footer, checksum(data, FOOTER_CHECKSUM) == footer.checksum
 

@@ -7,10 +7,9 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from construct import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
-
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import parse_header, within
+from imgmount.core.layout import Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 
 log = logging.getLogger(__name__)

@@ -6,11 +6,10 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from construct import Bytes, Int8ul, Int16ul, Int32sl, Int32ul, Padding, Struct
-
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
 from imgmount.core.header import one_of, parse_header, within
+from imgmount.core.layout import Bytes, Int8ul, Int16ul, Int32sl, Int32ul, Padding, Struct
 from imgmount.errors import FormatError, UnsupportedError
 from imgmount.filesystems.ext.checksums import metadata_crc
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
-
-from construct import Array, Bytes, Container, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Padding, Struct
+from types import SimpleNamespace
+from typing import Final
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.layout import Array, Bytes, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Padding, Struct
 from imgmount.families.optical.times import iso_long_time_ns
 
 NAME: Final = "iso9660"
@@ -158,7 +158,7 @@ def parse_descriptor(raw: bytes, offset: int) -> Descriptor:
     return _descriptor(offset, fields, high_sierra=high_sierra)
 
 
-def _descriptor(offset: int, fields: Container[Any], *, high_sierra: bool) -> Descriptor:
+def _descriptor(offset: int, fields: SimpleNamespace, *, high_sierra: bool) -> Descriptor:
     zone = b"\0" if high_sierra else b""  # High Sierra times are sixteen digits and no zone
     return Descriptor(
         offset=offset,
@@ -178,7 +178,9 @@ def _descriptor(offset: int, fields: Container[Any], *, high_sierra: bool) -> De
         root=fields.root,
         created_ns=iso_long_time_ns(fields.created + zone),
         modified_ns=iso_long_time_ns(fields.modified + zone),
-        disagreements=tuple(name for name in _BOTH_FIELDS if fields[name].le != fields[name].be),
+        disagreements=tuple(
+            name for name in _BOTH_FIELDS if getattr(fields, name).le != getattr(fields, name).be
+        ),
     )
 
 

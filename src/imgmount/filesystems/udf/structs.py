@@ -10,10 +10,9 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-from construct import Adapter, Bytes, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
-
 from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
+from imgmount.core.layout import Bytes, Decoded, Field, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 from imgmount.errors import ChecksumError, FormatError
 
 FMT: Final = "udf"
@@ -117,18 +116,9 @@ def cs0(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-class _DString(Adapter):  # type: ignore[misc]  # construct has no types
+def _dstring(size: int) -> Field:
     """A fixed field of CS0 characters whose last byte says how many bytes are used (1/7.2.12)."""
-
-    def _decode(self, obj: bytes, context: object, path: object) -> str:  # noqa: ARG002
-        return cs0(obj[: min(obj[-1], len(obj) - 1)]).split("\0", 1)[0]
-
-    def _encode(self, obj: str, context: object, path: object) -> bytes:
-        raise NotImplementedError
-
-
-def _dstring(size: int) -> Adapter:
-    return _DString(Bytes(size))
+    return Decoded(Bytes(size), lambda raw: cs0(raw[: min(raw[-1], size - 1)]).split("\0", 1)[0])
 
 
 EXTENT_AD: Final = Struct("length" / Int32ul, "location" / Int32ul)  # 3/7.1

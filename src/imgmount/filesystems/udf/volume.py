@@ -10,10 +10,9 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Final
 
-from construct import ConstructError
-
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
+from imgmount.core.layout import LayoutError
 from imgmount.core.node import Directory, Filesystem
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.options import session
@@ -118,7 +117,7 @@ class UdfFilesystem(Filesystem):
         head = INTEGRITY_DESCRIPTOR.parse(newest)
         try:
             use = INTEGRITY_USE.parse(newest[INTEGRITY_TABLES_AT + 8 * head.partitions :])
-        except ConstructError:
+        except LayoutError:
             use = None
         return head, use
 

@@ -11,13 +11,12 @@ import logging
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Final, NamedTuple
-
-from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
+from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
 from imgmount.core.header import parse_header
+from imgmount.core.layout import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 from imgmount.errors import FormatError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ def read_segment(file: BlockDevice, name: str) -> Segment:
     )
 
 
-def _header(file: BlockDevice):  # type: ignore[no-untyped-def]  # noqa: ANN202  construct has no types
+def _header(file: BlockDevice) -> Any:
     signature = file.pread(0, 8)
     if signature == ADCRYPT:
         raise UnsupportedError("ewf: AD encryption (ADCRYPT)")

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from construct import Const, ConstructError, Int8ub, Int32ub, Int64ub, Struct
-
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import short, within
+from imgmount.core.layout import Const, Int8ub, Int32ub, Int64ub, LayoutError, Struct
 from imgmount.errors import FormatError, UnsupportedError
 
 _V2 = Struct(  # offset
@@ -104,7 +103,7 @@ class Header:
         """Raises ``FormatError``; ``UnsupportedError`` for encryption and unknown versions and features."""
         try:
             raw = _V2.parse(file.read_exactly(0, V2_SIZE, "qcow2"))
-        except ConstructError as exc:
+        except LayoutError as exc:
             raise FormatError("qcow2", "its header does not begin with QFI and 0xfb", offset=0) from exc
         if raw.version not in (2, 3):
             raise UnsupportedError(f"qcow2: version {raw.version}")

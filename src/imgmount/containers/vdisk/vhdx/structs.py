@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from construct import Array, Bytes, Const, ConstructError, Int16ul, Int32ul, Int64ul, Padding, Struct
-
 from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import parsed
+from imgmount.core.layout import Array, Bytes, Const, Int16ul, Int32ul, Int64ul, LayoutError, Padding, Struct
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 
 KIB: Final = 1 << 10
@@ -212,7 +211,7 @@ def _locator(data: bytes, offset: int) -> dict[str, str]:
         )
     try:
         pairs = Array(head.count, _PAIR).parse(data[_LOCATOR.sizeof() :])
-    except ConstructError as exc:
+    except LayoutError as exc:
         raise FormatError("vhdx", "the parent locator is shorter than its pairs need", offset=offset) from exc
 
     def string(start: int, length: int) -> str:

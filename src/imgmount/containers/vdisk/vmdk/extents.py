@@ -10,11 +10,10 @@ from array import array
 from functools import lru_cache
 from typing import Any, Final
 
-from construct import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
-
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.header import parsed
+from imgmount.core.layout import Bytes, Const, Int8ul, Int16ul, Int32ul, Int64ul, Padding, Struct
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import FormatError, UnsupportedError
