@@ -14,6 +14,7 @@ import pytest
 
 from helpers import FIXTURES, SRC, tool
 from imgmount import __version__
+from imgmount.desktop.install import FILES
 
 TOP = FIXTURES.parent
 MAX_SDIST = 2 << 20
@@ -51,8 +52,11 @@ def prefix(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_no_file_of_the_tree_is_forgotten(prefix: Path) -> None:
+    """Neither by the wheel nor by --install-desktop, which copies what it brings."""
     share = prefix / "share"
-    arrived = sorted(path.read_bytes() for path in share.rglob("*") if path.is_file())
+    arrived = sorted(
+        path.read_bytes() for path in share.rglob("*") if path.is_file() and path.suffix != ".pyc"
+    )
     folders = (
         TOP / "docs" / "man",
         TOP / "packaging" / "completion",
@@ -61,6 +65,12 @@ def test_no_file_of_the_tree_is_forgotten(prefix: Path) -> None:
     )
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert arrived == sorted(path.read_bytes() for path in files)
+    assert [
+        name for name, place in FILES.items() if (share / name).read_bytes() != (TOP / place).read_bytes()
+    ] == []
+    assert {path for path in files if path.suffix not in (".mount", ".automount")} == {
+        TOP / place for place in FILES.values()
+    }
 
 
 @pytest.mark.parametrize("page", ["imgmount.1", "imgmount-formats.7", "mount.imgmount.8"])
