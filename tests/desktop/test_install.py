@@ -95,6 +95,15 @@ def test_what_others_have_there_stays(home: Path) -> None:
     assert not [name for name in left if "imgmount" in name]
 
 
+def test_a_link_of_pipx_stays(home: Path) -> None:
+    page = home / "man/man1/imgmount.1"
+    page.parent.mkdir(parents=True)
+    page.symlink_to(SHARE.parents[1] / "docs/man/imgmount.1")
+    assert main(["--install-desktop"]) == 0
+    assert main(["--uninstall-desktop"]) == 0
+    assert page.is_symlink()
+
+
 def test_files_of_an_older_version_are_removed(home: Path) -> None:
     assert main(["--install-desktop"]) == 0
     old = home / "applications/imgmount-old.desktop"

@@ -121,7 +121,12 @@ def command() -> list[str]:
 
 
 def _install(source: Path, home: Path, name: str) -> Iterator[str]:
-    """Copy a file, and name the program in it by its path. Yields what was made, the folders first."""
+    """Copy a file, and name the program in it by its path. Yields what was made, the folders first.
+
+    What is there already is left alone: newer versions of pipx link manual pages.
+    """
+    if (home / name).exists() and (home / name).samefile(source):
+        return
     yield from _folders(home, name)
     ours = command()
     words = {"Exec": " ".join(map(quoted, ours)), "TryExec": ours[0], "Dependencies": ours[0]}
