@@ -8,7 +8,7 @@ _imgmount() {
         --names) words="nfc stored" ;;
         --on-error) words="fail zero" ;;
         --xa) words="form2 raw cooked" ;;
-        --log-file|-o|--container|--partitions|--fs|--encoding|--refs|--password|--password-file|--key|--keys|--cache-size|-X|--extra|--image|--session|--snapshot|-C|--directory) return ;;  # a file, or anything
+        --log-file|-o|--idle-timeout|--container|--partitions|--fs|--encoding|--refs|--password|--password-file|--key|--keys|--cache-size|-X|--extra|--image|--session|--snapshot|-C|--directory) return ;;  # a file, or anything
     esac
     if [[ -z $words && $cur == -* ]]; then
         case ${COMP_WORDS[1]} in
@@ -20,7 +20,7 @@ _imgmount() {
             ls) words="-h --help -v --verbose --log-file --version -l --long -R --recursive -a --all --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             -u|--unmount) words="-h --help -v --verbose --log-file --version -a --all -l --lazy --notify" ;;
-            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --open --notify --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa --install-desktop --uninstall-desktop -u --unmount" ;;
+            *) words="-h --help -v --verbose --log-file --version -o -f --foreground --open --notify --idle-timeout --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa --install-desktop --uninstall-desktop -u --unmount" ;;
         esac
     fi
     [[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

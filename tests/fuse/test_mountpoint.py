@@ -20,7 +20,7 @@ def test_what_cannot_be_a_mount_point_is_named(tmp_path: Path) -> None:
     for target, reason in (
         (tmp_path / "file", "is not a directory"),
         (tmp_path, "is not empty"),
-        (tmp_path / "a/b", "created"),
+        (tmp_path / "a/b", f"cannot be created: there is no folder {tmp_path}/a"),
     ):
         with pytest.raises(MountError, match=f"{target}.*{reason}"):
             mountpoint.prepare(target)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import grp
+import pwd
+
 import pytest
 
 from imgmount.errors import MountError
 from imgmount.fuse.options import escape, parse, split
 
-KNOWN = frozenset({"fs", "cache-size", "view"})
+KNOWN = {"fs": True, "cache-size": True, "view": True, "raw": False}
 
 
 def test_what_mount_and_fstab_say_about_a_mount_is_ignored() -> None:
     options = parse(
-        ["rw,noauto,user,nofail,_netdev,x-systemd.automount,x-gvfs-name=a,comment=hi,defaults"], KNOWN
+        [
+            "rw,noauto,user,nofail,_netdev,subtype=imgmount,x-systemd.automount,x-gvfs-name=a,comment=hi,defaults"
+        ],
+        KNOWN,
     )
     assert (options.passed, options.ours) == ([], [])
 
@@ -30,10 +36,32 @@ def test_owner_and_umask_are_numbers() -> None:
     assert (options.uid, options.gid, options.umask) == (1000, 100, 0o27)
 
 
-@pytest.mark.parametrize("option", ["uid=me", "umask=9", "gid="])
-def test_numbers_that_are_none_are_named(option: str) -> None:
-    with pytest.raises(MountError, match=option.split("=", maxsplit=1)[0]):
+def test_owners_may_be_named() -> None:
+    user, group = pwd.getpwall()[-1], grp.getgrall()[-1]
+    options = parse([f"uid={user.pw_name},gid={group.gr_name}"], KNOWN)
+    assert (options.uid, options.gid) == (user.pw_uid, group.gr_gid)
+
+
+@pytest.mark.parametrize(
+    "option", ["uid=no such user", "umask=9", "umask=-1", "gid=", "gid=-1", "uid=4294967295"]
+)
+def test_values_that_are_none_are_named(option: str) -> None:
+    name, _, value = option.partition("=")
+    with pytest.raises(MountError, match=f"mount option {name}='{value}': n"):
         parse([option], KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"), [("fs", "'fs' needs a value: fs=..."), ("raw=yes", "'raw' takes no value")]
+)
+def test_values_stand_where_they_belong(option: str, complaint: str) -> None:
+    with pytest.raises(MountError, match=complaint):
+        parse([option], KNOWN, sloppy=True)
+
+
+def test_a_remount_is_known() -> None:
+    options = parse(["rw,remount,noexec"], KNOWN)
+    assert (options.remount, options.passed) == (True, ["noexec"])
 
 
 def test_our_own_long_options_may_stand_there() -> None:
@@ -44,7 +72,7 @@ def test_our_own_long_options_may_stand_there() -> None:
     ]
 
 
-@pytest.mark.parametrize("option", ["frobnicate", "max_read=all", "allow_other=1", "uid"])
+@pytest.mark.parametrize("option", ["frobnicate", "max_read=all", "allow_other=1", "uid", "subtype=other"])
 def test_an_unknown_option_is_named(option: str) -> None:
     with pytest.raises(MountError, match=f"unknown mount option '{option}'"):
         parse([f"ro,{option}"], KNOWN)

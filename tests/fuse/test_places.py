@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
+from select import select
 
 import pytest
 
+from helpers import SRC
 from imgmount.errors import MountError
 from imgmount.fuse import mountpoint, places
 from imgmount.fuse.places import default_target, folder_name, is_listed
@@ -55,7 +61,9 @@ def test_where_the_folder_cannot_be_written_to_the_home_is_next(
 
 @pytest.mark.usefixtures("_nowhere")
 def test_where_nothing_can_be_written_to_a_mount_point_is_asked_for(home: Path) -> None:
-    with pytest.raises(MountError, match=r"game\.wux: give a mount point: neither its folder nor your home"):
+    with pytest.raises(
+        MountError, match=f"give a mount point.* may not write to {home} nor to {home}/imgmount"
+    ):
         default_target(home / "game.wux", "", listed=True)
 
 
@@ -121,3 +129,25 @@ def test_an_image_is_found_where_it_is_mounted(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(mountpoint, "MOUNTINFO", tmp_path / "mountinfo")
     assert places.mounted_at(Path("/a.iso")) == tmp_path / "new"
     assert places.mounted_at(Path("/c.iso")) is None
+
+
+def test_only_the_same_image_waits(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(home))
+    script = "import sys; from pathlib import Path; from imgmount.fuse.places import one_at_a_time\n"
+    script += "with one_at_a_time(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    words = [sys.executable, "-c", script]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": os.environ | {"PYTHONPATH": SRC}}
+    with ExitStack() as stack:
+        first, other, second = (
+            stack.enter_context(subprocess.Popen([*words, image], **pipes))  # type: ignore[call-overload]
+            for image in ("/a.iso", "/b.iso", "/a.iso")
+        )
+        running = [first, second]
+        assert other.stdout.readline() == b"in\n"
+        ready, _, _ = select([process.stdout for process in running], [], [], 10)
+        waiting = next(process for process in running if process.stdout not in ready)
+        assert select([waiting.stdout], [], [], 0.2)[0] == []
+        next(process for process in running if process is not waiting).stdin.close()
+        assert waiting.stdout.readline() == b"in\n"
+        for process in (other, waiting):
+            process.stdin.close()

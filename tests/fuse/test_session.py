@@ -172,7 +172,7 @@ def test_a_daemon_forgets_keys_and_passwords(target: Path) -> None:
 
 def test_a_mount_that_does_not_answer_is_given_up(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stuck(session.Session):
-        def foreground(self, ready: Callable[[], None] = lambda: None) -> int:  # noqa: ARG002
+        def serve(self, ready: Callable[[], None]) -> int:  # noqa: ARG002
             time.sleep(60)
             return 0
 
@@ -189,6 +189,15 @@ def test_a_log_on_a_full_disk_costs_no_more_than_the_log(target: Path) -> None:
     done = imgmount("info", "--log-file", "/dev/full", "-vv", WUX)
     assert "Traceback" not in done.stderr
     assert not target.exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_files_that_are_closed_do_no_harm(target: Path, closed: str) -> None:
+    words = [sys.executable, "-m", "imgmount", "--raw", str(WUX), str(target)]
+    env = os.environ | {"PYTHONPATH": SRC}
+    subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *words], check=True, timeout=30, env=env)
+    assert digest(target / "disk.raw") == FACT
+    imgmount("-u", target)
 
 
 def test_a_place_that_is_taken_is_refused(target: Path) -> None:
@@ -234,6 +243,26 @@ def test_the_image_is_named_by_its_full_path_and_options_arrive(tmp_path: Path) 
     assert (facts.st_uid, facts.st_gid, facts.st_mode & 0o777) == (12, 34, 0)
     (line,) = (line for line in Path("/proc/mounts").read_text().splitlines() if str(target) in line)
     assert line.startswith(f"{tmp_path}/a,\\040b.wux {target} fuse.imgmount ro,nosuid,nodev,noexec")
+    imgmount("-u", target)
+
+
+def test_an_owner_that_the_user_names_counts_more_than_the_image(target: Path) -> None:
+    iso = FIXTURES / "filesystems/iso9660/rockridge/rockridge.iso.xz"  # which has owners
+    imgmount("-o", "uid=12,gid=34", iso, target)
+    found = {(facts.st_uid, facts.st_gid) for path in target.iterdir() for facts in [path.lstat()]}
+    imgmount("-u", target)
+    assert found == {(12, 34)}
+
+
+def test_a_remount_changes_the_mount_that_is_there(target: Path) -> None:
+    if os.geteuid():
+        pytest.skip("remounting is for root")
+    done = imgmount("-o", "remount,ro", WUX, target, check=False)
+    assert (done.returncode, done.stderr) == (1, f"imgmount: {WUX}: {target}: is not mounted by imgmount\n")
+    imgmount("--raw", WUX, target)
+    imgmount("-o", "remount,rw,noexec", WUX, target)
+    (line,) = (line for line in Path("/proc/mounts").read_text().splitlines() if str(target) in line)
+    assert " ro,nosuid,nodev,noexec," in line
     imgmount("-u", target)
 
 

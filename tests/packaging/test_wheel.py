@@ -103,7 +103,9 @@ def test_fish_finds_its_completion(prefix: Path, tmp_path: Path) -> None:
 
 def test_systemd_finds_the_unit(prefix: Path, tmp_path: Path) -> None:
     """A folder of XDG_DATA_DIRS, among which ~/.local/share counts always."""
-    env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "XDG_DATA_DIRS": str(prefix / "share")}
+    share = prefix / "share"
+    env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "XDG_DATA_DIRS": str(share)}
+    env["MANPATH"] = f"{share / 'man'}:"  # the unit names a page as its documentation
     assert run(tool("systemd-analyze"), "--user", "verify", "imgmount@disc.iso.service", env=env) == ""
 
 

@@ -258,6 +258,7 @@ _SECTIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("IMGMOUNT_KEYS", "Keys of images: NAME=HEX, with blanks between them."),
         ("IMGMOUNT_PASSWORD", "The password of the image, where no option gives it."),
         ("IMGMOUNT_DEBUG", "If set, errors that should not happen end in a traceback."),
+        ("NOTIFY_SOCKET", "Where --foreground tells systemd that the mount answers, for Type=notify."),
         ("TZ", "The zone of times that the image stores without one."),
     ),
 }

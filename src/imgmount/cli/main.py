@@ -53,6 +53,7 @@ def _dispatch(argv: list[str]) -> int:
 def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
     """Run ``action``. A failure is one line and an exit code: ``failure`` if given, but not for usage."""
     subject.clear()
+    _open_standard_files()
     _prepare_stdout()
     try:
         code = action()
@@ -93,6 +94,15 @@ def _explain(exc: Exception) -> int:
         )
     )
     return EXIT_HOST
+
+
+def _open_standard_files() -> None:
+    """Those that a caller has closed: an image must not get their numbers, which a daemon redirects."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  None where it was closed
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _prepare_stdout() -> None:

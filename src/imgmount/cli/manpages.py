@@ -88,20 +88,23 @@ _MOUNT: Final = (
     "imgmount(1) is. The command ends when the mount answers; umount(8) ends the mount."
 )
 _LONG: Final = (
-    "Without its dashes: fs=joliet, view=all, password-file=FILE, cache-size=256M. A comma inside a value is "
-    "written \\, with a backslash."
+    "Without its dashes: fs=joliet, view=all, password-file=FILE, idle-timeout=10min. A comma inside a value "
+    "is written \\, with a backslash."
 )
 _IGNORED: Final = "Accepted for mount(8), and without effect here: {}, and all that begins with x-."
-_FSTAB: Final = "/srv/disc.iso  /mnt/disc  fuse.imgmount  noauto,x-systemd.automount,allow_other  0 0"
+_FSTAB: Final = (
+    "/srv/disc.iso  /mnt/disc  fuse.imgmount  noauto,x-systemd.automount,allow_other,auto_unmount  0 0"
+)
 _BY_HAND: Final = "mount -t fuse.imgmount -o allow_other,view=all disc.iso /mnt/disc"
 _FUSE_CONF: Final = "Without the line user_allow_other, only root may give allow_other and allow_root."
 MOUNT_OPTIONS: Final = {
     "allow_other": "All users may see the files, not only the one who mounts: what a mount by root needs.",
     "allow_root": "Root may see the files too.",
     "default_permissions": "The kernel checks the owners and modes of the files.",
-    "uid=N, gid=N": "The owner and group of all files, where the image has none.",
+    "uid=USER, gid=GROUP": "The owner and group of all files, by name or number.",
     "umask=OCTAL": "Permissions that are taken away from all files.",
     "auto_unmount": "The mount ends when its process does.",
     "noexec, noatime, nodiratime": "As for any file system. A mount is always ro, nosuid and nodev.",
+    "remount": "With the options of the line above: change them, of a mount that there is.",
     "max_read=BYTES": "The largest read that the kernel asks for.",
 }

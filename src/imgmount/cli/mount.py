@@ -17,6 +17,8 @@ from imgmount.cli.options import (
 )
 
 SUMMARY: Final = "Mount a disk image as files."
+MAX_NUMBER: Final = 1_000_000
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-o", dest="mount_options", metavar="OPTS", action="append", default=[],
-        help="mount options: allow_other, uid=N, gid=N, umask=M, or long options of this command",
+        help="mount options: allow_other, uid=USER, gid=GROUP, umask=M, or long options of this command",
     )  # fmt: skip
     how = parser.add_mutually_exclusive_group()
     how.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
@@ -38,10 +40,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--open", action="store_true", help="open the mounted folder in the file manager; for desktops"
     )
     add_notify_argument(parser)
+    parser.add_argument(
+        "--idle-timeout",
+        metavar="TIME",
+        type=duration,
+        help="unmount after so long without use: 10min; units are s, min, h and d",
+    )
     add_view_arguments(parser)
     add_image_arguments(parser)
     add_install_arguments(parser)
-    parser.set_defaults(sloppy=False, long_options=frozenset())  # what main finds out for us
+    parser.set_defaults(sloppy=False, long_options={})  # what main finds out for us
+
+
+def duration(text: str) -> float:
+    """``10min`` as seconds. Raises ``ArgumentTypeError``."""
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = _SECONDS.get(text[len(number) :])
+    if unit is None or not (number.isascii() and number.isdecimal() and 0 < int(number) <= MAX_NUMBER):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: 30s, 10min, 2h")
+    return float(int(number) * unit)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,7 +74,7 @@ def _open(args: argparse.Namespace) -> int:
     from imgmount.fuse.places import mounted_at, one_at_a_time
 
     path = Path(args.image)
-    with one_at_a_time():
+    with one_at_a_time(path):
         there = None if args.mountpoint or args.view != DEFAULT_VIEW else mounted_at(path)
         code = 0 if there else _mount(args)
         there = there or mounted_at(path)
@@ -76,15 +93,18 @@ def _mount(args: argparse.Namespace) -> int:
 
     path = Path(args.image)
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
+    if options.remount:
+        mountpoint.remount(Path(args.mountpoint or path), options.passed)
+        return 0
     image = open_from(args)
     vfs = vfs_from(args, image)
     label = image.label if args.view == DEFAULT_VIEW else ""
     target = args.mountpoint or default_target(path, label, listed=args.open)
     target = Path(os.path.abspath(target))  # noqa: PTH100  keeps symlinks
     created = mountpoint.prepare(target)
-    session = Session(image, path.resolve(), vfs, target, options, created)
+    session = Session(image, path.resolve(), vfs, target, options, created, args.idle_timeout)
     if args.foreground:
-        return session.foreground(lambda: None)
+        return session.foreground()
     code = session.background()
     if code == 0:
         raise_read_ahead(target, coded=image.context.cache.enrolled > 0)

@@ -49,16 +49,19 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--log-file", metavar="FILE", help="append the log to FILE as well")
         self.add_argument("--version", action="version", version=f"imgmount {__version__}")
 
-    def long_options(self) -> frozenset[str]:
-        """The long options without dashes. Options that print and exit are left out."""
+    def long_options(self) -> dict[str, bool]:
+        """The long options without dashes, and whether each takes a value.
+
+        Options that print and exit are left out.
+        """
         exits = (argparse._HelpAction, argparse._VersionAction, ExitAction)  # noqa: SLF001
-        return frozenset(
-            name.removeprefix("--")
+        return {
+            name.removeprefix("--"): action.nargs != 0
             for action in self._actions
             if not isinstance(action, exits)
             for name in action.option_strings
             if name.startswith("--")
-        )
+        }
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see '{self.prog} --help'")

@@ -29,10 +29,10 @@ class FileType(NamedTuple):
     """One type. ``formats`` are those of the registry whose files have it.
 
     ``comment`` is empty where freedesktop.org's database has the type already: then these are additions.
-    ``globs`` are names; ``weak`` are names that others have a better right to. ``signs`` tell the content,
-    besides the registry's magics that are proof (``registered``). Above 80, ``priority`` puts content before
-    names. ``also`` are other names of the type. ``shared`` marks files that people mostly want another
-    program for, an editor or an archiver: mounting is offered in menus only.
+    ``globs`` are names; ``weak`` are names that others have a better right to. The content is told by the
+    registry's magics that are proof and by ``more``, or by ``only`` these. From 80 on, ``priority`` puts
+    content before names. ``also`` are other names of the type. ``shared`` marks files that people mostly want
+    another program for, an editor or an archiver: mounting is offered in menus only.
     """
 
     name: str
@@ -41,8 +41,8 @@ class FileType(NamedTuple):
     icon: str = DISK
     globs: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
-    signs: tuple[Sign, ...] = ()
-    registered: bool = True
+    more: tuple[Sign, ...] = ()
+    only: tuple[Sign, ...] | None = None
     priority: int = 50
     parent: str = ""
     also: tuple[str, ...] = ()
@@ -55,11 +55,13 @@ class FileType(NamedTuple):
 
     def all_signs(self) -> Iterator[Sign]:
         """What tells the content of such a file."""
-        if self.registered:
-            for magic in _magics(self.formats):
-                if len(magic.data) >= MIN_MAGIC and 0 <= magic.offset < SNIFFED:
-                    yield (Mark(*magic),)
-        yield from self.signs
+        if self.only is not None:
+            yield from self.only
+            return
+        for magic in _magics(self.formats):
+            if len(magic.data) >= MIN_MAGIC and 0 <= magic.offset < SNIFFED:
+                yield (Mark(*magic),)
+        yield from self.more
 
 
 def _magics(formats: Collection[str]) -> Iterator[Magic]:

@@ -29,7 +29,7 @@ def _packed(packer: str, parent: str, suffix: str, *more: str) -> FileType:
         (packer,),
         f"Disk image ({packer}-compressed)",
         globs=(*(f"*.{disk}.{suffix}" for disk in ("img", "iso", "dd", "dmg", "adf", "hdf")), *more),
-        registered=False,
+        only=(),
         parent=parent,
     )
 
@@ -38,10 +38,9 @@ def _of_any_file(
     name: str, *formats: str, globs: tuple[str, ...] = (), also: tuple[str, ...] = ()
 ) -> FileType:
     """What holds a file of any kind: another program's in the first place."""
-    return FileType(name, formats, globs=globs, also=also, registered=False, shared=True)
+    return FileType(name, formats, globs=globs, also=also, only=(), shared=True)
 
 
-# fmt: off
 FILE_TYPES: Final = (
     # disks and their file systems as they are
     FileType(
@@ -53,7 +52,7 @@ FILE_TYPES: Final = (
         ),
         globs=("*.dd", "*.hfs", "*.ima", "*.img"),
         weak=("*.dsk", "*.raw"),
-        signs=(
+        more=(
             _MBR,
             (Mark(54, b"FAT1"), Mark(510, b"\x55\xaa")),
             (Mark(82, b"FAT32   "), Mark(510, b"\x55\xaa")),
@@ -81,7 +80,7 @@ FILE_TYPES: Final = (
         icon=FLOPPY,
         # HDF5 owns *.hdf as well: the content decides
         globs=("*.adf", "*.hdf"),
-        signs=tuple((Mark(0, b"DOS%c" % kind),) for kind in range(8)),
+        more=tuple((Mark(0, b"DOS%c" % kind),) for kind in range(8)),
         priority=BEFORE_NAMES,
     ),
     FileType("application/x-dms", ("dms",), "Amiga floppy packed with DMS", FLOPPY, ("*.dms",)),
@@ -101,7 +100,7 @@ FILE_TYPES: Final = (
         ("zip",),
         "Apple firmware",
         globs=("*.ipsw",),
-        registered=False,
+        only=(),
         parent="application/zip",
     ),
     # discs
@@ -110,8 +109,7 @@ FILE_TYPES: Final = (
         ("eltorito", "iso9660", "sessions", "udf", "gcfst", "wii"),
         icon=DISC,
         globs=("*.iso", "*.udf"),
-        registered=False,
-        signs=((Mark(0x8001, b"CD001"),), (Mark(0x8009, b"CDROM"),), (Mark(0x8001, b"BEA01"),)),
+        only=((Mark(0x8001, b"CD001"),), (Mark(0x8009, b"CDROM"),), (Mark(0x8001, b"BEA01"),)),
         priority=60,  # a disc that boots from a stick has the mark of a disk as well
         also=("application/vnd.efi.iso",),
     ),
@@ -120,20 +118,37 @@ FILE_TYPES: Final = (
         ("rawsectors",),
         "Sectors of a CD",
         DISC,
-        registered=False,
-        signs=((Mark(0, SYNC),),),
+        only=((Mark(0, SYNC),),),
         priority=BEFORE_NAMES,  # called *.bin or *.img, like anything else
     ),
     FileType("application/x-ccd", ("ccd",), "CloneCD disc image", DISC, ("*.ccd",)),
-    FileType("application/x-compressed-iso", ("cso",), icon=DISC, globs=("*.cso",),
-             also=("application/x-cso",)),
-    FileType("application/x-daa", ("daa",), "PowerISO disc image", DISC, ("*.daa",), registered=False,
-             signs=((Mark(0, b"DAA\0"),), (Mark(0, b"DAA VOL\0"),))),
-    FileType("application/x-gbi", ("daa",), "gBurner disc image", DISC, ("*.gbi",), registered=False,
-             signs=((Mark(0, b"GBI\0"),), (Mark(0, b"GBI VOL\0"),))),
+    FileType(
+        "application/x-compressed-iso", ("cso",), icon=DISC, globs=("*.cso",), also=("application/x-cso",)
+    ),
+    FileType(
+        "application/x-daa",
+        ("daa",),
+        "PowerISO disc image",
+        DISC,
+        ("*.daa",),
+        only=((Mark(0, b"DAA\0"),), (Mark(0, b"DAA VOL\0"),)),
+    ),
+    FileType(
+        "application/x-gbi",
+        ("daa",),
+        "gBurner disc image",
+        DISC,
+        ("*.gbi",),
+        only=((Mark(0, b"GBI\0"),), (Mark(0, b"GBI VOL\0"),)),
+    ),
     FileType("application/x-dax", ("dax",), "PSP disc image (DAX)", DISC, ("*.dax",)),
-    FileType("application/x-discjuggler-cd-image", ("cdi",), icon=DISC, globs=("*.cdi",),
-             also=("application/x-cdi",)),
+    FileType(
+        "application/x-discjuggler-cd-image",
+        ("cdi",),
+        icon=DISC,
+        globs=("*.cdi",),
+        also=("application/x-cdi",),
+    ),
     FileType("application/x-ecm", ("ecm",), "CD image without error codes", DISC, ("*.ecm",)),
     FileType("application/x-gd-rom-cue", ("gdi",), icon=DISC, globs=("*.gdi",)),
     FileType("application/x-isz", ("isz",), "UltraISO compressed disc", DISC, ("*.isz",)),
@@ -145,24 +160,55 @@ FILE_TYPES: Final = (
     FileType("application/x-cue", ("cue",), shared=True),
     FileType("application/x-cdrdao-toc", ("toc",), shared=True),
     # Nintendo
-    FileType("application/x-gamecube-rom", ("gcfst",), icon=DISC, registered=False,
-             globs=("*.gcm",),
-             signs=((Mark(0x1C, b"\xc2\x33\x9f\x3d"),),), also=("application/x-gamecube-iso-image",)),
-    FileType("application/x-wii-rom", ("wbfs", "wdf", "wia", "wii"), icon=DISC, registered=False,
-             globs=("*.wbfs", "*.wdf", "*.wia"),
-             signs=((Mark(0x18, b"\x5d\x1c\x9e\xa3"),), (Mark(0, b"WBFS"),), (Mark(0, b"WII\1DISC"),),
-                    (Mark(0, b"WIA\1"),)),
-             also=("application/x-wii-iso-image", "application/x-wbfs", "application/x-wia")),
-    FileType("application/x-rvz", ("wia",), "GameCube or Wii disc image (RVZ)", DISC, ("*.rvz",),
-             registered=False, signs=((Mark(0, b"RVZ\1"),),)),
+    FileType(
+        "application/x-gamecube-rom",
+        ("gcfst",),
+        icon=DISC,
+        globs=("*.gcm",),
+        only=((Mark(0x1C, b"\xc2\x33\x9f\x3d"),),),
+        also=("application/x-gamecube-iso-image",),
+    ),
+    FileType(
+        "application/x-wii-rom",
+        ("wbfs", "wdf", "wia", "wii"),
+        icon=DISC,
+        globs=("*.wbfs", "*.wdf", "*.wia"),
+        only=(
+            (Mark(0x18, b"\x5d\x1c\x9e\xa3"),),
+            (Mark(0, b"WBFS"),),
+            (Mark(0, b"WII\1DISC"),),
+            (Mark(0, b"WIA\1"),),
+        ),
+        also=("application/x-wii-iso-image", "application/x-wbfs", "application/x-wia"),
+    ),
+    FileType(
+        "application/x-rvz",
+        ("wia",),
+        "GameCube or Wii disc image (RVZ)",
+        DISC,
+        ("*.rvz",),
+        only=((Mark(0, b"RVZ\1"),),),
+    ),
     FileType("application/x-gcz", ("gcz",), "GameCube or Wii disc image (GCZ)", DISC, ("*.gcz",)),
-    FileType("application/x-gc-ciso", ("ciso_gc",), "GameCube or Wii disc image (CISO)", DISC, ("*.ciso",),
-             registered=False,  # a CISO of a PSP has other values behind the mark
-             signs=((Mark(0, b"CISO"), Mark(4, b"\0\0", b"\xff\x7f"), Mark(8, b"\1\0", b"\xff\xfe")),),
-             priority=60),
+    FileType(
+        "application/x-gc-ciso",
+        ("ciso_gc",),
+        "GameCube or Wii disc image (CISO)",
+        DISC,
+        ("*.ciso",),
+        # a CISO of a PSP has other values behind the mark
+        only=((Mark(0, b"CISO"), Mark(4, b"\0\0", b"\xff\x7f"), Mark(8, b"\1\0", b"\xff\xfe")),),
+        priority=60,
+    ),
     FileType("application/x-tgc", ("tgc",), "GameCube disc in a demo disc's file", DISC, ("*.tgc",)),
-    FileType("application/x-wux", ("wux", "wiiufst"), "Wii U disc image (WUX)", DISC, ("*.wux",),
-             registered=False, signs=((Mark(0, b"WUX0\x2e\xd0\x99\x10"),),)),
+    FileType(
+        "application/x-wux",
+        ("wux", "wiiufst"),
+        "Wii U disc image (WUX)",
+        DISC,
+        ("*.wux",),
+        only=((Mark(0, b"WUX0\x2e\xd0\x99\x10"),),),
+    ),
     FileType("application/x-wud", ("wiiu",), "Wii U disc image", DISC, ("*.wud",)),
     FileType("application/x-wiiu-nfs", ("nfs",), "Wii disc on a Wii U", DISC, ("hif_??????.nfs",)),
     FileType("application/x-wiiu-title", ("nus",), "Wii U title", DISC, ("title.tmd",)),
@@ -170,36 +216,80 @@ FILE_TYPES: Final = (
     # disks of machines
     FileType("application/x-bochs-disk", ("bochs",), "Bochs disk", globs=("*.bochs",)),
     FileType("application/x-android-sparse-image", ("simg",), "Android sparse image", globs=("*.simg",)),
-    FileType("application/ovf", ("ova",), globs=("*.ova",), registered=False, parent="application/x-tar",
-             also=("application/x-virtualbox-ova",)),
-    FileType("application/x-parallels-disk", ("parallels",), "Parallels disk", globs=("*.hds",),
-             registered=False,
-             signs=((Mark(0, b"WithoutFreeSpace"),), (Mark(0, b"WithouFreSpacExt"),),
-                    (Mark(0, b"<Parallels_disk_image", reach=256),)),
-             priority=BEFORE_NAMES),  # its description is an XML file like any other
+    FileType(
+        "application/ovf",
+        ("ova",),
+        globs=("*.ova",),
+        only=(),
+        parent="application/x-tar",
+        also=("application/x-virtualbox-ova",),
+    ),
+    FileType(
+        "application/x-parallels-disk",
+        ("parallels",),
+        "Parallels disk",
+        globs=("*.hds",),
+        only=(
+            (Mark(0, b"WithoutFreeSpace"),),
+            (Mark(0, b"WithouFreSpacExt"),),
+            (Mark(0, b"<Parallels_disk_image", reach=256),),
+        ),
+        priority=BEFORE_NAMES,  # its description is an XML file like any other
+    ),
     FileType("application/x-qed-disk", ("qed",)),
     FileType("application/x-qemu-disk", ("qcow", "qcow2")),
     FileType("application/x-vdi-disk", ("vdi",), also=("application/x-virtualbox-vdi",)),
-    FileType("application/x-vhd-disk", ("vhd",), also=("application/x-virtualbox-vhd",)),
+    FileType(
+        "application/x-vhd-disk",
+        ("vhd",),
+        parent="application/x-raw-disk-image",  # and no VHDL source
+        also=("application/x-virtualbox-vhd",),
+    ),
     FileType("application/x-vhdx-disk", ("vhdx",), also=("application/x-virtualbox-vhdx",)),
-    FileType("application/x-vmdk-disk", ("vmdk",), registered=False, also=("application/x-virtualbox-vmdk",),
-             signs=((Mark(0, b"KDMV"),), (Mark(0, b"COWD"),), (Mark(0, b"# Disk DescriptorFile"),),
-                    (Mark(0, b"\xbe\xba\xfe\xca\0\0\0\0"),))),
+    FileType(
+        "application/x-vmdk-disk",
+        ("vmdk",),
+        also=("application/x-virtualbox-vmdk",),
+        only=(
+            (Mark(0, b"KDMV"),),
+            (Mark(0, b"COWD"),),
+            (Mark(0, b"# Disk DescriptorFile"),),
+            (Mark(0, b"\xbe\xba\xfe\xca\0\0\0\0"),),
+        ),
+    ),
     # evidence
     FileType("application/x-ad1", ("ad1",), "AccessData logical image", globs=("*.ad1",)),
     FileType("application/x-aff", ("aff",), "Advanced Forensic Format image", globs=("*.aff",)),
-    FileType("application/x-aff4", ("aff4",), "Advanced Forensic Format 4 image", globs=("*.aff4",),
-             registered=False, signs=((_ZIP, Mark(30, b"container.description")),), priority=60,
-             parent="application/zip"),
-    FileType("application/x-ewf", ("ewf", "ltree"), "Expert Witness image",
-             globs=("*.e01", "*.ex01", "*.l01", "*.lx01", "*.s01")),
+    FileType(
+        "application/x-aff4",
+        ("aff4",),
+        "Advanced Forensic Format 4 image",
+        globs=("*.aff4",),
+        only=((_ZIP, Mark(30, b"container.description")),),
+        priority=60,
+        parent="application/zip",
+    ),
+    FileType(
+        "application/x-ewf",
+        ("ewf", "ltree"),
+        "Expert Witness image",
+        globs=("*.e01", "*.ex01", "*.l01", "*.lx01", "*.s01"),
+    ),
     # Apple
     FileType("application/x-apple-diskimage", ("udif", "encrypted"), globs=("*.dmg",)),
-    FileType("application/x-apple-sparseimage", ("sparseimage",), "Apple sparse image",
-             globs=("*.sparseimage",)),
+    FileType(
+        "application/x-apple-sparseimage", ("sparseimage",), "Apple sparse image", globs=("*.sparseimage",)
+    ),
     FileType("application/x-apple-asif", ("asif",), "Apple sparse image (ASIF)", globs=("*.asif",)),
-    FileType("application/x-disk-copy", ("dart", "dc42"), "Macintosh floppy image", FLOPPY,
-             globs=("*.dc42",), weak=("*.image",), registered=False),
+    FileType(
+        "application/x-disk-copy",
+        ("dart", "dc42"),
+        "Macintosh floppy image",
+        FLOPPY,
+        globs=("*.dc42",),
+        weak=("*.image",),
+        only=(),
+    ),
     # any file in another
     FileType("application/applefile", ("applesingle",), "AppleSingle file", "package-x-generic", shared=True),
     _of_any_file("application/mac-binhex40", "binhex", "macforks", globs=("*.hqx",)),
@@ -211,8 +301,6 @@ FILE_TYPES: Final = (
     _of_any_file("application/zip", "zip"),
     _of_any_file("application/zstd", "zstd"),
 )
-
-# fmt: on
 
 # Formats without a type.
 NO_FILE: Final = {

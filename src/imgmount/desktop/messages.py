@@ -20,16 +20,13 @@ PASSWORD: Final = "imgmount: password"  # noqa: S105  a title
 
 
 def with_failures_shown(run: Callable[[A], int], args: A, subject: str) -> int:
-    """What ``run(args)`` returns or raises; a failure is told to the desktop first."""
+    """What ``run(args)`` returns; what it raises is told to the desktop first."""
     title = f"{Path(subject).name or 'imgmount'}: failed"
     try:
-        code = run(args)
+        return run(args)
     except Exception as exc:
         tell(title, _reason(exc))
         raise
-    if code:
-        tell(title, "The system refused. The same command in a terminal says why.")
-    return code
 
 
 def _reason(exc: Exception) -> str:

@@ -15,16 +15,16 @@ from typing import Final
 
 from imgmount.core.system_library import first_loadable
 from imgmount.errors import MountError
+from imgmount.fuse.refusal import INSTALL
 
 SONAMES: Final = ("libfuse3.so.4", "libfuse3.so.3")  # newest first
 
 
 def _choose() -> None:
-    if "FUSE_LIBRARY_PATH" in os.environ:
-        return
-    name = first_loadable(SONAMES)
+    wanted = os.environ.get("FUSE_LIBRARY_PATH")
+    name = first_loadable([wanted] if wanted else SONAMES)
     if name is None:
-        raise MountError("libfuse 3 is not installed: install the package 'fuse3'")
+        raise MountError(f"{wanted or 'libfuse 3'} cannot be loaded: {INSTALL}")
     os.environ["FUSE_LIBRARY_PATH"] = name
 
 
@@ -87,6 +87,21 @@ PROTOTYPES: Final = {
 }
 
 _FH: Final = mfusepy.fuse_file_info.fh.offset
+
+_library = ctypes.CDLL(os.environ["FUSE_LIBRARY_PATH"])
+_library.fuse_get_context.restype = ctypes.POINTER(mfusepy.fuse_context)
+_library.fuse_exit.argtypes = (_pointer,)
+_library.fuse_exit.restype = None
+
+
+def this_mount() -> int:
+    """The ``struct fuse`` whose request this thread is answering."""
+    return int(_library.fuse_get_context().contents.fuse)
+
+
+def leave(mount: int) -> None:
+    """Let the loop of ``mount`` end as after an unmount, once its main thread is woken."""
+    _library.fuse_exit(mount)
 
 
 _thread = threading.local()

@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from errno import ENOTCONN
 from pathlib import Path
 from typing import Final
 
 from imgmount.errors import MountError
+from imgmount.fuse.options import ALWAYS, KERNEL
 
 FSTYPE: Final = "fuse.imgmount"
 AUTOFS: Final = "autofs"
@@ -23,8 +24,9 @@ MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One live mount of ours. ``device`` is the major:minor pair that names its bdi."""
+    """One live mount. ``device`` is the major:minor pair that names its bdi."""
 
+    kind: str
     source: str
     target: Path
     options: tuple[str, ...]
@@ -32,15 +34,20 @@ class Mount:
 
 
 def mounts() -> Iterator[Mount]:
-    """Every live imgmount mount, oldest first: proc(5), mountinfo."""
+    """Every live imgmount mount, oldest first."""
+    return (mount for mount in _table() if mount.kind == FSTYPE)
+
+
+def _table() -> Iterator[Mount]:
+    """Every mount of whatever kind, oldest first: proc(5), mountinfo."""
     # not splitlines: a name may hold any other line end
     for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
-        ours, _, theirs = line.partition(" - ")
-        if not theirs.startswith(f"{FSTYPE} "):
+        fields = line.split(" ")
+        if "-" not in fields[6:]:  # the last, which is empty
             continue
-        fields, (_, source, more) = ours.split(" "), theirs.split(" ", 2)
+        kind, source, more = fields[fields.index("-", 6) + 1 :]
         options = dict.fromkeys(_unescape(f"{fields[5]},{more}").split(","))
-        yield Mount(_unescape(source), Path(_unescape(fields[4])), tuple(options), fields[2])
+        yield Mount(kind, _unescape(source), Path(_unescape(fields[4])), tuple(options), fields[2])
 
 
 def _unescape(field: str) -> str:
@@ -67,9 +74,9 @@ def prepare(target: Path) -> bool:
         return prepare(target)
     with entries:
         if _is_taken(target):
-            raise MountError(f"{target}: something is mounted there already")
+            raise MountError(f"{target}: something is mounted there already: 'imgmount list' shows images")
         if next(entries, None) is not None:
-            raise MountError(f"{target}: is not empty")
+            raise MountError(f"{target}: is not empty: choose an empty folder, or a new name")
     return False
 
 
@@ -77,25 +84,19 @@ def _is_taken(target: Path) -> bool:
     """Whether something is mounted there. The trigger of an automount does not count: we mount over it."""
     if not os.path.ismount(target):
         return False
-    place = str(target.resolve())
-    kinds = [kind for where, kind in _table() if where == place]
+    place = target.resolve()
+    kinds = [mount.kind for mount in _table() if mount.target == place]
     return kinds[-1:] != [AUTOFS]
-
-
-def _table() -> Iterator[tuple[str, str]]:
-    """(mount point, kind of file system) of every mount, oldest first."""
-    for line in MOUNTINFO.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
-        ours, dash, theirs = line.partition(" - ")
-        if dash:
-            yield _unescape(ours.split(" ")[4]), theirs.split(" ", 1)[0]
 
 
 def make(target: Path) -> bool:
     """Make a folder that is to be removed when nothing is mounted there any more. Raises ``MountError``."""
     try:
         target.mkdir(parents=False)
+    except FileNotFoundError:
+        raise MountError(f"{target}: cannot be created: there is no folder {target.parent}") from None
     except OSError as exc:
-        raise MountError(f"{target}: cannot be created: {exc.strerror}") from exc
+        raise MountError(f"{target}: cannot be created: {exc.strerror}: choose a folder of your own") from exc
     with contextlib.suppress(OSError):  # not every host file system has such attributes
         os.setxattr(target, MADE_HERE, b"1")
     return True
@@ -132,11 +133,31 @@ def detach(target: Path, *, lazy: bool = False) -> None:
     fusermount = shutil.which("fusermount3") or shutil.which("fusermount")
     if fusermount:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
-    message = "neither umount nor fusermount3 is installed"
+    failure: str | None = "neither umount nor fusermount3 is installed"
     for command in commands:
-        # no shell, fixed words
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode == 0:
+        failure = _failure(command)
+        if failure is None:
             return
-        message = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
-    raise MountError(f"{target}: {message}")
+    raise MountError(f"{target}: {failure}")
+
+
+def remount(target: Path, options: Sequence[str]) -> None:
+    """Have the kernel treat a mount of ours by other flags: noexec, noatime...
+
+    What the image shows stays as it is. Raises ``MountError``.
+    """
+    mount = find(target)
+    flags = ",".join(["remount", *ALWAYS, *(option for option in options if option in KERNEL)])
+    # -i: without the helper that has called this
+    failure = _failure(["mount", "-i", "-o", flags, "--", mount.source, str(mount.target)])
+    if failure is not None:
+        raise MountError(f"{target}: {failure}")
+
+
+def _failure(command: Sequence[str]) -> str | None:
+    """The last line that a program says when it fails."""
+    # no shell, fixed words
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]

@@ -15,7 +15,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from errno import ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -27,6 +26,7 @@ from imgmount.errors import ImageError
 from imgmount.fuse import libfuse
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.libfuse import mfusepy
+from imgmount.fuse.options import MountOptions
 from imgmount.fuse.scratch import Scratch
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.vfs import Vfs
@@ -42,15 +42,8 @@ FD: Final = libfuse.BUF_IS_FD | libfuse.BUF_FD_SEEK
 
 
 Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
+Callback = Callable[..., int | None]
 FuseBuf = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """Who files belong to when the image does not say, or when the user says otherwise."""
-
-    uid: int
-    gid: int
 
 
 class _OpenFile:
@@ -108,17 +101,30 @@ class _OpenDirectory:
 
 
 class Operations:
-    """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask."""
+    """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask.
 
-    def __init__(self, vfs: Vfs, owner: Owner, ready: Callable[[], None], umask: int = 0) -> None:
+    ``every_open`` has the kernel tell of each file that is opened, also of those that it knows already.
+    """
+
+    def __init__(
+        self,
+        vfs: Vfs,
+        options: MountOptions,
+        ready: Callable[[], None],
+        *,
+        every_open: bool = False,
+    ) -> None:
         self._vfs = vfs
-        self._owner = owner
-        self._mask = ~umask
+        # whose files are: the user's word, else the image's, else ours
+        self._uid, self._one_uid = _or(options.uid, os.getuid()), options.uid is not None
+        self._gid, self._one_gid = _or(options.gid, os.getgid()), options.gid is not None
+        self._mask = ~_or(options.umask, 0)
         self._xattr_prefixes = vfs.root.xattr_prefixes
         self._ready = ready
         self._numbers = itertools.count(1)
         self._files = _Files(vfs)
         self._opens = True
+        self._every_open = every_open
         self._directories: dict[int, _OpenDirectory] = {}
         self._lock = threading.Lock()
         self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
@@ -126,12 +132,16 @@ class Operations:
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, ZEROS)
 
-    def callbacks(self) -> Any:
-        """``struct fuse_operations`` filled in. It must live as long as the mount."""
+    def callbacks(self, noting: Callable[[Callback], Callback] = lambda operation: operation) -> Any:
+        """``struct fuse_operations`` filled in, each operation by way of ``noting``.
+
+        It must live as long as the mount.
+        """
         table = mfusepy.fuse_operations()
         types = dict(field[:2] for field in mfusepy.fuse_operations._fields_)
         self._kept = {
-            name: prototype(guarded(getattr(self, name))) for name, prototype in libfuse.PROTOTYPES.items()
+            name: prototype(guarded(noting(getattr(self, name))))
+            for name, prototype in libfuse.PROTOTYPES.items()
         }
         for name, callback in self._kept.items():
             setattr(table, name, ctypes.cast(callback, types[name]))
@@ -143,7 +153,7 @@ class Operations:
         conn.want = (conn.want | wanted & conn.capable) & ~libfuse.CAP_READDIRPLUS_AUTO
         settings = mfusepy.fuse_config.from_address(config)
         settings.use_ino = settings.kernel_cache = 1
-        self._opens = not conn.capable & libfuse.CAP_NO_OPEN_SUPPORT
+        self._opens = self._every_open or not conn.capable & libfuse.CAP_NO_OPEN_SUPPORT
         settings.entry_timeout = settings.attr_timeout = settings.negative_timeout = TIMEOUT
         self._ready()
 
@@ -158,11 +168,11 @@ class Operations:
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
         mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
-        owner = self._owner
         mtime_s, mtime_ns = mtime // NS, mtime % NS
         return (
             inode, mode & self._mask, nlink,
-            owner.uid if uid is None else uid, owner.gid if gid is None else gid,
+            self._uid if self._one_uid or uid is None else uid,
+            self._gid if self._one_gid or gid is None else gid,
             rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
             mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
             mtime_s, mtime_ns,
@@ -310,3 +320,7 @@ def _give(value: bytes, buffer: int | None, size: int) -> int:
             raise OSError(ERANGE, "Buffer too small")
         ctypes.memmove(buffer, value, len(value))
     return len(value)
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value

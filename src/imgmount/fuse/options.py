@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from imgmount.errors import MountError
 
 # For libfuse and the kernel: mount.fuse3(8).
-PASSED: Final = frozenset(
-    {"allow_other", "allow_root", "default_permissions", "auto_unmount", "noexec", "noatime", "nodiratime"}
-)
+ALWAYS: Final = ("ro", "nosuid", "nodev")
+KERNEL: Final = frozenset({"noexec", "noatime", "nodiratime"})
+PASSED: Final = KERNEL | {"allow_other", "allow_root", "default_permissions", "auto_unmount"}
 PASSED_WITH_VALUE: Final = frozenset({"max_read"})
-NUMBERS: Final = {"uid": 10, "gid": 10, "umask": 8}
+MAX_ID: Final = (1 << 32) - 1  # which stands for nobody at all
 
-# Words for fstab, mount(8) and systemd, not for the filesystem. A mount of ours is always ro,nosuid,nodev.
+# Words for fstab, mount(8) and systemd, not for the filesystem, and what is so in any case.
 IGNORED: Final = frozenset({
     "_netdev", "async", "atime", "auto", "defaults", "dev", "diratime", "exec", "fail", "group", "iversion",
     "lazytime", "loud", "mand", "noauto", "nodev", "nofail", "noiversion", "nolazytime", "nomand", "nonempty",
     "norelatime", "nostrictatime", "nosuid", "nouser", "owner", "relatime", "ro", "rw", "silent",
-    "strictatime", "suid", "sync", "user", "users",
+    "strictatime", "subtype=imgmount", "suid", "sync", "user", "users",
 })  # fmt: skip
 IGNORED_PREFIXES: Final = ("x-", "X-", "comment=", "uhelper=", "helper=")
 
 
 @dataclass(slots=True)
 class MountOptions:
-    """What ``-o`` said. ``ours`` are long options of the command line, without their dashes."""
+    """What ``-o`` said. ``ours`` are long options of the command line."""
 
+    remount: bool = False
     passed: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
     uid: int | None = None
@@ -36,23 +38,29 @@ class MountOptions:
     umask: int | None = None
 
 
-def parse(texts: Sequence[str], known: frozenset[str], *, sloppy: bool = False) -> MountOptions:
-    r"""Sort the options of all ``-o`` arguments; ``known`` are the long options of the command line.
+def parse(texts: Sequence[str], known: Mapping[str, bool], *, sloppy: bool = False) -> MountOptions:
+    r"""Sort the options of all ``-o`` arguments.
 
-    A comma inside a value is written ``\,``. Raises ``MountError`` that names an unknown option, if not
-    ``sloppy``.
+    ``known`` are the long options of the command line, and whether each takes a value. A comma inside a value
+    is written ``\,``. Raises ``MountError`` that names a wrong option, and an unknown one if not ``sloppy``.
     """
     result = MountOptions()
     for option in (option for text in texts for option in split(text) if option):
         name, equals, value = option.partition("=")
+        long = name.replace("_", "-")
         if option in IGNORED or option.startswith(IGNORED_PREFIXES):
             continue
         if (option in PASSED) or (equals and name in PASSED_WITH_VALUE and value.isdecimal()):
             result.passed.append(option)
-        elif equals and name in NUMBERS:
-            setattr(result, name, _number(name, value))
-        elif name.replace("_", "-") in known:
-            result.ours.append(f"--{name.replace('_', '-')}{equals}{value}")
+        elif option == "remount":
+            result.remount = True
+        elif equals and name in WITH_VALUE:
+            setattr(result, name, WITH_VALUE[name](value))
+        elif long in known:
+            if known[long] is not bool(equals):
+                what = f"needs a value: {name}=..." if known[long] else "takes no value"
+                raise MountError(f"mount option {name!r} {what}")
+            result.ours.append(f"--{long}{equals}{value}")
         elif not sloppy:
             raise MountError(f"unknown mount option {option!r}")
     return result
@@ -78,8 +86,32 @@ def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace(",", "\\,")
 
 
-def _number(name: str, value: str) -> int:
+def _uid(value: str) -> int:
+    from pwd import getpwnam
+
+    return _number("uid", value, lambda: getpwnam(value).pw_uid)
+
+
+def _gid(value: str) -> int:
+    from grp import getgrnam
+
+    return _number("gid", value, lambda: getgrnam(value).gr_gid)
+
+
+def _number(name: str, value: str, look_up: Callable[[], int]) -> int:
+    """The number of a user or group, given as such or by its name."""
+    if value.isascii() and value.isdecimal() and int(value) < MAX_ID:
+        return int(value)
     try:
-        return int(value, NUMBERS[name])
-    except ValueError:
-        raise MountError(f"mount option {name}={value!r}: not a number") from None
+        return look_up()
+    except (KeyError, ValueError):
+        raise MountError(f"mount option {name}={value!r}: neither a name nor a number here") from None
+
+
+def _umask(value: str) -> int:
+    if not re.fullmatch("[0-7]{1,4}", value):
+        raise MountError(f"mount option umask={value!r}: not an octal number like 022")
+    return int(value, 8)
+
+
+WITH_VALUE: Final = {"uid": _uid, "gid": _gid, "umask": _umask}

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from imgmount.errors import MountError
 from imgmount.fuse.mountpoint import make, mounts
@@ -35,7 +36,8 @@ def default_target(image: Path, label: str, *, listed: bool) -> Path:
         places.sort(key=lambda place: not is_listed(place))
     parent = next((place for place in places if _can_hold(place)), None)
     if parent is None:
-        raise MountError(f"{image}: give a mount point: neither its folder nor your home can be written to")
+        folders = " nor to ".join(map(str, places))
+        raise MountError(f"{image}: give a mount point, a folder of your own: you may not write to {folders}")
     if not parent.exists():
         make(parent)
     name = folder_name(label) or folder_name(image.stem if image.suffix else f"{image.name} files") or "disk"
@@ -79,14 +81,15 @@ def mounted_at(image: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Have others of the same user wait: the second click of two shall find the mount of the first.
+def one_at_a_time(image: Path) -> Iterator[None]:
+    """Have others that open ``image`` wait: the second click of two shall find the mount of the first.
 
-    The lock is of a kind that the daemon does not inherit.
+    Each image has a byte of one file to lock, in a way that the daemon does not inherit.
     """
     folder = os.environ.get("XDG_RUNTIME_DIR")
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             if folder:
-                fcntl.lockf(stack.enter_context((Path(folder) / LOCK).open("w")), fcntl.LOCK_EX)
+                file = stack.enter_context((Path(folder) / LOCK).open("w"))
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, crc32(os.fsencode(os.path.realpath(image))))
         yield

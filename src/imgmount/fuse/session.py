@@ -1,8 +1,8 @@
 """The life of a mount: fork, serve until it is unmounted, clean up.
 
 The image is parsed before the fork, so that its errors are the command's errors. The parent ends when the
-kernel has begun to ask the child questions; no thread exists before that fork. libfuse turns SIGTERM, SIGINT
-and SIGHUP into an unmount.
+kernel has begun to ask the child questions; no thread exists before that fork. SIGTERM, SIGINT and SIGHUP are
+an orderly end, as an unmount is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
-from typing import Final
+from typing import Any, Final
 
 from imgmount.chain.open import Image
 from imgmount.core.log_line import OneLineFormatter
@@ -26,9 +26,12 @@ from imgmount.errors import MountError
 from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.mountpoint import Mount, detach, discard, mounts
-from imgmount.fuse.operations import Operations, Owner
-from imgmount.fuse.options import MountOptions, escape
+from imgmount.fuse.notify import notify
+from imgmount.fuse.operations import Operations
+from imgmount.fuse.options import ALWAYS, MountOptions, escape
+from imgmount.fuse.refusal import Muted, explain
 from imgmount.fuse.secrets import forget_secrets
+from imgmount.fuse.watch import Watch
 from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
@@ -40,12 +43,16 @@ CODED_READ_AHEAD_KB: Final = 512
 THREADS_WAITING: Final = 8  # for the host's disk, besides two a core: they read at the same time
 GC_THRESHOLD: Final = 100_000
 MAX_WAIT: Final = 60  # seconds for the kernel's first question, which takes milliseconds
+ANSWERS: Final = b"\0"  # what the daemon reports instead of an error
 SYSLOG: Final = Path("/dev/log")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One image at one mount point. ``created`` says that the folder is ours to remove."""
+    """One image at one mount point. ``created`` says that the folder is ours to remove.
+
+    ``idle`` is after how many seconds without use the mount ends by itself.
+    """
 
     image: Image
     source: Path  # absolute: the daemon works in /
@@ -53,33 +60,63 @@ class Session:
     target: Path
     options: MountOptions
     created: bool
+    idle: float | None = None
 
-    def foreground(self, ready: Callable[[], None] = lambda: None) -> int:
-        """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end."""
+    def foreground(self) -> int:
+        """Mount and serve until unmounted, and tell the service manager. 0 after an orderly end."""
+        try:
+            return self.serve(lambda: notify("READY=1", f"MAINPID={os.getpid()}"))
+        finally:
+            notify("STOPPING=1")
+
+    def serve(self, ready: Callable[[], None]) -> int:
+        """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end.
+
+        Raises ``MountError`` if the host refuses to mount.
+        """
         forget_secrets()
         gc.collect()
         # objects that exist by now live as long as the process: the collector need not visit them
         gc.freeze()
         # listings have no reference cycles; looking for them costs a third of the time
         gc.set_threshold(GC_THRESHOLD)
-        owner = Owner(_or(self.options.uid, os.getuid()), _or(self.options.gid, os.getgid()))
-        operations = Operations(self.vfs, owner, lambda: self._started(ready), umask=self.options.umask or 0)
-        table = operations.callbacks()
-        words = [os.fsencode(word) for word in self._arguments()]
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # libfuse only replaces default handlers
+        watch, muted = Watch(self.target, self.idle), Muted()
+        operations = Operations(
+            self.vfs,
+            self.options,
+            lambda: self._started(muted, watch, ready),
+            every_open=self.idle is not None,
+        )
         try:
-            return int(
-                mfusepy.fuse_main_real(
-                    len(words),
-                    (ctypes.c_char_p * len(words))(*words),
-                    ctypes.pointer(table),
-                    ctypes.sizeof(table),
-                    None,
-                )
-            )
+            watch.listen()
+            code = self._main(operations.callbacks(watch.noting))
         finally:
+            watch.stop()
             self.image.close()
             self.discard()
+        if not muted.lifted:
+            raise MountError(explain(self.target, muted.lift()))
+        return code
+
+    def _started(self, muted: Muted, watch: Watch, ready: Callable[[], None]) -> None:
+        """The kernel's first request is being answered: threads may start now."""
+        if warnings := muted.lift():
+            os.write(2, os.fsencode(warnings))
+        self.image.context.cache.start()
+        watch.start()
+        ready()
+
+    def _main(self, table: Any) -> int:
+        words = [os.fsencode(word) for word in self._arguments()]
+        return int(
+            mfusepy.fuse_main_real(
+                len(words),
+                (ctypes.c_char_p * len(words))(*words),
+                ctypes.pointer(table),
+                ctypes.sizeof(table),
+                None,
+            )
+        )
 
     def discard(self) -> None:
         """Remove the mount point if it was made for this mount."""
@@ -102,7 +139,9 @@ class Session:
         os.chdir("/")
         code = MountError.exit_code
         try:
-            code = self.foreground(lambda: _detach_from_caller(writer))
+            code = self.serve(lambda: _detach_from_caller(writer))
+        except MountError as exc:
+            os.write(writer, os.fsencode(str(exc)))
         finally:
             logging.shutdown()
             os._exit(code)
@@ -111,21 +150,19 @@ class Session:
         """0 when the mount of the process ``child`` answers. ``MountError`` after ``MAX_WAIT`` seconds."""
         with os.fdopen(reader, "rb") as pipe:
             if select([pipe], [], [], MAX_WAIT)[0]:
-                return 0 if pipe.read(1) == b"1" else MountError.exit_code
+                if (first := pipe.read(1)) == ANSWERS:
+                    return 0
+                said = os.fsdecode(first + pipe.read())
+                raise MountError(said or f"{self.target}: the daemon has died before the mount answered")
         os.kill(child, signal.SIGKILL)
         with contextlib.suppress(MountError):
             detach(self.target, lazy=True)
         self.discard()
         raise MountError(f"{self.target}: the mount did not answer in {MAX_WAIT} seconds and was given up")
 
-    def _started(self, ready: Callable[[], None]) -> None:
-        """The kernel's first request is being answered: threads may start now."""
-        self.image.context.cache.start()
-        ready()
-
     def _arguments(self) -> Sequence[str]:
         name = escape(str(self.source))
-        options = ["ro", "nosuid", "nodev", f"fsname={name}", "subtype=imgmount", *self.options.passed]
+        options = [*ALWAYS, f"fsname={name}", "subtype=imgmount", *self.options.passed]
         if libfuse.VERSION >= (3, 12):
             threads = 2 * (os.cpu_count() or 1) + THREADS_WAITING
             options += [f"max_threads={threads}", f"max_idle_threads={threads}"]
@@ -163,9 +200,5 @@ def _detach_from_caller(writer: int) -> None:
         handler = SysLogHandler(str(SYSLOG))
         handler.setFormatter(OneLineFormatter("imgmount[%(process)d]: %(message)s"))
         root.addHandler(handler)
-    os.write(writer, b"1")
+    os.write(writer, ANSWERS)
     os.close(writer)
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
