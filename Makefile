@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit coverage bench docs deb clean
+.PHONY: demo test lint types unit coverage bench docs cast deb clean
 
 demo: $(VENV)/.demo
 	./scripts/demo.sh $(abspath $(BIN))
@@ -41,6 +41,9 @@ docs: $(VENV)/.dev
 	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
 	./scripts/desktop-types.sh $(BIN)/imgmount
 	command -v dot >/dev/null && dot -Tsvg docs/architecture.dot -o docs/architecture.svg
+
+cast: $(VENV)/.demo
+	./scripts/cast.py $(BIN) > docs/session.svg
 
 deb: $(VENV)/bin/python
 	./scripts/install-system.sh deb

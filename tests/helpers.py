@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tomllib
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,12 @@ def image(relative: str) -> Path:
         if path.exists()
         else pytest.skip("the collection of third-party images is not here: IMGMOUNT_IMAGES names its folder")
     )
+
+
+def register_with_fsspec() -> None:
+    """What installing the package does: the class that pyproject.toml declares answers for ``imgmount://``."""
+    import fsspec
+
+    project = tomllib.loads((FIXTURES.parent / "pyproject.toml").read_text())["project"]
+    module, _, name = project["entry-points"]["fsspec.specs"]["imgmount"].partition(":")
+    fsspec.register_implementation("imgmount", getattr(import_module(module), name), clobber=True)

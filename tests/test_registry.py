@@ -10,9 +10,18 @@ from types import ModuleType
 import pytest
 
 from fixture import Fixture, all_fixtures
+from helpers import FIXTURES
 from imgmount import registry
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import ContainerFormat, FilesystemFormat, Later, Magic, Match, PartitionsFormat
+from imgmount.core.format import (
+    ContainerFormat,
+    FilesystemFormat,
+    Later,
+    Magic,
+    Match,
+    PartitionsFormat,
+    own_check,
+)
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
 from imgmount.format_options import all_options
@@ -50,6 +59,24 @@ def test_a_format_says_what_it_is_and_has_fixtures(kind: Kind, entry: registry.E
     place = (KINDS[kind], fmt.name)
     fixtures = [fixture for fixture in all_fixtures() if (fixture.kind, fixture.format) == place]
     assert fixtures, f"fixtures/{'/'.join(place)} is missing"
+
+
+@pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
+def test_what_verify_looks_at_is_told(kind: Kind, entry: registry.Entry) -> None:
+    fmt = registry.load(kind, entry.module)
+    if getattr(fmt, "check", None) not in (None, own_check) or hasattr(fmt.open, "verify"):
+        assert fmt.checks
+
+
+@pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
+def test_files_of_a_format_are_called_as_it_says(kind: Kind, entry: registry.Entry) -> None:
+    """The names that other programs gave to fixtures. A folder, and what is only recognised, has none."""
+    fmt = registry.load(kind, entry.module)
+    assert all(ending == ending.lower() and "." in ending for ending in fmt.extensions)
+    if fmt.extensions and fmt.name not in ("sparsebundle", "unread"):
+        files = [path.name.lower() for path in (FIXTURES / KINDS[kind] / fmt.name).rglob("*")]
+        files += [name.removesuffix(".xz") for name in files]
+        assert any(name.endswith(fmt.extensions) for name in files)
 
 
 @pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))

@@ -166,11 +166,42 @@ def test_info_names_the_other_parts(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["formats"]) == 0
-    assert any(re.match("wux +container +Wii U", line) for line in lines(capsys))
+    table = lines(capsys)
+    assert any(re.match(r"wux +\.wux +Wii U", line) for line in table)
+    assert max(map(len, table)) <= 100
     assert main(["formats", "--json"]) == 0
-    assert {"name", "kind", "title", "limits", "options", "extra"} == set(
-        json.loads(capsys.readouterr().out)[0]
+    facts = json.loads(capsys.readouterr().out)
+    assert {fact["name"] for fact in facts} <= {line.partition(" ")[0] for line in table}
+    assert {"name", "kind", "title", "views", "extensions", "checks", "limits", "options", "extra"} == set(
+        facts[0]
     )
+
+
+@pytest.mark.parametrize("name", ["wia", "rvz", ".RVZ"])
+def test_one_format_by_its_name_or_its_files(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", name]) == 0
+    assert lines(capsys) == [
+        "wia: GameCube or Wii disc image, WIA or RVZ (container)",
+        "files:   .wia .rvz",
+        "verify:  reads every byte, checks SHA-1 of headers, tables and purged data",
+    ]
+
+
+def test_several_formats_that_a_name_may_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "wbfs", "joliet"]) == 0
+    told = lines(capsys)
+    assert [line.partition(":")[0] for line in told if re.match("[a-z0-9]+: .*\\)$", line)] == [
+        *("wbfs", "wbfs", "iso9660")
+    ]
+    assert "views:   --fs rockridge, joliet, iso" in told
+    assert any(line.startswith("option:  -X xa=form2|raw|cooked: ") for line in told)
+    assert main(["formats", "wiiu"]) == 0
+    assert "needs:   pip install 'imgmount[crypto]'" in lines(capsys)
+
+
+def test_a_format_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "nope"]) == 1
+    assert "no format is called 'nope'" in capsys.readouterr().err
 
 
 def test_the_page_of_formats_is_current(capsys: pytest.CaptureFixture[str]) -> None:

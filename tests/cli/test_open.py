@@ -83,6 +83,16 @@ def test_two_clicks_at_once_mount_once(desktop: Desktop, disc: Path) -> None:
     assert desktop.programs.calls(2) == [["xdg-open", target]] * 2
 
 
+def test_another_view_and_another_place_are_new_mounts(desktop: Desktop, disc: Path) -> None:
+    assert desktop.run("--open", disc)[0] == 0
+    code, out, _ = desktop.run("--open", "--raw", disc)
+    assert (code, Path(out.strip()) / "disk.raw") == (0, desktop.home / "disc" / "disk.raw")
+    assert desktop.run("--open", disc, desktop.home / "elsewhere") == (0, "", "")
+    assert [call[-1] for call in desktop.programs.calls(3)][1:] == [
+        str(desktop.home / "disc"), str(desktop.home / "elsewhere"),
+    ]  # fmt: skip
+
+
 def test_the_folder_is_called_after_the_volume_or_the_image(desktop: Desktop, disc: Path) -> None:
     label = subprocess.run(
         ["blkid", "-o", "value", "-s", "LABEL", str(disc)], capture_output=True, text=True, check=True

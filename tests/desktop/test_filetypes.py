@@ -13,6 +13,7 @@ import pytest
 
 from fixture import Fixture, all_fixtures
 from helpers import FIXTURES, tool
+from imgmount.desktop.filetype import FileType
 from imgmount.desktop.filetypes import FILE_TYPES, NO_FILE
 from imgmount.registry import TABLES, all_formats
 
@@ -193,3 +194,16 @@ def test_xdg_mime_settles_clashes(
 ) -> None:
     (tmp_path / name).write_bytes(content.ljust(64, b"\1"))
     assert database.run(tool("xdg-mime"), "query", "filetype", tmp_path / name).strip() == expected
+
+
+@pytest.mark.parametrize("kind", FILE_TYPES, ids=lambda kind: kind.name)
+def test_names_end_as_the_formats_declare(kind: FileType) -> None:
+    """`imgmount formats` and a desktop know the same names."""
+    declared = {
+        ending
+        for table in TABLES
+        for fmt in all_formats(table)
+        if fmt.name in kind.formats
+        for ending in fmt.extensions
+    }
+    assert [name for name in (*kind.globs, *kind.weak) if not name.endswith(tuple(declared))] == []

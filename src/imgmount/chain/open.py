@@ -92,9 +92,9 @@ class Image:
 
     @property
     def label(self) -> str:
-        """The label of the only filesystem, empty if it has none or there are several."""
-        labels = [volume.filesystem.label for volume in self.volumes if volume.problem is None]
-        return labels[0] if len(labels) == 1 else ""
+        """The label that its filesystems have, empty if they have none or different ones."""
+        labels = {volume.filesystem.label for volume in self.volumes if volume.problem is None}
+        return labels.pop() if len(labels) == 1 else ""
 
     def __str__(self) -> str:
         steps = [layer.name for layer in self.layers]

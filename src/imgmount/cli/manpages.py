@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def formats_page() -> Iterator[str]:
-    """imgmount-formats(7): every format, with its limits and options."""
+    """imgmount-formats(7): every format, with what its files are called, its limits and options."""
     from imgmount.registry import TABLES, all_formats
 
     yield from head(
@@ -29,8 +29,12 @@ def formats_page() -> Iterator[str]:
 
 def _explained(fmt: Format) -> str:
     parts = [fmt.title]
+    if fmt.extensions:
+        parts.append(f"Files: {' '.join(fmt.extensions)}")
     if views := getattr(fmt, "views", ()):
         parts.append(f"Views, for --fs: {', '.join(views)}")
+    if fmt.checks:
+        parts.append(f"Verified: {fmt.checks}")
     if fmt.limits:
         parts.append(f"Limits: {fmt.limits}")
     for option in fmt.options:

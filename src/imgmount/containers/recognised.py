@@ -63,6 +63,7 @@ def refuse(device: BlockDevice, _: Context) -> NoReturn:
 FORMAT: Final = ContainerFormat(
     name="unread",
     title="B5T, B6T, C2D, CIF, UIF, JISO, AaruFormat; IPF, SCP, FDI, HFE",
+    extensions=(".b5t", ".b6t", ".c2d", ".cif", ".uif", ".jiso", ".aaruf", ".ipf", ".scp", ".fdi", ".hfe"),
     open=refuse,
     probe=probe,
     limits="recognised only, and refused by name",

@@ -200,8 +200,9 @@ class Format:
 
     Its magics stand in ``registry.py``. ``probe`` is asked only where a magic matched, or always if the
     format has none; it reads through ``pread`` alone and ``FormatError`` means no. ``open`` may raise any
-    ``ImageError``. ``limits`` says what is not read. ``needs`` is the optional part of the package that the
-    format needs: "crypto". ``options`` are those that it reads.
+    ``ImageError``. ``extensions`` are how the names of such files mostly end, for people: nothing is opened
+    by them. ``checks`` says what ``verify`` looks at, ``limits`` what is not read. ``needs`` is the optional
+    part of the package that the format needs: "crypto". ``options`` are those that it reads.
 
     ``rescue`` is a second probe for damaged starts: it looks for the other copy (a backup boot sector, a
     later descriptor) and is asked only where no probe of its kind found more than ``FALLBACK``. It reads few
@@ -214,6 +215,8 @@ class Format:
     title: str
     probe: Callable[[BlockDevice], Match] = certain
     rescue: Callable[[BlockDevice], Match] | None = None
+    extensions: tuple[str, ...] = ()
+    checks: str = ""
     limits: str = ""
     needs: str = ""
     options: tuple[Option, ...] = ()

@@ -270,5 +270,10 @@ def _place(file: BlockDevice) -> tuple[int, int]:
 
 
 FORMAT: Final = FilesystemFormat(
-    name="ad1", title="AccessData logical image (AD1)", open=Ad1, limits="no encryption"
+    name="ad1",
+    title="AccessData logical image (AD1)",
+    extensions=(".ad1",),
+    checks="MD5 of each file",
+    open=Ad1,
+    limits="no encryption",
 )

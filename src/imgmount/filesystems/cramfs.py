@@ -236,5 +236,10 @@ class Pages(ChunkedDevice):
 
 
 FORMAT: Final = FilesystemFormat(
-    name=NAME, title="cramfs", open=Cramfs, limits="no extended block pointers (execute in place)"
+    name=NAME,
+    title="cramfs",
+    extensions=(".cramfs",),
+    checks="CRC-32 of the volume",
+    open=Cramfs,
+    limits="no extended block pointers (execute in place)",
 )

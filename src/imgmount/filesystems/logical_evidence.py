@@ -235,6 +235,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="ltree",
     title="Files of logical evidence (L01, Lx01)",
+    checks="MD5 of each file",
     open=Ltree,
     probe=probe,
     limits="no sparse extents",

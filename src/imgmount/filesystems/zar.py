@@ -212,5 +212,11 @@ def probe(device: BlockDevice) -> Match:
 
 
 FORMAT: Final = FilesystemFormat(
-    name="zar", title="ZArchive, Wii U files for Cemu", probe=probe, open=ZarVolume, needs="zstd"
+    name="zar",
+    title="ZArchive, Wii U files for Cemu",
+    extensions=(".wua", ".zar"),
+    checks="SHA-256 of the archive",
+    probe=probe,
+    open=ZarVolume,
+    needs="zstd",
 )

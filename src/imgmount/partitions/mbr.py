@@ -201,6 +201,7 @@ def _logicals(device: BlockDevice, container: int, sector: int) -> Iterator[tupl
 FORMAT: Final = PartitionsFormat(
     name="mbr",
     title="MBR partition table",
+    extensions=(".img", ".dd", ".raw"),
     probe=probe,
     open=open_mbr,
 )

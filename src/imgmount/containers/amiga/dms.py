@@ -355,6 +355,8 @@ _CRC: Final = [_crc_entry(value) for value in range(256)]
 FORMAT: Final = ContainerFormat(
     name="dms",
     title="Amiga floppy packed with DMS",
+    extensions=(".dms",),
+    checks="CRC-16 of header and tracks, sums of their content",
     open=DmsDevice,
     limits="decoded whole at open; archives of files are refused",
 )

@@ -117,5 +117,11 @@ def probe(file: BlockDevice) -> Match:
 
 
 FORMAT: Final = ContainerFormat(
-    name=NAME, title="DART floppy image", open=DartDevice, probe=probe, guest=True
+    name=NAME,
+    title="DART floppy image",
+    extensions=(".image", ".img"),
+    checks="sums of the disk and of its tags",
+    open=DartDevice,
+    probe=probe,
+    guest=True,
 )

@@ -102,5 +102,11 @@ def probe(file: BlockDevice) -> Match:
 
 
 FORMAT: Final = ContainerFormat(
-    name=NAME, title="Disk Copy 4.2 image", open=DiskCopyDevice, probe=probe, guest=True
+    name=NAME,
+    title="Disk Copy 4.2 image",
+    extensions=(".dc42", ".image", ".img"),
+    checks="sums of the disk and of its tags",
+    open=DiskCopyDevice,
+    probe=probe,
+    guest=True,
 )

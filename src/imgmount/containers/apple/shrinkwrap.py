@@ -63,6 +63,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Raw Macintosh disk (ShrinkWrap, DiskDup+)",
+    extensions=(".img", ".image", ".smi"),
+    checks="the sum of the disk, where it has one",
     open=RawDisk,
     probe=probe,
     guest=True,

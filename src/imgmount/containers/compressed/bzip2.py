@@ -240,6 +240,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="bzip2",
     title="bzip2-compressed image",
+    extensions=(".bz2",),
+    checks="CRC-32 of each block and of the stream",
     open=Bzip2Device,
     probe=probe,
     limits="decoded once at open to learn the blocks' sizes",

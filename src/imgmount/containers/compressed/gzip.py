@@ -393,6 +393,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="gzip",
     title="gzip-compressed image (also BGZF, ADZ, HDZ)",
+    extensions=(".gz", ".adz", ".hdz"),
+    checks="CRC-32 and size of each member",
     open=open_gzip,
     probe=probe,
     limits="one pass over the file at open, BGZF excepted",

@@ -77,6 +77,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="lzma",
     title="LZMA-compressed image (.lzma)",
+    extensions=(".lzma",),
+    checks="the end mark",
     open=LzmaDevice,
     probe=probe,
     limits="decoded from its start for each step backwards",

@@ -225,6 +225,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="xz",
     title="xz-compressed image",
+    extensions=(".xz",),
+    checks="CRC-32, CRC-64 or SHA-256 of each block",
     open=open_xz,
     probe=probe,
     limits="a file of one large block is decoded from its start for each step backwards",

@@ -159,6 +159,7 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Zip with a disk image (ipsw)",
+    extensions=(".zip", ".ipsw"),
     open=ZipDevice,
     probe=probe,
     options=(MEMBER,),

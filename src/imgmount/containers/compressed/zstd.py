@@ -283,6 +283,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="zstd",
     title="Zstandard-compressed image",
+    extensions=(".zst",),
+    checks="XXH64 of each frame, where it has one",
     open=ZstdDevice,
     probe=probe,
     limits="windows up to 128 MiB; one large frame is decoded from its start again for each step backwards",

@@ -246,6 +246,8 @@ def _raw_files(context: Context, extension: str) -> Concat:
 FORMAT: Final = ContainerFormat(
     name="aff",
     title="Advanced Forensic Format (AFF, AFD, AFM)",
+    extensions=(".aff", ".afd", ".afm"),
+    checks="MD5, SHA-1 and SHA-256 of the disk",
     open=AffDevice,
     limits="no encryption",
     options=(ON_ERROR,),

@@ -115,4 +115,10 @@ class GczDevice(ChunkedDevice):
                 yield str(exc)
 
 
-FORMAT: Final = ContainerFormat(name="gcz", title="GameCube or Wii disc image, compressed", open=GczDevice)
+FORMAT: Final = ContainerFormat(
+    name="gcz",
+    title="GameCube or Wii disc image, compressed",
+    extensions=(".gcz",),
+    checks="Adler-32 of each block",
+    open=GczDevice,
+)

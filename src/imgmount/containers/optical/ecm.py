@@ -170,4 +170,10 @@ class _Sectors:
         return b"".join(self._pieces)
 
 
-FORMAT: Final = ContainerFormat(name="ecm", title="CD image without error codes", open=EcmDevice)
+FORMAT: Final = ContainerFormat(
+    name="ecm",
+    title="CD image without error codes",
+    extensions=(".ecm",),
+    checks="EDC of the whole image",
+    open=EcmDevice,
+)

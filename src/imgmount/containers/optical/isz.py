@@ -224,4 +224,6 @@ def _cipher(encryption: int, password: str | None) -> Any:
     return decipher
 
 
-FORMAT: Final = ContainerFormat(name="isz", title="UltraISO compressed disc", open=IszDevice)
+FORMAT: Final = ContainerFormat(
+    name="isz", title="UltraISO compressed disc", extensions=(".isz",), open=IszDevice
+)

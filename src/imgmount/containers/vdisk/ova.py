@@ -237,5 +237,11 @@ def _is_disk(name: str) -> bool:
 
 
 FORMAT: Final = ContainerFormat(
-    name="ova", title="Virtual appliance (OVA)", open=OvaDevice, probe=probe, options=(MEMBER,)
+    name="ova",
+    title="Virtual appliance (OVA)",
+    extensions=(".ova",),
+    checks="files and sizes against the description",
+    open=OvaDevice,
+    probe=probe,
+    options=(MEMBER,),
 )

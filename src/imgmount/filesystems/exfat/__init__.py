@@ -19,4 +19,10 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-FORMAT: Final = FilesystemFormat(name="exfat", title="exFAT", probe=probe, open=ExfatVolume)
+FORMAT: Final = FilesystemFormat(
+    name="exfat",
+    title="exFAT",
+    checks="sums of both boot regions and of the up-case table",
+    probe=probe,
+    open=ExfatVolume,
+)

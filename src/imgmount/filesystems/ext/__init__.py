@@ -23,6 +23,8 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="ext",
     title="ext2, ext3, ext4",
+    extensions=(".ext2", ".ext3", ".ext4", ".img"),
+    checks="CRC-32C or CRC-16 of superblock, groups, bitmaps, inodes, extents, folders, attributes, journal",
     probe=probe,
     open=ExtVolume,
     limits="journals on another device and fast commits are not replayed, encrypted files are not decrypted",

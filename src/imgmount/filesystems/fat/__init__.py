@@ -24,6 +24,8 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="fat",
     title="FAT12, FAT16, FAT32",
+    extensions=(".img", ".ima", ".flp", ".vfd"),
+    checks="copies of the FAT and of the boot sector, chains",
     probe=probe,
     rescue=rescue,
     open=Later("imgmount.filesystems.fat.volume:FatVolume"),

@@ -15,6 +15,8 @@ from imgmount.families.windows.options import STREAMS
 FORMAT: Final = FilesystemFormat(
     name="wim",
     title="Windows Imaging (WIM, ESD, SWM)",
+    extensions=(".wim", ".esd", ".swm"),
+    checks="SHA-1 of files and metadata, the integrity table",
     open=Later("imgmount.filesystems.wim.volume:WimVolume"),
     check=Later("imgmount.filesystems.wim.verify:problems"),
     checks_content=True,

@@ -260,6 +260,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="aff4",
     title="Advanced Forensic Format 4",
+    extensions=(".aff4",),
+    checks="hashes of streams, maps and blocks",
     open=Aff4Device,
     probe=probe,
     limits="disk images; no logical evidence (AFF4-L), no encryption",

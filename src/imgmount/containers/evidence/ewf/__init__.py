@@ -204,6 +204,8 @@ def _set_id(segment: Segment) -> bytes:
 FORMAT: Final = ContainerFormat(
     name="ewf",
     title="Expert Witness image (E01, S01, Ex01, L01, Lx01)",
+    extensions=(".e01", ".s01", ".ex01", ".l01", ".lx01"),
+    checks="Adler-32 of tables and chunks, MD5 and SHA-1 of the disk",
     open=open_ewf,
     limits="no encryption, no bzip2",
     guest=True,

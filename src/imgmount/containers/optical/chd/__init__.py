@@ -59,6 +59,8 @@ def open_chd(file: BlockDevice, context: Context) -> BlockDevice:
 FORMAT: Final = ContainerFormat(
     name="chd",
     title="MAME compressed hunks of data",
+    extensions=(".chd",),
+    checks="CRC-16 of the map, CRC of each hunk, SHA-1 or MD5 of the disc",
     open=open_chd,
     limits="no laserdiscs (avhu); FLAC is slow without libFLAC",
 )

@@ -155,4 +155,11 @@ def open_simg(file: BlockDevice, context: Context) -> SimgDevice:
     return SplitDevice(parts, missing, names) if len(parts) > 1 or missing else SimgDevice(parts)
 
 
-FORMAT: Final = ContainerFormat(name="simg", title="Android sparse image", open=open_simg, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="simg",
+    title="Android sparse image",
+    extensions=(".simg", ".img"),
+    checks="CRC-32 of the disk, where it has one",
+    open=open_simg,
+    guest=True,
+)
