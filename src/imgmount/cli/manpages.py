@@ -57,7 +57,8 @@ def mount_page() -> Iterator[str]:
     yield f".PP\n{roff(parser().usage or '')}"
     yield f".SH DESCRIPTION\n{roff(_MOUNT)}"
     yield ".SH COMMAND LINE"
-    yield from entries((_named(action), f"{action.help}.") for action in parser()._actions if action.help)  # noqa: SLF001
+    actions = parser()._actions  # noqa: SLF001  argparse has no public list
+    yield from entries((_named(action), f"{action.help}.") for action in actions if action.help)
     yield ".SH MOUNT OPTIONS"
     yield from entries(MOUNT_OPTIONS.items())
     yield from entries([("any long option of imgmount(1)", _LONG)])
