@@ -16,6 +16,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, FilesystemFormat, Magic
 from imgmount.core.node import Directory, Filesystem, Node
 from imgmount.errors import ImageError, MountError
+from imgmount.format_options import all_options
 
 MAGIC = b"made up"
 
@@ -52,7 +53,13 @@ class Maker:
         self.library = True
         self.context: Context | None = None
         module = ModuleType("made_up_formats.made_up")
-        fmt = FilesystemFormat(name="made-up", title="made up", open=self._open, second_opinion=self._opinion)
+        fmt = FilesystemFormat(
+            name="made-up",
+            title="made up",
+            open=self._open,
+            second_opinion=self._opinion,
+            options=tuple(all_options().values()),
+        )
         vars(module)["FORMAT"] = fmt
         monkeypatch.setitem(sys.modules, "made_up_formats", ModuleType("made_up_formats"))
         monkeypatch.setitem(sys.modules, module.__name__, module)

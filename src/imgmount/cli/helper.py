@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     ]
     if args.f:  # fake: everything but the mount itself
         return 0
-    return EXIT_MOUNT_FAILED if run_command("mount", words, sloppy=args.s) else 0
+    return EXIT_MOUNT_FAILED if run_command("mount", words, sloppy=args.s, by_hand=False) else 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -194,7 +194,7 @@ class Later:
         return self.resolve()(*args)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Format:
     """What every format declares. The last statement of its module is ``FORMAT: Final = ...Format(...)``.
 
@@ -226,21 +226,23 @@ class Format:
         return name == self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ContainerFormat(Format):
     """How a container is read.
 
     ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``guest`` marks the disk
-    of a virtual machine: what the machine wrote to it is not opened as a container.
+    of a virtual machine: what the machine wrote to it is not opened as a container. ``packs_files`` marks one
+    that may hold any file, so that it says nothing of whether there is a disk in it.
     """
 
     kind = "container"
     open: Callable[[BlockDevice, Context], BlockDevice]
     check: Callable[[Any], Iterable[str]] = own_check
     guest: bool = False
+    packs_files: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class PartitionsFormat(Format):
     """How a partition table is read.
 
@@ -258,7 +260,7 @@ class PartitionsFormat(Format):
     of_disc: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FilesystemFormat(Format):
     """How a filesystem is read.
 

@@ -5,7 +5,6 @@ It is used for checksums of all data; a ``Watcher`` can show the progress.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -69,6 +68,8 @@ def digests(device: BlockDevice, algorithms: Iterable[str]) -> dict[str, bytes]:
 
     Raises ``ImageError``.
     """
+    import hashlib  # takes long to load
+
     found = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     for data in read_through(device):
         for digest in found.values():

@@ -13,7 +13,7 @@ from imgmount.errors import ImageError
 from imgmount.registry import named
 
 SCHEMA: Final = 1
-UNREAD: Final = "unread"  # the format of what is recognised and not read; --fs cannot choose it
+UNREAD: Final = ("archive", "unread")  # formats of what is recognised and not read; --fs cannot choose it
 
 
 def describe(image: Image) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
         "filesystem": filesystem,
         "partition_table": volume.table or None,
         "partition_table_info": _table_info(volume.device, volume.table),
-        "also": [view for fmt in volume.others if fmt.name != UNREAD for view in (fmt.name, *fmt.views)],
+        "also": [view for fmt in volume.others if fmt.name not in UNREAD for view in (fmt.name, *fmt.views)],
         "recognised": _recognised(volume),
         "problem": str(volume.problem) if volume.problem else None,
     }
@@ -65,7 +65,7 @@ def _volume(volume: Volume, image: Image) -> dict[str, Any]:
 def _recognised(volume: Volume) -> str | None:
     """What else is recognised in the same bytes and is not read."""
     for fmt in volume.others:
-        if fmt.name == UNREAD:
+        if fmt.name in UNREAD:
             try:
                 fmt.open(volume.device, volume.context)
             except ImageError as exc:
@@ -74,18 +74,15 @@ def _recognised(volume: Volume) -> str | None:
 
 
 def _offset(device: BlockDevice, disk: BlockDevice) -> int | None:
-
     if device is disk:
         return 0
     return device.offset if isinstance(device, Slice) and device.device is disk else None
 
 
 def _info(device: BlockDevice) -> dict[str, str]:
-
     return dict(device.info()) if isinstance(device, Described) else {}
 
 
 def _table_info(device: BlockDevice, table: str) -> dict[str, str]:
-
     formats = [named(PartitionsFormat, name) for name in table.split("+") if name not in ("", "tracks")]
     return {name: value for fmt in formats if fmt.about for name, value in fmt.about(device).items()}

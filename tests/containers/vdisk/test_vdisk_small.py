@@ -399,7 +399,7 @@ def test_a_cut_appliance_is_refused(tmp_path: Path) -> None:
 def test_a_tar_that_is_no_appliance_is_left_alone(tmp_path: Path) -> None:
     path = appliance(tmp_path / "x.tar", ("readme", b"text"), ("disk.img", b"x"))
     with open_image(path) as opened:
-        assert str(opened) == "file"
+        assert str(opened) == "file > archive"
 
 
 @pytest.mark.parametrize("variant", ["qed/backed", "parallels/expanding", "simg/mixed", "bochs/growing"])

@@ -244,5 +244,6 @@ FORMAT: Final = ContainerFormat(
     checks="CRC-32 of each block and of the stream",
     open=Bzip2Device,
     probe=probe,
+    packs_files=True,
     limits="decoded once at open to learn the blocks' sizes",
 )

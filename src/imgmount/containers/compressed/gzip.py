@@ -397,5 +397,6 @@ FORMAT: Final = ContainerFormat(
     checks="CRC-32 and size of each member",
     open=open_gzip,
     probe=probe,
+    packs_files=True,
     limits="one pass over the file at open, BGZF excepted",
 )

@@ -81,5 +81,6 @@ FORMAT: Final = ContainerFormat(
     checks="the end mark",
     open=LzmaDevice,
     probe=probe,
+    packs_files=True,
     limits="decoded from its start for each step backwards",
 )

@@ -229,5 +229,6 @@ FORMAT: Final = ContainerFormat(
     checks="CRC-32, CRC-64 or SHA-256 of each block",
     open=open_xz,
     probe=probe,
+    packs_files=True,
     limits="a file of one large block is decoded from its start for each step backwards",
 )

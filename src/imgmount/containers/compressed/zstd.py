@@ -287,5 +287,6 @@ FORMAT: Final = ContainerFormat(
     checks="XXH64 of each frame, where it has one",
     open=ZstdDevice,
     probe=probe,
+    packs_files=True,
     limits="windows up to 128 MiB; one large frame is decoded from its start again for each step backwards",
 )

@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from imgmount.containers.choice import choose
 from imgmount.containers.vdisk.options import MEMBER
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.slices import Concat, Unreadable
-from imgmount.errors import FormatError, ImageError, MissingPartError
+from imgmount.errors import FormatError, MissingPartError
 
 log = logging.getLogger(__name__)
 
@@ -119,22 +120,13 @@ class OvaDevice(MappedDevice):
         files = _described(file, described) if described else {}
         disks = list(_disks(found, files))
         self._names = [disk.name for disk in disks]
-        self._disk = self._choose(disks, MEMBER.of(context.options.extra))
+        name = choose("ova", self._names, MEMBER.of(context.options.extra))
+        self._disk = next(disk for disk in disks if disk.name == name)
         self._problems: list[str] = []
         self._content = self._open(file, self._disk, files.get(self._disk.name))
         for problem in self._problems:
             log.warning("ova: %s", problem)
         self.size = self._content.size
-
-    @staticmethod
-    def _choose(disks: list[Disk], wanted: str) -> Disk:
-        found = [one for one in disks if not wanted or wanted in (one.name, one.name.rsplit("/", 1)[-1])]
-        if not found:
-            present = ", ".join(one.name for one in disks) or "none"
-            raise ImageError(f"ova: no disk {repr(wanted) if wanted else 'inside'}; there are: {present}")
-        if not wanted and len(disks) > 1:
-            log.warning("ova: %s is opened, of %d disks: -X member=NAME chooses", found[0].name, len(disks))
-        return found[0]
 
     def _open(self, file: BlockDevice, disk: Disk, said: _Said | None) -> BlockDevice:
         """The bytes of ``disk``; pieces that are missing cannot be read."""
