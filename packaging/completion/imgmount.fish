@@ -45,7 +45,7 @@ complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats hel
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats help info list ls verify' -l session -r -d 'which session of a multisession disc'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats help info list ls verify' -l snapshot -r -d 'the state of a QCOW2 or Parallels disk or an APFS volume to show: an identifier or name that info lists'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats help info list ls verify' -l xa -x -a 'form2 raw cooked' -d 'sectors of Video CD and PlayStation files: their 2324 bytes (default), whole sectors, or 2048 bytes as kernels read them'
-complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats help info list ls verify' -l install-desktop -d 'tell your desktop the types of images and how to mount them: ~/.local/share; for pip and pipx'
+complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats help info list ls verify' -l install-desktop -d 'after pip or pipx: put types of files, menu entries, manual pages, completion and the user unit where your desktop and your shell look, in ~/.local/share'
 complete -c imgmount -n 'not __fish_seen_subcommand_from cat extract formats help info list ls verify' -l uninstall-desktop -d 'remove what --install-desktop installed'
 complete -c imgmount -n '__fish_seen_subcommand_from cat' -s h -l help -d 'show this help message and exit'
 complete -c imgmount -n '__fish_seen_subcommand_from cat' -s v -l verbose -d 'print more messages; -vv: all'
