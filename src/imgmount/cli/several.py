@@ -25,7 +25,7 @@ def run_each(args: argparse.Namespace, run: Callable[[argparse.Namespace], Resul
 
     results: list[Result] = []
     for path in args.image:
-        subject[:] = [path]
+        subject[:] = [path.removeprefix("./")]  # as pathlib prints it
         try:
             results.append(run(argparse.Namespace(**{**vars(args), "image": path})))
         except (ImgMountError, OSError) as exc:
