@@ -12,6 +12,7 @@ import pytest
 
 from fake_tree import Fixed
 from imgmount import registry
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, FilesystemFormat, Magic
 from imgmount.core.node import Directory, Filesystem, Node
@@ -24,7 +25,7 @@ MAGIC = b"made up"
 class MadeUp(Filesystem):
     label = "LABEL"
 
-    def __init__(self, root: Directory, problems: list[str], failure: ImageError | None) -> None:
+    def __init__(self, root: Directory, problems: list[Finding], failure: ImageError | None) -> None:
         if failure is not None:
             raise failure
         self._root = root
@@ -37,7 +38,7 @@ class MadeUp(Filesystem):
     def info(self) -> Mapping[str, str]:
         return {"fact": "yes"}
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         return iter(self._problems)
 
 
@@ -47,7 +48,7 @@ class Maker:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = folder / "made up.img"
         self.root: Directory = Fixed(1, {})
-        self.problems: list[str] = []
+        self.problems: list[Finding] = []
         self.opinions: list[str] = []
         self.failure: ImageError | None = None
         self.library = True

@@ -14,7 +14,7 @@ _imgmount() {
     COMPREPLY=()
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
-            cat|extract|formats|help|info|list|ls|verify|mount|unmount|umount|-u|--unmount) command=$word; break ;;
+            cat|extract|formats|help|info|list|ls|timeline|verify|mount|unmount|umount|-u|--unmount) command=$word; break ;;
         esac
     done
     case $previous in
@@ -37,20 +37,21 @@ _imgmount() {
             info) words="-h --help -v --verbose --log-file --version --json --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             list) words="-h --help -v --verbose --log-file --version --json" ;;
             ls) words="--help -v --verbose --log-file --version -l --long -h --human-readable -R --recursive -a -A --all -d --directory-itself -t --by-time -S --by-size -r --reverse -1 --one-column --json --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
-            verify) words="-h --help -v --verbose --log-file --version --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
+            timeline) words="-h --help -v --verbose --log-file --version --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
+            verify) words="-h --help -v --verbose --log-file --version --json --strict --read --no-read --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa" ;;
             -u|--unmount|unmount|umount) words="-h --help -v --verbose --log-file --version -a --all -l --lazy --notify" ;;
             *) words="-h --help -v --verbose --log-file --version -o -f --foreground --open --notify --idle-timeout --view --raw --deleted --container --partitions --fs --encoding --refs --password --password-file --key --keys --cache-size -X --extra --flat --forks --hidden --image --names --no-journal --on-error --session --snapshot --xa --install-desktop --uninstall-desktop -u --unmount" ;;
         esac
     elif [[ -z $words ]]; then
         case $command in
             formats) words="aff aff4 apple_unread applesingle asif binhex bochs bzip2 ccd cdi chd ciso_gc cloop cso cue daa dart dax dc42 dms ecm encrypted ewf gcz gdi gzip isz lzma macbinary mds ndif nfs nrg ova parallels qcow qcow2 qed rawsectors shrinkwrap simg sparsebundle sparseimage tgc toc uae_adf udif unread vdi vhd vhdx vmdk wbfs wdf wia wux xz zip zso zstd apm atari bsd eltorito gpt lvm2 mbr rdb sessions sgi sun wii wiiu ad1 amigados apfs archive cramfs exfat ext fat gcfst hfs hfsplus iso9660 rockridge joliet iso ltree macforks mfs minix ntfs nus romfs squashfs udf ufs wiiufst wim xfs zar" ;;
-            help) words="cat extract formats help info list ls mount umount unmount verify" ;;
+            help) words="cat extract formats help info list ls mount timeline umount unmount verify" ;;
             cat|extract|ls|-u|--unmount|unmount|umount) _imgmount_ask "${1:-imgmount}" && return ;;
         esac
     fi
     [[ -n $words ]] && mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
     if [[ -z $words && $COMP_CWORD -eq 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "cat extract formats help info list ls verify" -- "$cur"; compgen -f -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "cat extract formats help info list ls timeline verify" -- "$cur"; compgen -f -- "$cur")
     fi
 }
 complete -o filenames -o default -F _imgmount imgmount

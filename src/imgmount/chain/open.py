@@ -16,6 +16,7 @@ from imgmount.chain.unused import check_use
 from imgmount.chain.volume import Volume
 from imgmount.chain.volumes import TRACKS, Division, divide
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import (
     Cataloged,
@@ -44,7 +45,7 @@ MAX_LAYERS: Final = 8  # an image of itself must end somewhere
 class Layer:
     """One step of the chain. ``format`` is None for the host file.
 
-    ``tables`` are those in the innermost layer that can be checked, see ``volumes.Division``.
+    ``tables`` are those in the innermost layer, see ``volumes.Division``.
     """
 
     name: str
@@ -53,8 +54,8 @@ class Layer:
     format: ContainerFormat | None = None
     tables: tuple[tuple[str, PartitionsFormat, BlockDevice], ...] = ()
 
-    def check(self) -> Iterator[str]:
-        """One line for each thing that is wrong with the container, or with the tables in it.
+    def check(self) -> Iterator[Finding]:
+        """What ``verify`` tells of the container, and of the tables in it.
 
         Raises ``ImageError``.
         """

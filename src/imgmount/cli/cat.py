@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+from imgmount.cli.text import complain
 
 SUMMARY: Final = "Write files of an image to standard output."
 
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
         vfs = vfs_from(args, image)
         image.context.cache.start()
         for path, node in (entry for name in args.paths for entry in expand(vfs, name)):
+            if node.guess:
+                complain(f"{path}: a guess: {node.guess}")
             with as_file(node, path or "/").open() as content:
                 for data in read_through(content):
                     sys.stdout.buffer.write(data)

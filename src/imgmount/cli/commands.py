@@ -12,7 +12,7 @@ from imgmount.cli.words import find_command, without_end
 if TYPE_CHECKING:
     from imgmount.cli.parser import Parser
 
-COMMANDS: Final = ("cat", "extract", "formats", "help", "info", "list", "ls", "verify")
+COMMANDS: Final = ("cat", "extract", "formats", "help", "info", "list", "ls", "timeline", "verify")
 PROGRAMS: Final = {"mount": "imgmount", "unmount": "imgmount -u"}  # what needs no word, and may have one
 WORDS: Final = {**{name: name for name in (*COMMANDS, *PROGRAMS)}, "umount": "unmount"}
 

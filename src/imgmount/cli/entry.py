@@ -70,6 +70,8 @@ def plain_facts(node: Node) -> dict[str, object]:
             "nlink": stat.nlink,
             "id": node.id,
         }
+        if node.guess:
+            facts["guess"] = node.guess
         if isinstance(node, Symlink):
             facts["target"] = node.readlink()
         if _is_device(stat):

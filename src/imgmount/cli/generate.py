@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from imgmount import __version__
 from imgmount.cli.commands import COMMANDS, parser_for
 from imgmount.cli.parser import Parser, UsageError
+from imgmount.cli.roff import entries, head, roff, see_also
 from imgmount.cli.shells import bash, fish, zsh
 from imgmount.core.format import ContainerFormat, FilesystemFormat, Format, Later, PartitionsFormat
 from imgmount.registry import TABLES, all_formats
@@ -47,7 +47,7 @@ class Command(NamedTuple):
 
 def run(argv: list[str]) -> int:
     """Print one of them."""
-    names = (*WRITERS, *DESKTOP)
+    names = (*WRITERS, *OTHERS)
     if len(argv) != 1 or argv[0] not in names:
         raise UsageError(f"--print takes one of {', '.join(names)}")
     sys.stdout.writelines(f"{line}\n" for line in _lines(argv[0]))
@@ -55,8 +55,8 @@ def run(argv: list[str]) -> int:
 
 
 def _lines(name: str) -> Iterator[str]:
-    if name in DESKTOP:
-        return iter(DESKTOP[name]())
+    if name in OTHERS:
+        return iter(OTHERS[name]())
     commands = [
         _command("mount", ""),
         *(_command(name, name) for name in COMMANDS),
@@ -95,14 +95,15 @@ def _options(parser: Parser) -> Iterator[Option]:
 
 
 def _man(commands: list[Command]) -> Iterator[str]:
-    yield f'.TH IMGMOUNT 1 "" "imgmount {__version__}" "User Commands"'
-    yield ".SH NAME\nimgmount \\- mount any disk image as files, or read it without mounting"
+    yield from head(
+        "imgmount", 1, "User Commands", "mount any disk image as files, or read it without mounting"
+    )
     yield ".SH SYNOPSIS"
     for command in commands:
-        words = _roff(f"imgmount {command.name}".strip())
-        yield f".B {words}\n[\\fIoptions\\fR] {_roff(command.arguments)}\n.br"
+        words = roff(f"imgmount {command.name}".strip())
+        yield f".B {words}\n[\\fIoptions\\fR] {roff(command.arguments)}\n.br"
     yield ".SH DESCRIPTION"
-    yield _roff(_DESCRIPTION)
+    yield roff(_DESCRIPTION)
     general = [
         option for option in commands[0].options if all(option in command.options for command in commands)
     ]
@@ -116,15 +117,16 @@ def _man(commands: list[Command]) -> Iterator[str]:
     for command in commands:
         name = f"imgmount {command.name}".strip()
         yield f".SH {({'': 'mounting', '-u': 'unmounting'}.get(command.name, command.name)).upper()}"
-        yield f"{_roff(command.summary)}\n.PP\n.B {_roff(name)}\n{_roff(command.arguments)}"
+        yield f"{roff(command.summary)}\n.PP\n.B {roff(name)}\n{roff(command.arguments)}"
         yield from _man_options(
             "", [option for option in command.options if option not in (*general, *reading)]
         )
-    for title, entries in _SECTIONS.items():
+    for title, pairs in _SECTIONS.items():
         yield f".SH {title}"
-        for term, text in entries:
-            yield f".TP\n.B {_roff(term)}\n{_roff(text)}"
-    yield ".SH SEE ALSO\n.BR mount (8),\n.BR umount (8),\n.BR fusermount3 (1),\n.BR fuse (8)"
+        yield from entries(pairs)
+    yield see_also(
+        "imgmount-formats(7)", "mount.imgmount(8)", "mount(8)", "umount(8)", "fusermount3(1)", "fuse(8)"
+    )
 
 
 def _named(commands: list[Command], name: str) -> Command:
@@ -135,14 +137,9 @@ def _man_options(title: str, options: list[Option]) -> Iterator[str]:
     if title:
         yield title
     for option in options:
-        names = ", ".join(f"\\fB{_roff(name)}\\fR" for name in option.names)
-        value = f" \\fI{_roff(option.metavar)}\\fR" if option.metavar else ""
-        yield f".TP\n{names}{value}\n{_roff(option.help)}"
-
-
-def _roff(text: str) -> str:
-    escaped = text.replace("\\", r"\e").replace("-", r"\-")
-    return rf"\&{escaped}" if escaped.startswith((".", "'")) else escaped
+        names = ", ".join(f"\\fB{roff(name)}\\fR" for name in option.names)
+        value = f" \\fI{roff(option.metavar)}\\fR" if option.metavar else ""
+        yield f".TP\n{names}{value}\n{roff(option.help)}"
 
 
 _DESCRIPTION: Final = (
@@ -196,7 +193,9 @@ WRITERS: Final[Mapping[str, Callable[[list[Command]], Iterator[str]]]] = {
     "fish": fish,
     "man": _man,
 }
-DESKTOP: Final[Mapping[str, Later]] = {
+OTHERS: Final[Mapping[str, Later]] = {
+    "man-formats": Later("imgmount.cli.manpages:formats_page"),
+    "man-mount": Later("imgmount.cli.manpages:mount_page"),
     "mime": Later("imgmount.desktop.mime:mime_package"),
     "opened-types": Later("imgmount.desktop.mime:opened_types"),
     "offered-types": Later("imgmount.desktop.mime:offered_types"),

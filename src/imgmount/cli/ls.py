@@ -188,7 +188,8 @@ class _Ls:
         except ImageError as exc:
             self._problem(name, exc)
             facts, arrow = UNKNOWN, ""
-        print(f"{facts} {for_stdout((name or '/') + arrow)}")
+        guess = f" (a guess: {node.guess})" if node and node.guess else ""
+        print(f"{facts} {for_stdout((name or '/') + arrow)}{guess}")
 
     def _facts(self, path: str, node: Node) -> dict[str, object]:
         from imgmount.cli.entry import plain_facts

@@ -73,13 +73,14 @@ def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
             raise
         from imgmount.cli.parser import UsageError
 
-        code = _explain(exc)
+        code = explain(exc)
         if failure is not None and not isinstance(exc, UsageError):
             code = failure
     return code
 
 
-def _explain(exc: Exception) -> int:
+def explain(exc: Exception) -> int:
+    """Tell why the command failed on its ``subject``, in one line; the result is the exit code."""
     from imgmount.cli.text import complain
     from imgmount.errors import ImgMountError
 

@@ -18,7 +18,7 @@ class Watcher(Protocol):
     """Is told how far a long read has come."""
 
     def expect(self, size: int) -> None:
-        """``size`` more bytes are going to be read."""
+        """At least ``size`` more bytes are going to be read."""
 
     def advance(self, size: int, name: str) -> None:
         """``size`` bytes of ``name`` have been read."""
@@ -38,7 +38,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def expect(size: int) -> None:
-    """Announce that ``size`` bytes are going to be read through."""
+    """Announce that at least ``size`` more bytes are going to be read through."""
     for watcher in _watchers:
         watcher.expect(size)
 

@@ -49,10 +49,19 @@ def build_vfs(image: Image, view: View, *, or_raw: bool = True) -> Vfs:
         return builder.folder([*builder.raw(), *builder.trees((*image.hidden, *image.volumes))])
     if view is View.DELETED:
         return builder.deleted()
-    main = image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
-    if main is not None:
-        return builder.single(main)
-    return builder.several()
+    main = _only(image)
+    return builder.several() if main is None else builder.single(main)
+
+
+def places(image: Image) -> list[tuple[str, Volume]]:
+    """(name of its folder, volume) of what the tree shows; the one that is the root has no name."""
+    main = _only(image)
+    return [(volume.name, volume) for volume in image.volumes] if main is None else [("", main)]
+
+
+def _only(image: Image) -> Volume | None:
+    """The volume that is the root of the tree, if it is a single one."""
+    return image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
 
 
 class _Builder:
@@ -137,7 +146,10 @@ class _Builder:
                 inner = here.setdefault(safe_name(folder, set()), {})
                 # a file has the name of the folder, so the folder gets another
                 here = inner if isinstance(inner, dict) else here
-            here[safe_name(name, set(here))] = node
+            if isinstance(node, Directory):
+                here.setdefault(safe_name(name, set()), {})
+            else:
+                here[safe_name(name, set(here))] = node
 
         def built(entries: dict[str, Any]) -> StaticDirectory:
             number = next(numbers)
