@@ -26,8 +26,13 @@ class FakePrograms:
     def calls(self, at_least: int = 0) -> list[list[str]]:
         """Each call in order, when there are so many: some programs are not waited for."""
         for _ in range(400):
-            notes = sorted(self.folder.glob("log.done.*"), key=lambda path: path.stat().st_mtime_ns)
+            notes = sorted(self.folder.glob("log.done.*"), key=_order)
             if len(notes) >= at_least:
                 return [path.read_text().split("\0")[:-1] for path in notes]
             time.sleep(0.025)
         raise AssertionError(f"{len(notes)} calls after ten seconds")
+
+
+def _order(note: Path) -> tuple[int, int]:
+    """By time, whose steps are long, and by the number of the process."""
+    return note.stat().st_mtime_ns, int(note.name.rpartition(".")[2])

@@ -6,17 +6,20 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import MissingPartError
+from imgmount.jobs.reading import Reader
+from imgmount.jobs.verify import told
 
 SRC = str(Path(__file__).parent.parent / "src")
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -52,6 +55,11 @@ class NoSiblings:
 def context(files: dict[str, bytes] | None = None, **options: object) -> Context:
     """A context for opening a device in a test."""
     return Context(Path("test.img"), NoSiblings(files), ReadCache(4 << 20), Options(**options))  # type: ignore[arg-type]
+
+
+def wrong(findings: Iterable[Finding]) -> list[str]:
+    """The problems among what the ``verify`` of a format tells, with its checksums compared."""
+    return [str(found) for found in told("", findings, Reader()) if found.is_problem]
 
 
 def tool(name: str) -> str:

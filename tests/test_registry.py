@@ -16,6 +16,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.format import (
     ContainerFormat,
     FilesystemFormat,
+    Format,
     Later,
     Magic,
     Match,
@@ -116,6 +117,22 @@ def test_a_fixture_is_recognised_as_its_format_and_no_other(fixture: Fixture, tm
         surest = max(Match.CERTAIN, found[0][0])
         assert [fmt.name for match, fmt in found if match is surest] in ([name], [])
         assert found[0][1].name == name
+
+
+@pytest.mark.parametrize(("kind", "name"), [(FilesystemFormat, "ext"), (ContainerFormat, "qcow2")])
+def test_a_format_is_named_without_importing_the_others(
+    kind: Kind, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = registry.load
+
+    def counted(kind: Kind, module: str) -> Format:
+        loaded.append(module)
+        return load(kind, module)
+
+    monkeypatch.setattr(registry, "load", counted)
+    assert registry.named(kind, name).name == name
+    assert len(loaded) == 1
 
 
 def backup_at_end(device: BlockDevice) -> Match:

@@ -38,7 +38,19 @@ def tree(folder: Path) -> set[str]:
 
 
 def test_every_file_is_named() -> None:
-    assert sorted(name for name in tree(SHARE) if (SHARE / name).is_file()) == sorted(FILES)
+    assert {name for name in tree(SHARE) if (SHARE / name).is_file()} == {
+        name for name, place in FILES.items() if place.startswith("packaging/desktop/")
+    }
+
+
+def test_man_and_shells_find_what_is_installed(home: Path, program: Path) -> None:
+    assert main(["--install-desktop"]) == 0
+    for page in ("imgmount", "imgmount-formats", "mount.imgmount"):
+        subprocess.run([tool("man"), "-M", str(home / "man"), "-w", page], check=True, capture_output=True)
+    # fish completes only commands that there are
+    env = {"HOME": str(home), "XDG_DATA_HOME": str(home), "PATH": f"{program.parent}:{os.defpath}"}
+    ask = [tool("fish"), "-c", "complete -C 'imgmount ver'"]
+    assert "verify" in subprocess.run(ask, env=env, capture_output=True, text=True, check=True).stdout
 
 
 def test_what_is_installed_works_and_goes_without_a_trace(
@@ -81,6 +93,15 @@ def test_what_others_have_there_stays(home: Path) -> None:
     left = {name for name in tree(home) if (home / name).is_file()}
     assert set(others) <= left
     assert not [name for name in left if "imgmount" in name]
+
+
+def test_a_link_of_pipx_stays(home: Path) -> None:
+    page = home / "man/man1/imgmount.1"
+    page.parent.mkdir(parents=True)
+    page.symlink_to(SHARE.parents[1] / "docs/man/imgmount.1")
+    assert main(["--install-desktop"]) == 0
+    assert main(["--uninstall-desktop"]) == 0
+    assert page.is_symlink()
 
 
 def test_files_of_an_older_version_are_removed(home: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import random
+import struct
 import subprocess
 import unicodedata
 from functools import partial
@@ -26,7 +27,7 @@ from filesystems.hfsplus_writer import (
 )
 from filesystems.inode_facts import facts_of, linux_facts
 from fixture import Fixture, all_fixtures
-from helpers import context, image, tool
+from helpers import context, image, tool, wrong
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
@@ -62,7 +63,7 @@ def content(volume: HfsPlusVolume, path: str) -> bytes:
 
 
 def problems(volume: HfsPlusVolume) -> list[str]:
-    return list(FORMAT.check(volume))
+    return wrong(FORMAT.check(volume))
 
 
 @pytest.mark.parametrize("fixture", LINUX, ids=str)
@@ -135,7 +136,7 @@ def test_twenty_thousand_files_of_xorriso(tmp_path: Path) -> None:
         assert found.keys() == source.keys()
         for path, node in found.items():
             assert node.open().pread(0, 1000) == source[path], path
-        assert list(FORMAT.check(filesystem)) == []
+        assert wrong(FORMAT.check(filesystem)) == []
 
 
 def test_hard_links_to_folders_share_what_is_in_them() -> None:
@@ -533,7 +534,10 @@ def test_what_is_no_volume_is_refused() -> None:
             FORMAT.probe(MemoryDevice(data))
     wrapper = bytearray(8192)
     wrapper[1024:1026], wrapper[1024 + 0x7C : 1024 + 0x82] = b"BD", b"H+\xff\xff\xff\xff"
-    with pytest.raises(FormatError, match="inside an HFS volume"):
+    with pytest.raises(FormatError, match="block size 0 is not"):
+        FORMAT.probe(MemoryDevice(bytes(wrapper)))
+    struct.pack_into(">HIxxxxHxxxxxxB", wrapper, 1024 + 0x12, 16, 512, 1, 1)
+    with pytest.raises(FormatError, match="65535 blocks of 512 bytes inside an HFS volume"):
         FORMAT.probe(MemoryDevice(bytes(wrapper)))
 
 

@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 from contextlib import suppress
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -513,3 +514,21 @@ def test_the_disk_of_discutils(tmp_path: Path) -> None:
     assert len(facts) > 4000
     for digest, size, path in facts:
         assert found[path] == (int(size), digest), path
+
+
+def test_the_time_of_creation_is_that_which_xfs_db_reads(data: bytes, tmp_path: Path) -> None:
+    opened = volume(data)
+    nodes = [node for _, node in islice(tree(opened.root), 5)]
+    if opened.super.version == 4:
+        assert {node.stat().birth_ns for node in nodes} == {None}
+        return
+    disk = tmp_path / "disk"
+    disk.write_bytes(data)
+    for node in nodes:
+        command = [tool("xfs_db"), "-r", "-c", f"inode {node.id}", "-c", "p v3.crtime", str(disk)]
+        text = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=os.environ | {"TZ": "UTC"}
+        ).stdout
+        seconds, nanoseconds = (line.partition(" = ")[2] for line in text.splitlines())
+        moment = datetime.strptime(f"{seconds} +0000", "%a %b %d %H:%M:%S %Y %z")
+        assert node.stat().birth_ns == int(moment.timestamp()) * 10**9 + int(nanoseconds)

@@ -23,6 +23,7 @@ def add_install_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--install-desktop",
         action=_Install,
-        help="tell your desktop the types of images and how to mount them: ~/.local/share; for pip and pipx",
+        help="after pip or pipx: put types of files, menu entries, manual pages, completion and the user "
+        "unit where your desktop and your shell look, in ~/.local/share",
     )
     group.add_argument("--uninstall-desktop", action=_Install, help="remove what --install-desktop installed")

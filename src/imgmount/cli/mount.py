@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from imgmount.cli.desktop import add_install_arguments
 from imgmount.cli.options import (
@@ -14,7 +14,12 @@ from imgmount.cli.options import (
     add_view_arguments,
     open_from,
     vfs_from,
+    warn,
 )
+from imgmount.cli.parser import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY: Final = "Mount a disk image as files."
 MAX_NUMBER: Final = 1_000_000
@@ -49,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_view_arguments(parser)
     add_image_arguments(parser)
     add_install_arguments(parser)
-    parser.set_defaults(sloppy=False, long_options={})  # what main finds out for us
+    parser.set_defaults(sloppy=False, long_options={}, by_hand=True)  # what main finds out for us
 
 
 def duration(text: str) -> float:
@@ -87,11 +92,14 @@ def _mount(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from imgmount.fuse import mountpoint
-    from imgmount.fuse.options import parse
+    from imgmount.fuse.options import parse, split
     from imgmount.fuse.places import default_target
     from imgmount.fuse.session import Session, raise_read_ahead
 
     path = Path(args.image)
+    _check_order(path, args.mountpoint)
+    if args.by_hand and any("rw" in split(text) for text in args.mount_options):  # mount(8) says so each time
+        warn("-o rw does nothing: an image is never written")
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
     if options.remount:
         mountpoint.remount(Path(args.mountpoint or path), options.passed)
@@ -115,3 +123,10 @@ def _mount(args: argparse.Namespace) -> int:
 
             tell(path.name, "; ".join(vfs.notes))
     return code
+
+
+def _check_order(image: Path, mountpoint: str | None) -> None:
+    """Raise ``UsageError`` where the two were swapped."""
+    is_image = mountpoint is not None and os.path.isfile(mountpoint)  # noqa: PTH113
+    if is_image and (image.is_dir() or not image.exists()):
+        raise UsageError(f"the image comes first: imgmount {mountpoint} {image}; see 'imgmount --help'")

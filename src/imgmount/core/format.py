@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Filesystem, Node
 from imgmount.core.option import Option
@@ -164,8 +165,8 @@ class Described(Protocol):
 class Verifiable(Protocol):
     """A device that stores something about itself that can be checked: checksums, backup tables."""
 
-    def verify(self) -> Iterable[str]:
-        """Check it; each item is one problem, in one line."""
+    def verify(self) -> Iterable[Finding]:
+        """Check it: a line for each problem, a ``Seal`` for each checksum of content."""
 
 
 def certain(_: BlockDevice) -> Match:
@@ -173,8 +174,8 @@ def certain(_: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-def own_check(opened: object) -> Iterable[str]:
-    """What ``verify`` of a device or file system finds wrong; nothing where it has no such method."""
+def own_check(opened: object) -> Iterable[Finding]:
+    """What ``verify`` of a device or file system tells; nothing where it has no such method."""
     return opened.verify() if isinstance(opened, Verifiable) else ()
 
 
@@ -194,7 +195,7 @@ class Later:
         return self.resolve()(*args)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Format:
     """What every format declares. The last statement of its module is ``FORMAT: Final = ...Format(...)``.
 
@@ -226,21 +227,23 @@ class Format:
         return name == self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ContainerFormat(Format):
     """How a container is read.
 
-    ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``guest`` marks the disk
-    of a virtual machine: what the machine wrote to it is not opened as a container.
+    ``check`` yields what ``verify`` tells of what ``open`` gave: see ``core.checks``. ``guest`` marks the
+    disk of a virtual machine: what the machine wrote to it is not opened as a container. ``packs_files``
+    marks one that may hold any file, so that it says nothing of whether there is a disk in it.
     """
 
     kind = "container"
     open: Callable[[BlockDevice, Context], BlockDevice]
-    check: Callable[[Any], Iterable[str]] = own_check
+    check: Callable[[Any], Iterable[Finding]] = own_check
     guest: bool = False
+    packs_files: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class PartitionsFormat(Format):
     """How a partition table is read.
 
@@ -258,12 +261,12 @@ class PartitionsFormat(Format):
     of_disc: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FilesystemFormat(Format):
     """How a filesystem is read.
 
-    ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``deleted`` yields (path
-    as far as it is known, node) of deleted files; what has been used again fails when it is read.
+    ``check`` yields what ``verify`` tells of what ``open`` gave: see ``core.checks``. ``deleted`` yields
+    (path as far as it is known, node) of deleted files; what has been used again fails when it is read.
     ``second_opinion`` compares with what another library reads, one line for each difference; ``MountError``
     where that library is not installed. ``system_area`` marks one that leaves its first sectors to a
     partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may name besides
@@ -274,7 +277,7 @@ class FilesystemFormat(Format):
 
     kind = "filesystem"
     open: Callable[[BlockDevice, Context], Filesystem]
-    check: Callable[[Any], Iterable[str]] = own_check
+    check: Callable[[Any], Iterable[Finding]] = own_check
     deleted: Callable[[Any], Iterator[tuple[str, Node]]] | None = None
     second_opinion: Callable[[Any], Iterator[str]] | None = None
     system_area: bool = False

@@ -305,6 +305,7 @@ FILE_TYPES: Final = (
 # Formats without a type.
 NO_FILE: Final = {
     "apple_unread": "is refused",
+    "archive": "is for an archive manager",
     "sparsebundle": "is a folder",
     "unread": "is refused",
 }

@@ -1,4 +1,4 @@
-"""The files of ``packaging/desktop`` in a user's own data folder, for who has no package of the system.
+"""What packages put below /usr/share, in a user's own data folder, for who has no package of the system.
 
 What was made is written down, files and, with a slash behind them, folders: nothing else is removed later.
 """
@@ -17,7 +17,8 @@ from typing import Final
 
 from imgmount.errors import MountError
 
-FILES: Final = (
+TREE: Final = Path(__file__).parents[3]
+_OF_DESKTOPS: Final = (
     "Thunar/sendto/imgmount-mount.desktop",
     "Thunar/sendto/imgmount-unmount.desktop",
     "applications/imgmount-mount.desktop",
@@ -31,6 +32,18 @@ FILES: Final = (
     "nemo/actions/imgmount-mount.nemo_action",
     "nemo/actions/imgmount-unmount.nemo_action",
 )
+# Below a data folder, and where each lies in a source tree: pyproject.toml says the same to the wheel.
+FILES: Final = {
+    **{name: f"packaging/desktop/{name}" for name in _OF_DESKTOPS},
+    "bash-completion/completions/imgmount": "packaging/completion/imgmount.bash",
+    "fish/vendor_completions.d/imgmount.fish": "packaging/completion/imgmount.fish",
+    "man/man1/imgmount.1": "docs/man/imgmount.1",
+    "man/man7/imgmount-formats.7": "docs/man/imgmount-formats.7",
+    "man/man8/mount.imgmount.8": "docs/man/mount.imgmount.8",
+    "systemd/user/imgmount@.service": "systemd/imgmount@.service",
+    "zsh/site-functions/_imgmount": "packaging/completion/_imgmount",
+}
+_FIRST: Final = _OF_DESKTOPS[0]
 RECORD: Final = "imgmount/desktop-files"
 # Programs that tell a desktop what is new, and the folder that each is given.
 REFRESHERS: Final = {"update-mime-database": "mime", "update-desktop-database": "applications"}
@@ -40,13 +53,13 @@ _RESERVED: Final = re.compile(r"[\s\"'\\<>~|&;$*?#()`]")
 
 def install() -> Iterator[str]:
     """Install, or bring up to date; yields what was done. Raises ``MountError``, ``OSError``."""
-    home, source = data_home(), _source()
-    if source in (home, *system_folders()):
-        yield f"{source}: your desktop looks there already"
+    home, sources = data_home(), _sources()
+    if seen := [folder for folder in (home, *system_folders()) if folder / _FIRST == sources[_FIRST]]:
+        yield f"{seen[0]}: your desktop looks there already"
     else:
         made = _recorded(home)
-        for name in FILES:
-            made |= dict.fromkeys(_install(source / name, home, name))
+        for name, source in sources.items():
+            made |= dict.fromkeys(_install(source, home, name))
         for name in [name for name in made if not name.endswith("/") and name not in FILES]:
             (home / name).unlink(missing_ok=True)  # of an older version
             del made[name]
@@ -88,15 +101,15 @@ def system_folders() -> list[Path]:
     return [Path(folder) for folder in listed.split(":") if folder]
 
 
-def _source() -> Path:
-    """The folder that holds our files: in a source tree, or where pip puts a wheel's data."""
-    tree = Path(__file__).parents[3] / "packaging" / "desktop"
-    for folder in (tree, Path(sys.prefix) / "share", Path(site.getuserbase()) / "share"):
-        if all((folder / name).is_file() for name in FILES):
-            return folder
-    raise MountError(
-        f"the files for desktops are not in {Path(sys.prefix) / 'share'}: install imgmount again"
-    )
+def _sources() -> dict[str, Path]:
+    """Where our files lie: in a source tree, or where pip puts a wheel's data."""
+    folders = (Path(sys.prefix) / "share", Path(site.getuserbase()) / "share")
+    places = [{name: TREE / place for name, place in FILES.items()}]
+    places += [{name: folder / name for name in FILES} for folder in folders]
+    for files in places:
+        if all(path.is_file() for path in files.values()):
+            return files
+    raise MountError(f"the files for desktops are not in {folders[0]}: install imgmount again")
 
 
 def command() -> list[str]:
@@ -108,7 +121,12 @@ def command() -> list[str]:
 
 
 def _install(source: Path, home: Path, name: str) -> Iterator[str]:
-    """Copy a file, and name the program in it by its path. Yields what was made, the folders first."""
+    """Copy a file, and name the program in it by its path. Yields what was made, the folders first.
+
+    What is there already is left alone: newer versions of pipx link manual pages.
+    """
+    if (home / name).exists() and (home / name).samefile(source):
+        return
     yield from _folders(home, name)
     ours = command()
     words = {"Exec": " ".join(map(quoted, ours)), "TryExec": ours[0], "Dependencies": ours[0]}

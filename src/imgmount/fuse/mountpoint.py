@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from errno import ENOTCONN
@@ -130,6 +128,8 @@ def detach(target: Path, *, lazy: bool = False) -> None:
     Raises ``MountError`` with what the system says: busy, not yours...
     """
     commands = [["umount", *(["-l"] if lazy else []), "--", str(target)]] if os.geteuid() == 0 else []
+    import shutil
+
     fusermount = shutil.which("fusermount3") or shutil.which("fusermount")
     if fusermount:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
@@ -155,9 +155,12 @@ def remount(target: Path, options: Sequence[str]) -> None:
 
 
 def _failure(command: Sequence[str]) -> str | None:
-    """The last line that a program says when it fails."""
+    """What a program says last when it fails, None if it does not."""
+    import subprocess
+
     # no shell, fixed words
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode == 0:
         return None
-    return (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
+    said = done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
+    return said.splitlines()[-1].rpartition(": ")[2].removesuffix(".")  # behind the names

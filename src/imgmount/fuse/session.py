@@ -29,6 +29,7 @@ from imgmount.fuse.mountpoint import Mount, detach, discard, mounts
 from imgmount.fuse.notify import notify
 from imgmount.fuse.operations import Operations
 from imgmount.fuse.options import ALWAYS, MountOptions, escape
+from imgmount.fuse.processes import name_daemon
 from imgmount.fuse.refusal import Muted, explain
 from imgmount.fuse.secrets import forget_secrets
 from imgmount.fuse.watch import Watch
@@ -102,6 +103,7 @@ class Session:
         """The kernel's first request is being answered: threads may start now."""
         if warnings := muted.lift():
             os.write(2, os.fsencode(warnings))
+        name_daemon(self.target)
         self.image.context.cache.start()
         watch.start()
         ready()

@@ -9,41 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.checks import Finding, Seal
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
-from imgmount.core.read_through import read_through
+from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import Forks, forks_of
-from imgmount.families.apple.sums import disk_copy_sum
+from imgmount.families.apple.sums import DiskCopySum
 from imgmount.families.apple.types import ImageKind
 
 NAME: Final = "shrinkwrap"
 SECTOR: Final = 512
 
 
-class RawDisk(MappedDevice):
+class RawDisk(Slice):
     """The sectors."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
         self._forks = _raw_forks(file)
-        self._file = file
-        self.size = file.size
-        self.block_size = SECTOR
-
-    def _map(self, offset: int) -> Extent:
-        return Extent(self.size - offset, self._file, offset)
+        super().__init__(file, 0, file.size)
 
     def info(self) -> Mapping[str, str]:
         return {"type and creator": self._forks.codes, "resource fork": self._forks.origin}
 
-    def verify(self) -> Iterator[str]:
-        """Compare the checksum of the data, where there is one."""
-        stored = self._forks.read(b"CKSM", 1)
-        if stored is None:
-            return
-        found = disk_copy_sum(read_through(self)).to_bytes(4, "big")
-        if stored[:4] != found:
-            yield f"the checksum of the data is {found.hex()}, {stored[:4].hex()} is stored"
+    def verify(self) -> Iterator[Finding]:
+        """The checksum of the data, where there is one."""
+        if (stored := self._forks.read(b"CKSM", 1)) is not None:
+            yield Seal("checksum of the data", stored[:4], self, DiskCopySum)
 
 
 def _raw_forks(file: BlockDevice) -> Forks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import FilesystemFormat, Match
+from imgmount.core.format import FilesystemFormat, Later, Match
 from imgmount.core.option import NO_JOURNAL
 from imgmount.filesystems.ext.superblock import PRIMARY, read_superblock
 from imgmount.filesystems.ext.volume import ExtVolume
@@ -28,5 +28,6 @@ FORMAT: Final = FilesystemFormat(
     probe=probe,
     open=ExtVolume,
     limits="journals on another device and fast commits are not replayed, encrypted files are not decrypted",
+    deleted=Later("imgmount.filesystems.ext.deleted:deleted"),
     options=(NO_JOURNAL,),
 )

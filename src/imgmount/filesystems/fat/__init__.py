@@ -30,5 +30,6 @@ FORMAT: Final = FilesystemFormat(
     rescue=rescue,
     open=Later("imgmount.filesystems.fat.volume:FatVolume"),
     check=Later("imgmount.filesystems.fat.check:check"),
+    deleted=Later("imgmount.filesystems.fat.deleted:deleted"),
     second_opinion=Later("imgmount.filesystems.fat.second_opinion:compare"),
 )

@@ -19,8 +19,8 @@ _FIRST: Final = DATA | EXTENTS | ROOT
 _SECOND: Final = ATTRIBUTE_DATA | ATTRIBUTE_EXTENTS | ATTRIBUTE_ROOT
 # kind, regions, what is logged, sizes of forks, inode, device, where the inode's buffer is and how long, in
 # sectors, and where the inode is in it; the older form has no padding before the inode
-_FORMAT: Final = "HHIHH4xQI12xqii"
-_OLD_FORMAT: Final = "HHIHHQI12xqii"
+_FIELDS: Final = "HHIHH4xQI12xqii"
+_OLD_FIELDS: Final = "HHIHHQI12xqii"
 _CORE_2, _CORE_3 = 100, 176
 _UNLINKED: Final = slice(96, 100)  # not taken from the log
 _FLUSHED: Final = slice(30, 32)  # count of writes, up to version 2
@@ -46,7 +46,7 @@ class InodeItem(NamedTuple):
         """Raises ``FormatError``."""
         raw = item.regions[0]
         layout = struct.Struct(
-            item.order + (_FORMAT if len(raw) >= struct.calcsize("<" + _FORMAT) else _OLD_FORMAT)
+            item.order + (_FIELDS if len(raw) >= struct.calcsize("<" + _FIELDS) else _OLD_FIELDS)
         )
         if len(raw) < layout.size:
             raise FormatError(NAME, f"an inode's item of {len(raw)} bytes in the log")
