@@ -101,6 +101,14 @@ def test_who_looks_something_up_costs_a_few_units_and_who_reads_on_costs_long_ru
     assert device.read == [(0, many)]
 
 
+def test_lookups_cost_few_units_also_where_all_around_is_in_the_cache() -> None:
+    device = Grouped(DATA * 50, 2048, ReadCache(8 << 20))
+    few, runs = 32 << 10 >> 11, 121
+    for number in range(2 * runs):
+        device.pread((2 * number % runs << 15) + 5000, 100)  # neighbours are 60 lookups apart
+    assert sorted(device.read) == [(index * few, few) for index in range(runs)]
+
+
 @pytest.mark.parametrize("size", [1, 2048, 100_000, 1_000_000])
 def test_damage_costs_its_unit_alone(size: int) -> None:
     data = DATA * 20
