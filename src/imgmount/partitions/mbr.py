@@ -137,15 +137,10 @@ def probe(device: BlockDevice) -> Match:
         return Match.NO
     if not any(entry.type == PROTECTIVE for entry in entries):
         return Match.LIKELY
-    from imgmount.partitions.gpt import has_partitions
+    from imgmount.partitions.gpt import has_header, has_partitions
 
     others = any(entry.used and entry.type != PROTECTIVE for entry in entries)
-    return Match.NO if has_partitions(device) or (not others and _has_gpt(device)) else Match.LIKELY
-
-
-def _has_gpt(device: BlockDevice) -> bool:
-    places = [place for size in SECTORS for place in (size, device.size - size)]
-    return any(place >= 0 and device.pread(place, 8) == b"EFI PART" for place in places)
+    return Match.NO if has_partitions(device) or (not others and has_header(device)) else Match.LIKELY
 
 
 def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
