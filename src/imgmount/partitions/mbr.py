@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -164,8 +164,7 @@ def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
     for number, entry, first in found:
         if not entry.used:
             continue
-        if first * sector >= device.size:
-            log.warning("mbr: partition %d begins at %#x, past the end of the disk", number, first * sector)
+        if not begins_on(device, "mbr", number, first * sector):
             continue
         content = Slice(device, first * sector, entry.sectors * sector)
         parts.append(Partition(number, f"0x{entry.type:02x}", TYPES.get(entry.type, ""), content))
