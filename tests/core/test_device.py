@@ -188,9 +188,9 @@ def ahead_of(reads: list[int], cache: ReadCache, block_size: int = 1024) -> set[
 
 
 def test_a_sequential_reader_is_read_ahead_of_and_a_random_one_is_not() -> None:
-    def started() -> ReadCache:
+    def started(workers: int = 1) -> ReadCache:
         cache = ReadCache(1 << 20)
-        cache.start(1)
+        cache.start(workers)
         return cache
 
     assert ahead_of([20, 40, 60, 5], started()) == set()
@@ -200,6 +200,12 @@ def test_a_sequential_reader_is_read_ahead_of_and_a_random_one_is_not() -> None:
     for index in (20, 21, 22):
         device.pread(index * 1024, 1)
     assert all((device._serial, index) in cache for index in (23, 24, 25))
+    cache.close()
+    cache = started(4)
+    device = Chunked(DATA, 1024, cache)
+    for start in (20_000, 24_000):  # the second begins in the last chunk of the first
+        device.pread(start, 4_000)
+    assert all((device._serial, index) in cache for index in (28, 29, 30))
     cache.close()
 
 

@@ -212,7 +212,7 @@ class ChunkedDevice(BlockDevice):
     def _note(self, first: int, last: int) -> None:
         """A reader came to the chunks ``first`` to ``last``."""
         recent = self._recent
-        for index in range(max(first, last - 1), last + 1):
+        for index in range(max(first, last - 2), last + 1):  # the next may begin in the last of these
             if index not in recent:
                 recent.append(index)
                 del recent[:-RECENT]
