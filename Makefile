@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit coverage bench docs clean
+.PHONY: demo test lint types unit coverage bench docs cast deb clean
 
 demo: $(VENV)/.demo
 	./scripts/demo.sh $(abspath $(BIN))
@@ -34,10 +34,21 @@ bench: $(VENV)/.dev $(VENV)/.oracles
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md
 	$(BIN)/imgmount --print man > docs/man/imgmount.1
+	$(BIN)/imgmount --print man-formats > docs/man/imgmount-formats.7
+	$(BIN)/imgmount --print man-mount > docs/man/mount.imgmount.8
 	$(BIN)/imgmount --print bash > packaging/completion/imgmount.bash
 	$(BIN)/imgmount --print zsh > packaging/completion/_imgmount
 	$(BIN)/imgmount --print fish > packaging/completion/imgmount.fish
+	./scripts/desktop-types.sh $(BIN)/imgmount
 	command -v dot >/dev/null && dot -Tsvg docs/architecture.dot -o docs/architecture.svg
+
+cast: $(VENV)/.demo
+	./scripts/cast.py $(BIN) > docs/session.svg
+
+deb: $(VENV)/bin/python
+	./scripts/install-system.sh deb
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check mfusepy
+	./scripts/build-deb.sh $(BIN)/python dist
 
 $(VENV)/bin/python:
 	./scripts/install-system.sh base

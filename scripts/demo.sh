@@ -17,6 +17,10 @@ fact() { # EXPECTED.JSON EXPRESSION
     python3 -c 'import json,sys; facts = json.load(open(sys.argv[1])); print(eval(sys.argv[2]))' "$@"
 }
 
+unpack() { # FILE.XZ
+    python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"
+}
+
 show() { # IMAGE HASH
     run imgmount info "$1"
     run imgmount --raw "$1" "$work/raw"
@@ -39,13 +43,13 @@ show $folder/game.wux "$(fact $folder/expected.json 'facts["raw"][1]')"
 
 echo; echo "2. An ISO 9660 disc with Rock Ridge"
 folder=fixtures/filesystems/iso9660/rockridge
-xz -dkc $folder/rockridge.iso.xz >"$work/disc.iso"
+unpack $folder/rockridge.iso.xz >"$work/disc.iso"
 show "$work/disc.iso" "$(sha256sum <"$work/disc.iso" | cut -d" " -f1)"
 browse "$work/disc.iso" dir/sub/Case "$(fact $folder/expected.json 'facts["trees"]["disk"]["dir/sub/Case"][1]')"
 
 echo; echo "3. A partitioned disk with two FAT filesystems"
 folder=fixtures/partitions/mbr/usb-stick
-xz -dkc $folder/stick.img.xz >"$work/stick.img"
+unpack $folder/stick.img.xz >"$work/stick.img"
 show "$work/stick.img" "$(fact $folder/expected.json 'facts["raw"][1]')"
 browse "$work/stick.img" p1/readme.txt "$(fact $folder/expected.json 'facts["trees"]["p1"]["readme.txt"][1]')"
 

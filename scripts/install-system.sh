@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs the Debian or Ubuntu packages of a group that are missing: `base` is what imgmount needs to run, `oracles` are the
-# independent programs that tests compare with. Needs root or sudo only if something is missing.
+# Installs the Debian or Ubuntu packages of a group that are missing: `base` is what imgmount needs to run, `deb` builds its
+# Debian package, `oracles` are the independent programs that tests compare with. Needs root or sudo only if something is missing.
 set -eu
 
 case $1 in
 base) packages="fuse3 python3-venv libwim15" ;; # the last one decodes ESD, and WIM fast
+deb) packages="debhelper dh-python pybuild-plugin-pyproject python3-hatchling" ;;
 oracles) packages="$(sed 's/#.*//' "$(dirname "$0")/oracles.txt")" ;;
-*) echo "usage: $0 base|oracles" >&2; exit 1 ;;
+*) echo "usage: $0 base|deb|oracles" >&2; exit 1 ;;
 esac
 
 command -v apt-get >/dev/null || { echo "no apt-get here: install these by hand: $packages" >&2; exit 0; }
@@ -18,7 +19,10 @@ done
 [ -n "$missing" ] || exit 0
 
 sudo=
-[ "$(id -u)" = 0 ] || sudo=sudo
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { echo "these packages are missing; root installs them: apt-get install$missing" >&2; exit 1; }
+    sudo=sudo
+fi
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
 available=

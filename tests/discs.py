@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from fixture import all_fixtures
-from helpers import context, tool
+from helpers import context, tool, wrong
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.slices import MemoryDevice
@@ -42,7 +42,7 @@ def told(fmt: str, data: bytes, files: dict[str, bytes] | None = None, name: str
     except ImageError as exc:
         return str(exc)
     faults = [str(part.fault) for part in disc.partitions() if part.fault is not None]
-    return "\n".join([*disc.verify(), *faults])
+    return "\n".join([*wrong(disc.verify()), *faults])
 
 
 def shown(disc: Disc) -> dict[str, BlockDevice]:

@@ -80,6 +80,13 @@ class Plain(File):
         return {"user.fake.number": str(self.id).encode(), "user.fake.empty": b""}
 
 
+class Gone(Plain):
+    """A deleted file."""
+
+    __slots__ = ()
+    guess = "its content"
+
+
 class Link(Symlink):
     __slots__ = ("target",)
 
@@ -147,7 +154,8 @@ def tree(host: FileDevice, cache: ReadCache) -> Directory:
             "broken": Plain(4, Broken()),
             "coded": Plain(5, Coded(len(PATTERN) - 77, 48 << 10, cache)),
             "crash": Plain(6, Crash()),
-            "empty": Plain(7, MemoryDevice(b""), nlink=2),
+            "gone": Gone(17, MemoryDevice(b"gone")),
+            "empty": Plain(7, MemoryDevice(b""), nlink=2, birth_ns=YEAR_2001 + 2),
             "many": Fixed(8, many),
             "blurred": Fixed(901, {"lost": Blurred(902), "kept": Plain(903, MemoryDevice(b"kept"))}),
             "torn": Torn(

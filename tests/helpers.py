@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import MissingPartError
+from imgmount.jobs.reading import Reader
+from imgmount.jobs.verify import told
 
 SRC = str(Path(__file__).parent.parent / "src")
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -52,6 +57,11 @@ def context(files: dict[str, bytes] | None = None, **options: object) -> Context
     return Context(Path("test.img"), NoSiblings(files), ReadCache(4 << 20), Options(**options))  # type: ignore[arg-type]
 
 
+def wrong(findings: Iterable[Finding]) -> list[str]:
+    """The problems among what the ``verify`` of a format tells, with its checksums compared."""
+    return [str(found) for found in told("", findings, Reader()) if found.is_problem]
+
+
 def tool(name: str) -> str:
     """The path of an oracle; the test skips where it is not installed."""
     path = os.pathsep.join(
@@ -68,3 +78,12 @@ def image(relative: str) -> Path:
         if path.exists()
         else pytest.skip("the collection of third-party images is not here: IMGMOUNT_IMAGES names its folder")
     )
+
+
+def register_with_fsspec() -> None:
+    """What installing the package does: the class that pyproject.toml declares answers for ``imgmount://``."""
+    import fsspec
+
+    project = tomllib.loads((FIXTURES.parent / "pyproject.toml").read_text())["project"]
+    module, _, name = project["entry-points"]["fsspec.specs"]["imgmount"].partition(":")
+    fsspec.register_implementation("imgmount", getattr(import_module(module), name), clobber=True)

@@ -7,12 +7,13 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from helpers import context, tool
+from helpers import context, tool, wrong
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import ContainerFormat
+from imgmount.core.format import ContainerFormat, own_check
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError
+from imgmount.jobs.reading import Reader
 from imgmount.registry import best_match
 
 CHUNK = 64 << 10
@@ -60,5 +61,5 @@ def readable(device: BlockDevice, expected: bytes) -> int:
 
 
 def problems(device: BlockDevice) -> list[str]:
-    verify = getattr(device, "verify", list)
-    return list(verify())
+    """What ``verify`` says, of the format and of what cannot be read."""
+    return [*wrong(own_check(device)), *map(str, Reader().unreadable(device, "disk"))]

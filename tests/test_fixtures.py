@@ -18,7 +18,7 @@ from imgmount.errors import UnsupportedError
 def test_fixture(fixture: Fixture, tmp_path: Path) -> None:
     facts = fixture.facts
     if "refused" in facts:
-        with pytest.raises(UnsupportedError, match=f"^{re.escape(facts['refused'])}$"):
+        with pytest.raises(UnsupportedError, match=f"(?m)^{re.escape(facts['refused'])}$"):
             fixture.open(tmp_path)
         return
     with fixture.open(tmp_path) as image:

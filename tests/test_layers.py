@@ -10,7 +10,7 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "imgmount"
 ROOMS = ["errors", "core", "codecs", "sources", "families", "containers", "partitions", "filesystems"]
-ROOMS += ["format_options", "registry", "chain", "", "vfs", "jobs", "fuse", "cli"]
+ROOMS += ["format_options", "registry", "chain", "vfs", "jobs", "", "desktop", "fuse", "cli"]
 SIBLINGS = {"containers", "partitions", "filesystems"}  # none of these may know another
 
 

@@ -10,9 +10,19 @@ from types import ModuleType
 import pytest
 
 from fixture import Fixture, all_fixtures
+from helpers import FIXTURES
 from imgmount import registry
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import ContainerFormat, FilesystemFormat, Later, Magic, Match, PartitionsFormat
+from imgmount.core.format import (
+    ContainerFormat,
+    FilesystemFormat,
+    Format,
+    Later,
+    Magic,
+    Match,
+    PartitionsFormat,
+    own_check,
+)
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
 from imgmount.format_options import all_options
@@ -53,6 +63,24 @@ def test_a_format_says_what_it_is_and_has_fixtures(kind: Kind, entry: registry.E
 
 
 @pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
+def test_what_verify_looks_at_is_told(kind: Kind, entry: registry.Entry) -> None:
+    fmt = registry.load(kind, entry.module)
+    if getattr(fmt, "check", None) not in (None, own_check) or hasattr(fmt.open, "verify"):
+        assert fmt.checks
+
+
+@pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
+def test_files_of_a_format_are_called_as_it_says(kind: Kind, entry: registry.Entry) -> None:
+    """The names that other programs gave to fixtures. A folder, and what is only recognised, has none."""
+    fmt = registry.load(kind, entry.module)
+    assert all(ending == ending.lower() and "." in ending for ending in fmt.extensions)
+    if fmt.extensions and fmt.name not in ("sparsebundle", "unread"):
+        files = [path.name.lower() for path in (FIXTURES / KINDS[kind] / fmt.name).rglob("*")]
+        files += [name.removesuffix(".xz") for name in files]
+        assert any(name.endswith(fmt.extensions) for name in files)
+
+
+@pytest.mark.parametrize(("kind", "entry"), FORMATS, ids=lambda value: getattr(value, "module", ""))
 def test_what_a_format_imports_later_is_there_and_its_own(kind: Kind, entry: registry.Entry) -> None:
     fmt = registry.load(kind, entry.module)
     room = registry.load.__module__.partition(".")[0] + f".{KINDS[kind]}.{entry.module}"
@@ -89,6 +117,22 @@ def test_a_fixture_is_recognised_as_its_format_and_no_other(fixture: Fixture, tm
         surest = max(Match.CERTAIN, found[0][0])
         assert [fmt.name for match, fmt in found if match is surest] in ([name], [])
         assert found[0][1].name == name
+
+
+@pytest.mark.parametrize(("kind", "name"), [(FilesystemFormat, "ext"), (ContainerFormat, "qcow2")])
+def test_a_format_is_named_without_importing_the_others(
+    kind: Kind, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = registry.load
+
+    def counted(kind: Kind, module: str) -> Format:
+        loaded.append(module)
+        return load(kind, module)
+
+    monkeypatch.setattr(registry, "load", counted)
+    assert registry.named(kind, name).name == name
+    assert len(loaded) == 1
 
 
 def backup_at_end(device: BlockDevice) -> Match:

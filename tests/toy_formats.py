@@ -12,10 +12,12 @@ import pytest
 
 from fake_tree import Fixed
 from imgmount import registry
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, FilesystemFormat, Magic
 from imgmount.core.node import Directory, Filesystem, Node
 from imgmount.errors import ImageError, MountError
+from imgmount.format_options import all_options
 
 MAGIC = b"made up"
 
@@ -23,7 +25,7 @@ MAGIC = b"made up"
 class MadeUp(Filesystem):
     label = "LABEL"
 
-    def __init__(self, root: Directory, problems: list[str], failure: ImageError | None) -> None:
+    def __init__(self, root: Directory, problems: list[Finding], failure: ImageError | None) -> None:
         if failure is not None:
             raise failure
         self._root = root
@@ -36,7 +38,7 @@ class MadeUp(Filesystem):
     def info(self) -> Mapping[str, str]:
         return {"fact": "yes"}
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         return iter(self._problems)
 
 
@@ -46,13 +48,19 @@ class Maker:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = folder / "made up.img"
         self.root: Directory = Fixed(1, {})
-        self.problems: list[str] = []
+        self.problems: list[Finding] = []
         self.opinions: list[str] = []
         self.failure: ImageError | None = None
         self.library = True
         self.context: Context | None = None
         module = ModuleType("made_up_formats.made_up")
-        fmt = FilesystemFormat(name="made-up", title="made up", open=self._open, second_opinion=self._opinion)
+        fmt = FilesystemFormat(
+            name="made-up",
+            title="made up",
+            open=self._open,
+            second_opinion=self._opinion,
+            options=tuple(all_options().values()),
+        )
         vars(module)["FORMAT"] = fmt
         monkeypatch.setitem(sys.modules, "made_up_formats", ModuleType("made_up_formats"))
         monkeypatch.setitem(sys.modules, module.__name__, module)

@@ -1,4 +1,4 @@
-"""Open any disk image: ``open_image(path)`` gives an ``Image`` with its layers and volumes.
+"""Open any disk image: ``open_image(path)`` gives an ``Image`` with its layers, volumes and files.
 
 What is named here, and what docs/python-api.md shows, is promised; nothing else is.
 """
@@ -6,16 +6,16 @@ What is named here, and what docs/python-api.md shows, is promised; nothing else
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgmount.chain.open import Image, open_image
     from imgmount.core.format import Options
     from imgmount.errors import ImgMountError
+    from imgmount.image import Image, open_image
 
 __version__ = "0.1.0"
 __all__ = ["Image", "ImgMountError", "Options", "__version__", "open_image"]
 
 _HOMES = {
-    "Image": "imgmount.chain.open",
-    "open_image": "imgmount.chain.open",
+    "Image": "imgmount.image",
+    "open_image": "imgmount.image",
     "Options": "imgmount.core.format",
     "ImgMountError": "imgmount.errors",
 }

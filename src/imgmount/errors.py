@@ -3,6 +3,7 @@
     ImgMountError
     |- ImageError              the image is at fault        exit 2, EIO in a mount
     |  |- UnknownFormatError   nothing in it was recognised
+    |  |  `- NotADiskError     it is an archive of files, a text...
     |  |- FormatError          a structure is wrong: format, reason, offset
     |  |  `- ChecksumError     a stored checksum disagrees
     |  |- UnsupportedError     valid, but needs a feature we lack
@@ -26,6 +27,16 @@ class ImgMountError(Exception):
     """Base of everything imgmount raises on purpose; ``str()`` is one line for the user."""
 
     exit_code = 1
+
+    def advise(self, *advice: str) -> Self:
+        """This error, with what can be done about it, kept in ``__notes__``."""
+        for text in advice:
+            self.add_note(text)
+        return self
+
+    def with_advice(self) -> str:
+        """``str()`` and the advice, still one line."""
+        return "; ".join([str(self), *getattr(self, "__notes__", ())])
 
     def again(self) -> Self:
         """A new error with the same text: each raise of a kept error would make its traceback longer."""
@@ -51,6 +62,10 @@ class ImageError(ImgMountError):
 
 class UnknownFormatError(ImageError):
     """Nothing in the image was recognised."""
+
+
+class NotADiskError(UnknownFormatError):
+    """It cannot be a disk: the text says what it is instead."""
 
 
 class FormatError(ImageError):
@@ -89,3 +104,7 @@ class KeyRequiredError(ImageError):
 
 class PasswordRequiredError(KeyRequiredError):
     """A password is needed and none was given: a caller that can ask the user does so, and opens again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.advise("give --password-file FILE or set IMGMOUNT_PASSWORD")

@@ -195,6 +195,18 @@ FILESYSTEMS: Final = (
     _entry("ad1", (0, b"ADSEGMENTEDFILE\0")),
     _entry("amigados", rescue=True),
     _entry("apfs", (32, b"NXSB"), rescue=True),
+    _entry(
+        "archive",
+        *((0, magic) for magic in (b"PK\3\4", b"PK\5\6", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"07070")),
+        *(
+            (0, magic)
+            for magic in (b"!<arch>\n", b"\xed\xab\xee\xdb", b"MSCF\0\0\0\0", b"xar!", b"StuffIt (c)")
+        ),
+        (2, b"-lh"),
+        (7, b"**ACE**"),
+        (10, b"rLau"),
+        (257, b"ustar"),
+    ),
     _entry("cramfs", *((start + 16, b"Compressed ROMFS") for start in (0, 512))),
     # the boot sector, and its backup for sectors of 512 to 4096 bytes
     _entry(
@@ -360,7 +372,10 @@ def beside(device: BlockDevice) -> list[PartitionsFormat]:
 
 def named(kind: type[F], name: str) -> F:
     """The format that is called ``name``. Raises ``MountError``."""
-    for fmt in all_formats(kind):
+    # mostly a format has the name of its module: the others need not be imported then
+    entries = sorted(TABLES[kind][1], key=lambda entry: entry.module.rpartition(".")[2] != name)
+    for entry in entries:
+        fmt = load(kind, entry.module)
         if fmt.answers_to(name):
             return fmt
     raise MountError(f"no {kind.kind} format is called {name!r}; see 'imgmount formats'")

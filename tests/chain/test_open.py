@@ -27,6 +27,22 @@ def test_the_chain_says_what_it_is() -> None:
         assert [layer.title for layer in image.layers] == ["file", "Wii U disc image, deduplicated"]
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("iso9660/joliet/expected", "JOLIET"),
+        ("mbr/sectors4096/expected", "NATIVE"),  # and a part without a filesystem
+        ("hfsplus/hybrid/expected", "Hybrid"),  # in two filesystems
+        ("mbr/usb-stick/expected", ""),  # two volumes of their own
+        ("wux/plain/expected", ""),
+    ],
+)
+def test_an_image_has_the_label_of_its_filesystems(name: str, label: str, tmp_path: Path) -> None:
+    fixture = next(fixture for fixture in all_fixtures() if str(fixture) == name)
+    with fixture.open(tmp_path) as image:
+        assert image.label == label
+
+
 def test_container_raw_stops_at_the_file() -> None:
     with open_image(WUX, Options(container="raw")) as image:
         assert image.disk.size == WUX.stat().st_size

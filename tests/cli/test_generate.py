@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,12 +13,16 @@ import pytest
 from helpers import tool
 from imgmount.cli.commands import COMMANDS
 from imgmount.cli.main import main
+from imgmount.fuse.options import IGNORED, PASSED, PASSED_WITH_VALUE, WITH_VALUE
 
 TOP = Path(__file__).parents[2]
 FILES = {
     "bash": "packaging/completion/imgmount.bash",
     "fish": "packaging/completion/imgmount.fish",
     "man": "docs/man/imgmount.1",
+    "man-formats": "docs/man/imgmount-formats.7",
+    "man-mount": "docs/man/mount.imgmount.8",
+    "mime": "packaging/desktop/mime/packages/imgmount.xml",
     "zsh": "packaging/completion/_imgmount",
 }
 
@@ -30,7 +37,10 @@ def test_the_file_is_current(kind: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_anything_else_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--print", "tcsh"]) == 1
-    assert capsys.readouterr().err == "imgmount: --print takes one of bash, zsh, fish, man\n"
+    assert (
+        capsys.readouterr().err
+        == "imgmount: --print takes one of bash, zsh, fish, man, man-formats, man-mount, mime, opened-types, offered-types\n"
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
@@ -39,11 +49,20 @@ def test_the_shell_can_read_it(shell: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_the_manual_page_has_no_warnings() -> None:
-    done = subprocess.run(
-        [tool("groff"), "-ww", "-man", "-Tutf8", str(TOP / FILES["man"])], capture_output=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
+@pytest.mark.parametrize("page", [page for kind, page in FILES.items() if kind.startswith("man")])
+def test_the_manual_page_has_no_warnings(page: str) -> None:
+    for reader in (
+        [tool("groff"), "-ww", "-man", "-Tutf8"],
+        [tool("man"), "--warnings", "-E", "UTF-8", "-l"],
+    ):
+        done = subprocess.run([*reader, str(TOP / page)], capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_page_of_mount_names_every_mount_option() -> None:
+    page = (TOP / FILES["man-mount"]).read_text().replace("\\-", "-")
+    every = PASSED | PASSED_WITH_VALUE | set(WITH_VALUE) | IGNORED
+    assert {option for option in every if not re.search(rf"\b{option}\b", page)} == set()
 
 
 @pytest.mark.parametrize(
@@ -83,3 +102,43 @@ def test_fish_completes(tmp_path: Path) -> None:
         check=True,
     )
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["--force", "verify"]
+
+
+def test_zsh_completes(tmp_path: Path) -> None:
+    """With TAB on a terminal: nothing but a terminal has zsh complete."""
+    (tmp_path / "a file.iso").touch()
+    lines = (
+        f"fpath=({(TOP / FILES['zsh']).parent} $fpath); autoload -Uz compinit; compinit -D -u",
+        'imgmount() { print -r -- "<${(j:|:)@}>" }',
+        "imgmount ver\t",
+        "imgmount extract --forc\tx",
+        "imgmount ls --view de\tx",
+        "imgmount a\t",
+        "exit",
+    )
+    shown = _typed([tool("zsh"), "-f", "-i"], "\n".join([*lines, ""]), tmp_path)
+    said = re.findall(r"^<(.*)>\r$", shown, re.MULTILINE)
+    assert said == ["verify", "extract|--force|x", "ls|--view|deleted|x", "a file.iso"]
+
+
+def _typed(command: list[str], keys: str, home: Path) -> str:
+    """What a terminal shows that runs ``command`` while somebody types ``keys``."""
+    reader, terminal = os.openpty()
+    shell = subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        cwd=home,
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "TERM": "dumb"},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    os.write(reader, keys.encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the shell has gone
+        while chunk := os.read(reader, 4096):
+            shown += chunk
+    os.close(reader)
+    assert shell.wait() == 0
+    return shown.decode()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
+import subprocess
+import termios
 import time
 from pathlib import Path
 
 import pytest
 
 from fake_tree import Fixed, Link, Null, Plain, Torn
-from helpers import FIXTURES
-from imgmount.cli import text
+from helpers import FIXTURES, tool
+from imgmount.cli import columns, text
 from imgmount.cli.list import live_mounts
 from imgmount.cli.main import main
 from imgmount.core.node import Directory, Node
@@ -48,17 +52,17 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_names(path: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert main(["ls", path]) == 0
-    assert capfdbinary.readouterr().out == b"a.txt\nodd\n\x1b\xff\ndir\nlink\nnull\n"
+    assert capfdbinary.readouterr().out == b"a.txt\ndir\nlink\nnull\nodd\n\x1b\xff\n"
     assert main(["ls", path, "/dir", "-a"]) == 0
-    assert capfdbinary.readouterr().out == b"inner\n.hidden\ndeep\n"
+    assert capfdbinary.readouterr().out == b".hidden\ndeep\ninner\n"
 
 
 def test_a_terminal_gets_no_escapes(
     path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert main(["ls", path]) == 0
-    assert lines(capsys)[1] == r"odd\n\x1b\xff"
+    assert main(["ls", "-1", path]) == 0
+    assert lines(capsys)[-1] == r"odd\n\x1b\xff"
 
 
 def test_long(path: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,14 +74,118 @@ def test_long(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_sizes_for_people(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make({"small": file(2, b"abc"), "large": file(3, bytes(1500)), "null": Null(10)})
+    assert main(["ls", "-lhSr", path]) == 0
+    assert [line.split()[4:5] + line.split()[-1:] for line in lines(capsys)] == [
+        ["1,", "null"], ["3", "small"], ["1.5K", "large"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("letters", "expected"),
+    [
+        ("-1", ".d A b C"),
+        ("-1r", "C b A .d"),
+        ("-1S", ".d C b A"),
+        ("-1Sr", "A b C .d"),
+        ("-1t", "A b C .d"),
+        ("-1tr", ".d C b A"),
+    ],
+)
+def test_order(make: Maker, letters: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    times = {".d": 1, "b": 2, "C": 2, "A": 3}
+    sizes = {"A": 1, "b": 2, "C": 3, ".d": 4}
+    path = make({
+        name: file(number, bytes(sizes[name]), mtime_ns=times[name])
+        for number, name in enumerate(("C", ".d", "A", "b"), 2)
+    })  # fmt: skip
+    assert main(["ls", f"{letters}A", path]) == 0
+    assert lines(capsys) == expected.split()
+
+
+def test_folders_themselves(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "-d", path, "/", "dir", "link"]) == 0
+    assert lines(capsys) == ["/", "/dir", "/link"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.txt", ["/a.txt"]),
+        ("/d*/i[a-n]ner", ["/dir/inner"]),
+        ("dir/*", ["/dir/inner", "", "/dir/deep:", "end"]),
+        ("*/.h*", ["/dir/.hidden"]),
+        ("link/e?d", ["/dir/deep/end"]),
+        ("[[]x]", ["/[x]"]),
+        ("[x]", ["/[x]"]),
+        ("*gone", ["/gone"]),
+    ],
+)
+def test_patterns(make: Maker, pattern: str, expected: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    below = Fixed(4, {"inner": file(5), ".hidden": file(6), "deep": Fixed(7, {"end": file(8)})})
+    nodes = {"a.txt": file(2), "dir": below, "link": Link(9, "dir/deep"), "gone": Link(12, "nowhere")}
+    path = make({**nodes, "[x]": file(10), "x": file(11)})
+    assert main(["ls", path, pattern]) == 0
+    assert lines(capsys) == expected
+
+
+def test_a_pattern_that_matches_nothing_is_an_error(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("ls", "cat", "extract"):
+        assert main([command, path, "*.iso"]) == 1
+        assert capsys.readouterr() == ("", "imgmount: *.iso: No such file or directory\n")
+
+
+def test_patterns_of_other_commands(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cat", path, "d*/in*", "*.txt"]) == 0
+    assert capsys.readouterr().out == "12345abc"
+    assert main(["extract", path, "d*/in*", "*.txt", "-C", str(tmp_path / "out")]) == 0
+    assert sorted(one.name for one in (tmp_path / "out").rglob("*") if one.is_file()) == ["a.txt", "inner"]
+
+
+def test_columns_on_a_terminal(make: Maker) -> None:
+    names = ["a", "bb", "日本", "long name", "x", "y", "z"]
+    make({name: file(number) for number, name in enumerate(names, 2)})
+    terminal, ours = pty.openpty()
+    termios.tcsetwinsize(ours, (24, 24))
+    stdout = os.dup(1)
+    try:
+        os.dup2(ours, 1)
+        with os.fdopen(os.dup(1), "w") as stream, contextlib.redirect_stdout(stream):
+            assert main(["ls", str(make.path)]) == 0
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        os.close(ours)
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as screen:
+        while part := screen.read(4096):  # until it is closed
+            shown += part
+    assert shown.decode().replace("\r\n", "\n") == "a   long name  y  日本\nbb  x          z\n"
+
+
+@pytest.mark.parametrize("width", [1, 10, 30, 79, 80, 200])
+def test_columns_are_those_of_ls(width: int, tmp_path: Path) -> None:
+    names = sorted(
+        ["a", "日本", "e\u0301", "ends", *(f"{number:x}" * (number % 9 + 1) for number in range(60))]
+    )
+    for name in names:
+        (tmp_path / name).touch()
+    command = [tool("ls"), "-C", "-T0", f"-w{width}", "-d", "-U", "--", *names]
+    environment = {"LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert list(columns.in_columns(names, width)) == done.stdout.splitlines()
+    assert list(columns.in_columns([], width)) == []
+
+
 def test_recursive(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "-R", path, "dir"]) == 0
-    assert lines(capsys) == ["/dir:", "inner", "deep", "", "/dir/deep:", "end"]
+    assert lines(capsys) == ["/dir:", "deep", "inner", "", "/dir/deep:", "end"]
 
 
 def test_several(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", path, "dir", "a.txt", "link"]) == 0
-    assert lines(capsys) == ["/a.txt", "", "/dir:", "inner", "deep", "", "/dir/deep:", "end"]
+    assert lines(capsys) == ["/a.txt", "", "/dir:", "deep", "inner", "", "/dir/deep:", "end"]
 
 
 @pytest.mark.parametrize(
@@ -166,11 +274,42 @@ def test_info_names_the_other_parts(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_formats(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["formats"]) == 0
-    assert any(re.match("wux +container +Wii U", line) for line in lines(capsys))
+    table = lines(capsys)
+    assert any(re.match(r"wux +\.wux +Wii U", line) for line in table)
+    assert max(map(len, table)) <= 100
     assert main(["formats", "--json"]) == 0
-    assert {"name", "kind", "title", "limits", "options", "extra"} == set(
-        json.loads(capsys.readouterr().out)[0]
+    facts = json.loads(capsys.readouterr().out)
+    assert {fact["name"] for fact in facts} <= {line.partition(" ")[0] for line in table}
+    assert {"name", "kind", "title", "views", "extensions", "checks", "limits", "options", "extra"} == set(
+        facts[0]
     )
+
+
+@pytest.mark.parametrize("name", ["wia", "rvz", ".RVZ"])
+def test_one_format_by_its_name_or_its_files(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", name]) == 0
+    assert lines(capsys) == [
+        "wia: GameCube or Wii disc image, WIA or RVZ (container)",
+        "files:   .wia .rvz",
+        "verify:  reads every byte, checks SHA-1 of headers, tables and purged data",
+    ]
+
+
+def test_several_formats_that_a_name_may_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "wbfs", "joliet"]) == 0
+    told = lines(capsys)
+    assert [line.partition(":")[0] for line in told if re.match("[a-z0-9]+: .*\\)$", line)] == [
+        *("wbfs", "wbfs", "iso9660")
+    ]
+    assert "views:   --fs rockridge, joliet, iso" in told
+    assert any(line.startswith("option:  -X xa=form2|raw|cooked: ") for line in told)
+    assert main(["formats", "wiiu"]) == 0
+    assert "needs:   pip install 'imgmount[crypto]'" in lines(capsys)
+
+
+def test_a_format_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["formats", "nope"]) == 1
+    assert "no format is called 'nope'" in capsys.readouterr().err
 
 
 def test_the_page_of_formats_is_current(capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,6 +352,17 @@ def test_live_mounts(
 )
 def test_sizes(size: int, said: str) -> None:
     assert text.human(size) == said
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 999, 1023, 1024, 1025, 1536, 10188, 10240, 1 << 20, (1 << 20) - 1, 3 << 40, (1 << 63) - 1]
+)
+def test_short_sizes_are_those_of_numfmt(size: int) -> None:
+    command = [tool("numfmt"), "--to=iec", "--round=up", str(size)]
+    assert (
+        text.short_size(size)
+        == subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,53 @@ def test_the_first_word_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unmount.args.image == ["/mnt", "b.iso"]
 
 
+@pytest.mark.parametrize("word", ["umount", "unmount"])
+def test_unmounting_has_a_word_too(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unmount = spy(monkeypatch, "unmount")
+    assert main(["-v", word, "/mnt"]) == 0
+    assert (unmount.args.image, unmount.args.verbose) == (["/mnt"], 1)
+
+
+def test_options_may_stand_before_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "keys").write_text("disc=00")
+    assert main(["--keys", str(tmp_path / "keys"), "--raw", "ls", WUX]) == 0
+    assert capsys.readouterr().out == "disk.raw\n"
+
+
+@pytest.mark.parametrize("word", ["info", "-l", "--raw", "-u"])
+def test_no_option_stands_behind_two_dashes(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount, unmount = spy(monkeypatch, "mount"), spy(monkeypatch, "unmount")
+    path = f"./{word}" if word.startswith("-") else word
+    assert main(["--fs", "fat", "--", word, "/mnt"]) == 0
+    assert (mount.args.image, mount.args.fs) == ([path, "/mnt"], "fat")
+    assert main(["-u", "--", word]) == 0
+    assert unmount.args.image == [path]
+
+
+def test_without_a_word_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert main(["help"]) == 0
+    assert capsys.readouterr() == (err, "")
+    assert [name for name in COMMANDS if f"imgmount {name} " not in err] == []
+
+
+def test_help_explains_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "umount"]) == 0
+    assert capsys.readouterr().out.startswith("usage: imgmount -u [OPTION...] [MOUNTPOINT|IMAGE...]\n")
+
+
+def test_writing_is_told_to_be_in_vain_if_the_user_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("imgmount.fuse.session.Session.background", lambda _: 1)
+    assert main([WUX, str(tmp_path), "--raw", "-o", "noauto,rw"]) == 1
+    assert capsys.readouterr().err == "imgmount: -o rw does nothing: an image is never written\n"
+    assert main_helper([WUX, str(tmp_path), "-o", "rw,view=raw"]) == 32
+    assert capsys.readouterr().err == ""
+
+
 def test_long_options_may_stand_in_o(monkeypatch: pytest.MonkeyPatch) -> None:
     mount = spy(monkeypatch, "mount")
     assert main(["disk", "/mnt", "-o", "ro,fs=joliet,allow_other"]) == 0
@@ -107,10 +154,19 @@ def test_a_helper_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        ([], 1, "IMAGE; see 'imgmount --help'"),
-        (["ls"], 1, "IMAGE; see 'imgmount ls --help'"),
+        (["-v"], 1, "IMAGE is missing: imgmount [OPTION...] IMAGE [MOUNTPOINT]; see 'imgmount --help'"),
+        (["ls"], 1, "IMAGE is missing: imgmount ls [OPTION...] IMAGE [PATH...]; see 'imgmount ls --help'"),
+        (["help", "nonsense"], 1, "invalid choice: 'nonsense'"),
+        (["info", "./-absent"], 1, "imgmount: -absent: No such file or directory"),
         (["ls", "--nonsense", WUX], 1, "unrecognized arguments: --nonsense"),
         (["ls", "--cache-size", "many", WUX], 1, "'many' is not a size"),
+        (
+            ["ls", "--cache-size", "0", WUX],
+            1,
+            "without memory every read decodes its data again; 64M is usual",
+        ),
+        ([str(FIXTURES), WUX], 1, f"the image comes first: imgmount {WUX} {FIXTURES}; see 'imgmount --help'"),
+        (["/nonexistent", WUX], 1, f"the image comes first: imgmount {WUX} /nonexistent"),
         (["--idle-timeout", "soon", WUX], 1, "'soon' is not a time"),
         (["--idle-timeout", "0", WUX], 1, "'0' is not a time"),
         (["info", "--key", "nonsense", WUX], 1, "--key: not NAME=HEX"),
@@ -141,7 +197,10 @@ def test_an_error_is_one_line_and_an_exit_code(
 def test_a_damaged_image_is_exit_2(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     path = make({}, failure=FormatError("x", "torn\nin \x1b[2Jtwo", offset=16))
     assert main(["ls", path]) == 2
-    assert capsys.readouterr().err == f"imgmount: {path}: x: torn\\nin \\x1b[2Jtwo, at 0x10\n"
+    assert (
+        capsys.readouterr().err
+        == f"imgmount: {path}: x: torn\\nin \\x1b[2Jtwo, at 0x10; --raw shows the bytes as they are\n"
+    )
     assert main(["info", path]) == 0
     assert "  x: torn\\nin" in capsys.readouterr().out
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from imgmount.chain.open import open_image
-from imgmount.containers.recognised import KNOWN
+from imgmount.cli.main import main
+from imgmount.containers.recognised import KNOWN, READERS
 from imgmount.core.format import ContainerFormat, Magic
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import UnsupportedError
@@ -22,8 +23,20 @@ def test_it_is_refused_by_name(magic: Magic, name: str, tmp_path: Path) -> None:
     data[place : place + len(magic.data)] = magic.data
     path = tmp_path / "x.img"
     path.write_bytes(data)
-    with pytest.raises(UnsupportedError, match=f"^{name} are not supported$"):
+    with pytest.raises(UnsupportedError, match=f"(?m)^{name} are not supported$"):
         open_image(path)
+    assert all(any(one.startswith(start) for _, one in KNOWN) for start in READERS)
+
+
+def test_what_reads_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.b5t"
+    path.write_bytes(b"BWT5 STREAM SIGN".ljust(4096, b"\0"))
+    assert main(["ls", str(path)]) == 2
+    said = f"imgmount: {path}: b5t: BlindWrite 5 and 6 images are not supported; CDEmu loads them"
+    assert capsys.readouterr().err == f"{said}; --raw shows the bytes as they are\n"
+    assert main(["ls", "--raw", str(path)]) == 0
+    assert capsys.readouterr() == ("disk.raw\n", f"{said}: the file as it is\n")
+    assert main(["ls", "--raw", "--container", "qcow2", str(path)]) == 2
 
 
 def test_three_letters_are_not_enough() -> None:

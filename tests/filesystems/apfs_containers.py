@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from typing import Any
 
-from helpers import FIXTURES, context
+from helpers import FIXTURES, context, wrong
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
@@ -86,7 +86,7 @@ def read(filesystem: ApfsFilesystem, path: str) -> bytes:
 
 
 def problems(filesystem: ApfsFilesystem) -> list[str]:
-    return list(FORMAT.check(filesystem))
+    return wrong(FORMAT.check(filesystem))
 
 
 def sealed(data: bytearray, block: int) -> None:

@@ -488,7 +488,7 @@ def test_the_software_that_macos_wrote_with_a_password(tmp_path: Path) -> None:
                 assert list(FORMAT.check(opened_image.volumes[0].filesystem)) == []
     assert outcomes[0] == ""
     assert "the password is wrong" in outcomes[1]
-    assert "give its password or recovery key" in outcomes[2]
+    assert "its password or recovery key is needed" in outcomes[2]
 
 
 def test_an_extent_outside_the_image_costs_its_file_alone() -> None:

@@ -136,6 +136,7 @@ def made(tmp_path: Path) -> Path:
     (tmp_path / "block").write_bytes(b"b" * 700)
     commands = [
         "sif plain mtime 0x7fffffff", "sif plain mtime_extra 0x00000f01", "sif plain atime 0x80000000", "sif plain ctime 0",
+        "sif plain crtime 0x60000000", "sif plain crtime_extra 0x14",
         "sif plain uid 0x123456", "sif plain gid 0x10007", "sif plain mode 0104755",
         "ea_set plain user.note hello", "ea_set plain security.label s", f"ea_set -f {tmp_path}/block plain trusted.block",
         f"ea_set -f {tmp_path}/large plain user.large", "mknod null c 1 3", "mknod pipe p", "symlink link plain",
@@ -155,6 +156,7 @@ def test_attributes_are_those_that_debugfs_set(made: Path) -> None:
         assert facts.mtime_ns == (0x7FFFFFFF + (1 << 32)) * 10**9 + 0xF00 // 4
         assert facts.atime_ns == 0x80000000 * 10**9  # debugfs moved it on by an epoch
         assert facts.ctime_ns == 0
+        assert facts.birth_ns == 0x60000000 * 10**9 + 5
         attributes = root.lookup("plain").xattrs()
         assert attributes["user.note"] == b"hello"
         assert attributes["security.label"] == b"s"

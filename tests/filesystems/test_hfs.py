@@ -15,7 +15,7 @@ import pytest
 from conformance import survive, tree
 from counting_device import CountingDevice
 from fixture import Fixture, all_fixtures
-from helpers import context, image, tool
+from helpers import context, image, tool, wrong
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
@@ -47,7 +47,7 @@ def raw(variant: str, tmp_path: Path) -> bytes:
 
 
 def problems(volume: HfsVolume) -> list[str]:
-    return list(FORMAT.check(volume))
+    return wrong(FORMAT.check(volume))
 
 
 def catalog_runs(volume: HfsVolume) -> list[tuple[int, int]]:

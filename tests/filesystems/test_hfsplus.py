@@ -26,7 +26,7 @@ from filesystems.hfsplus_writer import (
 )
 from filesystems.inode_facts import facts_of, linux_facts
 from fixture import Fixture, all_fixtures
-from helpers import context, image, tool
+from helpers import context, image, tool, wrong
 from imgmount.chain.open import open_image
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Match
@@ -62,7 +62,7 @@ def content(volume: HfsPlusVolume, path: str) -> bytes:
 
 
 def problems(volume: HfsPlusVolume) -> list[str]:
-    return list(FORMAT.check(volume))
+    return wrong(FORMAT.check(volume))
 
 
 @pytest.mark.parametrize("fixture", LINUX, ids=str)
@@ -135,7 +135,7 @@ def test_twenty_thousand_files_of_xorriso(tmp_path: Path) -> None:
         assert found.keys() == source.keys()
         for path, node in found.items():
             assert node.open().pread(0, 1000) == source[path], path
-        assert list(FORMAT.check(filesystem)) == []
+        assert wrong(FORMAT.check(filesystem)) == []
 
 
 def test_hard_links_to_folders_share_what_is_in_them() -> None:

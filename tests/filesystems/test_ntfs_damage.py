@@ -237,6 +237,17 @@ def test_runs_are_bounded() -> None:
         runs.add(1, 100)
 
 
+@pytest.mark.parametrize("start", [0, 0x3F, 0x1000])
+def test_runs_that_begin_outside_their_attribute_are_refused(start: int) -> None:
+    data = load("features")
+    at = attribute_at(data, record_at(data, "holes.bin"), records.DATA)
+    changed = volume(patched(data, (at + 32, struct.pack("<H", start))))
+    assert file(changed, "holes.bin").stat().size == file(volume(data), "holes.bin").stat().size
+    with pytest.raises(FormatError, match=f"whose runs begin at {start:#x} of"):
+        content(changed, "holes.bin")
+    assert any(f"whose runs begin at {start:#x} of" in line for line in check(changed))
+
+
 def test_runs_past_the_end_fail_when_they_are_read(plain: bytes) -> None:
     attribute = attribute_at(plain, record_at(plain, "odd size.bin"), records.DATA)
     start = attribute + int.from_bytes(plain[attribute + 32 : attribute + 34], "little")
@@ -294,7 +305,7 @@ def test_an_attribute_list_that_names_the_record_itself_ends() -> None:
     found = next(
         one for one in records.attributes(opened.mft.record(number)) if one.type == records.ATTRIBUTE_LIST
     )
-    listing = opened.content(assemble([Part(found.type, "", 0, found)], opened.disk))
+    listing = opened.content(assemble([Part(found.type, "", 0, found)]))
     raw = listing.pread(0, listing.size)
     start = next(iter(listing.extents(0, 1))).offset if not found.resident else data.index(raw)
     changes, at = [], 0

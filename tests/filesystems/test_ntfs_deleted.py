@@ -6,12 +6,13 @@ import re
 import struct
 import subprocess
 from pathlib import Path
+from stat import S_ISDIR
 
 import pytest
 
 from filesystems.ntfs_images import attribute_at, load, patched, place, volume
 from helpers import tool
-from imgmount.core.node import File, Node
+from imgmount.core.node import Directory, File, Node
 from imgmount.errors import FormatError
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.deleted import deleted as find_deleted
@@ -23,10 +24,13 @@ def deleted(data: bytes) -> dict[str, Node]:
     return dict(find_deleted(volume(data)))
 
 
-def content(node: Node) -> bytes:
+def read(node: Node, offset: int, size: int) -> bytes:
     assert isinstance(node, File)
-    device = node.open()
-    return device.pread(0, device.size)
+    return node.open().pread(offset, size)
+
+
+def content(node: Node) -> bytes:
+    return read(node, 0, node.stat().size)
 
 
 def lines(size: int, word: bytes) -> bytes:
@@ -35,23 +39,26 @@ def lines(size: int, word: bytes) -> bytes:
 
 def test_paths_and_contents() -> None:
     found = deleted(load("deleted"))
-    assert {path: content(node) for path, node in found.items()} == {
+    assert {path: content(node) for path, node in found.items() if isinstance(node, File)} == {
         "kept/small.txt": b"resident\n",
         "kept/large.txt": lines(20_000, b"large"),
         "kept/again.txt": lines(30_000, b"again"),
         "gone/too/deep.txt": lines(9_000, b"deep"),
     }
+    folders = {path: node.stat() for path, node in found.items() if isinstance(node, Directory)}
+    assert folders.keys() == {"gone", "gone/too"}
+    assert all(S_ISDIR(stat.mode) and stat.birth_ns for stat in folders.values())
 
 
 def test_the_sleuth_kit_agrees(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.write_bytes(load("deleted"))
-    listing = subprocess.run([tool("fls"), "-rdpF", disk], check=True, capture_output=True, text=True).stdout
-    theirs = {match[2]: int(match[1]) for match in re.finditer(r"\* (\d+)-128-\d+:\t(.*)", listing)}
+    listing = subprocess.run([tool("fls"), "-rdp", disk], check=True, capture_output=True, text=True).stdout
+    theirs = {match[2]: int(match[1]) for match in re.finditer(r"\* (\d+)-1\d\d-\d+:\t(.*)", listing)}
     ours = deleted(load("deleted"))
     assert {path: node.id for path, node in ours.items()} == theirs
     for path, node in ours.items():
-        assert (
+        assert isinstance(node, Directory) or (
             content(node)
             == subprocess.run(
                 [tool("icat"), "-r", disk, str(node.id)], check=True, capture_output=True
@@ -73,6 +80,11 @@ def test_a_cluster_that_is_used_again_is_refused() -> None:
     changed = patched(data, (bits.offset, bytes([data[bits.offset] | 1 << used % 8])))
     with pytest.raises(FormatError, match=f"cluster {used} of a deleted file is in use by another"):
         content(deleted(changed)["kept/large.txt"])
+    assert read(deleted(changed)["kept/large.txt"], 0, CLUSTER) == lines(20_000, b"large")[:CLUSTER]
+    assert (
+        read(deleted(changed)["kept/large.txt"], 2 * CLUSTER, 99)
+        == lines(20_000, b"large")[2 * CLUSTER :][:99]
+    )
     assert content(deleted(changed)["kept/again.txt"]) == lines(30_000, b"again")
 
 

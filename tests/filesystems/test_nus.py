@@ -12,7 +12,7 @@ import pytest
 
 from conformance import manifest
 from fixture import fixture_trees
-from helpers import FIXTURES, context
+from helpers import FIXTURES, context, wrong
 from imgmount.chain.open import open_image
 from imgmount.codecs.aes import decrypt_cbc, encrypt_cbc
 from imgmount.core.device import BlockDevice
@@ -42,7 +42,7 @@ def problems(path: Path, **keys: bytes) -> list[str]:
     with open_image(path, Options(keys=keys)) as image:
         filesystem = image.volumes[0].filesystem
         assert filesystem is not None, image.volumes[0].problem
-        return list(own_check(filesystem))
+        return wrong(own_check(filesystem))
 
 
 def flip(path: Path, at: int) -> None:

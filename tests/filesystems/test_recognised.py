@@ -12,7 +12,7 @@ from helpers import context, image, tool
 from imgmount.chain.open import open_image
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ImageError, UnsupportedError
-from imgmount.filesystems.recognised import FORMAT, LOOKS
+from imgmount.filesystems.recognised import FORMAT, LOOKS, READERS
 from imgmount.vfs.tree import View, build_vfs
 
 UUID = "12345678-9abc-def0-1122-334455667788"
@@ -53,7 +53,13 @@ def test_what_tools_make_is_named(tmp_path: Path, size: str, command: list[str],
             _ = volume.filesystem
         vfs = build_vfs(opened, View.TREE)
         assert vfs.listing("").nodes.keys() == {"disk.raw"}
-        assert vfs.notes == [f"{volume.problem}: raw view"]
+        assert volume.problem is not None
+        advice = "; 'mount -o loop,ro' reads it" if command[0].startswith("mkfs.") else ""
+        assert vfs.notes == [f"{volume.problem}{advice}: raw view"]
+
+
+def test_what_other_programs_read_is_known_by_its_name() -> None:
+    assert {name for names in READERS for name in names} <= {look.name for look in LOOKS}
 
 
 @pytest.mark.parametrize("version", [1, 2])

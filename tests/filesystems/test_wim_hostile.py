@@ -11,7 +11,7 @@ import pytest
 
 from conformance import survive, tree
 from filesystems.wim_writer import Entry, Wim, metadata, record, resource, sha1
-from helpers import FIXTURES, context
+from helpers import FIXTURES, context, wrong
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Filesystem, Symlink
 from imgmount.core.slices import Concat, MemoryDevice, ZeroDevice
@@ -42,7 +42,7 @@ def survives(data: bytes) -> int:
 
 def checked(data: bytes) -> Filesystem:
     filesystem = opened(data)
-    list(FORMAT.check(filesystem))
+    wrong(FORMAT.check(filesystem))
     return filesystem
 
 
@@ -50,7 +50,7 @@ def test_the_writer_itself_is_understood() -> None:
     folder = Entry("dir", children=[Entry("inner", digest=sha1(HELLO)), Entry("empty")])
     filesystem = opened(Wim([metadata([FILE, folder])], [HELLO]).pack())
     assert [path for path, _ in tree(filesystem.root)] == ["file", "dir", "dir/inner", "dir/empty"]
-    assert list(FORMAT.check(filesystem)) == []
+    assert wrong(FORMAT.check(filesystem)) == []
     node = filesystem.root.lookup("file")
     assert isinstance(node, File)
     assert node.open().pread(0, 100) == HELLO
@@ -159,6 +159,16 @@ def test_directories_that_share_entries_are_refused() -> None:
 )
 def test_security_descriptors(head: bytes) -> None:
     survives(Wim([metadata([Entry("a", security=0)], head=head)], [HELLO]).pack())
+
+
+def test_a_security_descriptor_larger_than_an_attribute_is_left_out() -> None:
+    entries = [Entry(name, security=number) for number, name in enumerate(("fits", "huge"))]
+    filesystem = opened(Wim([metadata(entries, [bytes(1 << 16), bytes((1 << 16) + 1)])], [HELLO]).pack())
+    sizes = [
+        len(filesystem.root.lookup(name).xattrs().get("user.wim.security_descriptor", b""))
+        for name in ("fits", "huge")
+    ]
+    assert sizes == [1 << 16, 0]
 
 
 def test_names_that_no_path_can_have_are_shown_and_told() -> None:

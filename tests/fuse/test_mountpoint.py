@@ -26,24 +26,6 @@ def test_what_cannot_be_a_mount_point_is_named(tmp_path: Path) -> None:
             mountpoint.prepare(target)
 
 
-def test_the_default_is_the_image_without_its_suffix_and_never_something_that_exists(tmp_path: Path) -> None:
-    assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game"
-    (tmp_path / "game").mkdir()
-    assert mountpoint.default_target(tmp_path / "game.wux") == tmp_path / "game (1)"
-    assert mountpoint.default_target(tmp_path / "disk") == tmp_path / "disk files"
-
-
-def test_without_a_folder_to_write_to_a_mount_point_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.access", lambda *_: False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
-    with pytest.raises(
-        MountError, match=f"give a mount point.* may not write to {tmp_path} nor to /run/user/1"
-    ):
-        mountpoint.default_target(tmp_path / "game.wux")
-
-
 def test_the_mount_table_is_read_as_the_kernel_writes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,9 @@ def test_stat_says_what_the_node_says(mount: Path) -> None:
     assert (facts.st_uid, facts.st_gid, facts.st_nlink) == (os.getuid(), os.getgid(), 1)
     assert (facts.st_mtime_ns, facts.st_atime_ns, facts.st_ctime_ns) == (fake.YEAR_2001,) * 3
     assert facts.st_blocks == (1 << 20) // 512
+    assert (
+        mount / "empty"
+    ).stat().st_ctime_ns == fake.YEAR_2001 + 2  # no change of it is known but its birth
     odd = (mount / "odd \udcff\n name").stat()
     assert (odd.st_uid, odd.st_gid, odd.st_atime_ns, odd.st_ctime_ns) == (1234, 5678, 0, fake.YEAR_2001 + 1)
     null = (mount / "null").stat()
@@ -161,6 +164,8 @@ def test_symlinks_and_xattrs(mount: Path) -> None:
     assert set(os.listxattr(mount / "plain")) == {"user.fake.number", "user.fake.empty"}
     assert os.getxattr(mount / "plain", "user.fake.number") == b"1"
     assert os.getxattr(mount / "plain", "user.fake.empty") == b""
+    assert os.getxattr(mount / "gone", "user.imgmount.guess") == b"its content"
+    assert "user.imgmount.guess" in os.listxattr(mount / "gone")
     with pytest.raises(OSError, match="No data available"):
         os.getxattr(mount / "plain", "user.absent")
     for absent in (

@@ -13,6 +13,7 @@ from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, KeyRequiredError
 from imgmount.families.nintendo.title_keys import Ticket
+from imgmount.jobs.verify import problems
 from imgmount.partitions.wii import FORMAT, about
 
 COMMON = bytes.fromhex("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
@@ -127,8 +128,15 @@ def test_verify_finds_a_changed_cluster(disc: bytes) -> None:
     assert list(bad.verify()) == ["group 0: cluster 2 does not match its hashes"]  # type: ignore[attr-defined]
     at = START + 0x8000
     bad = data(disc[:at] + bytes(20) + disc[at + 20 :], wii_common=COMMON)
-    problems = list(bad.verify())  # type: ignore[attr-defined]
-    assert problems == ["the H3 table does not match the TMD", "group 0: its H2 table does not match H3"]
+    told = list(bad.verify())  # type: ignore[attr-defined]
+    assert told == ["the H3 table does not match the TMD", "group 0: its H2 table does not match H3"]
+
+
+def test_the_command_asks_a_partition_for_its_hashes(image: Path, disc: bytes) -> None:
+    at = DATA + 2 * 0x8000 + 0x1234
+    image.write_bytes(disc[:at] + bytes([disc[at] ^ 1]) + disc[at + 1 :])
+    with open_image(image, Options(keys={"wii-common": COMMON})) as opened:
+        assert "p1: group 0: cluster 2 does not match its hashes" in problems(opened, read=False)
 
 
 def test_a_partition_that_cannot_be_opened_says_so(disc: bytes) -> None:

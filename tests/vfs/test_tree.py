@@ -24,7 +24,7 @@ from imgmount.core.format import (
 )
 from imgmount.core.node import Directory, Filesystem, Node, Symlink
 from imgmount.core.slices import MemoryDevice, Slice
-from imgmount.errors import FormatError, ImageError, UnsupportedError
+from imgmount.errors import FormatError, ImageError, UnknownFormatError, UnsupportedError
 from imgmount.vfs.nodes import RawFile
 from imgmount.vfs.tree import View, build_vfs
 
@@ -173,6 +173,14 @@ def test_nothing_to_browse_gives_the_raw_view_with_a_reason(tmp_path: Path) -> N
     vfs = build_vfs(disk(tmp_path, head=b"noise"), View.TREE)
     assert [path for path, _ in vfs.walk()] == ["/disk.raw"]
     assert vfs.notes == ["no known filesystem: raw view"]
+
+
+@pytest.mark.parametrize("parts", [(b"noise",), (b"noise", b"noise"), ()])
+def test_a_tree_that_is_insisted_on_is_an_error_without_one(tmp_path: Path, parts: tuple[bytes, ...]) -> None:
+    image = disk(tmp_path, *parts, head=b"noise")
+    assert build_vfs(image, View.TREE).root
+    with pytest.raises(UnknownFormatError, match=r"no known filesystem|no part of it"):
+        build_vfs(image, View.TREE, or_raw=False)
 
 
 def test_a_feature_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Final, Self
 
 from imgmount.chain.parents import with_parents
+from imgmount.chain.unused import check_use
 from imgmount.chain.volume import Volume
-from imgmount.chain.volumes import divide
+from imgmount.chain.volumes import TRACKS, Division, divide
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import (
     Cataloged,
     ContainerFormat,
     Context,
+    Format,
     Options,
     Partitioned,
     PartitionsFormat,
@@ -28,8 +31,9 @@ from imgmount.core.format import (
 from imgmount.core.option import SNAPSHOT
 from imgmount.errors import ImageError
 from imgmount.families.nintendo.split_sets import RULES
+from imgmount.families.optical.options import SESSION
 from imgmount.format_options import check_options
-from imgmount.registry import best_match, sheet_by_name
+from imgmount.registry import best_match, named, sheet_by_name
 from imgmount.sources.image_folder import main_file
 from imgmount.sources.siblings import FolderSiblings
 from imgmount.sources.split import open_source
@@ -41,7 +45,7 @@ MAX_LAYERS: Final = 8  # an image of itself must end somewhere
 class Layer:
     """One step of the chain. ``format`` is None for the host file.
 
-    ``tables`` are those in the innermost layer that can be checked, see ``volumes.Division``.
+    ``tables`` are those in the innermost layer, see ``volumes.Division``.
     """
 
     name: str
@@ -50,8 +54,8 @@ class Layer:
     format: ContainerFormat | None = None
     tables: tuple[tuple[str, PartitionsFormat, BlockDevice], ...] = ()
 
-    def check(self) -> Iterator[str]:
-        """One line for each thing that is wrong with the container, or with the tables in it.
+    def check(self) -> Iterator[Finding]:
+        """What ``verify`` tells of the container, and of the tables in it.
 
         Raises ``ImageError``.
         """
@@ -89,6 +93,18 @@ class Image:
     def whole(self) -> Volume | None:
         """The filesystem that covers the undivided disk, if there is one."""
         return next((volume for volume in self.volumes if volume.index == 0), None)
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether a container or a partition table says that it is one, rather than a file of any kind."""
+        formats = [layer.format for layer in self.layers if layer.format is not None]
+        return bool(self.table) or not all(fmt.packs_files for fmt in formats)
+
+    @property
+    def label(self) -> str:
+        """The label that its filesystems have, empty if they have none or different ones."""
+        labels = {volume.filesystem.label for volume in self.volumes if volume.problem is None}
+        return labels.pop() if len(labels) == 1 else ""
 
     def __str__(self) -> str:
         steps = [layer.name for layer in self.layers]
@@ -138,6 +154,7 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         found = divide(layers[-1].device, context)
         layers[-1] = replace(layers[-1], tables=tuple(found.tables))
         _check_snapshot(layers, [*found.volumes, *found.hidden], SNAPSHOT.of(context.options.extra))
+        _check_use(layers, found, options)
     except BaseException:
         for layer in reversed(layers):
             layer.device.close()
@@ -156,6 +173,19 @@ def _check_snapshot(layers: list[Layer], volumes: list[Volume], wanted: str) -> 
             raise ImageError(f"--snapshot {wanted}: {fmt.name} filesystems have no snapshots in them")
     if wanted and not formats:
         raise ImageError(f"--snapshot {wanted}: {layers[-1].name} images have no snapshots in them")
+
+
+def _check_use(layers: list[Layer], found: Division, options: Options) -> None:
+    """Tell of options that do nothing here. Raises ``ImageError``."""
+    if not options.extra:
+        return  # what the volumes are is then found out when somebody asks
+    formats: list[Format | None] = [layer.format for layer in layers]
+    formats += [named(PartitionsFormat, name) for name in found.table.split("+") if name not in ("", TRACKS)]
+    for volume in [*found.volumes, *found.hidden]:
+        formats += [volume.divided_by, volume.known_format]
+    others = [SNAPSHOT.name]  # which has been checked
+    others += [SESSION.name] if isinstance(layers[-1].device, Partitioned) else []
+    check_use(options.extra, [fmt for fmt in formats if fmt is not None], others)
 
 
 def _peel(layers: list[Layer], context: Context) -> None:

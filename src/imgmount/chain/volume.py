@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from functools import cached_property
 
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context, FilesystemFormat, Match, Partition, PartitionsFormat
 from imgmount.core.node import Filesystem, Node
@@ -122,8 +123,8 @@ class Volume:
             raise self._opened.again()
         return self._opened
 
-    def check(self) -> Iterator[str]:
-        """One line for each thing that is wrong with the filesystem, or with a table beside it.
+    def check(self) -> Iterator[Finding]:
+        """What ``verify`` tells of the filesystem, and of a table beside it.
 
         Raises ``ImageError``.
         """

@@ -43,8 +43,8 @@ class Division(NamedTuple):
     """What a disk is divided into.
 
     ``table`` is the table's format, "" if there is none, ``volumes`` what is shown, ``hidden`` a file system
-    of the whole disk that the table stands before. ``tables`` are those that say what is wrong with
-    themselves: (the part that each is in, "" for the disk, the table's format, the device).
+    of the whole disk that the table stands before. ``tables`` are all of them: (the part that each is in, ""
+    for the disk, the table's format, the device).
     """
 
     table: str
@@ -65,11 +65,13 @@ def divide(disk: BlockDevice, context: Context) -> Division:
         return Division("", [whole], [], [])
     table = fmt.name if fmt else TRACKS if isinstance(disk, Partitioned) else ""
     main = disk.main(session(context.options.extra)) if isinstance(disk, Partitioned) else disk
-    names, more = (
+    others, more = (
         _beside(main, max((part.index for part in parts), default=0), context)
         if main is not None
         else ([], [])
     )
+    tables = [("", one, disk) for one in (fmt,) if one is not None]
+    tables += [("", one, main) for one in others if main is not None]
     if sessions := [part for part in more if part.session]:
         main = _chosen(sessions, session(context.options.extra))
     whole = Volume(Partition(0, "", "", disk if main is None else main), context)
@@ -88,17 +90,11 @@ def divide(disk: BlockDevice, context: Context) -> Division:
         else:
             volumes = [whole, *volumes]
     volumes += [Volume(part, context) for part in more]
-    return Division(
-        "+".join([*([table] if table else []), *names]), volumes, hidden, _checked(disk, fmt, volumes)
-    )
-
-
-def _checked(
-    disk: BlockDevice, table: PartitionsFormat | None, volumes: Sequence[Volume]
-) -> list[tuple[str, PartitionsFormat, BlockDevice]]:
-    """The tables that can be checked, the disk's first."""
-    found = [("", table, disk), *((volume.name, volume.divided_by, volume.device) for volume in volumes)]
-    return [(name, fmt, device) for name, fmt, device in found if fmt is not None and fmt.check is not None]
+    tables += [
+        (volume.name, volume.divided_by, volume.device) for volume in volumes if volume.divided_by is not None
+    ]
+    names = [*([table] if table else []), *(other.name for other in others)]
+    return Division("+".join(names), volumes, hidden, tables)
 
 
 def _raw_only(exc: ImageError) -> ImageError:
@@ -123,20 +119,22 @@ def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
     return found is not None and found[0] is Match.CERTAIN
 
 
-def _beside(device: BlockDevice, taken: int, context: Context) -> tuple[list[str], list[Partition]]:
-    """What lies in ``device`` beside its partitions: (names of formats, parts numbered from ``taken``)."""
-    names, parts = [], []
+def _beside(
+    device: BlockDevice, taken: int, context: Context
+) -> tuple[list[PartitionsFormat], list[Partition]]:
+    """What lies in ``device`` beside its partitions: (formats, parts numbered from ``taken``)."""
+    formats, parts = [], []
     for fmt in beside(device) if context.options.partitions is None else ():
         try:
             found = fmt.open(device, context)
         except ImageError as exc:
             log.warning("%s: the parts of this table are lost", exc)
             continue
-        names.append(fmt.name)
+        formats.append(fmt)
         for part in found:
             taken += 1
             parts.append(replace(part, index=taken))
-    return names, parts
+    return formats, parts
 
 
 def _chosen(sessions: Sequence[Partition], wanted: int | None) -> BlockDevice:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         nargs="*",
         default=["/"],
-        help="folders and files to copy; everything if none is named",
+        help="folders and files to copy, '*.txt' too; everything if none is named",
     )
     parser.add_argument(
         "-C", "--directory", metavar="DIR", default=".", help="folder to copy to; made if it is not there"
@@ -43,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
 
     from imgmount.cli.progress import Progress
     from imgmount.jobs.extract import Extraction
-    from imgmount.vfs.paths import resolve
+    from imgmount.vfs.paths import expand
 
     with open_from(args) as image:
         vfs = vfs_from(args, image)
-        chosen = dict(resolve(vfs, name, follow=False) for name in args.paths)
+        chosen = dict(entry for name in args.paths for entry in expand(vfs, name, follow=False))
         chosen = {path: node for path, node in chosen.items() if not _is_below_another(path, set(chosen))}
         image.context.cache.start()
         Path(args.directory).mkdir(parents=True, exist_ok=True)

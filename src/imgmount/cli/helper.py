@@ -14,7 +14,7 @@ _USAGE: Final = "mount.imgmount IMAGE DIR [-sfnvrw] [-t TYPE] [-N NAMESPACE] [-o
 
 def run(argv: list[str]) -> int:
     """Mount as mount(8) asks: 0 when the mount answers."""
-    args = _parser().parse_intermixed_args(argv)
+    args = parser().parse_intermixed_args(argv)
     options = [*args.o, *(["ro"] if args.r else [])]
     words = [
         args.image,
@@ -24,10 +24,11 @@ def run(argv: list[str]) -> int:
     ]
     if args.f:  # fake: everything but the mount itself
         return 0
-    return EXIT_MOUNT_FAILED if run_command("mount", words, sloppy=args.s) else 0
+    return EXIT_MOUNT_FAILED if run_command("mount", words, sloppy=args.s, by_hand=False) else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The arguments that mount(8) gives to its helpers."""
     parser = Parser("mount.imgmount", "Mount a disk image, as mount(8) asks for it.", usage=_USAGE)
     parser.add_argument("image", metavar="IMAGE")
     parser.add_argument("mountpoint", metavar="DIR")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import stat as s
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
 from imgmount.cli.text import complain, for_stdout
 
 if TYPE_CHECKING:
-    from imgmount.core.node import Node, Stat
-    from imgmount.errors import ImageError
+    from imgmount.core.node import Node
     from imgmount.vfs.vfs import Vfs
 
 SUMMARY: Final = "List the files of an image."
@@ -32,13 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         nargs="*",
         default=["/"],
-        help="folders and files to list; '/' if none is named",
+        help="folders and files to list, '*.txt' too; '/' if none is named",
     )
-    parser.add_argument(
-        "-l", "--long", action="store_true", help="mode, links, owner, group, size, time, name"
-    )
-    parser.add_argument("-R", "--recursive", action="store_true", help="list folders inside folders as well")
-    parser.add_argument("-a", "--all", action="store_true", help="list names that begin with a dot as well")
+    letters = {
+        ("-l", "--long"): "mode, links, owner, group, size, time, name",
+        ("-h", "--human-readable"): "with -l: sizes like 1.4G",
+        ("-R", "--recursive"): "list folders inside folders as well",
+        ("-a", "-A", "--all"): "list names that begin with a dot as well",
+        ("-d", "--directory-itself"): "list folders themselves, not what is in them",
+        ("-t", "--by-time"): "the newest first",
+        ("-S", "--by-size"): "the largest first",
+        ("-r", "--reverse"): "the other way round",
+        ("-1", "--one-column"): "one name a line, on a terminal too",
+    }
+    for names, help_ in letters.items():
+        parser.add_argument(*names, action="store_true", help=help_)
     parser.add_argument(
         "--json", action="store_true", help="print a list of JSON objects with all facts, one for each entry"
     )
@@ -62,36 +68,20 @@ class _Ls:
         self.vfs = vfs
         self.args = args
         self.damaged = False
+        self.wide = sys.stdout.isatty() and not args.one_column
 
     def as_text(self, names: list[str]) -> None:
         """Files first, then a block of lines for each folder, headed by its path where there are several."""
         files, folders = self._sorted_out(names)
-        for path, node in files:
-            self._line(path, node)
-        headed = self.args.recursive or len(names) > 1
-        brief = not (self.args.long or self.args.recursive)
+        self._show(self._in_order(files))
+        headed = self.args.recursive or len(files) + len(folders) > 1
         parted = bool(files)
         for path, node in folders:
-            for folder, entries in [(path, ())] if brief else self._blocks(path, node):
+            for folder, entries in self._blocks(path, node):
                 if headed:
                     print("\n" * parted + for_stdout(folder or "/") + ":")
                 parted = True
-                for below, child in entries:
-                    self._line(below.rpartition("/")[2], child)
-                if brief:
-                    self._names(path, node)
-
-    def _names(self, path: str, folder: Node) -> None:
-        """The names in ``folder``, for which no entry has to be looked at."""
-        from imgmount.core.node import as_directory
-        from imgmount.errors import ImageError
-
-        try:
-            for name in as_directory(folder, path).names():
-                if self.args.all or not name.startswith("."):
-                    print(for_stdout(name))
-        except ImageError as exc:
-            self._problem(path, exc)
+                self._show(entries)
 
     def as_json(self, names: list[str]) -> None:
         """One object a line in one list, so that it can be read as a stream too."""
@@ -104,24 +94,41 @@ class _Ls:
 
     def _sorted_out(self, names: list[str]) -> tuple[list[Entry], list[Entry]]:
         from imgmount.core.node import Directory
-        from imgmount.vfs.paths import resolve
+        from imgmount.vfs.paths import expand
 
-        found = [resolve(self.vfs, name, follow=not self.args.long and not self.args.json) for name in names]
-        return (
-            [entry for entry in found if not isinstance(entry[1], Directory)],
-            [entry for entry in found if isinstance(entry[1], Directory)],
-        )
+        follow = not (self.args.long or self.args.json or self.args.directory_itself)
+        found = [entry for name in names for entry in expand(self.vfs, name, follow=follow)]
+        folders = [
+            entry for entry in found if isinstance(entry[1], Directory) and not self.args.directory_itself
+        ]
+        return [entry for entry in found if entry not in folders], folders
 
-    def _blocks(self, top: str, folder: Node) -> Iterator[tuple[str, Iterable[Entry]]]:
-        """(path of a folder, its entries), parents first."""
+    def _blocks(self, top: str, folder: Node) -> Iterator[tuple[str, list[tuple[str, Node | None]]]]:
+        """(path of a folder, its entries by their names), parents first."""
         from imgmount.core.node import Directory
 
+        if not (self.args.long or self.args.recursive or self.args.by_time or self.args.by_size):
+            yield top, [(name, None) for name in self._ordered_names(self._names(top, folder))]
+            return
         blocks: dict[str, list[Entry]] = {top: []}
         for path, node in self._below(top, folder):
             blocks[path.rpartition("/")[0]].append((path, node))
             if self.args.recursive and isinstance(node, Directory):
                 blocks[path] = []
-        yield from blocks.items()
+        for path in sorted(blocks, key=lambda path: [_key(name) for name in path.split("/")]):
+            yield path, [(below.rpartition("/")[2], node) for below, node in self._in_order(blocks[path])]
+
+    def _names(self, path: str, folder: Node) -> Iterator[str]:
+        """The names in ``folder``, for which no entry has to be looked at."""
+        from imgmount.core.node import as_directory
+        from imgmount.errors import ImageError
+
+        try:
+            for name in as_directory(folder, path).names():
+                if self.args.all or not name.startswith("."):
+                    yield name
+        except ImageError as exc:
+            self._problem(path, exc)
 
     def _below(self, top: str, folder: Node) -> Iterator[Entry]:
         from imgmount.core.node import as_directory
@@ -138,79 +145,66 @@ class _Ls:
             if self.args.all or "/." not in path[skip:]:
                 yield path, node
 
-    def _line(self, name: str, node: Node) -> None:
+    def _ordered_names(self, names: Iterable[str]) -> list[str]:
+        return sorted(names, key=_key, reverse=self.args.reverse)
+
+    def _in_order(self, entries: Iterable[Entry]) -> list[Entry]:
+        """By name, or by time or size and then by name. What cannot be read counts as nothing."""
+        from imgmount.errors import ImageError
+
+        def measure(node: Node) -> int:
+            try:
+                stat = node.stat()
+            except ImageError:
+                return 0
+            return -stat.mtime_ns if self.args.by_time else -stat.size
+
+        measured = self.args.by_time or self.args.by_size
+        ordered = [(measure(node) if measured else 0, _key(path), (path, node)) for path, node in entries]
+        ordered.sort(key=lambda each: each[:2], reverse=self.args.reverse)
+        return [entry for _, _, entry in ordered]
+
+    def _show(self, entries: Sequence[tuple[str, Node | None]]) -> None:
+        if self.args.long:
+            for name, node in entries:
+                self._line(name, node)
+            return
+        names = [for_stdout(name or "/") for name, _ in entries]
+        if self.wide:
+            from imgmount.cli.columns import in_columns
+
+            names = list(in_columns(names, os.get_terminal_size(sys.stdout.fileno()).columns))
+        for name in names:
+            print(name)
+
+    def _line(self, name: str, node: Node | None) -> None:
+        from imgmount.cli.entry import UNKNOWN, long_facts
         from imgmount.core.node import Symlink
         from imgmount.errors import ImageError
 
-        if not self.args.long:
-            print(for_stdout(name))
-            return
         try:
-            facts = long_facts(node.stat())
+            facts = long_facts(node.stat(), human=self.args.human_readable) if node else UNKNOWN
             arrow = f" -> {node.readlink()}" if isinstance(node, Symlink) else ""
         except ImageError as exc:
             self._problem(name, exc)
-            facts, arrow = "??????????", ""
-        print(f"{facts} {for_stdout(name + arrow)}")
+            facts, arrow = UNKNOWN, ""
+        guess = f" (a guess: {node.guess})" if node and node.guess else ""
+        print(f"{facts} {for_stdout((name or '/') + arrow)}{guess}")
 
     def _facts(self, path: str, node: Node) -> dict[str, object]:
-        from imgmount.core.node import Symlink
-        from imgmount.errors import ImageError
+        from imgmount.cli.entry import plain_facts
 
-        facts: dict[str, object] = {"path": path or "/"}
-        try:
-            stat = node.stat()
-            facts |= {
-                "type": _TYPES.get(s.S_IFMT(stat.mode), "?"),
-                "mode": s.S_IMODE(stat.mode),
-                "size": stat.size,
-            }
-            facts |= {
-                "mtime_ns": stat.mtime_ns,
-                "uid": stat.uid,
-                "gid": stat.gid,
-                "nlink": stat.nlink,
-                "id": node.id,
-            }
-            if isinstance(node, Symlink):
-                facts["target"] = node.readlink()
-            if s.S_ISCHR(stat.mode) or s.S_ISBLK(stat.mode):
-                facts["device"] = [os.major(stat.rdev), os.minor(stat.rdev)]
-        except ImageError as exc:
-            self._problem(path, exc)
-            facts["problem"] = str(exc)
-        return facts
+        facts = plain_facts(node)
+        if "problem" in facts:
+            self._problem(path, facts["problem"])
+        return {"path": path or "/", **facts}
 
-    def _problem(self, path: str, error: ImageError) -> None:
+    def _problem(self, path: str, error: object) -> None:
         self.damaged = True
         sys.stdout.flush()
         complain(f"{path or '/'}: {error}")
 
 
-_TYPES: Final = {
-    s.S_IFREG: "file",
-    s.S_IFDIR: "directory",
-    s.S_IFLNK: "symlink",
-    s.S_IFCHR: "char",
-    s.S_IFBLK: "block",
-    s.S_IFIFO: "fifo",
-    s.S_IFSOCK: "socket",
-}
-
-
-def long_facts(stat: Stat) -> str:
-    """The columns of ``ls -l`` before the name; owners as numbers, time in the zone of the user."""
-    uid = os.getuid() if stat.uid is None else stat.uid
-    gid = os.getgid() if stat.gid is None else stat.gid
-    device = s.S_ISCHR(stat.mode) or s.S_ISBLK(stat.mode)
-    size = f"{os.major(stat.rdev)}, {os.minor(stat.rdev)}" if device else str(stat.size)
-    return f"{s.filemode(stat.mode)} {stat.nlink:>3} {uid:>5} {gid:>5} {size:>12} {_moment(stat.mtime_ns)}"
-
-
-def _moment(nanoseconds: int) -> str:
-    from datetime import datetime
-
-    try:
-        return datetime.fromtimestamp(nanoseconds // 1_000_000_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return "????-??-?? ??:??:??"
+def _key(name: str) -> tuple[str, str]:
+    """Names in the order in which people look for them: large and small letters together."""
+    return name.casefold(), name

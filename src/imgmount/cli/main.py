@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from imgmount.cli.commands import COMMANDS, run_command, subject
+from imgmount.cli.commands import dispatch, subject
 
-UNMOUNT: Final = ("-u", "--unmount")
 HELPERS: Final = ("mount.imgmount", "mount.fuse.imgmount")
 
 EXIT_HOST: Final = 1
@@ -38,16 +37,20 @@ def main_helper(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
-    if argv[:1] and argv[0] in COMMANDS:
-        return run_command(argv[0], argv[1:])
-    if argv[:1] == ["--print"]:  # for packagers: completion scripts, the manual page
-        from imgmount.cli.generate import run
+    if not argv:
+        from imgmount.cli.help import overview
 
-        return run(argv[1:])
-    unmount = [word for word in argv if word in UNMOUNT]
-    if unmount:
-        return run_command("unmount", [word for word in argv if word not in UNMOUNT])
-    return run_command("mount", argv)
+        overview(sys.stderr)
+        return EXIT_HOST
+    if argv[0] == "--print":  # for packagers: completion scripts, the manual page
+        from imgmount.cli import generate
+
+        return generate.run(argv[1:])
+    if argv[0] == "--complete":  # for the completion scripts
+        from imgmount.cli import complete
+
+        return complete.run(argv[1:])
+    return dispatch(argv)
 
 
 def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
@@ -70,19 +73,20 @@ def _guarded(action: Callable[[], int], failure: int | None = None) -> int:
             raise
         from imgmount.cli.parser import UsageError
 
-        code = _explain(exc)
+        code = explain(exc)
         if failure is not None and not isinstance(exc, UsageError):
             code = failure
     return code
 
 
-def _explain(exc: Exception) -> int:
+def explain(exc: Exception) -> int:
+    """Tell why the command failed on its ``subject``, in one line; the result is the exit code."""
     from imgmount.cli.text import complain
     from imgmount.errors import ImgMountError
 
     about = subject[-1] if subject else ""
     if isinstance(exc, ImgMountError):
-        text = str(exc)
+        text = exc.with_advice()
         complain(text if not about or text.startswith(about) else f"{about}: {text}")
         return exc.exit_code
     if isinstance(exc, OSError) and exc.strerror:

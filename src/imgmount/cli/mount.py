@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from imgmount.cli.options import add_image_arguments, add_view_arguments, open_from, vfs_from
+from imgmount.cli.desktop import add_install_arguments
+from imgmount.cli.options import (
+    DEFAULT_VIEW,
+    add_image_arguments,
+    add_notify_argument,
+    add_view_arguments,
+    open_from,
+    vfs_from,
+    warn,
+)
+from imgmount.cli.parser import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMMARY: Final = "Mount a disk image as files."
 MAX_NUMBER: Final = 1_000_000
@@ -26,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", dest="mount_options", metavar="OPTS", action="append", default=[],
         help="mount options: allow_other, uid=USER, gid=GROUP, umask=M, or long options of this command",
     )  # fmt: skip
-    parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground")
+    how.add_argument(
+        "--open", action="store_true", help="open the mounted folder in the file manager; for desktops"
+    )
+    add_notify_argument(parser)
     parser.add_argument(
         "--idle-timeout",
         metavar="TIME",
@@ -35,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_view_arguments(parser)
     add_image_arguments(parser)
-    parser.set_defaults(sloppy=False, long_options={})  # what main finds out for us
+    add_install_arguments(parser)
+    parser.set_defaults(sloppy=False, long_options={}, by_hand=True)  # what main finds out for us
 
 
 def duration(text: str) -> float:
@@ -49,21 +68,47 @@ def duration(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Mount; 0 when the mount answers (in the foreground: when it has ended in good order)."""
+    return _open(args) if args.open else _mount(args)
+
+
+def _open(args: argparse.Namespace) -> int:
+    """Mount and show the folder. What is mounted already is only shown."""
+    from pathlib import Path
+
+    from imgmount.desktop.windows import show
+    from imgmount.fuse.places import mounted_at, one_at_a_time
+
+    path = Path(args.image)
+    with one_at_a_time(path):
+        there = None if args.mountpoint or args.view != DEFAULT_VIEW else mounted_at(path)
+        code = 0 if there else _mount(args)
+        there = there or mounted_at(path)
+    if there is not None:
+        show(there)
+    return code
+
+
+def _mount(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from imgmount.fuse import mountpoint
-    from imgmount.fuse.options import parse
+    from imgmount.fuse.options import parse, split
+    from imgmount.fuse.places import default_target
     from imgmount.fuse.session import Session, raise_read_ahead
 
     path = Path(args.image)
+    _check_order(path, args.mountpoint)
+    if args.by_hand and any("rw" in split(text) for text in args.mount_options):  # mount(8) says so each time
+        warn("-o rw does nothing: an image is never written")
     options = parse(args.mount_options, args.long_options, sloppy=args.sloppy)
     if options.remount:
         mountpoint.remount(Path(args.mountpoint or path), options.passed)
         return 0
     image = open_from(args)
     vfs = vfs_from(args, image)
-    # abspath keeps symlinks
-    target = Path(os.path.abspath(args.mountpoint or mountpoint.default_target(path)))  # noqa: PTH100
+    label = image.label if args.view == DEFAULT_VIEW else ""
+    target = args.mountpoint or default_target(path, label, listed=args.open)
+    target = Path(os.path.abspath(target))  # noqa: PTH100  keeps symlinks
     created = mountpoint.prepare(target)
     session = Session(image, path.resolve(), vfs, target, options, created, args.idle_timeout)
     if args.foreground:
@@ -73,4 +118,15 @@ def run(args: argparse.Namespace) -> int:
         raise_read_ahead(target, coded=image.context.cache.enrolled > 0)
         if args.mountpoint is None:
             print(target)
+        if args.notify and vfs.notes:
+            from imgmount.desktop.messages import tell
+
+            tell(path.name, "; ".join(vfs.notes))
     return code
+
+
+def _check_order(image: Path, mountpoint: str | None) -> None:
+    """Raise ``UsageError`` where the two were swapped."""
+    is_image = mountpoint is not None and os.path.isfile(mountpoint)  # noqa: PTH113
+    if is_image and (image.is_dir() or not image.exists()):
+        raise UsageError(f"the image comes first: imgmount {mountpoint} {image}; see 'imgmount --help'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.parser import UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from imgmount.vfs.vfs import Vfs
 
 VIEWS: Final = ("tree", "raw", "all", "deleted")  # the values of vfs.tree.View, which takes 30 ms to import
+DEFAULT_VIEW: Final = None  # files, or raw where there are none
 FORMAT_OPTION: Final = "option of a format: "  # begins the names of such options in the parsed arguments
 DEFAULT_CACHE: Final = "64M"
 _SUFFIXES: Final = {"": 0, "K": 10, "M": 20, "G": 30}
@@ -100,8 +102,8 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--view",
         choices=VIEWS,
-        default="tree",
-        help="files, raw disks and partitions, both, or deleted files",
+        help="files, raw disks and partitions, both, or deleted files; "
+        "by default files, or raw for a disk without any",
     )
     parser.add_argument(
         "--raw", dest="view", action="store_const", const="raw", help="the same as --view raw"
@@ -111,12 +113,21 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_notify_argument(parser: argparse.ArgumentParser) -> None:
+    """``--notify``."""
+    parser.add_argument(
+        "--notify", action="store_true", help="show failures and questions on the desktop as well"
+    )
+
+
 def byte_count(text: str) -> int:
     """``64M`` as a number of bytes. Raises ``ArgumentTypeError``."""
     number = text.rstrip("KMGkmg")
     suffix = text[len(number) :].upper()
     if not (number.isascii() and number.isdecimal()) or suffix not in _SUFFIXES:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size: 64M")
+    if not int(number):
+        raise argparse.ArgumentTypeError("without memory every read decodes its data again; 64M is usual")
     return int(number) << _SUFFIXES[suffix]
 
 
@@ -151,34 +162,88 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
-    A password that is missing is asked for, once, where there is a terminal.
+    A password that is missing is asked for, once, where there is a terminal or, with --notify, a desktop.
+    ``--raw`` has the file as it is where its container cannot be opened.
     """
-    from imgmount.chain.open import open_image
-    from imgmount.errors import PasswordRequiredError
+    from dataclasses import replace
+
+    from imgmount.cli.advice import AS_IT_IS
+    from imgmount.errors import FormatError, UnsupportedError
 
     options = make_options(args)
     try:
-        return open_image(args.image, options, make_cache(args))
-    except PasswordRequiredError:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return _open(args, options)
+    except (FormatError, UnsupportedError) as exc:
+        if "view" not in args:
             raise
-    from dataclasses import replace
-    from getpass import getpass
+        if args.view != "raw" or options.container is not None:
+            exc.advise(AS_IT_IS)
+            raise
+        warn(f"{args.image}: {exc.with_advice()}: the file as it is")
+    return _open(args, replace(options, container="raw"))
 
-    password = getpass(f"Password of {args.image}: ")
-    return open_image(args.image, replace(options, password=password), make_cache(args))
+
+def _open(args: argparse.Namespace, options: Options) -> Image:
+    """Open the image, and once more with a password that the user is asked for."""
+    from dataclasses import replace
+
+    from imgmount.chain.open import open_image
+    from imgmount.errors import PasswordRequiredError
+
+    ask = _question(args)
+    try:
+        image = open_image(args.image, options, make_cache(args))
+        if ask is None or getattr(args, "view", DEFAULT_VIEW) == "raw" or not _is_locked(image):
+            return image
+        image.close()
+    except PasswordRequiredError:
+        if ask is None:
+            raise
+    return open_image(args.image, replace(options, password=ask()), make_cache(args))
+
+
+def _is_locked(image: Image) -> bool:
+    """Whether a filesystem in it needs a password."""
+    from imgmount.errors import PasswordRequiredError
+
+    return any(isinstance(volume.problem, PasswordRequiredError) for volume in image.volumes)
+
+
+def _question(args: argparse.Namespace) -> Callable[[], str | None] | None:
+    """What asks the user for the password; None where there is nobody to ask."""
+    if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):  # None if closed
+        from getpass import getpass
+
+        return lambda: getpass(f"Password of {args.image}: ")
+    if getattr(args, "notify", False):
+        from imgmount.desktop.messages import ask_password
+
+        return lambda: ask_password(os.path.basename(args.image))  # noqa: PTH119  pathlib is slow to import
+    return None
 
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:
     """The view that ``args`` names; what is served raw, and why, goes to the log. Raises ``ImageError``."""
-    import logging
-
+    from imgmount.cli.advice import advise_on_tree
+    from imgmount.errors import ImageError
     from imgmount.vfs.tree import View, build_vfs
 
-    vfs = build_vfs(image, View(args.view))
+    view = View.TREE if args.view is DEFAULT_VIEW else View(args.view)
+    try:
+        vfs = build_vfs(image, view, or_raw=args.view is DEFAULT_VIEW)
+    except ImageError as exc:
+        advise_on_tree(exc, image)
+        raise
     for note in vfs.notes:
-        logging.getLogger(__name__).warning("%s: %s", image.path, note)
+        warn(f"{image.path}: {note}")
     return vfs
+
+
+def warn(text: str) -> None:
+    """Tell the user, and the log."""
+    import logging
+
+    logging.getLogger(__name__).warning("%s", text)
 
 
 def _encoding(name: str | None) -> str | None:

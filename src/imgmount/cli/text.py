@@ -21,6 +21,19 @@ def human(size: int) -> str:
     return f"{size / (1 << 10 * power):.1f} {_UNITS[power]}" if power else f"{size} B"
 
 
+def short_size(size: int) -> str:
+    """``1.4G``, never less than it is: as ls(1) and df(1) write sizes with ``-h``."""
+    power = max(0, size.bit_length() - 1) // 10
+    unit = 1 << 10 * power
+    if power and size > 1023 * unit:  # it would be rounded to 1024
+        power, unit = power + 1, unit << 10
+    if not power:
+        return str(size)
+    tenths = -(-size * 10 // unit)
+    number = f"{tenths // 10}.{tenths % 10}" if tenths < 100 else str(-(-size // unit))
+    return number + "KMGTPEZY"[power - 1]
+
+
 def both_sizes(size: int) -> str:
     """``1.4 GiB (1503238553 bytes)``."""
     return human(size) if size < 1024 else f"{human(size)} ({size} bytes)"

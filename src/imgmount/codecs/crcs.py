@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from imgmount.core.device import Buffer
+
 _WORDS = struct.Struct("<II")
 SLICES: Final = 8
 BITS: Final = 32
@@ -31,7 +33,7 @@ class ShiftedCrc:
             self._tables.append([first[register & 0xFF] ^ register >> 8 for register in self._tables[-1]])
         self._powers: list[Matrix] = [tuple(self.update(bytes(1), 1 << bit) for bit in range(BITS))]
 
-    def update(self, data: bytes, register: int) -> int:
+    def update(self, data: Buffer, register: int) -> int:
         """What the register is after ``data``."""
         t0, t1, t2, t3, t4, t5, t6, t7 = self._tables
         whole = len(data) & ~7

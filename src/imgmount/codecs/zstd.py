@@ -1,7 +1,8 @@
 """Zstandard (RFC 8878), whole frames. Python 3.14 has it; PyPI ``backports.zstd`` before that.
 
 Both decode a frame that does not state its size through a window of their own. The system's libzstd, where
-there is one, decodes it straight to its place: an eighth faster for the 128 KiB of RVZ.
+there is one, decodes it straight to its place: an eighth faster for the 128 KiB of RVZ. It takes the place
+of either where neither is there.
 """
 
 from __future__ import annotations
@@ -9,16 +10,13 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from ctypes import c_char_p, c_size_t, c_void_p
 from functools import cache
 from typing import Any, Final
 
-from imgmount.core.system_library import first_loadable
+from imgmount.codecs import libzstd
 from imgmount.errors import FormatError, UnsupportedError
 
-SYSTEM: Final = ("libzstd.so.1", "libzstd.1.dylib")
 WORKSPACE: Final = 4 << 20  # a larger frame is decoded to a place of its own
-_TOO_SMALL: Final = 70  # ZSTD_error_dstSize_tooSmall
 
 
 def library() -> Any:
@@ -32,32 +30,17 @@ def library() -> Any:
         else:
             from backports import zstd
     except ImportError as exc:
-        raise UnsupportedError("zstd: no decoder here: pip install imgmount[zstd]") from exc
+        if libzstd.load() is None:
+            raise UnsupportedError("zstd: no decoder here: pip install imgmount[zstd]") from exc
+        return libzstd
     return zstd
-
-
-@cache
-def _system() -> Any:
-    """libzstd, None where the system has none."""
-    name = first_loadable(SYSTEM)
-    if name is None:
-        return None
-    found = ctypes.CDLL(name)
-    found.ZSTD_createDCtx.restype = c_void_p
-    found.ZSTD_freeDCtx.argtypes = [c_void_p]
-    found.ZSTD_findFrameCompressedSize.argtypes = [c_char_p, c_size_t]
-    found.ZSTD_findFrameCompressedSize.restype = c_size_t
-    found.ZSTD_decompressDCtx.argtypes = [c_void_p, c_void_p, c_size_t, c_char_p, c_size_t]
-    found.ZSTD_decompressDCtx.restype = c_size_t
-    found.ZSTD_isError.argtypes = [c_size_t]
-    return found
 
 
 class _Workspace(threading.local):
     """A decoder for each thread, and the place where it decodes to."""
 
     def __init__(self) -> None:
-        self._library = _system()
+        self._library = libzstd.load()
         self._context = self._library.ZSTD_createDCtx()
         self._place = ctypes.create_string_buffer(0)  # as large as the largest frame so far
 
@@ -78,15 +61,14 @@ class _Workspace(threading.local):
             raise FormatError("zstd", "no whole frame")
         size = found.ZSTD_decompressDCtx(self._context, place, limit, data, frame)
         if found.ZSTD_isError(size):
-            raise FormatError(
-                "zstd", f"more than {limit} bytes" if size == 2**64 - _TOO_SMALL else "damaged data"
-            )
+            too_small = libzstd.error_code(size) == libzstd.TOO_SMALL
+            raise FormatError("zstd", f"more than {limit} bytes" if too_small else "damaged data")
         return memoryview(place).cast("B")[:size]
 
 
 @cache
 def _workspace() -> _Workspace | None:
-    return _Workspace() if _system() else None
+    return _Workspace() if libzstd.load() else None
 
 
 def decode(data: bytes, size: int) -> bytes:

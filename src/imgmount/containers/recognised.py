@@ -27,6 +27,17 @@ KNOWN: Final = (
     (Magic(0, b"HXCPICFE"), "hfe: HxC floppy emulator images"),
     (Magic(0, b"UAE--ADF"), "uae: extended ADF images of the first kind"),
 )
+# other programs, by the name's first word
+READERS: Final = {
+    "b5t:": "CDEmu loads them",
+    "c2d:": "CDEmu loads them",
+    "cif:": "CDEmu loads them",
+    "uif:": "uif2iso converts them",
+    "aaruf:": "'aaru image convert' converts them",
+    "ipf:": "'gw convert' of Greaseweazle converts them",
+    "scp:": "'gw convert' of Greaseweazle converts them",
+    "hfe:": "'gw convert' of Greaseweazle converts them",
+}
 SCP_HEADER: Final = 16
 SCP_REVOLUTIONS: Final = 5  # where their number is
 MAX_REVOLUTIONS: Final = 20
@@ -57,12 +68,14 @@ def refuse(device: BlockDevice, _: Context) -> NoReturn:
     """Raise ``UnsupportedError`` with the format's name."""
     known = _known(device)
     name = known[1] if known else "unread: formats that are recognised only"
-    raise UnsupportedError(f"{name} are not supported")
+    error = UnsupportedError(f"{name} are not supported")
+    raise error.advise(*(text for start, text in READERS.items() if name.startswith(start)))
 
 
 FORMAT: Final = ContainerFormat(
     name="unread",
     title="B5T, B6T, C2D, CIF, UIF, JISO, AaruFormat; IPF, SCP, FDI, HFE",
+    extensions=(".b5t", ".b6t", ".c2d", ".cif", ".uif", ".jiso", ".aaruf", ".ipf", ".scp", ".fdi", ".hfe"),
     open=refuse,
     probe=probe,
     limits="recognised only, and refused by name",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from imgmount.core.cache import ReadCache
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Filesystem, Node
 from imgmount.core.option import Option
@@ -175,8 +176,8 @@ class Described(Protocol):
 class Verifiable(Protocol):
     """A device that stores something about itself that can be checked: checksums, backup tables."""
 
-    def verify(self) -> Iterable[str]:
-        """Check it; each item is one problem, in one line."""
+    def verify(self) -> Iterable[Finding]:
+        """Check it: a line for each problem, a ``Seal`` for each checksum of content."""
 
 
 def certain(_: BlockDevice) -> Match:
@@ -184,8 +185,8 @@ def certain(_: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-def own_check(opened: object) -> Iterable[str]:
-    """What ``verify`` of a device or file system finds wrong; nothing where it has no such method."""
+def own_check(opened: object) -> Iterable[Finding]:
+    """What ``verify`` of a device or file system tells; nothing where it has no such method."""
     return opened.verify() if isinstance(opened, Verifiable) else ()
 
 
@@ -205,14 +206,15 @@ class Later:
         return self.resolve()(*args)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Format:
     """What every format declares. The last statement of its module is ``FORMAT: Final = ...Format(...)``.
 
     Its magics stand in ``registry.py``. ``probe`` is asked only where a magic matched, or always if the
     format has none; it reads through ``pread`` alone and ``FormatError`` means no. ``open`` may raise any
-    ``ImageError``. ``limits`` says what is not read. ``needs`` is the optional part of the package that the
-    format needs: "crypto". ``options`` are those that it reads.
+    ``ImageError``. ``extensions`` are how the names of such files mostly end, for people: nothing is opened
+    by them. ``checks`` says what ``verify`` looks at, ``limits`` what is not read. ``needs`` is the optional
+    part of the package that the format needs: "crypto". ``options`` are those that it reads.
 
     ``rescue`` is a second probe for damaged starts: it looks for the other copy (a backup boot sector, a
     later descriptor) and is asked only where no probe of its kind found more than ``FALLBACK``. It reads few
@@ -225,6 +227,8 @@ class Format:
     title: str
     probe: Callable[[BlockDevice], Match] = certain
     rescue: Callable[[BlockDevice], Match] | None = None
+    extensions: tuple[str, ...] = ()
+    checks: str = ""
     limits: str = ""
     needs: str = ""
     options: tuple[Option, ...] = ()
@@ -234,21 +238,23 @@ class Format:
         return name == self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ContainerFormat(Format):
     """How a container is read.
 
-    ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``guest`` marks the disk
-    of a virtual machine: what the machine wrote to it is not opened as a container.
+    ``check`` yields what ``verify`` tells of what ``open`` gave: see ``core.checks``. ``guest`` marks the
+    disk of a virtual machine: what the machine wrote to it is not opened as a container. ``packs_files``
+    marks one that may hold any file, so that it says nothing of whether there is a disk in it.
     """
 
     kind = "container"
     open: Callable[[BlockDevice, Context], BlockDevice]
-    check: Callable[[Any], Iterable[str]] = own_check
+    check: Callable[[Any], Iterable[Finding]] = own_check
     guest: bool = False
+    packs_files: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class PartitionsFormat(Format):
     """How a partition table is read.
 
@@ -266,12 +272,12 @@ class PartitionsFormat(Format):
     of_disc: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FilesystemFormat(Format):
     """How a filesystem is read.
 
-    ``check`` yields one line for each thing that is wrong with what ``open`` gave. ``deleted`` yields (path
-    as far as it is known, node) of deleted files; what has been used again fails when it is read.
+    ``check`` yields what ``verify`` tells of what ``open`` gave: see ``core.checks``. ``deleted`` yields
+    (path as far as it is known, node) of deleted files; what has been used again fails when it is read.
     ``second_opinion`` compares with what another library reads, one line for each difference; ``MountError``
     where that library is not installed. ``system_area`` marks one that leaves its first sectors to a
     partition table, for the same files: hybrid discs. ``views`` are namespaces that ``--fs`` may name besides
@@ -282,7 +288,7 @@ class FilesystemFormat(Format):
 
     kind = "filesystem"
     open: Callable[[BlockDevice, Context], Filesystem]
-    check: Callable[[Any], Iterable[str]] = own_check
+    check: Callable[[Any], Iterable[Finding]] = own_check
     deleted: Callable[[Any], Iterator[tuple[str, Node]]] | None = None
     second_opinion: Callable[[Any], Iterator[str]] | None = None
     system_area: bool = False

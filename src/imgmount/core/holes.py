@@ -57,9 +57,8 @@ def next_hole(device: BlockDevice, offset: int, end: int | None = None) -> int:
     return end
 
 
-def stretches(device: BlockDevice, most: int) -> Iterator[tuple[int, int]]:
-    """(offset, size) of all that is no hole, ``most`` bytes at a time."""
-    offset = 0
+def stretches(device: BlockDevice, most: int, offset: int = 0) -> Iterator[tuple[int, int]]:
+    """(offset, size) of all from ``offset`` on that is no hole, ``most`` bytes at a time."""
     while (offset := next_data(device, offset)) < device.size:
         limit = min(offset + most, device.size)
         end = next_hole(device, offset, limit)

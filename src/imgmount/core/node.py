@@ -23,20 +23,22 @@ SYMLINK_MODE: Final = s.S_IFLNK | 0o777
 class Stat(NamedTuple):
     """Facts about a node.
 
-    Times are nanoseconds since 1970 UTC. ``uid`` and ``gid`` None mean the user who mounts. ``allocated`` is
-    the number of bytes that occupy space, where that differs from ``size`` (sparse and compressed files).
+    Times are nanoseconds since 1970 UTC: of content, access, inode and birth. ``uid`` and ``gid`` None mean
+    the user who mounts. ``allocated`` is the number of bytes that occupy space, where that differs from
+    ``size`` (sparse and compressed files).
     """
 
     mode: int
     size: int = 0
     mtime_ns: int = 0
     atime_ns: int | None = None  # None: as mtime
-    ctime_ns: int | None = None
+    ctime_ns: int | None = None  # None: as birth_ns, if there is one, else as mtime
     uid: int | None = None
     gid: int | None = None
     nlink: int = 1
     rdev: int = 0
     allocated: int | None = None
+    birth_ns: int | None = None  # None: not known
 
 
 class Node(ABC):
@@ -49,12 +51,24 @@ class Node(ABC):
     __slots__ = ("id",)
     id: int
 
+    @property
+    def guess(self) -> str:
+        """What of a deleted file is taken to be so and cannot be known; "" where nothing is."""
+        return ""
+
     @abstractmethod
     def stat(self) -> Stat:
         """What is known of the node, without reading its content. Raises ``ImageError``."""
 
     def xattrs(self) -> Mapping[str, bytes]:
         """Extended attributes: what the filesystem knows and POSIX has no field for."""
+        return {}
+
+    def more_stats(self, name: str) -> Mapping[str, Stat]:  # noqa: ARG002
+        """What else is stored of the file called ``name``, by where: times that a time line should have.
+
+        Raises ``ImageError``.
+        """
         return {}
 
     @property
@@ -75,6 +89,22 @@ class File(Node):
     def streams(self) -> Mapping[str, File]:
         """Further content of the file, by name, in paths ``FILE/..namedfork/NAME``. Raises ``ImageError``."""
         return {}
+
+
+class Lost(File):
+    """A name of which nothing else can be read. Asking for more says why."""
+
+    __slots__ = ("_error",)
+
+    def __init__(self, number: int, error: ImageError) -> None:
+        self.id = number
+        self._error = error
+
+    def stat(self) -> Stat:
+        raise self._error.again()
+
+    def open(self) -> BlockDevice:
+        raise self._error.again()
 
 
 class Symlink(Node):

@@ -58,5 +58,5 @@ SNAPSHOT: Final = Option(
     flag=True,
 )
 NO_JOURNAL: Final = Option.switch(
-    "no-journal", "do not replay the journal of an ext3, ext4 or HFS+ volume in memory", flag=True
+    "no-journal", "do not replay the journal of an ext3, ext4, XFS or HFS+ volume in memory", flag=True
 )

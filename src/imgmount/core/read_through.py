@@ -5,7 +5,6 @@ It is used for checksums of all data; a ``Watcher`` can show the progress.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
@@ -19,7 +18,7 @@ class Watcher(Protocol):
     """Is told how far a long read has come."""
 
     def expect(self, size: int) -> None:
-        """``size`` more bytes are going to be read."""
+        """At least ``size`` more bytes are going to be read."""
 
     def advance(self, size: int, name: str) -> None:
         """``size`` bytes of ``name`` have been read."""
@@ -39,7 +38,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
 
 
 def expect(size: int) -> None:
-    """Announce that ``size`` bytes are going to be read through."""
+    """Announce that at least ``size`` more bytes are going to be read through."""
     for watcher in _watchers:
         watcher.expect(size)
 
@@ -69,6 +68,8 @@ def digests(device: BlockDevice, algorithms: Iterable[str]) -> dict[str, bytes]:
 
     Raises ``ImageError``.
     """
+    import hashlib  # takes long to load
+
     found = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
     for data in read_through(device):
         for digest in found.values():

@@ -16,11 +16,11 @@ from typing import Final
 
 from imgmount.codecs.deflate import inflate
 from imgmount.core.cache import Content, ReadCache
+from imgmount.core.checks import Finding, Seal, from_hex
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import NS, table
 from imgmount.core.format import Context, FilesystemFormat
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
-from imgmount.core.read_through import digests
 from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
@@ -226,8 +226,8 @@ class Ad1(Filesystem):
     def info(self) -> Mapping[str, str]:
         return {"version": str(self._version), "segments": str(self._segments), "chunk size": str(self.chunk)}
 
-    def verify(self) -> Iterator[str]:
-        """Files whose content is not that of their stored MD5."""
+    def verify(self) -> Iterator[Finding]:
+        """The MD5 of each file that has one."""
         todo: list[tuple[str, Node]] = [("", self.root)]
         while todo:
             path, node = todo.pop()
@@ -235,9 +235,7 @@ class Ad1(Filesystem):
                 if isinstance(node, Directory):
                     todo.extend((f"{path}/{name}", child) for name, child in node.entries())
                 elif isinstance(node, Ad1File) and (stored := node.facts().get(MD5)):
-                    found = digests(node.open(), ["md5"])["md5"]
-                    if found.hex() != stored.lower():
-                        yield f"{path}: the MD5 is not the stored one"
+                    yield Seal.of(f"MD5 of {path}", from_hex(stored), node.open(), "md5")
             except ImageError as exc:
                 yield f"{path or '/'}: {exc}"
 
@@ -270,5 +268,10 @@ def _place(file: BlockDevice) -> tuple[int, int]:
 
 
 FORMAT: Final = FilesystemFormat(
-    name="ad1", title="AccessData logical image (AD1)", open=Ad1, limits="no encryption"
+    name="ad1",
+    title="AccessData logical image (AD1)",
+    extensions=(".ad1",),
+    checks="MD5 of each file",
+    open=Ad1,
+    limits="no encryption",
 )

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 import stat as s
-import zlib
 from array import array
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 from imgmount.codecs import deflate
+from imgmount.codecs.crc32 import Crc32
 from imgmount.core.cache import Content, ReadCache
-from imgmount.core.device import BlockDevice, ChunkedDevice
+from imgmount.core.checks import Finding, Seal
+from imgmount.core.device import BlockDevice, ChunkedDevice, Extent
 from imgmount.core.fields import table, text
 from imgmount.core.format import Context, FilesystemFormat
 from imgmount.core.node import Directory, File, Filesystem, Node, Special, Stat, Symlink
-from imgmount.core.read_through import read_through
 from imgmount.core.single_parent import SingleParent
-from imgmount.core.slices import MemoryDevice
+from imgmount.core.slices import Concat, MemoryDevice
 from imgmount.errors import FormatError, UnsupportedError
 
 NAME: Final = "cramfs"
@@ -91,18 +91,17 @@ class Cramfs(Filesystem):
         facts = {"label": self.label, "byte order": f"{self.order} endian", "size": f"{self.size} bytes"}
         return facts | ({"files": str(self._files)} if self.flags & _FSID else {})
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         if not self.flags & _FSID:
             return
         if self.size > self.device.size:
             yield f"the volume has {self.size} bytes, the image {self.device.size}"
             return
         stored = table(self._header[_CRC_AT : _CRC_AT + 4], 4, self.order)[0]
-        crc = zlib.crc32(self._header[:_CRC_AT] + bytes(4) + self._header[_CRC_AT + 4 :])
-        for data in read_through(self.device, self.start + HEADER_SIZE, self.size):
-            crc = zlib.crc32(data, crc)
-        if crc != stored:
-            yield "the checksum of the volume is wrong"
+        header = self._header[:_CRC_AT] + bytes(4) + self._header[_CRC_AT + 4 :]
+        rest = Extent(max(0, self.size - self.start - HEADER_SIZE), self.device, self.start + HEADER_SIZE)
+        content = Concat([Extent(len(header), MemoryDevice(header)), rest])
+        yield Seal("CRC-32", stored.to_bytes(4, "big"), content, Crc32)
 
 
 def _find(device: BlockDevice) -> tuple[int, Literal["little", "big"]]:
@@ -236,5 +235,10 @@ class Pages(ChunkedDevice):
 
 
 FORMAT: Final = FilesystemFormat(
-    name=NAME, title="cramfs", open=Cramfs, limits="no extended block pointers (execute in place)"
+    name=NAME,
+    title="cramfs",
+    extensions=(".cramfs",),
+    checks="CRC-32 of the volume",
+    open=Cramfs,
+    limits="no extended block pointers (execute in place)",
 )

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from imgmount.core.checks import Finding, Seal, from_hex
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import NS
 from imgmount.core.format import Cataloged, Context, FilesystemFormat, Match
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
-from imgmount.core.read_through import digests
 from imgmount.core.slices import Concat, MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
@@ -212,8 +212,8 @@ class Ltree(Filesystem):
     def info(self) -> Mapping[str, str]:
         return {"entries": str((len(self.lines) - self._start) // 2)}
 
-    def verify(self) -> Iterator[str]:
-        """Files whose content is not that of their stored MD5."""
+    def verify(self) -> Iterator[Finding]:
+        """The MD5 of each file that has one."""
         todo: list[tuple[str, Node]] = [("", self.root)]
         while todo:
             path, node = todo.pop()
@@ -221,8 +221,7 @@ class Ltree(Filesystem):
                 todo.extend((f"{path}/{name}", child) for name, child in node.entries())
             elif isinstance(node, LtreeFile) and node.md5:
                 try:
-                    if digests(node.open(), ["md5"])["md5"].hex() != node.md5:
-                        yield f"{path}: the MD5 is not the stored one"
+                    yield Seal.of(f"MD5 of {path}", from_hex(node.md5), node.open(), "md5")
                 except ImageError as exc:
                     yield f"{path}: {exc}"
 
@@ -235,6 +234,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="ltree",
     title="Files of logical evidence (L01, Lx01)",
+    checks="MD5 of each file",
     open=Ltree,
     probe=probe,
     limits="no sparse extents",

@@ -88,6 +88,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="Macintosh file with its forks (MacBinary, AppleSingle, BinHex)",
+    checks="CRC-16 of BinHex",
     open=ForkVolume,
     probe=probe,
 )

@@ -338,6 +338,8 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="MFS (Macintosh File System)",
+    extensions=(".dsk", ".img"),
+    checks="the directory, the block map, counts",
     probe=probe,
     open=MfsVolume,
     options=(*options.SHARED, options.FLAT),

@@ -239,6 +239,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="Minix 1, 2 and 3",
+    checks="state and size of the volume",
     probe=probe,
     open=MinixVolume,
     limits="zones of several blocks",

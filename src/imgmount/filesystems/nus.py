@@ -74,5 +74,10 @@ def open_title(tmd: BlockDevice, context: Context) -> WiiuVolume:
 
 
 FORMAT: Final = FilesystemFormat(
-    name="nus", title="Wii U title, installed or downloaded", probe=probe, open=open_title, needs="crypto"
+    name="nus",
+    title="Wii U title, installed or downloaded",
+    extensions=("title.tmd",),
+    probe=probe,
+    open=open_title,
+    needs="crypto",
 )

@@ -6,7 +6,6 @@ Source: each one's on-disk format documentation; the places of labels as libblki
 from __future__ import annotations
 
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
@@ -65,6 +64,18 @@ LOOKS: Final = (
 )
 
 
+# other programs that read it; each takes the file of the raw view
+READERS: Final = {
+    ("bcachefs", "BeFS", "Btrfs", "EROFS", "F2FS", "HPFS", "JFS", "NILFS2", "ReiserFS"): (
+        "'mount -o loop,ro' reads it"
+    ),
+    ("LUKS 1", "LUKS 2"): "'cryptsetup open' opens it",
+    ("BitLocker",): "'cryptsetup bitlkOpen' or dislocker opens it",
+    ("VMFS",): "vmfs-fuse or vmfs6-fuse reads it",
+    ("ZFS",): "'zpool import -o readonly=on' reads it",
+}
+
+
 def _seen(device: BlockDevice) -> Look | None:
     """What ``device`` looks like. Marks share blocks, so each block is read once."""
     blocks: dict[int, bytes] = {}
@@ -97,9 +108,12 @@ def open_unread(device: BlockDevice, _: Context) -> Filesystem:
         label = raw.decode(look.encoding, "replace").partition("\0")[0] if wide else text(raw, look.encoding)
         facts += [f"label {label!r}"] if label else []
     if look.uuid is not None and len(raw := device.pread(look.uuid, 16)) == 16 and any(raw):
+        from uuid import UUID
+
         facts.append(f"UUID {UUID(bytes=raw)}")
     about = f" ({', '.join(facts)})" if facts else ""
-    raise UnsupportedError(f"{look.name}: this filesystem is recognised but not read{about}")
+    error = UnsupportedError(f"{look.name}: this filesystem is recognised but not read{about}")
+    raise error.advise(*(text for names, text in READERS.items() if look.name in names))
 
 
 FORMAT: Final = FilesystemFormat(

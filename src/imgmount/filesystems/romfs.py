@@ -198,4 +198,6 @@ class RomDirectory(_RomNode, Directory):
         return RomFile(volume, place, data, kind, own, size=size)
 
 
-FORMAT: Final = FilesystemFormat(name=NAME, title="romfs", open=Romfs)
+FORMAT: Final = FilesystemFormat(
+    name=NAME, title="romfs", extensions=(".romfs",), checks="sum of the first 512 bytes", open=Romfs
+)

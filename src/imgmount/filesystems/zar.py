@@ -10,13 +10,13 @@ each 16: u64 base, then u16 size - 1 of each), the names, the tree. Source: ZArc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import islice
 from struct import Struct
 from typing import Final
 
 from imgmount.codecs import zstd
-from imgmount.core.device import BlockDevice, ChunkedDevice
+from imgmount.core.checks import Seal
+from imgmount.core.device import BlockDevice, ChunkedDevice, Extent
 from imgmount.core.format import Context, FilesystemFormat, Match
 from imgmount.core.node import (
     DIRECTORY_MODE,
@@ -28,8 +28,7 @@ from imgmount.core.node import (
     Stat,
     as_directory,
 )
-from imgmount.core.read_through import read_through
-from imgmount.core.slices import Slice
+from imgmount.core.slices import Concat, MemoryDevice, Slice
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.nintendo.wiiu_title import MAX_META, META, meta_facts
 
@@ -135,17 +134,13 @@ class ZarVolume(Filesystem):
         except ImageError:
             return
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Seal]:
         """The SHA-256 of the archive, in which its own place is zero."""
-        digest = sha256()
         end = self.device.size - FOOTER_SIZE
-        for data in read_through(self.device, 0, end):
-            digest.update(data)
         footer = bytearray(self.device.read_exactly(end, FOOTER_SIZE, "zar"))
         footer[96:128] = bytes(32)
-        digest.update(footer)
-        if digest.digest() != self._digest:
-            yield "the archive does not match its SHA-256"
+        content = Concat([Extent(end, self.device), Extent(FOOTER_SIZE, MemoryDevice(bytes(footer)))])
+        yield Seal.of("SHA-256", self._digest, content, "sha256")
 
 
 def _below(node: Node, path: Sequence[bytes]) -> Node | None:
@@ -212,5 +207,11 @@ def probe(device: BlockDevice) -> Match:
 
 
 FORMAT: Final = FilesystemFormat(
-    name="zar", title="ZArchive, Wii U files for Cemu", probe=probe, open=ZarVolume, needs="zstd"
+    name="zar",
+    title="ZArchive, Wii U files for Cemu",
+    extensions=(".wua", ".zar"),
+    checks="SHA-256 of the archive",
+    probe=probe,
+    open=ZarVolume,
+    needs="zstd",
 )

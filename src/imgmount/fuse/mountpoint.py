@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from errno import ENOTCONN
@@ -64,7 +62,7 @@ def prepare(target: Path) -> bool:
     try:
         entries = os.scandir(target)
     except FileNotFoundError:
-        return _make(target)
+        return make(target)
     except NotADirectoryError:
         raise MountError(f"{target}: is not a directory") from None
     except OSError as exc:
@@ -89,7 +87,8 @@ def _is_taken(target: Path) -> bool:
     return kinds[-1:] != [AUTOFS]
 
 
-def _make(target: Path) -> bool:
+def make(target: Path) -> bool:
+    """Make a folder that is to be removed when nothing is mounted there any more. Raises ``MountError``."""
     try:
         target.mkdir(parents=False)
     except FileNotFoundError:
@@ -102,24 +101,11 @@ def _make(target: Path) -> bool:
 
 
 def discard(target: Path) -> None:
-    """Remove a folder that ``prepare`` made and whose daemon died before it could."""
+    """Remove a folder that was made for a mount, and the one around it if that was made for it as well."""
     with contextlib.suppress(OSError):
         if os.getxattr(target, MADE_HERE):
             target.rmdir()
-
-
-def default_target(image: Path) -> Path:
-    """The mount point where none is given: named after the image, beside it or in the run-time folder."""
-    parents = [image.resolve().parent]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        parents.append(Path(runtime))
-    parent = next((folder for folder in parents if os.access(folder, os.W_OK)), None)
-    if parent is None:
-        folders = " nor to ".join(map(str, parents))
-        raise MountError(f"{image}: give a mount point, a folder of your own: you may not write to {folders}")
-    stem = image.stem if image.suffix else f"{image.name} files"
-    names = (stem if number == 0 else f"{stem} ({number})" for number in range(1000))
-    return next(parent / name for name in names if not os.path.lexists(parent / name))
+            discard(target.parent)
 
 
 def find(wanted: Path) -> Mount:
@@ -142,6 +128,8 @@ def detach(target: Path, *, lazy: bool = False) -> None:
     Raises ``MountError`` with what the system says: busy, not yours...
     """
     commands = [["umount", *(["-l"] if lazy else []), "--", str(target)]] if os.geteuid() == 0 else []
+    import shutil
+
     fusermount = shutil.which("fusermount3") or shutil.which("fusermount")
     if fusermount:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
@@ -167,9 +155,12 @@ def remount(target: Path, options: Sequence[str]) -> None:
 
 
 def _failure(command: Sequence[str]) -> str | None:
-    """The last line that a program says when it fails."""
+    """What a program says last when it fails, None if it does not."""
+    import subprocess
+
     # no shell, fixed words
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode == 0:
         return None
-    return (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
+    said = done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
+    return said.splitlines()[-1].rpartition(": ")[2].removesuffix(".")  # behind the names

@@ -35,6 +35,7 @@ NS: Final = 1_000_000_000
 TIMEOUT: Final = 86_400.0 * 365  # the image does not change
 BLOCK: Final = 4096
 ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
+GUESS: Final = "user.imgmount.guess"  # of deleted files: what of them is one
 BATCH: Final = 128  # directory entries prepared at a time
 MAX_FILES: Final = 256  # kept at hand
 MAX_BUFFERS: Final = 64  # of one reply; a read in more buffers is gathered in memory
@@ -167,8 +168,10 @@ class Operations:
         )
 
     def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
-        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated = stat
+        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated, birth = stat
         mtime_s, mtime_ns = mtime // NS, mtime % NS
+        if ctime is None:
+            ctime = mtime if birth is None else birth
         return (
             inode, mode & self._mask, nlink,
             self._uid if self._one_uid or uid is None else uid,
@@ -176,7 +179,7 @@ class Operations:
             rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
             mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
             mtime_s, mtime_ns,
-            mtime_s if ctime is None else ctime // NS, mtime_ns if ctime is None else ctime % NS,
+            ctime // NS, ctime % NS,
         )  # fmt: skip
 
     def readlink(self, path: bytes, buffer: int, size: int) -> None:
@@ -300,7 +303,9 @@ class Operations:
         return _give(names, buffer, size)
 
     def _xattrs(self, path: bytes) -> Mapping[str, bytes]:
-        return self._vfs.find(_decode(path)).xattrs()
+        node = self._vfs.find(_decode(path))
+        found = node.xattrs()
+        return {**found, GUESS: node.guess.encode()} if node.guess else found
 
 
 def _of_host(file: FileDevice, offset: int, length: int) -> FuseBuf:

@@ -54,8 +54,8 @@ def parse(texts: Sequence[str], known: Mapping[str, bool], *, sloppy: bool = Fal
             result.passed.append(option)
         elif option == "remount":
             result.remount = True
-        elif equals and name in _VALUES:
-            setattr(result, name, _VALUES[name](value))
+        elif equals and name in WITH_VALUE:
+            setattr(result, name, WITH_VALUE[name](value))
         elif long in known:
             if known[long] is not bool(equals):
                 what = f"needs a value: {name}=..." if known[long] else "takes no value"
@@ -114,4 +114,4 @@ def _umask(value: str) -> int:
     return int(value, 8)
 
 
-_VALUES: Final = {"uid": _uid, "gid": _gid, "umask": _umask}
+WITH_VALUE: Final = {"uid": _uid, "gid": _gid, "umask": _umask}

@@ -25,10 +25,11 @@ from imgmount.core.log_line import OneLineFormatter
 from imgmount.errors import MountError
 from imgmount.fuse import libfuse
 from imgmount.fuse.libfuse import mfusepy
-from imgmount.fuse.mountpoint import Mount, detach, mounts
+from imgmount.fuse.mountpoint import Mount, detach, discard, mounts
 from imgmount.fuse.notify import notify
 from imgmount.fuse.operations import Operations
 from imgmount.fuse.options import ALWAYS, MountOptions, escape
+from imgmount.fuse.processes import name_daemon
 from imgmount.fuse.refusal import Muted, explain
 from imgmount.fuse.secrets import forget_secrets
 from imgmount.fuse.watch import Watch
@@ -102,6 +103,7 @@ class Session:
         """The kernel's first request is being answered: threads may start now."""
         if warnings := muted.lift():
             os.write(2, os.fsencode(warnings))
+        name_daemon(self.target)
         self.image.context.cache.start()
         watch.start()
         ready()
@@ -125,6 +127,7 @@ class Session:
                 self.target.rmdir()
             except OSError as exc:
                 log.warning("%s: %s", self.target, exc.strerror)
+            discard(self.target.parent)
 
     def background(self) -> int:
         """Mount in a daemon; 0 as soon as the mount answers. After a failure nothing is left behind."""

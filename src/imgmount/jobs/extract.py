@@ -8,6 +8,7 @@ folder.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import stat as s
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from imgmount.core.holes import stretches
 from imgmount.core.node import Directory, File, Node, Stat, Symlink
 from imgmount.errors import ImageError
 from imgmount.vfs.vfs import MAX_DEPTH, Vfs
+
+log = logging.getLogger(__name__)
 
 READ_SIZE: Final = 1 << 20
 HOPELESS: Final = frozenset({ENOSPC, EDQUOT, EROFS, EMFILE, ENFILE})  # the next file would fail as well
@@ -190,6 +193,8 @@ class Extraction:
             self._host_problem(path, exc)
 
     def _file(self, parent: int, name: str, path: str, node: File) -> None:
+        if node.guess:
+            log.warning("%s: a guess: %s", path, node.guess)
         stat = node.stat()
         inode = self._vfs.inode(path, node)
         self._make_room(parent, name)

@@ -1,78 +1,146 @@
-"""Check an image: what it stores about itself, and that every byte of it can be read."""
+"""Check an image: what it stores about itself, and that every byte of it can be read.
+
+Stored checksums are compared while the data is read for the first time, and what a disk has given is not read
+again for its partitions and files: see ``jobs.reading``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import NamedTuple
 
 from imgmount.chain.open import Image
 from imgmount.chain.volume import Volume
+from imgmount.core.checks import Checked, Finding, Note, Seal
 from imgmount.core.device import BlockDevice
-from imgmount.core.holes import stretches
+from imgmount.core.format import own_check
+from imgmount.core.holes import allocated
 from imgmount.core.node import File, Symlink
-from imgmount.core.read_through import advance, expect
+from imgmount.core.read_through import expect
 from imgmount.core.slices import Slice
 from imgmount.errors import ImageError, UnknownFormatError, UnsupportedError
+from imgmount.jobs.reading import Reader, Unreadable
 from imgmount.vfs.vfs import Vfs
 
-READ_SIZE: Final = 1 << 20
-GRAIN: Final = 1 << 16  # bytes: the precision of an unreadable range
-MAX_UNREADABLE: Final = 16 << 20
+
+class Found(NamedTuple):
+    """What was found in a layer, a volume or a raw view, which ``where`` names, at ``path`` if in a file."""
+
+    where: str
+    what: str | Note | Unreadable | Checked
+    path: str = ""
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether anything is wrong: a note and a checksum that agrees are told as well."""
+        return not (self.what.agrees if isinstance(self.what, Checked) else isinstance(self.what, Note))
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, (self.where, self.path, str(self.what))))
 
 
 def problems(image: Image, *, second_opinion: bool = False, read: bool = True) -> Iterator[str]:
-    """What is wrong with ``image``, one line each: containers first, then partitions, file systems and files.
+    """What is wrong with ``image``, one line each: see ``findings``."""
+    for found in findings(image, second_opinion=second_opinion, read=read):
+        if found.is_problem:
+            yield str(found)
 
-    ``read`` reads every byte of every disk and file. ``second_opinion`` compares with other libraries too.
+
+def findings(image: Image, *, second_opinion: bool = False, read: bool = True) -> Iterator[Found]:
+    """What is wrong with ``image``, and the checksums that were compared.
+
+    Containers come first, then partitions, file systems and files. ``read`` reads every byte of every layer
+    and file, which the checksums of content need. ``second_opinion`` compares with other libraries too.
     Raises ``MountError`` where those are not installed.
     """
+    reader = Reader() if read else None
+    outer = [(layer.name, layer.device) for layer in image.layers[1:-1]]
+    apart = [
+        (f"{volume.name}.raw", volume.device)
+        for volume in image.volumes
+        if volume.index and not _is_part(volume.device, image.disk)
+    ]
+    devices = [*outer, ("disk.raw", image.disk), *apart]
+    if reader is not None:
+        expect(sum(allocated(device) for _, device in devices))
     for layer in image.layers:
-        yield from _told(layer.name, layer.check())
-    if read:
-        yield from _unreadable("disk.raw", image.disk)
-        for volume in image.volumes:
-            if volume.index and not _is_part(volume.device, image.disk):
-                yield from _unreadable(f"{volume.name}.raw", volume.device)
+        yield from told(layer.name, layer.check(), reader, keep=True)
+    if reader is not None:
+        for name, device in devices:
+            yield from (Found(name, lost) for lost in reader.unreadable(device, name, keep=True))
     for volume in image.volumes:
-        yield from _volume(volume, second_opinion=second_opinion, read=read)
+        yield from _volume(volume, reader, second_opinion=second_opinion)
 
 
-def _volume(volume: Volume, *, second_opinion: bool, read: bool) -> Iterator[str]:
+def _volume(volume: Volume, reader: Reader | None, *, second_opinion: bool) -> Iterator[Found]:
     fault = volume.partition.fault
     # the filesystem may open although some bytes of the partition cannot be read
     if fault is not None:
-        yield f"{volume.name}: {fault}"
+        yield Found(volume.name, str(fault))
+    elif volume.index:  # the undivided disk is a layer, and was asked
+        yield from told(volume.name, own_check(volume.device), reader)
     # a filesystem that is not read is not damaged
     if isinstance(volume.problem, UnknownFormatError | UnsupportedError):
         return
     if volume.problem is not None:
         if volume.problem is not fault:
-            yield f"{volume.name}: {volume.problem}"
+            yield Found(volume.name, str(volume.problem))
         return
     if volume.passed_over is not None:
-        yield f"{volume.name}: {volume.passed_over}"
-    yield from _told(volume.name, volume.check())
+        yield Found(volume.name, str(volume.passed_over))
+    yield from told(volume.name, volume.check(), reader)
     checked = volume.format is not None and volume.format.checks_content
-    yield from _told(volume.name, _tree(volume, read=read and not checked))
+    try:
+        yield from _tree(volume, None if checked else reader)
+    except ImageError as exc:
+        yield Found(volume.name, str(exc))
     opinion = volume.format.second_opinion if second_opinion and volume.format is not None else None
     if opinion is not None:
-        yield from _told(f"{volume.name}, second opinion", opinion(volume.filesystem))
+        yield from told(f"{volume.name}, second opinion", opinion(volume.filesystem), reader)
 
 
-def _told(who: str, found: Iterable[str]) -> Iterator[str]:
-    """The problems ``found`` by ``who``, with that name in front; an error ends them and is the last."""
+def told(
+    where: str, findings: Iterable[Finding], reader: Reader | None, *, keep: bool = False
+) -> Iterator[Found]:
+    """What is told by ``where``; an error ends it and is the last. Seals need a ``reader``."""
+    seals: list[Seal] = []  # of the same content
     try:
-        for problem in found:
-            yield f"{who}: {problem}"
+        for finding in findings:
+            if seals and not (isinstance(finding, Seal) and finding.content is seals[0].content):
+                yield from _compared(where, seals, reader, keep=keep)
+                seals.clear()
+            if not isinstance(finding, Seal):
+                yield Found(where, finding)
+            elif reader is not None:
+                seals.append(finding)
     except ImageError as exc:
-        yield f"{who}: {exc}"
+        yield Found(where, str(exc))
+    yield from _compared(where, seals, reader, keep=keep)
 
 
-def _tree(volume: Volume, *, read: bool) -> Iterator[str]:
+def _compared(where: str, seals: list[Seal], reader: Reader | None, *, keep: bool) -> Iterator[Found]:
+    if not seals or reader is None:
+        return
+    sums = [seal.sum() for seal in seals]
+    expect(seals[0].content.size)
+    try:
+        reader.compute(seals[0].content, sums, seals[0].name, keep=keep)
+    except ImageError as exc:
+        stored = ", ".join(f"{seal.name} {seal.stored.hex()}" for seal in seals)
+        yield Found(where, f"the stored {stored} cannot be compared: {exc}")
+        return
+    for seal, found in zip(seals, sums, strict=True):
+        yield Found(where, seal.against(found.digest()))
 
-    damage: list[str] = []
+
+def _tree(volume: Volume, reader: Reader | None) -> Iterator[Found]:
+    damage: list[Found] = []
     vfs = Vfs(volume.filesystem.root, {}, (), volume.device.size)
-    for path, node in vfs.walk("", lambda path, error: damage.append(f"{path or '/'}: {error}")):
+
+    def failed(path: str, error: Exception) -> None:
+        damage.append(Found(volume.name, str(error), path or "/"))
+
+    for path, node in vfs.walk("", failed):
         yield from damage
         damage.clear()
         try:
@@ -83,13 +151,14 @@ def _tree(volume: Volume, *, read: bool) -> Iterator[str]:
                 continue
             content = node.open()
         except ImageError as exc:
-            yield f"{path}: {exc}"
+            yield Found(volume.name, str(exc), path)
             continue
         with content:
             if content.size != stat.size:
-                yield f"{path}: {content.size} bytes, where {stat.size} are promised"
-            if read:
-                yield from _unreadable(path, content)
+                yield Found(volume.name, f"{content.size} bytes, where {stat.size} are promised", path)
+            if reader is not None:
+                for lost in reader.unreadable(content, path):
+                    yield Found(volume.name, lost, path)
     yield from damage
 
 
@@ -97,39 +166,3 @@ def _is_part(device: BlockDevice, disk: BlockDevice) -> bool:
     """Whether reading ``disk`` has read ``device`` as well."""
     inside = isinstance(device, Slice) and device.device is disk and device.offset + device.size <= disk.size
     return device is disk or inside
-
-
-def _unreadable(name: str, device: BlockDevice) -> Iterator[str]:
-    """One line for each range of ``device`` that cannot be read.
-
-    A very long range ends the search: the stated size must be wrong then.
-    """
-    start, end, reason = 0, 0, ""
-    for offset, size, error in _failures(device, name):
-        if reason and offset == end:  # only the first reason is given: the others differ in an offset alone
-            end = offset + size
-            if end - start >= MAX_UNREADABLE:
-                yield f"{name}: unreadable {start:#x} to {end:#x}, the rest was not tried: {reason}"
-                return
-            continue
-        if reason:
-            yield f"{name}: unreadable {start:#x} to {end:#x}: {reason}"
-        start, end, reason = offset, offset + size, error
-    if reason:
-        yield f"{name}: unreadable {start:#x} to {end:#x}: {reason}"
-
-
-def _failures(device: BlockDevice, name: str) -> Iterator[tuple[int, int, str]]:
-    """(offset, size, why) of pieces that cannot be read. Where a large step fails, small ones are tried."""
-    expect(device.size)
-    for offset, size in stretches(device, READ_SIZE):
-        advance(size, name)
-        try:
-            device.pread(offset, size)
-        except ImageError:
-            for at in range(offset, offset + size, GRAIN):
-                part = min(GRAIN, offset + size - at)
-                try:
-                    device.pread(at, part)
-                except ImageError as exc:
-                    yield at, part, str(exc)

@@ -130,6 +130,7 @@ def open_bsd(device: BlockDevice, _: Context) -> list[Partition]:
 FORMAT: Final = PartitionsFormat(
     name="bsd",
     title="BSD disklabel",
+    checks="sum of the label",
     probe=probe,
     open=open_bsd,
 )

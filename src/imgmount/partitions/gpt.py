@@ -274,6 +274,8 @@ def about(device: BlockDevice) -> dict[str, str]:
 FORMAT: Final = PartitionsFormat(
     name="gpt",
     title="GUID partition table",
+    extensions=(".img", ".dd", ".raw"),
+    checks="CRC-32 of header and entries, in both copies",
     probe=probe,
     open=open_gpt,
     about=about,

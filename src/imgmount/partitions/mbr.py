@@ -23,11 +23,13 @@ log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
 SECTORS: Final = (512, 1024, 2048, 4096)  # that entries may count in
+IDENTIFIER: Final = 440  # offset of the number that Windows and Linux know the disk by
 TABLE: Final = 446  # offset of the four entries
 SIGNATURE: Final = b"\x55\xaa"  # at 510
 # flag, type, first sector, sectors; CHS addresses are ignored
 _ENTRY: Final = Struct("<B3xB3xII")
-FLAGS: Final = (0x00, 0x80)
+ACTIVE: Final = 0x80
+FLAGS: Final = (0x00, ACTIVE)
 EXTENDED: Final = (0x05, 0x0F, 0x85)
 PROTECTIVE: Final = 0xEE
 FIRST_LOGICAL: Final = 5
@@ -167,7 +169,8 @@ def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
         if not begins_on(device, "mbr", number, first * sector):
             continue
         content = Slice(device, first * sector, entry.sectors * sector)
-        parts.append(Partition(number, f"0x{entry.type:02x}", TYPES.get(entry.type, ""), content))
+        info = {"active": "yes"} if entry.flag == ACTIVE else {}
+        parts.append(Partition(number, f"0x{entry.type:02x}", TYPES.get(entry.type, ""), content, info=info))
     return parts
 
 
@@ -192,9 +195,19 @@ def _logicals(device: BlockDevice, container: int, sector: int) -> Iterator[tupl
     raise FormatError("mbr", f"more than {MAX_LOGICALS} extended tables", offset=table * sector)
 
 
+def about(device: BlockDevice) -> dict[str, str]:
+    """The disk's identifier, and the sectors that it counts in."""
+    record = device.read_exactly(0, SECTOR, "mbr")
+    identifier = int.from_bytes(record[IDENTIFIER : IDENTIFIER + 4], "little")
+    facts = {"disk identifier": f"{identifier:#010x}"} if identifier else {}
+    return {**facts, "sectors": f"{_sector_size(device, _primary(device))} bytes"}
+
+
 FORMAT: Final = PartitionsFormat(
     name="mbr",
     title="MBR partition table",
+    extensions=(".img", ".dd", ".raw"),
     probe=probe,
     open=open_mbr,
+    about=about,
 )

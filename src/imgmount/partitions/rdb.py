@@ -204,6 +204,8 @@ def _printable(dos_type: bytes) -> str:
 FORMAT: Final = PartitionsFormat(
     name="rdb",
     title="Amiga RDB partition table",
+    extensions=(".hdf",),
+    checks="sum of each block",
     probe=probe,
     open=open_rdb,
     about=about,

@@ -62,6 +62,7 @@ def open_sgi(device: BlockDevice, _: Context) -> list[Partition]:
 FORMAT: Final = PartitionsFormat(
     name="sgi",
     title="SGI volume header",
+    checks="sum of the label",
     probe=probe,
     open=open_sgi,
 )

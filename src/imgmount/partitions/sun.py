@@ -114,6 +114,7 @@ def open_sun(device: BlockDevice, _: Context) -> list[Partition]:
 FORMAT: Final = PartitionsFormat(
     name="sun",
     title="Sun disk label",
+    checks="sum of the label",
     probe=probe,
     open=open_sun,
 )

@@ -160,6 +160,8 @@ def probe(disc: BlockDevice) -> Match:
 FORMAT: Final = PartitionsFormat(
     name="wii",
     title="Wii disc",
+    extensions=(".iso",),
+    checks="SHA-1 trees of every cluster",
     probe=probe,
     of_disc=True,
     about=about,

@@ -231,5 +231,12 @@ def _key_of(
 
 
 FORMAT: Final = PartitionsFormat(
-    name="wiiu", title="Wii U disc", open=read_partitions, of_disc=True, about=about, needs="crypto"
+    name="wiiu",
+    title="Wii U disc",
+    extensions=(".wud",),
+    checks="SHA-1 trees of every cluster",
+    open=read_partitions,
+    of_disc=True,
+    about=about,
+    needs="crypto",
 )

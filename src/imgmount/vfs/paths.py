@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from errno import ELOOP
+from collections.abc import Iterator
+from contextlib import suppress
+from errno import ELOOP, ENOENT
+from fnmatch import fnmatchcase
 from typing import Final
 
-from imgmount.core.node import Node, Symlink
+from imgmount.core.node import Directory, Node, Symlink
 from imgmount.vfs.vfs import Vfs
 
 MAX_LINKS: Final = 40  # as in the kernel
@@ -41,6 +44,50 @@ def resolve(vfs: Vfs, path: str, *, follow: bool = True) -> tuple[str, Node]:
             done = done[:1] if vfs.space(here) else []
         names.extendleft(reversed(target.split("/")))
     return _joined(done), vfs.find(_joined(done))
+
+
+def expand(vfs: Vfs, pattern: str, *, follow: bool = True) -> list[tuple[str, Node]]:
+    """What ``resolve`` gives for ``pattern``, or for all that it matches with ``*``, ``?`` or ``[a-z]``.
+
+    A name that has such a letter in it is found first. Raises ``OSError`` and ``ImageError``.
+    """
+    try:
+        return [resolve(vfs, pattern, follow=follow)]
+    except (FileNotFoundError, NotADirectoryError):
+        if not _is_pattern(pattern):
+            raise
+    paths = [""]
+    for part in pattern.split("/"):
+        paths = [below for path in paths for below in _matching(vfs, path, part)]
+    found = [entry for path in paths for entry in _if_there(vfs, path, follow=follow)]
+    if not found:
+        raise FileNotFoundError(ENOENT, "No such file or directory", pattern)
+    return found
+
+
+def _if_there(vfs: Vfs, path: str, *, follow: bool) -> Iterator[tuple[str, Node]]:
+    """The node at ``path``, which is a link where that leads nowhere; nothing where there is none."""
+    for followed in dict.fromkeys((follow, False)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            yield resolve(vfs, path, follow=followed)
+            return
+
+
+def _matching(vfs: Vfs, folder: str, part: str) -> Iterator[str]:
+    """The paths in ``folder`` that one part of a pattern matches; a dot at the start must be written."""
+    if not _is_pattern(part):
+        yield f"{folder}/{part}"
+        return
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path, node = resolve(vfs, folder)
+        if isinstance(node, Directory):
+            for name in sorted(vfs.listing(path).nodes):
+                if fnmatchcase(name, part) and (part.startswith(".") or not name.startswith(".")):
+                    yield f"{folder}/{name}"
+
+
+def _is_pattern(text: str) -> bool:
+    return any(mark in text for mark in "*?[")
 
 
 def _joined(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 - ``tree``: one volume is the root; several are ``p1/ p2/ p5/`` (slot numbers), unreadable ones ``p3.raw``,
   and links in ``by-label/`` and ``by-uuid/``.
 - ``raw``: ``disk.raw``, and ``p1.raw``... where the image is divided; tracks as ``track01.iso``...
+  It stands in for a tree that cannot be given, if the image can be a disk at all: a text is none.
 - ``all``: both, with ``disk/`` for a filesystem on the undivided disk.
 - ``deleted``: as ``tree``, for deleted files that can still be found.
 """
@@ -14,11 +15,12 @@ from enum import Enum
 from itertools import count
 from typing import Any, Final
 
+from imgmount.chain.likeness import why_no_disk
 from imgmount.chain.open import Image
 from imgmount.chain.volume import Volume
 from imgmount.core.names import safe_name
 from imgmount.core.node import Directory, Node
-from imgmount.errors import FormatError
+from imgmount.errors import FormatError, ImageError, NotADiskError, UnknownFormatError
 from imgmount.vfs.nodes import RawFile, StaticDirectory, StaticSymlink
 from imgmount.vfs.vfs import SPACE_BITS, Vfs
 
@@ -34,27 +36,38 @@ class View(Enum):
     DELETED = "deleted"
 
 
-def build_vfs(image: Image, view: View) -> Vfs:
+def build_vfs(image: Image, view: View, *, or_raw: bool = True) -> Vfs:
     """The files of ``image``. Raises ``ImageError`` where the only filesystem is damaged beyond opening.
 
-    ``notes`` of the result are lines for the user: what is served raw, and why.
+    ``or_raw`` is whether the raw view may stand in for a tree that cannot be given. ``notes`` of the result
+    are lines for the user: what is served raw, and why.
     """
-    builder = _Builder(image)
+    builder = _Builder(image, or_raw=or_raw)
     if view is View.RAW:
         return builder.folder(list(builder.raw()))
     if view is View.ALL:
         return builder.folder([*builder.raw(), *builder.trees((*image.hidden, *image.volumes))])
     if view is View.DELETED:
         return builder.deleted()
-    main = image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
-    if main is not None:
-        return builder.single(main)
-    return builder.several()
+    main = _only(image)
+    return builder.several() if main is None else builder.single(main)
+
+
+def places(image: Image) -> list[tuple[str, Volume]]:
+    """(name of its folder, volume) of what the tree shows; the one that is the root has no name."""
+    main = _only(image)
+    return [(volume.name, volume) for volume in image.volumes] if main is None else [("", main)]
+
+
+def _only(image: Image) -> Volume | None:
+    """The volume that is the root of the tree, if it is a single one."""
+    return image.whole or (image.volumes[0] if len(image.volumes) == 1 else None)
 
 
 class _Builder:
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Image, *, or_raw: bool) -> None:
         self.image = image
+        self.or_raw = or_raw
         self.notes: list[str] = []
         self._mtime_ns = image.path.stat().st_mtime_ns
         self._numbers = count(2)  # 1 is the root
@@ -73,13 +86,27 @@ class _Builder:
             return Vfs(volume.filesystem.root, {}, self.notes, volume.device.size)
         if isinstance(problem, FormatError):
             raise problem.again()
-        self.notes.append(f"{problem}: raw view")
+        self._check_substitute(problem)
+        self.notes.append(f"{problem.with_advice()}: raw view")
         return self.folder(list(self.raw()))
+
+    def _check_substitute(self, problem: ImageError) -> None:
+        """Raise why there is no tree, where the raw view may not stand in or would show no disk."""
+        if not self.or_raw:
+            raise problem.again()
+        if self.image.is_disk or not isinstance(problem, UnknownFormatError):
+            return
+        if isinstance(problem, NotADiskError):
+            raise problem.again()
+        if reason := why_no_disk(self.image.disk):
+            raise NotADiskError(f"no disk image: {reason}")
 
     def several(self) -> Vfs:
         """A folder per volume; the raw view where none can be browsed."""
         trees = list(self.trees(self.image.volumes))
         if not trees:
+            if not self.or_raw:
+                raise UnknownFormatError("no part of it has a filesystem that can be shown")
             return self.folder(list(self.raw()))
         browsed = dict(trees)
         raw = [
@@ -119,7 +146,10 @@ class _Builder:
                 inner = here.setdefault(safe_name(folder, set()), {})
                 # a file has the name of the folder, so the folder gets another
                 here = inner if isinstance(inner, dict) else here
-            here[safe_name(name, set(here))] = node
+            if isinstance(node, Directory):
+                here.setdefault(safe_name(name, set()), {})
+            else:
+                here[safe_name(name, set(here))] = node
 
         def built(entries: dict[str, Any]) -> StaticDirectory:
             number = next(numbers)
@@ -147,7 +177,7 @@ class _Builder:
                 self._spaces[volume.name] = number
                 yield volume.name, volume.filesystem.root
             elif volume.partition.holds_files:
-                self.notes.append(f"{volume.name}: {volume.problem}: raw view")
+                self.notes.append(f"{volume.name}: {volume.problem.with_advice()}: raw view")
 
     def links(self) -> Iterator[tuple[str, Node]]:
         """``by-label/`` and ``by-uuid/``, with a link for each label and identifier that is known."""

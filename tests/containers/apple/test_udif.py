@@ -14,7 +14,7 @@ import pytest
 from conformance import check_device, sha256
 from containers.apple.apple_rows import rows
 from fixture import unpack
-from helpers import FIXTURES, context, image
+from helpers import FIXTURES, context, image, wrong
 from imgmount.chain.open import Image, open_image
 from imgmount.containers.apple.udif import FORMAT
 from imgmount.containers.apple.udif.device import UdifDevice
@@ -64,7 +64,7 @@ def opened(data: bytes) -> UdifDevice:
 
 def problems(image_: Image) -> list[str]:
     device: Any = image_.layers[-1].device
-    return list(device.verify())
+    return wrong(device.verify())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: Path(row["file"]).name)
@@ -73,7 +73,7 @@ def test_other_peoples_images(row: dict[str, Any]) -> None:
         assert [found.disk.size, sha256(found.disk)] == row["raw"]
         for layer in found.layers:
             if isinstance(layer.device, UdifDevice):
-                assert list(layer.device.verify()) == []
+                assert wrong(layer.device.verify()) == []
 
 
 @pytest.mark.parametrize(
@@ -220,14 +220,14 @@ def test_what_a_table_lies_about_is_an_error_and_no_zeros(case: str) -> None:
     disk = opened(HOSTILE[case]())
     if case == "a table that starts at the end":  # where the disk is not: nothing is known of what there is
         assert disk.pread(0, 2048) == bytes(2048)
-        assert list(disk.verify())
+        assert wrong(disk.verify())
         return
     if case == "a table that is a header":
-        assert list(disk.verify())
+        assert wrong(disk.verify())
         return
     with pytest.raises(ImageError):
         disk.pread(1024, 512)
-    list(disk.verify())
+    wrong(disk.verify())
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_zero_run_of_terabytes_is_checked_at_once() -> None:
     xml = plist(table(0, sectors, [(0, 0, sectors, 0, 0)]))
     disk = opened(udif(b"", xml, sectors))
     assert disk.size == sectors * 512
-    assert list(disk.verify()) == []
+    assert wrong(disk.verify()) == []
     assert disk.pread(sectors * 256, 100) == bytes(100)
 
 

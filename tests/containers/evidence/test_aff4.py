@@ -13,15 +13,18 @@ from typing import cast
 import pytest
 
 from conformance import check_device
-from helpers import FIXTURES, context, image
+from helpers import FIXTURES, context, image, wrong
 from imgmount.chain.open import open_image
 from imgmount.codecs import snappy
 from imgmount.containers.evidence.aff4 import Aff4Device
 from imgmount.containers.evidence.aff4.dialect import AFF4, EVIMETRY, SYMBOLIC
 from imgmount.containers.evidence.aff4.streams import MapDevice, Repeated, symbolic
 from imgmount.containers.evidence.aff4.turtle import parse
+from imgmount.core.checks import Note
+from imgmount.core.format import Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.jobs.reading import GRAIN, Reader
 
 AFF4_FIXTURES = FIXTURES / "containers/aff4"
 MAP = (AFF4_FIXTURES / "map/disk.aff4").read_bytes()
@@ -29,7 +32,9 @@ STREAM = (AFF4_FIXTURES / "stream/disk.aff4").read_bytes()
 STRIPES = {name: (AFF4_FIXTURES / "striped" / name).read_bytes() for name in ("disk_1.aff4", "disk_2.aff4")}
 
 
-UNREADABLE = "1500000 bytes could not be read when the image was made and have a filler: 0x493e0+0x16e360"
+UNREADABLE_FROM, UNREADABLE_UPTO = 300_000, 1_800_000
+UNREADABLE = ["1500000 bytes could not be read when the image was made: 0x493e0+0x16e360"]
+FILLED = {"on-error": "zero"}  # the text that stands for what could not be read
 
 
 def opened(data: bytes, files: dict[str, bytes] | None = None, **options: object) -> Aff4Device:
@@ -70,7 +75,8 @@ def with_turtle(data: bytes, old: str, new: str) -> bytes:
     ],
 )
 def test_reference_images(name: str, digest: str) -> None:
-    with open_image(image(f"aff4/aff4__ReferenceImages__{name}.aff4")) as found:
+    path = image(f"aff4/aff4__ReferenceImages__{name}.aff4")
+    with open_image(path, Options(extra=FILLED)) as found:
         assert str(found).startswith("file > aff4 > mbr[1]")
         content = hashlib.sha256()
         for offset in range(0, found.disk.size, 1 << 20):
@@ -78,16 +84,18 @@ def test_reference_images(name: str, digest: str) -> None:
         assert (found.disk.size, content.hexdigest()) == (1 << 28, digest)
         device = cast("Aff4Device", found.layers[1].device)
         lost = [
-            problem for problem in device.verify() if "could not be read when the image was made" in problem
+            problem
+            for problem in wrong(device.verify())
+            if "could not be read when the image was made" in problem
         ]
-        assert list(device.verify()) == lost
+        assert wrong(device.verify()) == lost
         assert bool(lost) == ("ReadError" in name) == ("unreadable" in device.info())
         assert device.info()["serial number"] == "SGAT5060001234"
 
 
 @pytest.mark.parametrize("data", [MAP, STREAM], ids=["map", "stream"])
 def test_sound_volumes_verify(data: bytes) -> None:
-    assert list(opened(data).verify()) == ([] if data is STREAM else [UNREADABLE])
+    assert wrong(opened(data).verify()) == ([] if data is STREAM else UNREADABLE)
     assert (
         dict(opened(data).info()).items() >= {"case number": "2026-17", "examiner": 'A. "Examiner"'}.items()
     )
@@ -97,7 +105,7 @@ def test_any_stripe_opens_the_set() -> None:
     one, other = STRIPES.values()
     expected = opened(one, {"disk_2.aff4": other})
     content = expected.pread(0, expected.size)
-    assert list(expected.verify()) == []
+    assert wrong(expected.verify()) == []
     check_device(
         opened(other, {"disk_1.aff4": one, "unrelated.aff4": MAP, "broken.aff4": b"PK\3\4"}), content
     )
@@ -109,21 +117,56 @@ def test_a_missing_stripe_is_named() -> None:
 
 
 def test_a_damaged_chunk_costs_itself_alone() -> None:
-    device = opened(MAP)
+    device = opened(MAP, extra=FILLED)
     sound = device.pread(0, device.size)
     start = MAP.index(b"x\x9c") + 20
     damaged = opened(MAP[:start] + b"\xee\xee\xee" + MAP[start + 3 :])
-    lost = [offset for offset in range(0, device.size, 512) if not _reads(damaged, offset, sound)]
+    sectors = [at for at in range(0, device.size, 512) if not UNREADABLE_FROM - 512 < at < UNREADABLE_UPTO]
+    lost = [offset for offset in sectors if not _reads(damaged, offset, sound)]
     assert 0 < len(lost) * 512 <= 80 * 512
-    assert any("chunk 0" in problem for problem in damaged.verify())
+    assert any("chunk 0" in problem for problem in wrong(damaged.verify()))
     zeroed = opened(MAP[:start] + b"\xee\xee\xee" + MAP[start + 3 :], extra={"on-error": "zero"})
-    for offset in range(0, device.size, 512):
+    for offset in sectors:
         found = zeroed.pread(offset, 512)
         assert found == sound[offset : offset + 512] if offset not in lost else found.count(0) >= 256, hex(
             offset
         )
     assert zeroed.info()["damaged, read as zeros"].startswith("1 ranges: 0x0+")
-    assert any("chunk 0" in problem for problem in zeroed.verify())
+    assert any("chunk 0" in problem for problem in wrong(zeroed.verify()))
+
+
+def test_what_could_not_be_acquired_is_an_error_and_told() -> None:
+    """Or the text that the standard fills it with, where damage is not to be an error."""
+    device = opened(MAP)
+    for offset, size in ((UNREADABLE_FROM, 1), (UNREADABLE_UPTO - 1, 1), (0, device.size)):
+        with pytest.raises(FormatError, match="these bytes could not be read when the image was made"):
+            device.pread(offset, size)
+    content = opened(MAP, extra=FILLED)
+    for start, end in ((0, UNREADABLE_FROM), (UNREADABLE_UPTO, device.size)):
+        assert device.pread(start, end - start) == content.pread(start, end - start)
+    (lost,) = Reader().unreadable(device, "disk")
+    assert 0 <= UNREADABLE_FROM - lost[0] < GRAIN > lost[1] - UNREADABLE_UPTO >= 0
+    for opened_ in (device, content):
+        assert [opened_.info()["unreadable"]] == UNREADABLE
+        (unknown,) = [str(found) for found in opened_.verify() if isinstance(found, Note)]
+        assert unknown == "33333 bytes were not acquired and read as UNKNOWN: 0x321f0+0x8235"
+        assert opened_.info()["not acquired"] == unknown
+
+
+def test_a_gap_that_could_not_be_acquired_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a run in the map that says so; also where that map is only a part of another."""
+    gap = with_turtle(
+        MAP, "aff4:mapGapDefaultStream aff4:Zero", "aff4:mapGapDefaultStream aff4:UnreadableData"
+    )
+    device = opened(rewritten(gap, map=struct.pack("<QQQI", 4096, 512, 0, 0)))
+    assert "could not be read when the image was made" in caplog.text
+    assert device.info()["unreadable"] == (
+        "1999488 bytes could not be read when the image was made: 0x0+0x1000, 0x1200+0x1e7280"
+    )
+    caplog.clear()
+    unused = opened(rewritten(MAP, map=struct.pack("<QQQI", 4096, 512, 0, 0)))
+    assert "unreadable" not in unused.info()
+    assert not caplog.text
 
 
 def _reads(device: Aff4Device, offset: int, sound: bytes) -> bool:
@@ -138,11 +181,11 @@ def _reads(device: Aff4Device, offset: int, sound: bytes) -> bool:
 def test_verify_finds_what_no_decoder_can() -> None:
     """Stored chunks have no checksum of their own."""
     at = STREAM.index(opened(STREAM).pread(40000, 64))
-    problems = list(opened(STREAM[:at] + b"\xff" + STREAM[at + 1 :]).verify())
+    problems = wrong(opened(STREAM[:at] + b"\xff" + STREAM[at + 1 :]).verify())
     assert any(problem.startswith("chunk 1, 0x8000+0x8000: md5 differs") for problem in problems)
     assert any(problem.startswith("SHA1 of aff4://") for problem in problems)
     changed = rewritten(MAP, idx=_member(MAP, "idx") + b"\n")
-    assert any("mapIdxHash" in problem for problem in opened(changed).verify())
+    assert any("mapIdxHash" in problem for problem in wrong(opened(changed).verify()))
 
 
 def _member(data: bytes, tail: str) -> bytes:
@@ -305,12 +348,12 @@ def test_what_evimetry_wrote_before_the_standard() -> None:
     runs = [(0, 1024, 512, 0), (1024, 512, 0, 1), (1536, 512, 0, 2), (2048, 512, 0, 3), (2560, 1024, 0, 4)]
     files = {"m/idx": "\r\n".join([*names, ""]).encode()}
     files["m/map"] = b"".join(struct.pack("<QQQI", *run) for run in runs)
-    device = opened(old_volume(text, {**bevies(ends=True), **files}))
+    device = opened(old_volume(text, {**bevies(ends=True), **files}), extra=FILLED)
     filler = (b"UNREADABLEDATA" * 37)[:512]
     expected = CHUNKS[1] + CHUNKS[2] + bytes(512) + b"a" * 512 + filler + b"\xff" * 1024
     check_device(device, expected)
-    (problem,) = device.verify()
-    assert problem == "512 bytes could not be read when the image was made and have a filler: 0x800+0x200"
+    (problem,) = wrong(device.verify())
+    assert problem == "512 bytes could not be read when the image was made: 0x800+0x200"
     assert "Evimetry" in device.info()["dialect"]
 
 

@@ -18,13 +18,16 @@ import pytest
 
 from conformance import check_device
 from fixture import unpack
-from helpers import FIXTURES, tool
+from helpers import FIXTURES, tool, wrong
 from imgmount.chain.open import open_image
 from imgmount.containers.vdisk.parallels.folder import BundleDevice
 from imgmount.containers.vdisk.simg import SimgDevice
+from imgmount.core.checks import Checked
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.jobs.reading import Reader
+from imgmount.jobs.verify import told
 from vdisk import check, create, raw_of, run, scribble
 
 MIB = 1 << 20
@@ -230,11 +233,12 @@ def test_simg_checksums(tmp_path: Path) -> None:
     path = fixture(tmp_path, "simg/mixed")
     with open_image(path) as opened:
         assert isinstance(opened.disk, SimgDevice)
-        assert list(opened.disk.verify()) == []
+        assert wrong(opened.disk.verify()) == []
     patch(path, 100, b"X")
     with open_image(path) as opened:
         assert isinstance(opened.disk, SimgDevice)
-        assert len(list(opened.disk.verify())) == 2
+        (problem,) = wrong(opened.disk.verify())  # that of what follows is right for what stands before it
+        assert problem.startswith("CRC-32 of bytes 0x0 to ")
 
 
 def test_simg_of_a_whole_image(tmp_path: Path) -> None:
@@ -270,7 +274,7 @@ def test_parts_of_a_sparse_image_belong_together(
         check(path, disk, "simg")
     with open_image(path) as opened:
         assert opened.disk.info()["parts"] == ", ".join(parts)  # type: ignore[attr-defined]
-        assert list(opened.disk.verify()) == []  # type: ignore[attr-defined]
+        assert wrong(opened.disk.verify()) == []  # type: ignore[attr-defined]
     joined = tmp_path / "joined"
     joined.write_bytes(b"".join(parts.values()))
     check(joined, disk, "simg")
@@ -302,7 +306,7 @@ def test_a_part_alone_shows_nothing_of_the_others(
         for offset in (0, len(disk) - 512):
             with pytest.raises(MissingPartError, match="belong beside it"):
                 opened.disk.pread(offset, 512)
-        assert list(opened.disk.verify())  # type: ignore[attr-defined]
+        assert wrong(opened.disk.verify())  # type: ignore[attr-defined]
 
 
 def test_images_of_one_size_are_not_parts_of_each_other(tmp_path: Path) -> None:
@@ -330,6 +334,28 @@ def test_a_size_that_the_description_contradicts_is_told(tmp_path: Path) -> None
     with open_image(appliance(tmp_path / "x.ova", ("disk.img", bytes(999)), ("x.ovf", ovf))) as opened:
         (problem,) = opened.disk.verify()  # type: ignore[attr-defined]
         assert problem == "'disk.img' has 999 bytes, the description says 1000"
+
+
+def test_the_manifest_of_an_ova_is_compared(tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"some disk" * 99)
+    (tmp_path / "x.ovf").write_bytes(b"<xml/>")
+    lines = [
+        subprocess.run(
+            [tool("openssl"), "dgst", "-sha1", name], cwd=tmp_path, check=True, capture_output=True
+        ).stdout
+        for name in ("disk.img", "x.ovf")
+    ]
+    files = [(name, (tmp_path / name).read_bytes()) for name in ("x.ovf", "disk.img")]
+    with open_image(appliance(tmp_path / "x.ova", *files, ("x.mf", b"".join(lines)))) as opened:
+        found = list(told("", opened.layers[1].check(), Reader()))
+        assert [type(one.what) for one in found] == [Checked, Checked]
+        assert not any(one.is_problem for one in found)
+    files[1] = ("disk.img", b"same disk" * 99)
+    with open_image(appliance(tmp_path / "x.ova", *files, ("x.mf", b"".join(lines)))) as opened:
+        (problem,) = wrong(opened.layers[1].check())
+        assert problem.startswith("SHA1 of 'disk.img' is ")
+    with open_image(appliance(tmp_path / "x.ova", files[0], ("a.img", b"a"), ("x.mf", lines[0]))) as opened:
+        assert wrong(opened.layers[1].check()) == ["'disk.img' is missing: 'x.mf' has its SHA1"]
 
 
 @pytest.mark.parametrize("lost", [None, 0, 1, 2])
@@ -399,7 +425,7 @@ def test_a_cut_appliance_is_refused(tmp_path: Path) -> None:
 def test_a_tar_that_is_no_appliance_is_left_alone(tmp_path: Path) -> None:
     path = appliance(tmp_path / "x.tar", ("readme", b"text"), ("disk.img", b"x"))
     with open_image(path) as opened:
-        assert str(opened) == "file"
+        assert str(opened) == "file > archive"
 
 
 @pytest.mark.parametrize("variant", ["qed/backed", "parallels/expanding", "simg/mixed", "bochs/growing"])

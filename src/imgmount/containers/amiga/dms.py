@@ -22,7 +22,14 @@ from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parsed, within
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import ChecksumError, FormatError, ImageError, KeyRequiredError, UnsupportedError
+from imgmount.errors import (
+    ChecksumError,
+    FormatError,
+    ImageError,
+    KeyRequiredError,
+    PasswordRequiredError,
+    UnsupportedError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +182,7 @@ class DmsDevice(MappedDevice):
     def _decode(self, header: Any, records: list[Track], password: str | None) -> None:
         encrypted = bool(header.flags & ENCRYPTED)
         if encrypted and password is None:
-            raise KeyRequiredError("dms: the archive is encrypted: give --password")
+            raise PasswordRequiredError("dms: the archive is encrypted")
         state = crc16((password or "").encode("latin-1", "replace")) if encrypted else None
         decoder = DmsDecoder()
         inherited: ImageError | None = None
@@ -351,6 +358,8 @@ def crc16(data: bytes) -> int:
 FORMAT: Final = ContainerFormat(
     name="dms",
     title="Amiga floppy packed with DMS",
+    extensions=(".dms",),
+    checks="CRC-16 of header and tracks, sums of their content",
     open=DmsDevice,
     limits="decoded whole at open; archives of files are refused",
 )

@@ -101,6 +101,8 @@ class UaeAdfDevice(ChunkedDevice):
 FORMAT: Final = ContainerFormat(
     name="uae_adf",
     title="Amiga floppy, extended ADF (UAE-1ADF)",
+    extensions=(".adf",),
+    checks="the sums of AmigaDOS sectors",
     open=UaeAdfDevice,
     limits="raw tracks with other than AmigaDOS sectors fail when they are read",
 )

@@ -160,5 +160,10 @@ def _state(bitmap: bytes, sector: int) -> int:
 
 
 FORMAT: Final = ContainerFormat(
-    name=NAME, title="Apple sparse image format (ASIF)", open=AsifDevice, guest=True
+    name=NAME,
+    title="Apple sparse image format (ASIF)",
+    extensions=(".asif",),
+    checks="that tables and chunks lie in the file, each once",
+    open=AsifDevice,
+    guest=True,
 )

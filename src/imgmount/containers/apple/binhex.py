@@ -22,4 +22,6 @@ def open_wrapped(file: BlockDevice, _: Context) -> BlockDevice:
     return open_binhex(file)
 
 
-FORMAT: Final = ContainerFormat(name="binhex", title="BinHex 4 file", open=open_wrapped, probe=probe)
+FORMAT: Final = ContainerFormat(
+    name="binhex", title="BinHex 4 file", extensions=(".hqx",), open=open_wrapped, probe=probe
+)

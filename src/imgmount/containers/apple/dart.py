@@ -10,12 +10,13 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from imgmount.codecs import dart
+from imgmount.core.checks import Checked, Finding, Seal
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context, Match
-from imgmount.errors import FormatError, ImageError
+from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import forks_of
-from imgmount.families.apple.sums import disk_copy_sum
+from imgmount.families.apple.sums import DiskCopySum
 from imgmount.families.apple.types import ImageKind
 
 NAME: Final = "dart"
@@ -89,22 +90,17 @@ class DartDevice(ChunkedDevice):
         facts["source"] = SOURCES.get(header.source, f"type {header.source}")
         return facts | ({"type and creator": self._forks.codes} if self._forks else {})
 
-    def verify(self) -> Iterator[str]:
-        """Compare the checksums of the resource fork: 2 is that of the data, 1 that of the tags."""
-        blocks = []
-        for index in range(len(self._header.lengths)):
-            try:
-                blocks.append(self._block(index))
-            except ImageError as exc:
-                yield str(exc)
-        if self._forks is None or len(blocks) < len(self._header.lengths):
+    def verify(self) -> Iterator[Finding]:
+        """The checksums in the resource fork: 2 is that of the data, 1 that of the tags."""
+        if self._forks is None:
             return
-        parts = (("data", 2, slice(DATA)), ("tags", 1, slice(DATA, None)))
-        for what, identifier, part in parts:
-            stored = self._forks.read(b"CKSM", identifier)
-            found = disk_copy_sum(block[part] for block in blocks).to_bytes(4, "big")
-            if stored is not None and stored[:4] != found:
-                yield f"the checksum of the {what} is {found.hex()}, {stored[:4].hex()} is stored"
+        if (stored := self._forks.read(b"CKSM", 2)) is not None:
+            yield Seal("checksum of the data", stored[:4], self, DiskCopySum)
+        if (stored := self._forks.read(b"CKSM", 1)) is not None:
+            found = DiskCopySum()
+            for index in range(len(self._header.lengths)):
+                found.update(self._block(index)[DATA:])
+            yield Checked("checksum of the tags", stored[:4].hex(), found.digest().hex())
 
 
 def probe(file: BlockDevice) -> Match:
@@ -117,5 +113,11 @@ def probe(file: BlockDevice) -> Match:
 
 
 FORMAT: Final = ContainerFormat(
-    name=NAME, title="DART floppy image", open=DartDevice, probe=probe, guest=True
+    name=NAME,
+    title="DART floppy image",
+    extensions=(".image", ".img"),
+    checks="sums of the disk and of its tags",
+    open=DartDevice,
+    probe=probe,
+    guest=True,
 )

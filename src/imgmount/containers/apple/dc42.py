@@ -9,13 +9,14 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from imgmount.core.checks import Finding, Seal
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.header import within
-from imgmount.core.read_through import read_through
+from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import forks_of
-from imgmount.families.apple.sums import disk_copy_sum
+from imgmount.families.apple.sums import DiskCopySum
 from imgmount.families.apple.types import ImageKind
 
 NAME: Final = "dc42"
@@ -75,18 +76,14 @@ class DiskCopyDevice(MappedDevice):
         facts = {"name": name, "disk": f"{kind}, format byte {header.byte:#04x}"}
         return facts | ({"tags": f"{header.tags} bytes"} if header.tags else {})
 
-    def verify(self) -> Iterator[str]:
-        """Compare both checksums, of which 0 is none; that of the tags leaves out the first sector's."""
+    def verify(self) -> Iterator[Finding]:
+        """Both checksums, of which 0 is none; that of the tags leaves out the first sector's."""
         header = self._header
-        found = disk_copy_sum(read_through(self))
-        if header.checksum and found != header.checksum:
-            yield f"the checksum of the data is {found:#010x}, {header.checksum:#010x} is stored"
-        if not header.tags or not header.tag_checksum:
-            return
-        tags = self._file.read_exactly(HEADER.size + self.size, header.tags, NAME)
-        found = disk_copy_sum([tags[TAG:]])
-        if found != header.tag_checksum:
-            yield f"the checksum of the tags is {found:#010x}, {header.tag_checksum:#010x} is stored"
+        if header.checksum:
+            yield Seal("checksum of the data", header.checksum.to_bytes(4, "big"), self, DiskCopySum)
+        if header.tags and header.tag_checksum:
+            tags = Slice(self._file, HEADER.size + self.size + TAG, header.tags - TAG)
+            yield Seal("checksum of the tags", header.tag_checksum.to_bytes(4, "big"), tags, DiskCopySum)
 
 
 def probe(file: BlockDevice) -> Match:
@@ -102,5 +99,11 @@ def probe(file: BlockDevice) -> Match:
 
 
 FORMAT: Final = ContainerFormat(
-    name=NAME, title="Disk Copy 4.2 image", open=DiskCopyDevice, probe=probe, guest=True
+    name=NAME,
+    title="Disk Copy 4.2 image",
+    extensions=(".dc42", ".image", ".img"),
+    checks="sums of the disk and of its tags",
+    open=DiskCopyDevice,
+    probe=probe,
+    guest=True,
 )

@@ -54,6 +54,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="encrypted",
     title="Encrypted Apple disk image",
+    extensions=(".dmg",),
+    checks="that the file has all bytes",
     open=EncryptedDevice,
     probe=probe,
     needs="crypto",

@@ -26,4 +26,6 @@ def open_wrapped(file: BlockDevice, _: Context) -> BlockDevice:
     return open_macbinary(file)
 
 
-FORMAT: Final = ContainerFormat(name="macbinary", title="MacBinary file", open=open_wrapped, probe=probe)
+FORMAT: Final = ContainerFormat(
+    name="macbinary", title="MacBinary file", extensions=(".bin", ".macbin"), open=open_wrapped, probe=probe
+)

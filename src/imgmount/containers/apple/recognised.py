@@ -70,6 +70,7 @@ def _auth_data(data: bytes) -> Iterator[tuple[str, str]]:
 FORMAT: Final = ContainerFormat(
     name="apple_unread",
     title="Apple Encrypted Archive, Apple Archive; Norton Ghost",
+    extensions=(".aea", ".aar", ".gho"),
     open=refuse,
     probe=probe,
     limits="recognised only, and refused by name",

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from imgmount.core.checks import Finding, Seal
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
-from imgmount.core.read_through import read_through
 from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import Forks, forks_of
-from imgmount.families.apple.sums import disk_copy_sum
+from imgmount.families.apple.sums import DiskCopySum
 from imgmount.families.apple.types import ImageKind
 
 NAME: Final = "shrinkwrap"
@@ -36,14 +36,10 @@ class RawDisk(MappedDevice):
     def info(self) -> Mapping[str, str]:
         return {"type and creator": self._forks.codes, "resource fork": self._forks.origin}
 
-    def verify(self) -> Iterator[str]:
-        """Compare the checksum of the data, where there is one."""
-        stored = self._forks.read(b"CKSM", 1)
-        if stored is None:
-            return
-        found = disk_copy_sum(read_through(self)).to_bytes(4, "big")
-        if stored[:4] != found:
-            yield f"the checksum of the data is {found.hex()}, {stored[:4].hex()} is stored"
+    def verify(self) -> Iterator[Finding]:
+        """The checksum of the data, where there is one."""
+        if (stored := self._forks.read(b"CKSM", 1)) is not None:
+            yield Seal("checksum of the data", stored[:4], self, DiskCopySum)
 
 
 def _raw_forks(file: BlockDevice) -> Forks:
@@ -63,6 +59,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Raw Macintosh disk (ShrinkWrap, DiskDup+)",
+    extensions=(".img", ".image", ".smi"),
+    checks="the sum of the disk, where it has one",
     open=RawDisk,
     probe=probe,
     guest=True,

@@ -150,6 +150,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Apple sparse bundle",
+    extensions=(".sparsebundle",),
+    checks="places and sizes of bands",
     open=SparseBundleDevice,
     probe=probe,
     guest=True,

@@ -112,6 +112,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="sparseimage",
     title="Apple sparse image",
+    extensions=(".sparseimage",),
+    checks="the index and places of bands",
     open=SparseImageDevice,
     probe=probe,
     guest=True,

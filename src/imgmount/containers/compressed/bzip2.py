@@ -12,7 +12,7 @@ import bz2
 import logging
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -174,9 +174,8 @@ class Bzip2Device(CodedBlocksDevice):
     def info(self) -> Mapping[str, str]:
         return {"streams": str(self._streams), "blocks": str(len(self._begins))}
 
-    def verify(self) -> Iterator[str]:
-        yield from self._problems
-        yield from super().verify()
+    def verify(self) -> Sequence[str]:
+        return self._problems
 
 
 def _is_header(data: bytes) -> bool:
@@ -240,7 +239,10 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="bzip2",
     title="bzip2-compressed image",
+    extensions=(".bz2",),
+    checks="CRC-32 of each block and of the stream",
     open=Bzip2Device,
     probe=probe,
+    packs_files=True,
     limits="decoded once at open to learn the blocks' sizes",
 )

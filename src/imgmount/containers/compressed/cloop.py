@@ -60,5 +60,9 @@ class CloopDevice(ChunkedDevice):
 
 
 FORMAT: Final = ContainerFormat(
-    name="cloop", title="Compressed loop image (cloop 2)", open=CloopDevice, guest=True
+    name="cloop",
+    title="Compressed loop image (cloop 2)",
+    extensions=(".cloop",),
+    open=CloopDevice,
+    guest=True,
 )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from imgmount.core.block_decoder import CodedBlock, CodedBlockDecoder
-from imgmount.core.cache import Cut, ReadCache
+from imgmount.core.cache import ReadCache
 from imgmount.core.sequential import SequentialDevice, group
-from imgmount.errors import ImageError
 
 MAX_WHOLE: Final = 64 << 20  # a block up to here is one chunk, if two of them fit into the cache
 DECODER: Final = 4 << 20  # bytes that a decompressor takes, if nothing else is known: bzip2's
@@ -47,31 +46,3 @@ class CodedBlocksDevice(SequentialDevice):
 
     def _decoder_memory(self, span: int) -> int:
         return max(map(self._memory_of, range(self._groups[span], self._groups[span + 1])), default=0)
-
-    def verify(self) -> Iterator[str]:
-        """Decode everything: each stretch of chunks that cannot be is one line."""
-        start, end, reason = 0, 0, ""
-        for first, last, problem in self._checked():
-            if problem != reason:
-                if reason:
-                    yield f"{start:#x} to {first:#x}: {reason}"
-                start, reason = first, problem
-            end = last
-        if reason:
-            yield f"{start:#x} to {end:#x}: {reason}"
-
-    def _checked(self) -> Iterator[tuple[int, int, str]]:
-        """(first byte, end, what is wrong or "") of each chunk, in parts where only some of it is damaged."""
-        first = 0
-        for index in range(self._chunk_count()):
-            _, first, end = self._chunk_at(first)
-            try:
-                chunk = self._read_chunk(index)
-            except ImageError as exc:
-                yield first, end, str(exc)
-            else:
-                whole = end if not isinstance(chunk, Cut) else first + len(chunk)
-                yield first, whole, ""
-                if isinstance(chunk, Cut):
-                    yield whole, end, str(chunk.error)
-            first = end

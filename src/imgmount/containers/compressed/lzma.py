@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import lzma
 from array import array
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -47,10 +47,8 @@ class LzmaDevice(CodedBlocksDevice):
         decompressor = partial(lzma.LZMADecompressor, lzma.FORMAT_ALONE, memlimit=MEMORY_LIMIT)
         return CodedBlock(decompressor, feed(self._file, index, self._file.size), damaged=bool(self._problem))
 
-    def verify(self) -> Iterator[str]:
-        if self._problem:
-            yield self._problem
-        yield from super().verify()
+    def verify(self) -> Sequence[str]:
+        return [self._problem] if self._problem else []
 
 
 def _stated_size(file: BlockDevice) -> int:
@@ -77,7 +75,10 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="lzma",
     title="LZMA-compressed image (.lzma)",
+    extensions=(".lzma",),
+    checks="the end mark",
     open=LzmaDevice,
     probe=probe,
+    packs_files=True,
     limits="decoded from its start for each step backwards",
 )

@@ -11,7 +11,7 @@ import logging
 import lzma
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple
@@ -117,10 +117,8 @@ class XzDevice(CodedBlocksDevice):
     def info(self) -> Mapping[str, str]:
         return self._facts
 
-    def verify(self) -> Iterator[str]:
-        if self._problem:
-            yield self._problem
-        yield from super().verify()
+    def verify(self) -> Sequence[str]:
+        return [self._problem] if self._problem else []
 
 
 def _check_name(file: BlockDevice) -> str:
@@ -225,7 +223,10 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="xz",
     title="xz-compressed image",
+    extensions=(".xz",),
+    checks="CRC-32, CRC-64 or SHA-256 of each block",
     open=open_xz,
     probe=probe,
+    packs_files=True,
     limits="a file of one large block is decoded from its start for each step backwards",
 )

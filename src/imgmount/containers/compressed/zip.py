@@ -6,18 +6,16 @@ iPhone and Mac firmware (``.ipsw``) is such a zip. With several images the large
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from imgmount.containers.choice import choose
 from imgmount.containers.vdisk.options import MEMBER
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.slices import Concat, MemoryDevice, Slice
-from imgmount.errors import FormatError, ImageError, UnsupportedError
-
-log = logging.getLogger(__name__)
+from imgmount.errors import FormatError, UnsupportedError
 
 NAME: Final = "zip"
 LOCAL, CENTRAL, END, END64 = b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\6\6"
@@ -113,18 +111,11 @@ class ZipDevice(MappedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._images = images(file)
-        wanted = context.options.extra.get(MEMBER.name)
-        found = [one for one in self._images if wanted in (None, one.name, one.name.rpartition("/")[2])]
-        if not found:
-            present = ", ".join(one.name for one in self._images) or "none"
-            raise ImageError(f"zip: no disk image {wanted or 'inside'!r}; there are: {present}")
-        self._member = member = found[0]
+        name = choose(NAME, [one.name for one in self._images], MEMBER.of(context.options.extra))
+        self._member = member = next(one for one in self._images if one.name == name)
         if member.flags & ENCRYPTED or member.method not in (STORED, DEFLATED):
             how = "encrypted" if member.flags & ENCRYPTED else f"packed by method {member.method}"
             raise UnsupportedError(f"zip: {member.name!r} is {how}: unzip it first")
-        if wanted is None and len(self._images) > 1:
-            many = len(self._images)
-            log.warning("zip: %s is opened, the largest of %d: -X member=NAME chooses", member.name, many)
         self._content = _content(file, member)
         self.size = self._content.size
 
@@ -159,8 +150,10 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name=NAME,
     title="Zip with a disk image (ipsw)",
+    extensions=(".zip", ".ipsw"),
     open=ZipDevice,
     probe=probe,
+    packs_files=True,
     options=(MEMBER,),
     limits="stored and deflated files; no bundles of several files",
 )

@@ -18,11 +18,11 @@ from imgmount.codecs.lzma import decode_raw, lzma1_filter
 from imgmount.containers.evidence.options import ON_ERROR
 from imgmount.containers.evidence.zero_fill import ZeroFill
 from imgmount.core.cache import Content
+from imgmount.core.checks import Finding, Seal
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
-from imgmount.core.read_through import digests
 from imgmount.core.slices import Concat
-from imgmount.errors import FormatError, ImageError, MissingPartError, UnsupportedError
+from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 
 MAGIC: Final = b"AFF10\r\n\0"
 _HEAD = struct.Struct(">4sIII")  # of a segment: magic, size of the name, size of the data, flag
@@ -141,16 +141,10 @@ class AffDevice(MappedDevice):
         found["pages"] = f"{len(self._places)} of {self._page} bytes" if self._raw is None else "in raw files"
         return {**found, **self._zeroed.info()}
 
-    def verify(self) -> Iterator[str]:
-        stored = {name: self._values[name].read() for name in _DIGESTS if name in self._values}
-        try:
-            found = digests(self, stored)
-        except ImageError as exc:
-            yield f"the stored hashes cannot be checked: {exc}"
-            return
-        for name, digest in found.items():
-            if digest != stored[name]:
-                yield f"{_DIGESTS[name]} is {digest.hex()}, stored is {stored[name].hex()}"
+    def verify(self) -> Iterator[Finding]:
+        for name, label in _DIGESTS.items():
+            if name in self._values:
+                yield Seal.of(label, self._values[name].read(), self, name)
 
 
 # name of the segment and of the algorithm in hashlib: name of the digest
@@ -246,6 +240,8 @@ def _raw_files(context: Context, extension: str) -> Concat:
 FORMAT: Final = ContainerFormat(
     name="aff",
     title="Advanced Forensic Format (AFF, AFD, AFM)",
+    extensions=(".aff", ".afd", ".afm"),
+    checks="MD5, SHA-1 and SHA-256 of the disk",
     open=AffDevice,
     limits="no encryption",
     options=(ON_ERROR,),

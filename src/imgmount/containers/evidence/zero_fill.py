@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from imgmount.containers.evidence.options import ON_ERROR
 from imgmount.core.format import Context
@@ -14,6 +14,19 @@ log = logging.getLogger(__name__)
 
 MAX_KEPT: Final = 1 << 16  # ranges
 SHOWN: Final = 8
+
+
+class Span(NamedTuple):
+    """A range of bytes."""
+
+    start: int
+    end: int
+
+
+def spans(found: Sequence[Span]) -> str:
+    """``0x200+0x400, ...``: the first of them, for people."""
+    shown = ", ".join(f"{start:#x}+{end - start:#x}" for start, end in found[:SHOWN])
+    return shown + ", ..." * (len(found) > SHOWN)
 
 
 class ZeroFill:
@@ -39,6 +52,5 @@ class ZeroFill:
         """The fact for ``imgmount info``, if there is something to tell."""
         if not self._sizes:
             return {}
-        shown = ", ".join(f"{offset:#x}+{self._sizes[offset]:#x}" for offset in sorted(self._sizes)[:SHOWN])
-        more = ", ..." if len(self._sizes) > SHOWN else ""
-        return {"damaged, read as zeros": f"{len(self._sizes)} ranges: {shown}{more}"}
+        found = [Span(offset, offset + size) for offset, size in sorted(self._sizes.items())]
+        return {"damaged, read as zeros": f"{len(found)} ranges: {spans(found)}"}

@@ -88,5 +88,9 @@ def open_disc(file: BlockDevice, context: Context) -> BlockDevice:
 
 
 FORMAT: Final = ContainerFormat(
-    name="ciso_gc", title="GameCube or Wii disc image without unused blocks", probe=probe, open=open_disc
+    name="ciso_gc",
+    title="GameCube or Wii disc image without unused blocks",
+    extensions=(".ciso",),
+    probe=probe,
+    open=open_disc,
 )

@@ -7,7 +7,7 @@ blocks. The last block decodes to a whole one. Source: Dolphin, ``DiscIO/Compres
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from construct import Const, Int32ul, Int64ul, Struct
@@ -18,7 +18,7 @@ from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parse_header, within
-from imgmount.errors import ChecksumError, FormatError, ImageError
+from imgmount.errors import ChecksumError, FormatError
 
 _HEADER = Struct(  # offset
     "magic" / Const(b"\x01\xc0\x0b\xb1"),  # 0x00
@@ -105,14 +105,11 @@ class GczDevice(ChunkedDevice):
         blocks = f"{len(self._adlers)} of {self._block} bytes, {stored} not compressed"
         return {"disc type": DISC_TYPES.get(self._type, str(self._type)), "blocks": blocks}
 
-    def verify(self) -> Iterator[str]:
-        """The Adler-32 of every block."""
-        for block in range(len(self._adlers)):
-            try:
-                if zlib.adler32(self._stored(block)) != self._adlers[block]:
-                    yield f"block {block} is damaged: its Adler-32 differs from the stored one"
-            except ImageError as exc:
-                yield str(exc)
 
-
-FORMAT: Final = ContainerFormat(name="gcz", title="GameCube or Wii disc image, compressed", open=GczDevice)
+FORMAT: Final = ContainerFormat(
+    name="gcz",
+    title="GameCube or Wii disc image, compressed",
+    extensions=(".gcz",),
+    checks="Adler-32 of each block",
+    open=GczDevice,
+)

@@ -121,5 +121,5 @@ def _joined(file: BlockDevice, context: Context) -> BlockDevice:
 
 
 FORMAT: Final = ContainerFormat(
-    name="nfs", title="Wii disc on a Wii U", probe=probe, open=NfsDevice, needs="crypto"
+    name="nfs", title="Wii disc on a Wii U", extensions=(".nfs",), probe=probe, open=NfsDevice, needs="crypto"
 )

@@ -13,9 +13,9 @@ from hashlib import sha1
 from itertools import product
 from typing import Final
 
+from imgmount.core.checks import Finding, Seal
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent, MappedDevice
 from imgmount.core.format import Context
-from imgmount.core.read_through import digests
 from imgmount.errors import FormatError
 from imgmount.families.nintendo import junk
 from imgmount.families.nintendo import wii_clusters as wii
@@ -89,10 +89,10 @@ class RestoredDisc(MappedDevice):
     def info(self) -> Mapping[str, str]:
         return {**self.stored.info(), "nkit": f"version 2, a disc of {self.size} bytes"}
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         """The SHA-1 of the disc."""
-        if self.nkit.sha1 and digests(self, ["sha1"])["sha1"] != self.nkit.sha1:
-            yield "the disc does not match the SHA-1 that NKit stored"
+        if self.nkit.sha1:
+            yield Seal.of("SHA-1", self.nkit.sha1, self, "sha1")
 
 
 def restored(stored: SparseDisc, nkit: NKit | None, context: Context, fmt: str) -> BlockDevice:

@@ -88,4 +88,6 @@ def _moved(fst: bytes, shift: int) -> bytes:
     return numbers.tobytes() + fst[count * NODE :]
 
 
-FORMAT: Final = ContainerFormat(name="tgc", title="GameCube disc in a demo disc's file", open=TgcDevice)
+FORMAT: Final = ContainerFormat(
+    name="tgc", title="GameCube disc in a demo disc's file", extensions=(".tgc",), open=TgcDevice
+)

@@ -30,4 +30,6 @@ def probe(file: BlockDevice) -> Match:
     return Match.CERTAIN if len(Wbfs.read(file).slots) == 1 else Match.NO
 
 
-FORMAT: Final = ContainerFormat(name="wbfs", title="Wii backup file", probe=probe, open=open_disc)
+FORMAT: Final = ContainerFormat(
+    name="wbfs", title="Wii backup file", extensions=(".wbfs",), probe=probe, open=open_disc
+)

@@ -81,4 +81,4 @@ class WdfDevice(MappedDevice):
         return {"version": str(self._version), "pieces": str(len(self._pieces))}
 
 
-FORMAT: Final = ContainerFormat(name="wdf", title="Wii disc file", open=WdfDevice)
+FORMAT: Final = ContainerFormat(name="wdf", title="Wii disc file", extensions=(".wdf",), open=WdfDevice)

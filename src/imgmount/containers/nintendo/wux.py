@@ -79,4 +79,6 @@ class WuxDevice(MappedDevice):
         return {"sectors": f"{len(self._index)} of {self.block_size} bytes, {stored} stored"}
 
 
-FORMAT: Final = ContainerFormat(name="wux", title="Wii U disc image, deduplicated", open=WuxDevice)
+FORMAT: Final = ContainerFormat(
+    name="wux", title="Wii U disc image, deduplicated", extensions=(".wux",), open=WuxDevice
+)

@@ -201,4 +201,4 @@ def _track(session: int, entry: tuple[int, int, int], span: tuple[int, int], ima
     return Track(number, session, lba, layout, area, lba - start, subchannel, fault=fault)
 
 
-FORMAT: Final = ContainerFormat(name="ccd", title="CloneCD disc image", open=open_ccd)
+FORMAT: Final = ContainerFormat(name="ccd", title="CloneCD disc image", extensions=(".ccd",), open=open_ccd)

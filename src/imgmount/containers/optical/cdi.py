@@ -149,4 +149,6 @@ def _placed(file: BlockDevice, number: int, entry: _Entry, room: tuple[int, int]
     return Track(number, entry.session, entry.lba, entry.layout, Slice(file, offset, size), entry.pregap)
 
 
-FORMAT: Final = ContainerFormat(name="cdi", title="DiscJuggler disc image", open=open_cdi, probe=probe)
+FORMAT: Final = ContainerFormat(
+    name="cdi", title="DiscJuggler disc image", extensions=(".cdi",), open=open_cdi, probe=probe
+)

@@ -136,5 +136,9 @@ def probe(device: BlockDevice) -> Match:
 
 
 FORMAT: Final = ContainerFormat(
-    name="cso", title="PSP disc image, compressed", open=IndexedBlocks, probe=probe
+    name="cso",
+    title="PSP disc image, compressed",
+    extensions=(".cso", ".ciso"),
+    open=IndexedBlocks,
+    probe=probe,
 )

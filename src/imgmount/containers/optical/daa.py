@@ -265,6 +265,8 @@ def _x86(data: bytes) -> bytes:
 FORMAT: Final = ContainerFormat(
     name="daa",
     title="PowerISO or gBurner disc",
+    extensions=(".daa", ".gbi"),
+    checks="CRC-32 of the header",
     open=DaaDevice,
     limits="no encryption",
 )

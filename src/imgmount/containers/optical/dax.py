@@ -85,4 +85,4 @@ class DaxDevice(GroupedDevice):
         return {"blocks": f"{len(self._offsets)} of {BLOCK} bytes, {sum(self._stored)} not compressed"}
 
 
-FORMAT: Final = ContainerFormat(name="dax", title="PSP disc image, DAX", open=DaxDevice)
+FORMAT: Final = ContainerFormat(name="dax", title="PSP disc image, DAX", extensions=(".dax",), open=DaxDevice)

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from imgmount.codecs.cdrom import MODE, SYNC, edc, parity
-from imgmount.core.device import BlockDevice, ChunkedDevice
+from imgmount.core.checks import Seal
+from imgmount.core.device import BlockDevice, Buffer, ChunkedDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.errors import FormatError
 
@@ -94,13 +95,9 @@ class EcmDevice(ChunkedDevice):
             record += 1
         return sectors.restored()[skip : skip + end - start]
 
-    def verify(self) -> Iterator[str]:
-        """Compare the EDC of the whole image, which the file ends with."""
-        found = 0
-        for offset in range(0, self.size, self.block_size):
-            found = edc(self.pread(offset, self.block_size), found)
-        if found != self._checksum:
-            yield f"the image's EDC is {found:08x}, the file says {self._checksum:08x}"
+    def verify(self) -> Iterator[Seal]:
+        """The EDC of the whole image, which the file ends with."""
+        yield Seal("EDC", self._checksum.to_bytes(4, "big"), self, _Edc)
 
     def info(self) -> Mapping[str, str]:
         return {"records": str(len(self._starts))}
@@ -122,6 +119,22 @@ def _number(window: bytes, start: int, offset: int) -> tuple[int, int, int]:
                 break
             return head[0] & 3, count, length
     raise FormatError("ecm", "the count of a record has more than 32 bits", offset=offset)
+
+
+class _Edc:
+    """An EDC in the making."""
+
+    def __init__(self) -> None:
+        self._edc = 0
+
+    def update(self, data: Buffer, /) -> None:
+        self._edc = edc(bytes(data), self._edc)
+
+    def zeros(self, count: int, /) -> None:
+        self.update(bytes(count))
+
+    def digest(self) -> bytes:
+        return self._edc.to_bytes(4, "big")
 
 
 class _Sectors:
@@ -170,4 +183,10 @@ class _Sectors:
         return b"".join(self._pieces)
 
 
-FORMAT: Final = ContainerFormat(name="ecm", title="CD image without error codes", open=EcmDevice)
+FORMAT: Final = ContainerFormat(
+    name="ecm",
+    title="CD image without error codes",
+    extensions=(".ecm",),
+    checks="EDC of the whole image",
+    open=EcmDevice,
+)

@@ -129,4 +129,6 @@ def _stored(line: _Line, context: Context) -> tuple[Layout, BlockDevice]:
     return layout, Slice(stored, line.start, stored.size - line.start)
 
 
-FORMAT: Final = ContainerFormat(name="gdi", title="Dreamcast GD-ROM image", open=open_gdi, probe=probe)
+FORMAT: Final = ContainerFormat(
+    name="gdi", title="Dreamcast GD-ROM image", extensions=(".gdi",), open=open_gdi, probe=probe
+)

@@ -25,7 +25,7 @@ from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parse_header, within
 from imgmount.core.slices import Concat, Slice
-from imgmount.errors import FormatError, KeyRequiredError, UnsupportedError
+from imgmount.errors import FormatError, KeyRequiredError, PasswordRequiredError, UnsupportedError
 
 _HEADER = Struct(                  # offset
     "magic" / Const(b"IsZ!"),      # 0x00
@@ -206,7 +206,7 @@ def _segment_name(name: str, number: int) -> str:
 def _cipher(encryption: int, password: str | None) -> Any:
     """What deciphers a chunk. Raises ``KeyRequiredError``, ``UnsupportedError``."""
     if password is None:
-        raise KeyRequiredError("isz: the image is encrypted: give --password")
+        raise PasswordRequiredError("isz: the image is encrypted")
     try:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     except ImportError as exc:
@@ -224,4 +224,6 @@ def _cipher(encryption: int, password: str | None) -> Any:
     return decipher
 
 
-FORMAT: Final = ContainerFormat(name="isz", title="UltraISO compressed disc", open=IszDevice)
+FORMAT: Final = ContainerFormat(
+    name="isz", title="UltraISO compressed disc", extensions=(".isz",), open=IszDevice
+)

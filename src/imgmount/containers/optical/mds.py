@@ -172,6 +172,7 @@ def _joined(names: Sequence[str], context: Context) -> tuple[BlockDevice, ImageE
 FORMAT: Final = ContainerFormat(
     name="mds",
     title="Alcohol 120% disc image (MDS/MDF)",
+    extensions=(".mds",),
     open=open_mds,
     limits="MDX (version 2, encrypted)",
 )

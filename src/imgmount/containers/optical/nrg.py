@@ -209,4 +209,4 @@ def _track(file: BlockDevice, number: int, session: int, lba: int, stored: _Stor
     return Track(number, session, lba, layout, area, pregap, fault=fault)
 
 
-FORMAT: Final = ContainerFormat(name="nrg", title="Nero disc image", open=open_nrg)
+FORMAT: Final = ContainerFormat(name="nrg", title="Nero disc image", extensions=(".nrg",), open=open_nrg)

@@ -111,6 +111,7 @@ def open_sectors(file: BlockDevice, _: Context) -> Disc:
 FORMAT: Final = ContainerFormat(
     name="rawsectors",
     title="CD sectors without a description",
+    extensions=(".bin", ".img"),
     open=open_sectors,
     probe=probe,
     limits="several tracks in one file need their description",

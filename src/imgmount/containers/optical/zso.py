@@ -30,4 +30,6 @@ class ZsoDevice(IndexedBlocks):
             return lz4.decode(data, self.unit)[:size]
 
 
-FORMAT: Final = ContainerFormat(name="zso", title="PSP or PS2 disc image, LZ4", open=ZsoDevice)
+FORMAT: Final = ContainerFormat(
+    name="zso", title="PSP or PS2 disc image, LZ4", extensions=(".zso",), open=ZsoDevice
+)

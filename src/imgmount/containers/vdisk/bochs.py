@@ -94,4 +94,6 @@ class BochsDevice(MappedDevice):
         return {"extents": f"{len(self._catalog)} of {self.block_size} bytes, {stored} stored"}
 
 
-FORMAT: Final = ContainerFormat(name="bochs", title="Bochs growing disk", open=BochsDevice, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="bochs", title="Bochs growing disk", extensions=(".bochs", ".img"), open=BochsDevice, guest=True
+)

@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from imgmount.containers.choice import choose
 from imgmount.containers.vdisk.options import MEMBER
+from imgmount.core.checks import Finding, Seal, from_hex
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
 from imgmount.core.format import ContainerFormat, Context, Match
-from imgmount.core.slices import Concat, Unreadable
-from imgmount.errors import FormatError, ImageError, MissingPartError
+from imgmount.core.slices import Concat, Slice, Unreadable
+from imgmount.errors import FormatError, MissingPartError
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +30,12 @@ MAX_PAX: Final = 1 << 20  # of extended headers together
 DISKS: Final = (".vmdk", ".vhd", ".vhdx", ".vdi", ".qcow2", ".qcow", ".img", ".raw")
 PACKED: Final = (".gz", ".bz2", ".xz")
 DESCRIPTION: Final = ".ovf"
+MANIFEST: Final = ".mf"
 MAX_DESCRIPTION: Final = 4 << 20
 MAX_PIECES: Final = 4096
 _PIECE = re.compile(r"(?P<name>.+)\.(?P<number>[0-9]{9})")  # of a file in pieces (DSP0243, 7.1)
 _ELEMENT = re.compile(r"<(?:\w{1,32}:)?(File|Disk)\s([^<>]*)>")
+_DIGEST = re.compile(r"^(SHA(?:1|256|512)) ?\((.+)\) ?= ?([0-9A-Fa-f]+)\s*$", re.MULTILINE)  # DSP0243, 5.1
 _ATTRIBUTE = re.compile(r"(?:\w{1,32}:)?(\w{1,64})\s*=\s*[\"']([^\"']*)[\"']")
 
 
@@ -114,27 +118,19 @@ class OvaDevice(MappedDevice):
     """One disk of an appliance: the image of a disk, to be opened in turn."""
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
-        found = list(members(file))
+        self._file = file
+        self._members = found = list(members(file))
         described = next((one for one in found if _is_description(one.name)), None)
         files = _described(file, described) if described else {}
         disks = list(_disks(found, files))
         self._names = [disk.name for disk in disks]
-        self._disk = self._choose(disks, MEMBER.of(context.options.extra))
+        name = choose("ova", self._names, MEMBER.of(context.options.extra))
+        self._disk = next(disk for disk in disks if disk.name == name)
         self._problems: list[str] = []
         self._content = self._open(file, self._disk, files.get(self._disk.name))
         for problem in self._problems:
             log.warning("ova: %s", problem)
         self.size = self._content.size
-
-    @staticmethod
-    def _choose(disks: list[Disk], wanted: str) -> Disk:
-        found = [one for one in disks if not wanted or wanted in (one.name, one.name.rsplit("/", 1)[-1])]
-        if not found:
-            present = ", ".join(one.name for one in disks) or "none"
-            raise ImageError(f"ova: no disk {repr(wanted) if wanted else 'inside'}; there are: {present}")
-        if not wanted and len(disks) > 1:
-            log.warning("ova: %s is opened, of %d disks: -X member=NAME chooses", found[0].name, len(disks))
-        return found[0]
 
     def _open(self, file: BlockDevice, disk: Disk, said: _Said | None) -> BlockDevice:
         """The bytes of ``disk``; pieces that are missing cannot be read."""
@@ -176,9 +172,20 @@ class OvaDevice(MappedDevice):
             facts["other disks"] = ", ".join(name for name in self._names if name != self._disk.name)
         return facts
 
-    def verify(self) -> Iterator[str]:
-        """What contradicts the description, and what is missing."""
-        return iter(self._problems)
+    def verify(self) -> Iterator[Finding]:
+        """What contradicts the description, what is missing, and the digests of the manifest."""
+        yield from self._problems
+        places = {member.name: member for member in self._members}
+        for manifest in self._members:
+            if not manifest.name.lower().endswith(MANIFEST):
+                continue
+            lines = self._file.pread(manifest.offset, min(manifest.size, MAX_DESCRIPTION))
+            for algorithm, name, digest in _DIGEST.findall(lines.decode("utf-8", "replace")):
+                if name not in places:
+                    yield f"{name!r} is missing: {manifest.name!r} has its {algorithm}"
+                    continue
+                content = Slice(self._file, places[name].offset, places[name].size)
+                yield Seal.of(f"{algorithm} of {name!r}", from_hex(digest), content, algorithm.lower())
 
 
 class _Said(NamedTuple):
@@ -237,5 +244,11 @@ def _is_disk(name: str) -> bool:
 
 
 FORMAT: Final = ContainerFormat(
-    name="ova", title="Virtual appliance (OVA)", open=OvaDevice, probe=probe, options=(MEMBER,)
+    name="ova",
+    title="Virtual appliance (OVA)",
+    extensions=(".ova",),
+    checks="files and sizes against the description, digests in the manifest",
+    open=OvaDevice,
+    probe=probe,
+    options=(MEMBER,),
 )

@@ -147,6 +147,7 @@ class _CompressedClusters(ChunkedDevice):
 FORMAT: Final = ContainerFormat(
     name="qcow",
     title="QEMU disk, version 1 (QCOW)",
+    extensions=(".qcow",),
     open=QcowDevice,
     limits="no encrypted images",
     guest=True,

@@ -113,4 +113,6 @@ class QedDevice(MappedDevice):
         return facts
 
 
-FORMAT: Final = ContainerFormat(name="qed", title="QEMU enhanced disk (QED)", open=QedDevice, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="qed", title="QEMU enhanced disk (QED)", extensions=(".qed",), open=QedDevice, guest=True
+)

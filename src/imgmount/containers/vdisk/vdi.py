@@ -140,4 +140,11 @@ class VdiDevice(MappedDevice):
             taken[entry] = 1
 
 
-FORMAT: Final = ContainerFormat(name="vdi", title="VirtualBox disk (VDI)", open=VdiDevice, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="vdi",
+    title="VirtualBox disk (VDI)",
+    extensions=(".vdi",),
+    checks="the block map",
+    open=VdiDevice,
+    guest=True,
+)

@@ -280,5 +280,10 @@ class VhdDevice(MappedDevice):
 
 
 FORMAT: Final = ContainerFormat(
-    name="vhd", title="Virtual PC / Hyper-V disk (VHD)", open=VhdDevice, guest=True
+    name="vhd",
+    title="Virtual PC / Hyper-V disk (VHD)",
+    extensions=(".vhd", ".vpc"),
+    checks="sums of footer and header, in both copies",
+    open=VhdDevice,
+    guest=True,
 )

@@ -8,8 +8,7 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.codecs.crc16 import crc16
 from imgmount.errors import ChecksumError, FormatError
@@ -25,8 +24,7 @@ MAX_DECODED: Final = 128 << 20
 _HEADER = struct.Struct(">4s4sH2I")  # type, creator, flags, bytes of each fork
 
 
-@dataclass(frozen=True, slots=True)
-class BinHex:
+class BinHex(NamedTuple):
     """A decoded file. ``faults`` are the parts whose CRC is wrong."""
 
     name: bytes

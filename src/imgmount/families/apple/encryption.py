@@ -147,8 +147,7 @@ def _version1(file: BlockDevice) -> Header:
 def unlock(header: Header, options: Options) -> Keys:
     """The keys of the data. Raises ``KeyRequiredError`` where there is no password, or none that fits."""
     if options.password is None:
-        how = "give --password-file FILE or set IMGMOUNT_PASSWORD"
-        raise PasswordRequiredError(f"{NAME}: the image needs a password ({header.cipher}): {how}")
+        raise PasswordRequiredError(f"{NAME}: the image needs a password ({header.cipher})")
     rounds = sum(key.iterations for key in header.keys)
     if rounds > MAX_ITERATIONS or not all(key.iterations for key in header.keys):
         wanted = f"{NAME}: keys derived in {rounds} rounds"

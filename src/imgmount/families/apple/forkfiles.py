@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice, Slice
@@ -33,8 +32,7 @@ FORK_ATTRIBUTES: Final = (
 INFO_ATTRIBUTES: Final = ("user.com.apple.FinderInfo", "com.apple.FinderInfo")
 
 
-@dataclass(frozen=True, slots=True)
-class Forks:
+class Forks(NamedTuple):
     """The resource fork and the codes of a file. ``origin`` is where they were found, for the user."""
 
     type: bytes

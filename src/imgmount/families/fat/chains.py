@@ -23,6 +23,7 @@ from imgmount.errors import FormatError, ImageError
 log = logging.getLogger(__name__)
 
 PAGE: Final = 1 << 14  # entries: 64 KiB of FAT32, all of FAT12
+STRAIGHT: Final = "its clusters follow each other"  # a guess about deleted files
 MAX_PAGES: Final = 256  # kept: 16 MiB of FAT32, the links of 128 GiB in clusters of 32 KiB
 
 
@@ -104,12 +105,27 @@ class ClusterTable:
     def __getitem__(self, cluster: int) -> int:
         return self.page(cluster // PAGE)[cluster % PAGE] & self.mask
 
+    def first_used(self, first: int, count: int) -> int | None:
+        """The first of ``count`` clusters that is not free, if one is. Raises ``ImageError``."""
+        if not 2 <= first <= self.end - count:
+            raise self._outside(first, count)
+        mask = self.mask
+        for start in range(first - first % PAGE, first + count, PAGE):
+            low, high = max(first, start), min(first + count, start + PAGE)
+            for cluster, link in enumerate(self.page(start // PAGE)[low - start : high - start], low):
+                if link & mask:
+                    return cluster
+        return None
+
     def straight(self, first: int, length: int) -> Chain:
         """``length`` clusters that follow each other without links."""
         if not 2 <= first <= self.end - length:
-            reason = f"{length} clusters from {first} on do not fit in clusters 2 to {self.end - 1}"
-            return Chain(array("Q"), array("Q"), FormatError(self._fmt, reason))
+            return Chain(array("Q"), array("Q"), self._outside(first, length))
         return Chain(array("Q", [first]), array("Q", [length]))
+
+    def _outside(self, first: int, count: int) -> FormatError:
+        reason = f"{count} clusters from {first} on do not fit in clusters 2 to {self.end - 1}"
+        return FormatError(self._fmt, reason)
 
     def chain(self, first: int, limit: int) -> Chain:
         """The runs from ``first`` on: ``limit`` clusters, or as many as there are.

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import Partition
 from imgmount.core.slices import Concat, Slice, Strided, Unreadable
@@ -322,7 +323,7 @@ class Disc(Concat):
         sessions = len({track.session for track in self.tracks})
         return {"tracks": f"{len(self.tracks)} in {sessions} session{'s' * (sessions > 1)}", **self._facts}
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         """What is wrong with the description; each track says itself what is wrong with it."""
         yield from self._problems
 

@@ -31,6 +31,9 @@ def iso_time_ns(raw: bytes) -> int:
     return (day + hour * 3600 + minute * 60 + second - (zone - 256 if zone > 127 else zone) * 900) * NS
 
 
+_LONG_TIME: Final = Struct("4s2s2s2s2s2s")  # year to second, as digits
+
+
 @lru_cache(4096)
 def iso_long_time_ns(raw: bytes) -> int:
     """ISO 9660 8.4.26.1: sixteen digits and the same zone byte; 0 where void."""
@@ -38,7 +41,8 @@ def iso_long_time_ns(raw: bytes) -> int:
     if not digits.isdigit():
         return 0
     try:
-        moment = datetime.strptime(digits[:14].decode("ascii"), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        year, month, day, hour, minute, second = map(int, _LONG_TIME.unpack_from(digits))
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         return _zoned_ns(moment, raw[16]) + int(digits[14:]) * 10_000_000
     except (ValueError, OverflowError):  # the year 1, east of UTC
         return 0

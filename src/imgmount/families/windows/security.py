@@ -11,6 +11,7 @@ from typing import Final
 _DESCRIPTOR: Final = Struct("<BBHIIII")  # revision, (unused), control, then offsets: owner, group, SACL, DACL
 _SID: Final = Struct(">BBHI")  # revision, count of what follows, authority
 MAX_SUBAUTHORITIES: Final = 15
+MAX_DESCRIPTOR: Final = 64 << 10  # bytes: what fits an extended attribute
 
 
 def owners(descriptor: bytes) -> tuple[str, str]:

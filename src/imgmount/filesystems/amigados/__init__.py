@@ -39,6 +39,8 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="amigados",
     title="AmigaDOS: OFS, FFS (INTL, DIRC, LNFS)",
+    extensions=(".adf", ".hdf"),
+    checks="sum of each block but FFS data",
     probe=probe,
     rescue=rescue,
     open=Later("imgmount.filesystems.amigados.volume:AmigaVolume"),

@@ -33,6 +33,7 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="apfs",
     title="APFS",
+    checks="Fletcher-64 of each object, hashes of sealed volumes",
     probe=probe,
     rescue=rescue,
     open=Later("imgmount.filesystems.apfs.filesystem:ApfsFilesystem"),

@@ -103,6 +103,7 @@ def stat_of(inode: r.Inode) -> Stat:
         inode.mode, inode.size if is_file else 0,
         signed(inode.modified), signed(inode.accessed), signed(inode.changed),
         inode.uid, inode.gid, max(1, links), inode.rdev, inode.allocated if is_file else None,
+        signed(inode.created) or None,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import pbkdf2_hmac, sha256
 from typing import Final
 
-from imgmount.errors import ImageError, KeyRequiredError, UnsupportedError
+from imgmount.errors import ImageError, KeyRequiredError, PasswordRequiredError, UnsupportedError
 from imgmount.filesystems.apfs import keybag
 from imgmount.filesystems.apfs.container import SOFTWARE_KEYS
 from imgmount.filesystems.apfs.objects import CONTAINER_KEYBAG, NAME, VOLUME_KEYBAG
@@ -47,9 +47,7 @@ def volume_key(container: Container, superblock: VolumeSuperblock, passwords: It
     hinted = f" (hint: {hint.decode('utf-8', 'replace')!r})" if hint else ""
     tried = [variant for password in passwords for variant in _variants(password)]
     if not tried:
-        raise KeyRequiredError(
-            f"{about}: give its password or recovery key with --password-file or IMGMOUNT_PASSWORD{hinted}"
-        )
+        raise PasswordRequiredError(f"{about}: its password or recovery key is needed{hinted}")
     key = _unlocked(
         keybag.parse_blob(wrapped), [e.data for e in records if e.tag == keybag.UNLOCK_RECORD], tried
     )

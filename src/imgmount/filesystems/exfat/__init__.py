@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import FilesystemFormat, Match
+from imgmount.core.format import FilesystemFormat, Later, Match
 from imgmount.filesystems.exfat.boot import read_boot
 from imgmount.filesystems.exfat.volume import ExfatVolume
 
@@ -19,4 +19,11 @@ def probe(device: BlockDevice) -> Match:
     return Match.CERTAIN
 
 
-FORMAT: Final = FilesystemFormat(name="exfat", title="exFAT", probe=probe, open=ExfatVolume)
+FORMAT: Final = FilesystemFormat(
+    name="exfat",
+    title="exFAT",
+    checks="sums of both boot regions and of the up-case table",
+    probe=probe,
+    open=ExfatVolume,
+    deleted=Later("imgmount.filesystems.exfat.deleted:deleted"),
+)

@@ -22,6 +22,7 @@ NAME_PART: Final = 0xC1
 BITMAP: Final = 0x81
 UPCASE: Final = 0x82
 LABEL: Final = 0x83
+_IN_USE: Final = 0x80  # of each type
 _FILE: Final = Struct(
     "<BBHH2xIIIBBBBB7x"
 )  # type, others, checksum, attributes, three times, 10 ms twice, zones
@@ -44,6 +45,11 @@ class Entry(NamedTuple):
     file: bytes
     stream: bytes
 
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return bool(self.file[4] & DIRECTORY)
+
 
 def scan(data: bytes) -> Iterator[Entry]:
     """The files and directories in a directory's bytes, up to its end mark.
@@ -62,25 +68,54 @@ def scan(data: bytes) -> Iterator[Entry]:
             at += RECORD
             continue
         entries = data[at:stop]
-        if set_checksum(entries) != int.from_bytes(entries[2:4], "little"):
+        if not _is_whole(entries):
             log.warning("%s: a set of entries with a wrong checksum at %#x of its directory", NAME, at)
             at += RECORD
             continue
-        stream = entries[RECORD : 2 * RECORD]
-        length = 2 * stream[3]
-        parts = -(-length // _PART)
-        marks = entries[2 * RECORD :: RECORD][:parts]
-        if length and marks == bytes([NAME_PART]) * parts:
-            units = b"".join(
-                [
-                    entries[start + 2 : start + RECORD]
-                    for start in range(2 * RECORD, (2 + parts) * RECORD, RECORD)
-                ]
-            )
-            yield Entry(at, units[:length].decode("utf-16-le", "replace"), entries[:RECORD], stream)
+        if (name := _name(entries)) is not None:
+            yield Entry(at, name, entries[:RECORD], entries[RECORD : 2 * RECORD])
         else:
             log.warning("%s: a set of entries without a whole name at %#x of its directory", NAME, at)
         at = stop
+
+
+def remnants(data: bytes, *, used: bool = False) -> Iterator[Entry]:
+    """The sets of entries in a directory's bytes that are marked as not in use, and whole all the same.
+
+    The mark is one bit of each entry; the checksum is still that of the set in use. ``used`` adds those that
+    are in use: nothing is in a directory that was deleted.
+    """
+    for at in range(0, len(data) - RECORD + 1, RECORD):
+        if data[at] == END:
+            return
+        stop = at + (data[at + 1] + 1) * RECORD
+        if data[at] | _IN_USE != FILE or not _MIN_OTHERS <= data[at + 1] <= _MAX_OTHERS or stop > len(data):
+            continue
+        entries = bytearray(data[at:stop])
+        marks = {kind & _IN_USE for kind in entries[::RECORD]}
+        if marks != {0} and not (used and marks == {_IN_USE}):
+            continue  # some of it has been used again
+        entries[::RECORD] = bytes(kind | _IN_USE for kind in entries[::RECORD])
+        found = bytes(entries)
+        if found[RECORD] != STREAM or not (_is_whole(found) or _is_whole(data[at:stop])):
+            continue
+        if (name := _name(found)) is not None:
+            yield Entry(at, name, found[:RECORD], found[RECORD : 2 * RECORD])
+
+
+def _is_whole(entries: bytes) -> bool:
+    return set_checksum(entries) == int.from_bytes(entries[2:4], "little")
+
+
+def _name(entries: bytes) -> str | None:
+    """The name in a set of entries; None where it is not whole."""
+    length = 2 * entries[RECORD + 3]
+    parts = -(-length // _PART)
+    if not length or entries[2 * RECORD :: RECORD][:parts] != bytes([NAME_PART]) * parts:
+        return None
+    starts = range(2 * RECORD, (2 + parts) * RECORD, RECORD)
+    units = b"".join([entries[start + 2 : start + RECORD] for start in starts])
+    return units[:length].decode("utf-16-le", "replace")
 
 
 def set_checksum(entries: bytes) -> int:

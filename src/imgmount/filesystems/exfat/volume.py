@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
+from imgmount.core.bitmap import Bitmap
 from imgmount.core.device import BlockDevice, Extent
 from imgmount.core.fields import table
 from imgmount.core.format import Context
+from imgmount.core.header import within
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.single_parent import SingleParent
 from imgmount.core.slices import Concat, MemoryDevice, Slice, ZeroDevice
@@ -105,19 +107,21 @@ class ExfatVolume(Filesystem):
             facts["boot region"] = "damaged, the backup is used"
         return {key: value for key, value in facts.items() if value}
 
-    def _used(self) -> int | None:
+    @cached_property
+    def clusters(self) -> Bitmap:
+        """Which clusters are in use. Raises ``ImageError``."""
         entry = records.critical(self._root_bytes, records.BITMAP)
         if entry is None:
-            return None
+            raise FormatError(NAME, "there is no bitmap of clusters")
         _, first, length = records.place(entry)
-        count = self.boot.end - 2
+        within(NAME, "bytes of the bitmap of clusters", length, -(-(self.boot.end - 2) // 8), MAX_BITMAP)
+        return Bitmap(self.content(0, first, length), self.boot.end - 2, NAME, "clusters", base=2)
+
+    def _used(self) -> int | None:
         try:
-            if not -(-count // 8) <= length <= MAX_BITMAP:
-                return None
-            bits = self.content(0, first, length).pread(0, -(-count // 8))
+            return self.clusters.part(2, self.clusters.count).bit_count()
         except ImageError:
             return None
-        return (int.from_bytes(bits, "little") & ((1 << count) - 1)).bit_count()
 
     def verify(self) -> Iterator[str]:
         if self.boot.dirty:
@@ -175,8 +179,8 @@ class _ExfatNode(Node):
 
     def _stat(self, mode: int, size: int, allocated: int | None = None) -> Stat:
         facts = records.facts_of(self._file)
-        accessed, created = facts.accessed or None, facts.created or None
-        return Stat(mode, size, facts.modified, accessed, created, allocated=allocated)
+        accessed, birth = facts.accessed or None, facts.created or None
+        return Stat(mode, size, facts.modified, accessed, allocated=allocated, birth_ns=birth)
 
 
 class ExfatDirectory(_ExfatNode, Directory):
@@ -214,24 +218,28 @@ class ExfatDirectory(_ExfatNode, Directory):
         volume = self._volume
         first = records.stream_of(self._stream)[2] if self._file else volume.boot.root
         volume.single_parent.claim(first, self.id)
-        device = self.content()
-        data, runs, damage = _read(device)
-        at = stop = shift = 0
-        pieces = iter(runs)
-        for entry in records.scan(data):
-            while entry.at >= stop:
-                length, _, offset = next(pieces)
-                at, stop = stop, stop + length
-                shift = offset - at
-            is_directory = entry.file[4] & records.DIRECTORY
-            node = ExfatDirectory if is_directory else ExfatFile
-            yield entry.name, node(volume, entry.at + shift, entry.file, entry.stream)
+        data, runs, damage = read_entries(self.content())
+        for place, entry in placed(records.scan(data), runs):
+            node = ExfatDirectory if entry.is_directory else ExfatFile
+            yield entry.name, node(volume, place, entry.file, entry.stream)
         # damage behind the end mark does not matter
         if damage is not None and records.END not in data[:: records.RECORD]:
             raise damage
 
 
-def _read(device: BlockDevice) -> tuple[bytes, list[Extent], ImageError | None]:
+def placed(entries: Iterable[records.Entry], runs: Iterable[Extent]) -> Iterator[tuple[int, records.Entry]]:
+    """(where it is in the volume, entry) of the entries of a directory whose bytes are in ``runs``."""
+    pieces = iter(runs)
+    at = stop = shift = 0
+    for entry in entries:
+        while entry.at >= stop:
+            length, _, offset = next(pieces)
+            at, stop = stop, stop + length
+            shift = offset - at
+        yield entry.at + shift, entry
+
+
+def read_entries(device: BlockDevice) -> tuple[bytes, list[Extent], ImageError | None]:
     """(bytes, where they are, what ended them early) of a directory."""
     pieces, runs = [], []
     try:
@@ -263,8 +271,12 @@ class ExfatFile(_ExfatNode, File):
             return MemoryDevice(b"")
         if valid == 0:
             return ZeroDevice(length)
-        clusters = self._volume.content(flags, first, valid)
-        start = clusters.single
-        data = clusters if start is None else Slice(self._volume.device, start, valid)
+        data = self._stored(flags, first, valid)
         # the rest was never written
         return data if valid == length else Concat([Extent(valid, data), Extent(length - valid)])
+
+    def _stored(self, flags: int, first: int, size: int) -> BlockDevice:
+        """The ``size`` bytes that were written."""
+        clusters = self._volume.content(flags, first, size)
+        start = clusters.single
+        return clusters if start is None else Slice(self._volume.device, start, size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import FilesystemFormat, Match
+from imgmount.core.format import FilesystemFormat, Later, Match
 from imgmount.core.option import NO_JOURNAL
 from imgmount.filesystems.ext.superblock import PRIMARY, read_superblock
 from imgmount.filesystems.ext.volume import ExtVolume
@@ -23,8 +23,11 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="ext",
     title="ext2, ext3, ext4",
+    extensions=(".ext2", ".ext3", ".ext4", ".img"),
+    checks="CRC-32C or CRC-16 of superblock, groups, bitmaps, inodes, extents, folders, attributes, journal",
     probe=probe,
     open=ExtVolume,
     limits="journals on another device and fast commits are not replayed, encrypted files are not decrypted",
+    deleted=Later("imgmount.filesystems.ext.deleted:deleted"),
     options=(NO_JOURNAL,),
 )

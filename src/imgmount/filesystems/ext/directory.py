@@ -51,3 +51,43 @@ def entries(data: bytes, base: int, *, block_size: int, has_kind: bool) -> Itera
             at += length
     if damage is not None:
         raise damage
+
+
+def remnants(data: bytes, *, inodes: int, has_kind: bool) -> Iterator[Entry]:
+    """What can be a deleted entry in one block of a directory: behind those in use, in the room they leave.
+
+    Deleting an entry makes the one before it longer. What is left of the first in a block has no inode.
+    """
+    at, end = 0, len(data)
+    while at + _ENTRY.size <= end:
+        inode, length, name_length, _ = _ENTRY.unpack_from(data, at)
+        length = _LARGEST if length in (0, _LARGEST - 1) and end == _LARGEST else length
+        if length < _ENTRY.size or length & 3 or at + length > end:
+            return
+        slack = at + (_room(name_length) if inode else 0)
+        while slack + _ENTRY.size < at + length:
+            found = _remnant(data, slack, inodes, has_kind=has_kind)
+            if found is not None:
+                yield found
+            slack += _room(len(found.name)) if found is not None else 4
+        at += length
+
+
+def _room(name_length: int) -> int:
+    return _ENTRY.size + (name_length + 3 & ~3)
+
+
+def _remnant(data: bytes, at: int, inodes: int, *, has_kind: bool) -> Entry | None:
+    inode, length, name_length, kind = _ENTRY.unpack_from(data, at)
+    name = data[at + _ENTRY.size : at + _ENTRY.size + name_length]
+    if not 0 < inode <= inodes or not name_length or length & 3 or length < _room(name_length):
+        return None
+    if (
+        at + length > len(data)
+        or kind >= len(KINDS)
+        or b"/" in name
+        or b"\0" in name
+        or name in (b".", b"..")
+    ):
+        return None
+    return Entry(at, inode, KINDS[kind] if has_kind else UNKNOWN, name)

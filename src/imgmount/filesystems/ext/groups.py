@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
+from imgmount.core.bitmap import Bitmap
 from imgmount.core.device import BlockDevice
+from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.ext import superblock as sb
 from imgmount.filesystems.ext.checksums import group_crc, metadata_crc
@@ -23,6 +25,8 @@ _HIGH_AT: Final = 0x28
 _CHECKSUM_AT: Final = 0x1E
 _GROUP: Final = Struct("<I")
 _FLAGS: Final = 0x12
+_UNUSED: Final = 0x1C  # inodes at the end of the table that were never written
+_UNUSED_HIGH: Final = 0x32
 
 
 class _Bitmap(NamedTuple):
@@ -136,6 +140,45 @@ class Groups:
         if group <= 1 or not self._super.ro_compat & sb.SPARSE_SUPER:
             return True
         return any(_is_power(group, base) for base in _ODD_POWERS)
+
+    def used_inodes(self, group: int) -> int:
+        """How many inodes at the beginning of a table have ever been written. Raises ``ImageError``."""
+        most = self._super.inodes_per_group
+        if not self._super.ro_compat & (sb.GDT_CSUM | sb.METADATA_CSUM):
+            return most
+        raw = self._read(next(self._places(group)))
+        if int.from_bytes(raw[_FLAGS : _FLAGS + 2], "little") & _BITMAPS[1].unused:
+            return 0
+        return most - min(
+            most, _joined(raw, _UNUSED, _UNUSED_HIGH if len(raw) >= sb.WIDE_DESCRIPTOR else 0, 2)
+        )
+
+    def first_used(self, first: int, count: int) -> int | None:
+        """The first of ``count`` blocks that is in use, or not known to be free. Raises ``ImageError``."""
+        spb = self._super
+        start, stop = first - spb.first_data_block, first + count - spb.first_data_block
+        if start < 0 or first + count > spb.blocks:
+            raise FormatError(sb.NAME, f"{count} blocks from {first} on, the volume has {spb.blocks}")
+        ratio = spb.cluster_size // spb.block_size  # a bit stands for so many blocks
+        for group in range(start // spb.blocks_per_group, -(-stop // spb.blocks_per_group)):
+            base = group * spb.blocks_per_group
+            low, high = max(start, base) // ratio, -(-min(stop, base + spb.blocks_per_group) // ratio)
+            used = self._used(group, low, high - low)
+            if used is not None:
+                return max(first, used * ratio + spb.first_data_block)
+        return None
+
+    def _used(self, group: int, first: int, count: int) -> int | None:
+        """The first of ``count`` clusters of one group that is in use."""
+        spb = self._super
+        raw = self._read(next(self._places(group)))
+        bitmap = _BITMAPS[0]
+        if int.from_bytes(raw[_FLAGS : _FLAGS + 2], "little") & bitmap.unused:
+            return first  # nothing of it was ever given to a file
+        place = _joined(raw, bitmap.place, bitmap.place_high if len(raw) >= sb.WIDE_DESCRIPTOR else 0, 4)
+        clusters = spb.blocks_per_group * spb.block_size // spb.cluster_size
+        content = Slice(self._device, place * spb.block_size, min(spb.block_size, -(-clusters // 8)))
+        return Bitmap(content, clusters, sb.NAME, "blocks", group * clusters).first_used(first, count)
 
     def verify(self) -> Iterator[str]:
         """Each descriptor whose checksum is wrong or that points outside."""

@@ -16,10 +16,11 @@ from imgmount.filesystems.ext.superblock import HUGE_FILE, LARGEDIR, NAME, Super
 # mode, uid, size, atime, ctime, mtime, gid, links, blocks, flags, i_block, xattr block, size high, blocks
 # high, xattr block high, uid high, gid high
 _FIELDS: Final = Struct("<HHIiii4xHHII4x60s4xII4xHHHH4x")
-# i_extra_isize, then ctime, mtime, atime: two bits of seconds, 30 of nanoseconds
-_EXTRA: Final = Struct("<H2xIII")
+# i_extra_isize, then ctime, mtime, atime: two bits of seconds, 30 of nanoseconds; crtime, its own such bits
+_EXTRA: Final = Struct("<H2xIIIiI")
 BASE: Final = 128
 _EPOCH_MASK: Final = 3
+_BIRTH_FIELDS: Final = 5  # in use, if the time of creation is one of them
 MAX_BLOCKS: Final = 1 << 32  # of a file
 
 ENCRYPT: Final = 0x800  # i_flags
@@ -29,6 +30,8 @@ EXTENTS: Final = 0x8_0000
 INLINE_DATA: Final = 0x1000_0000
 CASEFOLD: Final = 0x4000_0000
 _SECTOR: Final = 512
+_DELETED: Final = slice(0x14, 0x18)  # i_dtime
+_GENERATION: Final = slice(0x64, 0x68)
 
 ROOT: Final = 2
 _KINDS: Final = (s.S_IFREG, s.S_IFDIR, s.S_IFLNK, s.S_IFCHR, s.S_IFBLK, s.S_IFIFO, s.S_IFSOCK)
@@ -51,6 +54,16 @@ class Inode(NamedTuple):
     def kind(self) -> int:
         """The file type, as S_IFMT masks it."""
         return s.S_IFMT(self.mode)
+
+    @property
+    def deleted(self) -> int:
+        """When the file was deleted, in seconds; of an orphan the next one, or 0."""
+        return int.from_bytes(self.raw[_DELETED], "little")
+
+    @property
+    def generation(self) -> bytes:
+        """What tells the inode from those of the same number before it."""
+        return self.raw[_GENERATION]
 
     @property
     def extra(self) -> int:
@@ -77,15 +90,25 @@ def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
         blocks |= blocks_high << 32 if spb.ro_compat & HUGE_FILE else 0
         xattr |= xattr_high << 32
     allocated = blocks * (spb.block_size if flags & HUGE and spb.ro_compat & HUGE_FILE else _SECTOR)
-    times = [atime * NS, ctime * NS, mtime * NS]
+    birth = None
+    changed, modified, accessed = ctime * NS, mtime * NS, atime * NS
     if len(raw) > BASE:
-        extra, *more = _EXTRA.unpack_from(raw, BASE)
-        for place, (index, value) in enumerate(zip((1, 2, 0), more, strict=True)):
-            if extra >= 4 * (place + 2):
-                times[index] += ((value & _EPOCH_MASK) << 32) * NS + min(value >> 2, NS - 1)
+        extra, *more, born, born_more = _EXTRA.unpack_from(raw, BASE)
+        fields = max(0, extra - 4) // 4  # in use of those that follow
+        changed, modified, accessed = (
+            time + _more(value) if place < fields else time
+            for place, (time, value) in enumerate(zip((changed, modified, accessed), more, strict=True))
+        )
+        if fields >= _BIRTH_FIELDS and born:
+            birth = born * NS + _more(born_more)
     rdev = _device_number(block) if kind in (s.S_IFCHR, s.S_IFBLK) else 0
-    stat = Stat(mode, size, times[2], times[0], times[1], uid, gid, links, rdev, allocated)
+    stat = Stat(mode, size, modified, accessed, changed, uid, gid, links, rdev, allocated, birth)
     return Inode(number, raw, mode, size, flags, block, xattr, allocated, stat)
+
+
+def _more(value: int) -> int:
+    """The nanoseconds that the field behind a time adds to it."""
+    return ((value & _EPOCH_MASK) << 32) * NS + min(value >> 2, NS - 1)
 
 
 def _device_number(block: bytes) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from struct import Struct
 from typing import Final, NamedTuple, Self
 from zlib import crc32
@@ -59,7 +59,9 @@ _FAST_HEAD: Final = Struct("<HHII")  # kind, length, features, transaction
 _FAST_HEAD_KIND: Final = 9
 MAX_BLOCKS: Final = 1 << 20  # of a log: Linux makes them of 1 GiB at most
 MAX_CONTROL: Final = 1 << 17  # of its blocks that are no copies
+MAX_COPIES: Final = 64  # of a block that are looked at
 MAX_REVOKED: Final = 1 << 22  # blocks, by all of it
+_READ: Final = 1 << 20  # bytes looked through at once
 MAX_SEQUENCE: Final = 1 << 32
 
 
@@ -184,6 +186,37 @@ class Journal:
                 summed = self._summed(at, summed)
                 at, left = self._next(at), left - 1
         return at, left
+
+    def copies(self) -> dict[int, list[Logged]]:
+        """Every copy of a block that is in the log, newest first, also from before it was last written home.
+
+        Raises ``ImageError``.
+        """
+        log, found = self._log, dict[int, list[Logged]]()
+        for at, stop in pairwise((*self._controls(), log.end)):
+            raw = self._block(at)
+            if _HEADER.unpack_from(raw)[1] != DESCRIPTOR:
+                continue
+            sequence = _HEADER.unpack_from(raw)[2]
+            # what would be behind the end goes on at the beginning, where it may have been written over
+            for place, (block, tag) in zip(range(at + 1, stop), self._tags(raw), strict=False):
+                found.setdefault(block, []).append(tag._replace(at=place, sequence=sequence))
+        for logged in found.values():
+            logged.sort(key=lambda copy: copy.sequence, reverse=True)
+            del logged[MAX_COPIES:]
+        return found
+
+    def _controls(self) -> Iterator[int]:
+        """The blocks of the log that are no copies: those begin with something else, or are escaped."""
+        log = self._log
+        step = max(1, _READ // log.block_size)
+        for first in range(log.first, log.end, step):
+            data = self.file.read_exactly(
+                first * log.block_size, min(step, log.end - first) * log.block_size, NAME
+            )
+            for at in range(0, len(data), log.block_size):
+                if data[at : at + 4] == _MAGIC_BYTES:
+                    yield first + at // log.block_size
 
     def _count(self) -> None:
         """Refuse to go on for ever. Raises ``FormatError``."""

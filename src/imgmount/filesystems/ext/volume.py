@@ -80,7 +80,7 @@ class ExtVolume(InodeVolume[Inode]):
     def _replay(self) -> None:
         """Lay the journal over the volume; where that fails, the volume is shown as it is, which is told."""
         try:
-            self.journal = Journal(self._journal_file(), self.block_size)
+            self.journal = Journal(self.journal_file(), self.block_size)
             if self.journal.blocks:
                 self._open(ReplayedDevice(self.device, self.journal, self.block_size))
         except ImageError as exc:
@@ -88,7 +88,7 @@ class ExtVolume(InodeVolume[Inode]):
         if self.journal is None or self.journal.blocks or self.journal.fault or self.journal.fast:
             log.warning("%s: the journal is %s", sb.NAME, self._journal_state)
 
-    def _journal_file(self) -> BlockDevice:
+    def journal_file(self) -> BlockDevice:
         """The file that the journal is in, by its inode or the copy of it in the superblock."""
         if not self.super.journal_inode:
             raise UnsupportedError(f"{sb.NAME}: a journal on another device")
@@ -99,7 +99,8 @@ class ExtVolume(InodeVolume[Inode]):
                 raise
         block, high, low = struct.unpack("<60sII", self.super.journal_backup)
         flags = EXTENTS if block[:2] == EXTENT_MAGIC else 0
-        return self._mapped(block, flags, high << 32 | low, self.super.seed)
+        found = self._map(self.device, block, flags, self.super.seed)
+        return mapped_file(self.device, self.block_size, high << 32 | low, found.find)
 
     @property
     def _journal_state(self) -> str:
@@ -116,13 +117,18 @@ class ExtVolume(InodeVolume[Inode]):
             told += f", up to damage ({self.journal.fault})"
         return told + (", but for fast commits, which are not read" if self.journal.fast else "")
 
-    def _read_inode(self, number: int) -> Inode:
+    def inode_place(self, number: int) -> int:
+        """Where an inode is, in bytes. Raises ``FormatError``."""
         if not 0 < number <= self.super.inodes:
             raise FormatError(sb.NAME, f"inode {number} of {self.super.inodes}")
         group, index = divmod(number - 1, self.super.inodes_per_group)
-        size = self.super.inode_size
-        offset = self.groups.inode_table(group) * self.block_size + index * size
-        raw = self._tables.read(offset, size)
+        return self.groups.inode_table(group) * self.block_size + index * self.super.inode_size
+
+    def _read_inode(self, number: int) -> Inode:
+        return self.inode_in(self._tables.read(self.inode_place(number), self.super.inode_size), number)
+
+    def inode_in(self, raw: bytes, number: int) -> Inode:
+        """The inode in ``raw``. Raises ``ImageError``."""
         self.checks.inode(raw, number)
         return parse_inode(raw, number, self.super)
 
@@ -140,28 +146,30 @@ class ExtVolume(InodeVolume[Inode]):
             )
         return inode.block[: inode.size], rest[: max(0, inode.size - len(inode.block))]
 
-    def content(self, inode: Inode) -> BlockDevice:
+    def content(self, inode: Inode, device: BlockDevice | None = None) -> BlockDevice:
+        """What a file holds, its blocks read from ``device`` or else the volume. Raises ``ImageError``."""
         if inode.kind == s.S_IFREG and inode.flags & ENCRYPT:
             raise UnsupportedError(f"{sb.NAME}: an encrypted file (inode {inode.number})")
         if inode.size and self.is_inline(inode):
             return MemoryDevice(b"".join(self.inline(inode)))
         if inode.flags & COMPRESSED and not inode.flags & EXTENTS:
             raise UnsupportedError(f"{sb.NAME}: a file compressed by e2compr")
-        seed = self.checks.of_inode(inode.raw, inode.number)
-        return self._mapped(inode.block, inode.flags, inode.size, seed)
+        device = device or self.device
+        return mapped_file(device, self.block_size, inode.size, self.map_of(inode, device).find)
 
-    def _mapped(self, block: bytes, flags: int, size: int, seed: int) -> BlockDevice:
-        """``size`` bytes of a file whose i_block is ``block``; ``seed`` is that of its checksums."""
+    def map_of(self, inode: Inode, device: BlockDevice) -> ExtentTree | PointerMap:
+        """Where the blocks of a file are; what says so is read from ``device``. Raises ``ImageError``."""
+        return self._map(device, inode.block, inode.flags, self.checks.of_inode(inode.raw, inode.number))
+
+    def _map(self, device: BlockDevice, block: bytes, flags: int, seed: int) -> ExtentTree | PointerMap:
+        """The map of a file whose i_block is ``block``; ``seed`` is that of its checksums."""
 
         def check(data: bytes, offset: int) -> None:
             self.checks.extents(data, seed, offset)
 
-        found: ExtentTree | PointerMap = (
-            extent_tree(self.device, self.super, block, check)
-            if flags & EXTENTS
-            else indirect_map(self.device, self.super, block)
-        )
-        return mapped_file(self.device, self.block_size, size, found.find)
+        if flags & EXTENTS:
+            return extent_tree(device, self.super, block, check)
+        return indirect_map(device, self.super, block)
 
     def target(self, inode: Inode) -> bytes:
         if inode.flags & ENCRYPT:
@@ -178,7 +186,7 @@ class ExtVolume(InodeVolume[Inode]):
         found = scan(self._parts(inode), partial(entries, block_size=self.block_size, has_kind=self.has_kind))
         if not inode.flags & ENCRYPT:
             return found
-        return (entry._replace(name=_encoded(entry.name)) for entry in found)
+        return (entry._replace(name=encoded(entry.name)) for entry in found)
 
     def _parts(self, inode: Inode) -> Iterator[tuple[int, bytes | ImageError]]:
         if not self.is_inline(inode):
@@ -273,5 +281,6 @@ class ExtVolume(InodeVolume[Inode]):
         yield from self.groups.verify()
 
 
-def _encoded(name: bytes) -> bytes:
+def encoded(name: bytes) -> bytes:
+    """The name of an encrypted file, in letters that a path may have."""
     return base64.urlsafe_b64encode(name).rstrip(b"=")

@@ -24,9 +24,12 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="fat",
     title="FAT12, FAT16, FAT32",
+    extensions=(".img", ".ima", ".flp", ".vfd"),
+    checks="copies of the FAT and of the boot sector, chains",
     probe=probe,
     rescue=rescue,
     open=Later("imgmount.filesystems.fat.volume:FatVolume"),
     check=Later("imgmount.filesystems.fat.check:check"),
+    deleted=Later("imgmount.filesystems.fat.deleted:deleted"),
     second_opinion=Later("imgmount.filesystems.fat.second_opinion:compare"),
 )

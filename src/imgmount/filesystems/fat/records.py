@@ -17,7 +17,7 @@ from imgmount.families.fat.times import dos_time_ns
 RECORD: Final = 32
 # attributes, creation (10 ms, time, date), access date, high, writing, low, size
 _FACTS: Final = Struct("<11xBxBHHHHHHHI")
-_FREE: Final = 0xE5
+FREE: Final = 0xE5
 _FREE_KANJI: Final = 0x05  # stands for a first byte of 0xE5
 _LOWER_STEM: Final = 0x08
 _LOWER_SUFFIX: Final = 0x10
@@ -28,7 +28,7 @@ SYSTEM: Final = 0x04
 VOLUME: Final = 0x08
 DIRECTORY: Final = 0x10
 LONG: Final = 0x0F
-_ATTRIBUTES: Final = 0x3F
+ATTRIBUTES: Final = 0x3F
 _LAST: Final = 0x40  # marks the first stored, last numbered piece of a long name
 _CHECKSUMS: Final = [bytes([value]) for value in range(256)] * 2
 MAX_PIECES: Final = 20  # of 13 UTF-16 units
@@ -52,8 +52,8 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
         lead = data[at]
         if lead == 0:
             return
-        mark = data[at + 11] & _ATTRIBUTES
-        if lead == _FREE:
+        mark = data[at + 11] & ATTRIBUTES
+        if lead == FREE:
             at += RECORD
             continue
         name = ""
@@ -68,7 +68,7 @@ def scan(data: bytes, encoding: str) -> Iterator[tuple[int, str, bytes]]:
                 at += RECORD  # an orphan
                 continue
             name = _long_name(data, at, pieces)
-            if not name or data[short] == _FREE or data[short + 11] & VOLUME:
+            if not name or data[short] == FREE or data[short + 11] & VOLUME:
                 at += RECORD
                 continue
             at = short
@@ -92,15 +92,20 @@ def _long_name(data: bytes, at: int, count: int) -> str:
         or data[at + 11 : short : RECORD] != _LONG_MARKS[count - 1]
     ):
         return ""
+    return letters(data, at, count).partition("\0")[0]
+
+
+def letters(data: bytes, at: int, count: int) -> str:
+    """What is in the ``count`` pieces of a long name at ``at``: behind the name a NUL, if there is room."""
     units = b"".join(_FORWARD[count - 1](_PIECES[count - 1].unpack_from(data, at)))
-    return units.decode("utf-16-le", "replace").partition("\0")[0]
+    return units.decode("utf-16-le", "replace")
 
 
 def short_name(record: bytes, encoding: str) -> str:
     """The 8.3 name, in the case that Windows NT would show it in."""
     stem, suffix = record[:8].rstrip(b" "), record[8:11].rstrip(b" ")
     if stem[:1] == bytes([_FREE_KANJI]):
-        stem = bytes([_FREE]) + stem[1:]
+        stem = bytes([FREE]) + stem[1:]
     case = record[12]
     name = _decode(stem, encoding, lower=bool(case & _LOWER_STEM))
     return f"{name}.{_decode(suffix, encoding, lower=bool(case & _LOWER_SUFFIX))}" if suffix else name
@@ -116,9 +121,9 @@ def volume_label(data: bytes, encoding: str) -> str | None:
     for at in range(0, len(data) - RECORD + 1, RECORD):
         if data[at] == 0:
             return None
-        attributes = data[at + 11] & _ATTRIBUTES
-        if data[at] != _FREE and attributes & VOLUME and attributes != LONG:
-            raw = bytes([_FREE]) + data[at + 1 : at + 11] if data[at] == _FREE_KANJI else data[at : at + 11]
+        attributes = data[at + 11] & ATTRIBUTES
+        if data[at] != FREE and attributes & VOLUME and attributes != LONG:
+            raw = bytes([FREE]) + data[at + 1 : at + 11] if data[at] == _FREE_KANJI else data[at : at + 11]
             return raw.rstrip(b"\0 ").decode(encoding, "surrogateescape")
     return None
 
@@ -140,14 +145,10 @@ def file_size(record: bytes) -> int:
 
 
 def stat_of(record: bytes) -> Stat:
-    """Everything that a record says of its file.
-
-    The time of creation is given as ctime, the date of access as atime.
-    """
+    """Everything that a record says of its file. The date of access is given as atime."""
     flags, centis, ctime, cdate, adate, _, mtime, mdate, _, size = _FACTS.unpack(record)
     modified = dos_time_ns(mdate, mtime)
-    accessed = dos_time_ns(adate, 0) if adate else 0
-    created = dos_time_ns(cdate, ctime, centis) if cdate else 0
-    if flags & DIRECTORY:
-        return Stat(DIRECTORY_MODE, 0, modified, accessed or None, created or None)
-    return Stat(FILE_MODE, size, modified, accessed or None, created or None)
+    accessed = (dos_time_ns(adate, 0) if adate else 0) or None
+    birth = (dos_time_ns(cdate, ctime, centis) if cdate else 0) or None
+    mode, size = (DIRECTORY_MODE, 0) if flags & DIRECTORY else (FILE_MODE, size)
+    return Stat(mode, size, modified, accessed, birth_ns=birth)

@@ -25,6 +25,8 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="gcfst",
     title="GameCube disc or Wii partition",
+    extensions=(".gcm", ".iso"),
+    checks="SHA-1 of a disc that NKit made",
     probe=probe,
     open=GcVolume,
     limits="discs made smaller by NKit 1 are shown as they are",

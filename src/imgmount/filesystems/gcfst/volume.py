@@ -15,7 +15,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Verifiable
+from imgmount.core.format import Context
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Filesystem, Node, Stat
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError, MountError
@@ -133,11 +133,6 @@ class GcVolume(Filesystem):
         except ImageError:
             return {}
         return banner(data, japanese=self.boot.game.id[3:4] == "J")
-
-    def verify(self) -> Iterator[str]:
-        """The partition's hashes, where the device below has them."""
-        if isinstance(self.device, Verifiable):
-            yield from self.device.verify()
 
 
 def _charset(name: str) -> str:

@@ -38,6 +38,8 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="HFS (Mac OS Standard)",
+    extensions=(".hfs", ".hfv", ".dsk", ".img"),
+    checks="volume headers, trees, counts, the bitmap",
     probe=probe,
     rescue=rescue,
     open=HfsVolume,

@@ -46,7 +46,9 @@ class Item(NamedTuple):
         mode = DIRECTORY_MODE if self.is_folder else FILE_MODE
         modified = hfs_time_ns(self.modified, local=True)
         allocated = None if self.is_folder else self.data[1] + self.resource[1]
-        return Stat(mode, self.data[0], modified, nlink=2 if self.is_folder else 1, allocated=allocated)
+        birth = hfs_time_ns(self.created, local=True) or None
+        links = 2 if self.is_folder else 1
+        return Stat(mode, self.data[0], modified, nlink=links, allocated=allocated, birth_ns=birth)
 
 
 def parse_item(record: Record) -> Item | None:

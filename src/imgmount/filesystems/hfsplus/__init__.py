@@ -36,6 +36,7 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="hfsplus",
     title="HFS+ and HFSX (Mac OS Extended)",
+    checks="volume headers, trees, counts, the bitmap",
     probe=probe,
     rescue=rescue,
     open=HfsPlusVolume,

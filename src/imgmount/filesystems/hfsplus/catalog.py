@@ -122,6 +122,7 @@ class Item(NamedTuple):
             None if group == UNKNOWN_OWNER else group,
             links,
             allocated=allocated,
+            birth_ns=hfs_time_ns(self.created) or None,
         )
 
 

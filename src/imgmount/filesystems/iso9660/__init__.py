@@ -39,6 +39,8 @@ def open_volume(device: BlockDevice, context: Context) -> Iso9660:
 FORMAT: Final = FilesystemFormat(
     name=NAME,
     title="ISO 9660, Joliet, Rock Ridge",
+    extensions=(".iso", ".cdr"),
+    checks="descriptors, path tables and folders of all views",
     system_area=True,
     open=open_volume,
     probe=probe,

@@ -6,9 +6,8 @@ ECMA-119 section 8; High Sierra draft of 28 May 1986.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.layout import Array, Bytes, Int8ub, Int16ub, Int16ul, Int32ub, Int32ul, Padding, Struct
@@ -94,8 +93,7 @@ HIGH_SIERRA_ROOT_OFFSET: Final = 180
 _BOTH_FIELDS: Final = ("space_size", "set_size", "sequence_number", "block_size", "path_table_size")
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """A primary or supplementary descriptor.
 
     Both-endian numbers are the little-endian half; texts are raw and padded.

@@ -9,7 +9,6 @@ the directory that is its own parent, and writers put it right behind the path t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
 from imgmount.core.device import BlockDevice
@@ -69,7 +68,7 @@ def rebuilt(device: BlockDevice, start: int) -> Descriptor | None:
     raw[:7] = bytes([PRIMARY]) + STANDARD_ID + b"\x01"
     raw[_BLOCK_SIZE_AT : _BLOCK_SIZE_AT + 4] = SECTOR.to_bytes(2, "little") + SECTOR.to_bytes(2, "big")
     raw[ISO_ROOT_OFFSET : ISO_ROOT_OFFSET + ROOT_RECORD_SIZE] = root
-    return replace(parse_descriptor(bytes(raw), (start + FIRST_SECTOR) * SECTOR), rebuilt=True)
+    return parse_descriptor(bytes(raw), (start + FIRST_SECTOR) * SECTOR)._replace(rebuilt=True)
 
 
 def _roots(device: BlockDevice, start: int) -> Iterator[tuple[int, bytes]]:

@@ -120,9 +120,8 @@ class RecordNode(Node):
         if not px:
             return Stat(self.plain_mode, size, mtime, atime, ctime, None, None, 1, rdev, allocated)
         mode, links, uid, gid = _PX.unpack_from(data, px + 4)
-        return Stat._make(
-            (mode & 0o7777 | self.file_type, size, mtime, atime, ctime, uid, gid, links, rdev, allocated)
-        )
+        mode = mode & 0o7777 | self.file_type
+        return Stat(mode, size, mtime, atime, ctime, uid, gid, links, rdev, allocated)
 
     def _check(self) -> None:
         if self.rare.damage:

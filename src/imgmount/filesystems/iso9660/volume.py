@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -150,7 +149,7 @@ class Iso9660(Filesystem):
             found = rebuilt(self.device, self.session_start)
             if found is not None:
                 log.warning("%s: broken root record and path tables, the root directory was looked for", NAME)
-                return self._find_root(replace(found, offset=descriptor.offset))
+                return self._find_root(found._replace(offset=descriptor.offset))
         if size and 0 <= tree.offset(extent + xar) < self.device.size:
             return tree.root(descriptor.root_offset, extent + xar, size, descriptor.root)
         raise FormatError(

@@ -28,6 +28,7 @@ def rescue(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="ntfs",
     title="NTFS",
+    checks="records, indexes and clusters in use, the mirror of the MFT",
     probe=probe,
     rescue=rescue,
     open=Later("imgmount.filesystems.ntfs.volume:NtfsVolume"),

@@ -6,9 +6,10 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from imgmount.core.bitmap import Bitmap, lowest
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.ntfs import records
-from imgmount.filesystems.ntfs.bits import PAGE, Bitmap, Tally, lowest
+from imgmount.filesystems.ntfs.bits import PAGE, Tally
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.mft import FIRST_USER, MFT
 from imgmount.filesystems.ntfs.records import Attribute, Record, parse_record
@@ -31,7 +32,7 @@ class Census:
         self._links: dict[int, int] = {}  # what records say, less the names found: those that differ
         self._names: dict[int, tuple[int, int]] = {}  # by folder: how many, and a checksum of them
         self._used = Tally()
-        self._count = min(volume.boot.clusters, volume.device.size // volume.boot.cluster_size)
+        self._count = volume.cluster_count
         self._left = 2 * self._count  # more are shared, and need not be counted
 
     def wrong(self, reference: int) -> str | None:
@@ -95,11 +96,11 @@ class Census:
             self._links[base] = self._links.get(base, 0) + links
 
     def _runs(self, record: Record, attribute: Attribute) -> Iterator[str]:
-        start, last, offset, _, allocated, size, valid = records.NON_RESIDENT.unpack_from(
+        start, last, _, _, allocated, size, valid = records.NON_RESIDENT.unpack_from(
             attribute.data, attribute.at
         )
         runs = Runs()
-        add_pairs(runs, attribute.data[attribute.at + offset : attribute.at + attribute.length])
+        add_pairs(runs, attribute.pairs)
         about = f"record {record.number}, attribute {attribute.type:#x}"
         if runs.end != last + 1 - start:
             yield f"{about}: runs of {runs.end} clusters, {last + 1 - start} are said to be there"
@@ -121,7 +122,7 @@ class Census:
             found = self._volume.stream(self._volume.mft.own, records.BITMAP)
             if found is None:
                 raise FormatError(NAME, "$MFT has no bitmap")
-            bitmap = Bitmap(self._volume.content(found), self._volume.mft.count)
+            bitmap = Bitmap(self._volume.content(found), self._volume.mft.count, NAME, "records")
             for first in range(0, len(self._sequences), _RECORDS_STEP):
                 part = self._sequences[first : first + _RECORDS_STEP]
                 marked = bitmap.part(first, len(part))

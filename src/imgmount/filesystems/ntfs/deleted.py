@@ -1,8 +1,7 @@
 """Deleted files: records that are no longer in use still hold the name, the folder and the runs.
 
-Certain is that this was such a file's record. That its clusters still hold the file is likely where none of
-them is in use; where one is, the content is refused. A folder's record that is used for something else leaves
-"(lost folder N)" in the path.
+Certain is that this was such a file's record, with its name, times and runs. A cluster that is in use by now
+fails to be read. A folder's record that is used for something else leaves "(lost folder N)" in the path.
 """
 
 from __future__ import annotations
@@ -10,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from imgmount.core.node import Node
+from imgmount.core.deleted import FreeSpace
+from imgmount.core.device import BlockDevice
+from imgmount.core.node import Directory, Lost, Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.facts import Facts, facts_of
 from imgmount.filesystems.ntfs.mft import ROOT
-from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsLost
+from imgmount.filesystems.ntfs.nodes import NtfsFile, NtfsNode
 from imgmount.filesystems.ntfs.records import FileName, Record, parse_record
-from imgmount.filesystems.ntfs.streams import Stream, assemble, parts_of, runs_of
+from imgmount.filesystems.ntfs.streams import Stream, assemble, parts_of, stream_device
 
 if TYPE_CHECKING:
     from imgmount.filesystems.ntfs.volume import NtfsVolume
@@ -28,10 +29,10 @@ _SEQUENCES: Final = 0xFFFF  # then 1 follows
 
 
 def deleted(volume: NtfsVolume) -> Iterator[tuple[str, Node]]:
-    """(path as far as it is known, node) of each deleted file whose record has not been used again."""
+    """(path as far as it is known, node) of each deleted file or folder whose record was not used again."""
     finder = _Finder(volume)
     for number, raw in volume.mft.scan():
-        if raw[:4] != b"FILE" or raw[22] & (records.IN_USE | records.DIRECTORY):
+        if raw[:4] != b"FILE" or raw[22] & records.IN_USE:
             continue
         try:
             record = parse_record(raw, number)
@@ -47,12 +48,7 @@ def deleted(volume: NtfsVolume) -> Iterator[tuple[str, Node]]:
 
 def _name(record: Record) -> FileName | None:
     """The name of a record, rather not the short one of DOS. Raises ``FormatError``."""
-    found = [
-        records.file_name(attribute.content)
-        for attribute in records.attributes(record)
-        if attribute.type == records.NAME_ATTRIBUTE and attribute.resident
-    ]
-    return min(found, key=lambda name: name.space == records.DOS, default=None)
+    return min(records.file_names(record), key=lambda name: name.space == records.DOS, default=None)
 
 
 def _was(record: Record, reference: int) -> bool:
@@ -66,6 +62,13 @@ class _Finder:
 
     def __init__(self, volume: NtfsVolume) -> None:
         self.volume = volume
+
+        def first_used(first: int, count: int) -> int | None:
+            return volume.clusters.first_used(first, count)  # where it is damaged, that is told by reading
+
+        size = volume.boot.cluster_size
+        clusters = FreeSpace(volume.device, NAME, "cluster", size, first_used=first_used)
+        self.disk = volume.disk._replace(device=clusters)
         self._folders: dict[int, str] = {}
 
     def read(self, reference: int) -> Record:
@@ -109,13 +112,14 @@ class _Finder:
     def node(self, record: Record) -> Node:
         """What a record was, or why that is lost."""
         try:
-            return NtfsDeleted(self, facts_of(record, self.volume.disk, self.read))
+            facts = facts_of(record, self.disk, self.read)
+            return NtfsDeletedFolder(self, facts) if facts.is_directory else NtfsDeleted(self, facts)
         except FormatError as exc:
-            return NtfsLost(record.number, exc.reason)
+            return Lost(record.number, exc)
 
 
-class NtfsDeleted(NtfsFile):
-    """A deleted file: it can be opened as long as none of its clusters is in use."""
+class _Deleted(NtfsNode):
+    """What is deleted: its records are those that are free."""
 
     __slots__ = ("_finder",)
 
@@ -127,14 +131,24 @@ class NtfsDeleted(NtfsFile):
         return self._finder.read(self._facts.sequence << 48 | self._facts.number)
 
     def _stream(self, record: Record, kind: int, name: str = "") -> Stream | None:
-        disk = self._volume.disk
-        parts = [part for part in parts_of(record, disk, self._finder.read, kind) if part.name == name]
-        if not parts:
-            return None
-        stream = assemble(parts, disk)
-        if stream.content is None:
-            for count, place in runs_of(stream):
-                used = None if place < 0 else self._volume.clusters.first_used(place, count)
-                if used is not None:
-                    raise FormatError(NAME, f"cluster {used} of a deleted file is in use by another")
-        return stream
+        found = parts_of(record, self._finder.disk, self._finder.read, kind)
+        parts = [part for part in found if part.name == name]
+        return assemble(parts) if parts else None
+
+    def _content(self, stream: Stream) -> BlockDevice:
+        return stream_device(stream, self._finder.disk)
+
+
+class NtfsDeleted(_Deleted, NtfsFile):
+    """A deleted file: what is in a cluster that is in use cannot be read."""
+
+    __slots__ = ()
+
+
+class NtfsDeletedFolder(_Deleted, Directory):
+    """A deleted folder. What it held is found by its path."""
+
+    __slots__ = ()
+
+    def _scan(self) -> Iterator[tuple[str, Node]]:
+        return iter(())

@@ -86,13 +86,15 @@ def facts_of(record: Record, disk: Disk, read: ReadRecord) -> Facts:
         raise FormatError(NAME, f"record {record.number} has no standard information")
     created, modified, changed, accessed, attributes = found.standard
     modified, accessed, changed = filetime_ns(modified), filetime_ns(accessed), filetime_ns(changed)
+    birth = filetime_ns(created) or None
     if directory := bool(record.flags & records.DIRECTORY):
-        stat = Stat(DIRECTORY_MODE, 0, modified, accessed, changed)
+        stat = Stat(DIRECTORY_MODE, 0, modified, accessed, changed, birth_ns=birth)
     else:
         links = record.links - found.dos
         stored = None if found.stored is None or found.tag == WOF else found.stored * disk.cluster_size
         size = max(found.size, 0)
-        stat = Stat(FILE_MODE, size, modified, accessed, changed, None, None, max(1, links), 0, stored)
+        links = max(1, links)
+        stat = Stat(FILE_MODE, size, modified, accessed, changed, None, None, links, 0, stored, birth)
     if found.ea:
         stat = _as_linux(stat, found.tag, list(parts_of(record, disk, read, records.EA)), disk)
     return Facts(
@@ -144,7 +146,7 @@ def _data(found: _Found, attribute: Attribute) -> None:
     if attribute.resident:
         found.size = len(attribute.content)
         return
-    first, _, offset, _, _, size, _ = NON_RESIDENT.unpack_from(attribute.data, attribute.at)
+    first, _, _, _, _, size, _ = NON_RESIDENT.unpack_from(attribute.data, attribute.at)
     if first:
         return
     if not 0 <= size < MAX_SIZE:
@@ -153,7 +155,7 @@ def _data(found: _Found, attribute: Attribute) -> None:
     if attribute.flags & (records.SPARSE | records.COMPRESSED):
         runs = Runs()
         try:
-            add_pairs(runs, attribute.data[attribute.at + offset : attribute.at + attribute.length])
+            add_pairs(runs, attribute.pairs)
         except FormatError:  # reading it says so
             return
         found.stored = runs.stored
@@ -167,7 +169,7 @@ def _gather(found: _Found, record: Record, disk: Disk, read: ReadRecord) -> None
     found.streams = any(kind == records.DATA and name for kind, name in by_type)
     found.ea = (records.EA, "") in by_type
     if parts := by_type.get((records.STANDARD_INFORMATION, "")):
-        content = assemble(parts, disk).content
+        content = assemble(parts).content
         _content(found, records.STANDARD_INFORMATION, content or b"")
     names = [
         part.attribute.content for part in by_type.get((records.NAME_ATTRIBUTE, ""), []) if part.attribute
@@ -176,10 +178,10 @@ def _gather(found: _Found, record: Record, disk: Disk, read: ReadRecord) -> None
     found.dos = sum(name.space == records.DOS for name in spaces)
     found.parent = spaces[-1].parent if spaces else found.parent
     if parts := by_type.get((records.REPARSE_POINT, "")):
-        point = assemble(parts, disk)
+        point = assemble(parts)
         found.tag = int.from_bytes(stream_device(point, disk).pread(0, 4), "little")
     if parts := by_type.get((records.DATA, "")):
-        stream = assemble(parts, disk)
+        stream = assemble(parts)
         found.size = stream.size
         found.stored = _stored(stream)
 
@@ -197,7 +199,7 @@ def _stored(stream: Stream) -> int | None:
 def _as_linux(stat: Stat, tag: int, parts: Iterable[Part], disk: Disk) -> Stat:
     """``stat`` as the Windows Subsystem for Linux has it, where it left its attributes."""
     try:
-        stream = assemble(list(parts), disk)
+        stream = assemble(list(parts))
         found = dict(extended_attributes(stream_device(stream, disk).pread(0, min(stream.size, MAX_EAS))))
     except ImageError:
         return stat

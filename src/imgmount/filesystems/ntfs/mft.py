@@ -38,8 +38,8 @@ class Mft:
         self.record_size = boot.record_size
         self.damage = ""
         self.own = self._first(disk.device, boot)
-        self.stream, runs = self._extend(self.own, disk, boot)
-        self.device = run_device(disk.device, runs, disk.cluster_size, self.stream.size)
+        self.stream, self._runs = self._extend(self.own, disk, boot)
+        self.device = run_device(disk.device, self._runs, disk.cluster_size, self.stream.size)
         self.count = min(self.stream.size // self.record_size, MAX_RECORDS)
 
     def _first(self, device: BlockDevice, boot: Boot) -> Record:
@@ -68,7 +68,7 @@ class Mft:
         base = [found for found in records.attributes(own) if found.type == records.DATA and not found.name]
         if not base or base[0].resident:
             raise FormatError(NAME, "$MFT has no runs", offset=boot.mft)
-        stream = assemble([Part(records.DATA, "", base[0].first_cluster, base[0])], disk)
+        stream = assemble([Part(records.DATA, "", base[0].first_cluster, base[0])])
         runs = _runs(Runs(), stream.parts[0])
 
         def read(reference: int) -> Record:
@@ -95,7 +95,7 @@ class Mft:
 
     def raw(self, number: int) -> bytes:
         """The bytes of a record. Raises ``ImageError``."""
-        return self.device.read_exactly(self._offset(number), self.record_size, NAME)
+        return self._read(self._offset(number), self.record_size)
 
     def record(self, number: int) -> Record:
         """A record, in use or not. Raises ``ImageError``."""
@@ -109,33 +109,38 @@ class Mft:
 
     def batch(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """(number, bytes) of the records of the numbers, rising. Those that cannot be read are left out."""
-        size = self.record_size
-        wanted = sorted(number for number in set(numbers) if number < self.count)
-        at = 0
-        while at < len(wanted):
-            first = stop = at
-            while stop < len(wanted) and (
-                stop == first
-                or (
-                    (wanted[stop] - wanted[stop - 1]) * size <= GAP
-                    and (wanted[stop] - wanted[first]) * size < BATCH
-                )
+        gap, most = GAP // self.record_size, BATCH // self.record_size
+        wanted = sorted({number for number in numbers if number < self.count})
+        first = 0
+        for stop in range(1, len(wanted) + 1):
+            if (
+                stop == len(wanted)
+                or wanted[stop] - wanted[stop - 1] > gap
+                or wanted[stop] - wanted[first] >= most
             ):
-                stop += 1
-            yield from self._span(wanted[first:stop])
-            at = stop
+                yield from self._span(wanted[first:stop])
+                first = stop
 
-    def _span(self, numbers: list[int]) -> Iterator[tuple[int, bytes]]:
+    def _span(self, numbers: list[int]) -> Iterable[tuple[int, bytes]]:
+        """(number, bytes) of records that are read at once, as far as they can be read."""
         size, first = self.record_size, numbers[0]
         try:
-            data = self.device.read_exactly(first * size, (numbers[-1] + 1 - first) * size, NAME)
+            data = self._read(first * size, (numbers[-1] + 1 - first) * size)
         except ImageError:
-            if len(numbers) > 1:
-                for number in numbers:
-                    yield from self._span([number])
-            return
-        for number in numbers:
-            yield number, data[(number - first) * size : (number - first + 1) * size]
+            return [found for number in numbers for found in self._span([number])] if len(numbers) > 1 else []
+        if len(numbers) == 1:
+            return [(first, data)]
+        return [(number, data[(number - first) * size : (number - first + 1) * size]) for number in numbers]
+
+    def _read(self, offset: int, size: int) -> bytes:
+        """Bytes of the table: straight from the disk where they are in one run. Raises ``ImageError``."""
+        disk = self._disk
+        index, skip = divmod(offset, disk.cluster_size)
+        if index < self._runs.end:
+            place, count = self._runs.at(index)
+            if place >= 0 and skip + size <= count * disk.cluster_size:
+                return disk.device.read_exactly(place * disk.cluster_size + skip, size, NAME)
+        return self.device.read_exactly(offset, size, NAME)
 
     def scan(self) -> Iterator[tuple[int, bytes]]:
         """(number, bytes) of every record that holds something, rising.
@@ -178,7 +183,5 @@ def _runs(runs: Runs, part: Part) -> Runs:
         return runs
     if part.first_cluster > runs.end:
         runs.add(part.first_cluster - runs.end, LOST)
-    found = part.attribute
-    _, _, offset, *_ = records.NON_RESIDENT.unpack_from(found.data, found.at)
-    add_pairs(runs, found.data[found.at + offset : found.at + found.length])
+    add_pairs(runs, part.attribute.pairs)
     return runs

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import FILE_MODE, SYMLINK_MODE, Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import FILE_MODE, SYMLINK_MODE, Directory, File, Lost, Node, Special, Stat, Symlink
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 from imgmount.families.windows import attributes, names, reparse
+from imgmount.families.windows.times import filetime_ns
 from imgmount.filesystems.ntfs import records, wof
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.facts import SYSTEM, Facts, bare_folder
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NAME_TIMES: Final = Struct("<8xQQQQ")  # created, modified, record changed, accessed
 MAX_STREAMS: Final = 255  # of one file, that are shown
 MAX_POINT: Final = 64 << 10  # bytes of a reparse point; Windows has 16 KiB at most
 INTERIX_LINK: Final = b"IntxLNK\1"  # then UTF-16: so ntfs-3g and Interix keep symbolic links
@@ -51,6 +54,20 @@ class NtfsNode(Node):
         as_files = self._volume.streams_as_files and self.id != ROOT
         return xattrs_of(self._volume, self._record(), self._facts, streams=not as_files)
 
+    def more_stats(self, name: str) -> Mapping[str, Stat]:
+        """The times that are kept with the name, which programs that forge times leave alone."""
+        contents = [
+            (records.file_name(content), content) for content in records.name_contents(self._record())
+        ]
+        if not contents:
+            return {}
+        _, content = min(
+            contents, key=lambda found: (names.shown(found[0].name) != name, found[0].space == records.DOS)
+        )
+        created, modified, changed, accessed = map(filetime_ns, _NAME_TIMES.unpack_from(content))
+        stat = self.stat()._replace(size=len(content), mtime_ns=modified, atime_ns=accessed)
+        return {"$FILE_NAME": stat._replace(ctime_ns=changed, birth_ns=created)}
+
     def _record(self) -> Record:
         """The file record, if it is still this file's. Raises ``ImageError``."""
         return self._volume.mft.referred(self._facts.sequence << 48 | self._facts.number)
@@ -59,12 +76,16 @@ class NtfsNode(Node):
         """An attribute of the file, put together; None where it has none. Raises ``ImageError``."""
         return self._volume.stream(record, kind, name)
 
+    def _content(self, stream: Stream) -> BlockDevice:
+        """What a stream of the file holds. Raises ``ImageError``."""
+        return self._volume.content(stream)
+
     def _point(self) -> reparse.Point:
         """The reparse point. Raises ``ImageError``."""
         stream = self._stream(self._record(), records.REPARSE_POINT)
         if stream is None or stream.size > MAX_POINT:
             raise FormatError(NAME, f"record {self.id}: the reparse point cannot be read")
-        return reparse.parse(self._volume.content(stream).pread(0, stream.size), NAME)
+        return reparse.parse(self._content(stream).pread(0, stream.size), NAME)
 
 
 class NtfsDirectory(NtfsNode, Directory):
@@ -125,7 +146,7 @@ class NtfsDirectory(NtfsNode, Directory):
             if isinstance(facts, str):
                 yield name, self._lost(reference, facts)
             elif reference >> 48 not in (0, facts.sequence):
-                yield name, NtfsLost(number, f"record {number} was used again for another file than this")
+                yield name, lost(number, f"record {number} was used again for another file than this")
             else:
                 yield from self._nodes(name, facts)
         if damage is not None:
@@ -135,7 +156,7 @@ class NtfsDirectory(NtfsNode, Directory):
         """The node for an entry without facts: still a folder where only its record is damaged."""
         number = reference & records.RECORD_MASK
         if number >= MAX_RECORDS:
-            return NtfsLost(0, reason)
+            return lost(0, reason)
         try:
             self._volume.mft.record(number)
         except ImageError:
@@ -144,7 +165,7 @@ class NtfsDirectory(NtfsNode, Directory):
             if reference in folders(self._volume, self.id):
                 facts = bare_folder(number, reference >> 48)
                 return NtfsDirectory(self._volume, facts, self._depth + 1, self.id, system=self._system)
-        return NtfsLost(number, reason)
+        return lost(number, reason)
 
     def _nodes(self, name: str, facts: Facts) -> Iterator[tuple[str, Node]]:
         """The node for an entry, and its streams where they are files."""
@@ -153,7 +174,7 @@ class NtfsDirectory(NtfsNode, Directory):
         if facts.is_directory and facts.parent and facts.parent & records.RECORD_MASK != self.id:
             yield (
                 name,
-                NtfsLost(
+                lost(
                     number,
                     f"folder {number} belongs to {facts.parent & records.RECORD_MASK}, not to {self.id}",
                 ),
@@ -207,10 +228,10 @@ class NtfsFile(NtfsNode, File):
                 return MemoryDevice(b"")
             if (packed := self._stream(record, records.DATA, wof.STREAM)) is None:
                 raise FormatError(NAME, f"record {self.id}: the compressed stream of the file is lost")
-            return wof.WofDevice(volume.content(packed), facts.stat.size, method, volume.disk.cache)
+            return wof.WofDevice(self._content(packed), facts.stat.size, method, volume.disk.cache)
         if (stream := self._stream(record, records.DATA)) is None:
             raise FormatError(NAME, f"record {self.id} has no data")
-        return volume.content(stream)
+        return self._content(stream)
 
     def _refuse_what_is_elsewhere(self) -> None:
         """Raise ``UnsupportedError`` where the record's own stream is not the file's content."""
@@ -226,7 +247,7 @@ class NtfsFile(NtfsNode, File):
             content = self.open().pread(0, MAX_INTERIX)
         except ImageError:
             return None
-        return records.utf16(content[len(INTERIX_LINK) :]) if content.startswith(INTERIX_LINK) else None
+        return names.decode(content[len(INTERIX_LINK) :]) if content.startswith(INTERIX_LINK) else None
 
 
 class NtfsStream(NtfsNode, File):
@@ -252,7 +273,7 @@ class NtfsStream(NtfsNode, File):
         stream = self._volume.stream(self._record(), records.DATA, self._name)
         if stream is None:
             raise FormatError(NAME, f"record {self._facts.number} has no stream {self._name!r}")
-        return self._volume.content(stream)
+        return self._content(stream)
 
 
 class NtfsLink(NtfsNode, Symlink):
@@ -296,17 +317,6 @@ class NtfsSpecial(NtfsNode, Special):
         )
 
 
-class NtfsLost(File):
-    """A name whose record is damaged, or has been used for another file since. Asking for more says so."""
-
-    __slots__ = ("_reason",)
-
-    def __init__(self, number: int, reason: str) -> None:
-        self.id = number
-        self._reason = reason
-
-    def stat(self) -> Stat:
-        raise FormatError(NAME, self._reason)
-
-    def open(self) -> BlockDevice:
-        raise FormatError(NAME, self._reason)
+def lost(number: int, reason: str) -> Lost:
+    """A name whose record is damaged, or has been used for another file since."""
+    return Lost(number, FormatError(NAME, reason))

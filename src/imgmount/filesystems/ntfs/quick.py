@@ -76,6 +76,7 @@ def quick_facts(raw: bytes, number: int) -> Facts | None:
         None,
         None,
         links,
+        birth_ns=filetime_ns(created) or None,
     )
     return Facts(number, sequence, directory, attributes, created, parent, 0, streams, stat)
 

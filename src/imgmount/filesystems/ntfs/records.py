@@ -12,6 +12,7 @@ from struct import error as StructError  # noqa: N812  the one exception that st
 from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError
+from imgmount.families.windows import names
 from imgmount.filesystems.ntfs.boot import NAME, STRIDE
 
 HEADER: Final = Struct("<4s12xHHHH8xQ")  # magic, sequence, links, first attribute, flags, base record
@@ -21,7 +22,6 @@ ATTRIBUTE: Final = Struct("<IIBBHHH")  # type, length, non-resident, name length
 RESIDENT: Final = Struct("<16xIH")  # length, offset of the content
 # first and last cluster, offset of runs, unit, allocated, size, valid size
 NON_RESIDENT: Final = Struct("<16xqqHB5xqqq")
-TOTAL: Final = Struct("<64xq")  # bytes stored, of sparse and compressed attributes
 LIST_ENTRY: Final = Struct(
     "<IHBBQQH"
 )  # type, length, name length, name offset, first cluster, record, instance
@@ -96,6 +96,17 @@ class Attribute(NamedTuple):
         return self.data[self.at + start : self.at + start + size]
 
     @property
+    def pairs(self) -> bytes:
+        """The mapping pairs of a non-resident attribute. Raises ``FormatError``."""
+        start: int = NON_RESIDENT.unpack_from(self.data, self.at)[2]
+        if not NON_RESIDENT.size <= start <= self.length:
+            raise FormatError(
+                NAME,
+                f"an attribute of type {self.type:#x} whose runs begin at {start:#x} of {self.length:#x}",
+            )
+        return self.data[self.at + start : self.at + self.length]
+
+    @property
     def first_cluster(self) -> int:
         """Where the part of a non-resident attribute begins; 0 for a resident one."""
         return 0 if self.resident else int.from_bytes(self.data[self.at + 16 : self.at + 24], "little")
@@ -153,15 +164,10 @@ def attributes(record: Record) -> Iterator[Attribute]:
             raise FormatError(
                 NAME, f"record {record.number}: the name of an attribute at {at:#x} ends past it"
             )
-        text = utf16(data[at + name : at + name + 2 * name_length]) if name_length else ""
+        text = names.decode(data[at + name : at + name + 2 * name_length]) if name_length else ""
         yield Attribute(kind, text, flags, instance, data, at, length, not elsewhere)
         at += length
     raise FormatError(NAME, f"record {record.number}: more than {MAX_ATTRIBUTES} attributes")
-
-
-def utf16(raw: bytes) -> str:
-    """UTF-16 as Windows takes it: half pairs are kept, an odd byte at the end is not."""
-    return raw[: len(raw) & ~1].decode("utf-16-le", "surrogatepass")
 
 
 class Listed(NamedTuple):
@@ -182,7 +188,7 @@ def listed(content: bytes) -> Iterator[Listed]:
         if length < LIST_ENTRY.size or (name_length and name + 2 * name_length > length):
             raise FormatError(NAME, f"an attribute list with an entry of {length} bytes at {at:#x}")
         yield Listed(
-            kind, utf16(content[at + name : at + name + 2 * name_length]), first, reference, instance
+            kind, names.decode(content[at + name : at + name + 2 * name_length]), first, reference, instance
         )
         at += length
 
@@ -205,4 +211,16 @@ def file_name(content: bytes) -> FileName:
     parent, length, space = FILE_NAME.unpack_from(content)
     if NAME_SIZE + 2 * length > len(content):
         raise FormatError(NAME, f"a name of {length} letters in {len(content)} bytes")
-    return FileName(parent, utf16(content[NAME_SIZE : NAME_SIZE + 2 * length]), space)
+    return FileName(parent, names.decode(content[NAME_SIZE : NAME_SIZE + 2 * length]), space)
+
+
+def file_names(record: Record) -> Iterator[FileName]:
+    """The names of a file that are in ``record``. Raises ``FormatError``."""
+    yield from map(file_name, name_contents(record))
+
+
+def name_contents(record: Record) -> Iterator[bytes]:
+    """What the attributes with the names of a file hold, those in ``record``. Raises ``FormatError``."""
+    for attribute in attributes(record):
+        if attribute.type == NAME_ATTRIBUTE and attribute.resident:
+            yield attribute.content

@@ -71,9 +71,8 @@ def names_in(raw: bytes, number: int) -> Iterator[tuple[int, FileName]]:
     if raw[:4] == b"FILE" and not raw[22] & records.IN_USE:
         return
     record = parse_record(raw, number)
-    for attribute in records.attributes(record):
-        if attribute.type == records.NAME_ATTRIBUTE and attribute.resident:
-            yield record.base or record.sequence << 48 | number, records.file_name(attribute.content)
+    for name in records.file_names(record):
+        yield record.base or record.sequence << 48 | number, name
 
 
 def names_of(volume: NtfsVolume, folder: int) -> Iterator[tuple[int, FileName]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from imgmount.core.fields import table
 from imgmount.errors import ChecksumError, FormatError
+from imgmount.families.windows.security import MAX_DESCRIPTOR
 from imgmount.filesystems.ntfs import records
 from imgmount.filesystems.ntfs.boot import NAME
 from imgmount.filesystems.ntfs.mft import SECURE
@@ -22,7 +23,6 @@ _ENTRY: Final = Struct("<IIQI")  # hash, id, place in the stream, size
 _ID_AT: Final = 52  # in standard information of NTFS 3
 _ID: Final = Struct("<I")
 COPY: Final = 0x40000  # bytes from each entry of the stream to its copy
-MAX_DESCRIPTOR: Final = 64 << 10  # bytes: what fits an extended attribute
 
 
 def descriptor(volume: NtfsVolume, record: Record) -> bytes | None:

@@ -35,16 +35,12 @@ class Part(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """An attribute put together.
-
-    ``content`` is what a resident one holds; ``stored`` the bytes that take up space.
-    """
+    """An attribute put together. ``content`` is what a resident one holds."""
 
     name: str
     flags: int
     size: int
     valid: int
-    stored: int
     unit: int  # clusters in a compression unit, 0 for none
     content: bytes | None
     parts: Sequence[Part]
@@ -88,7 +84,7 @@ def parts_of(record: Record, disk: Disk, read: ReadRecord, kind: int | None = No
 
 def _list_content(found: Attribute, disk: Disk) -> bytes:
     part = Part(found.type, found.name, 0, found)
-    stream = assemble([part], disk)
+    stream = assemble([part])
     if stream.size > MAX_LIST:
         raise FormatError(NAME, f"an attribute list of {stream.size} bytes, {MAX_LIST} at most are read")
     return stream_device(stream, disk).pread(0, stream.size)
@@ -116,7 +112,7 @@ def _find(
     return None
 
 
-def assemble(parts: Sequence[Part], disk: Disk) -> Stream:
+def assemble(parts: Sequence[Part]) -> Stream:
     """One attribute of its parts. Raises ``FormatError`` where the first of them is missing or damaged."""
     ordered = sorted(parts, key=lambda part: part.first_cluster)
     first = ordered[0].attribute
@@ -124,18 +120,14 @@ def assemble(parts: Sequence[Part], disk: Disk) -> Stream:
         raise FormatError(NAME, f"the record with the beginning of attribute {ordered[0].type:#x} is lost")
     if first.resident:
         content = first.content
-        return Stream(first.name, first.flags, len(content), len(content), 0, 0, content, ordered)
-    _, _, _, exponent, allocated, size, valid = records.NON_RESIDENT.unpack_from(first.data, first.at)
+        return Stream(first.name, first.flags, len(content), len(content), 0, content, ordered)
+    _, _, _, exponent, _, size, valid = records.NON_RESIDENT.unpack_from(first.data, first.at)
     if not 0 <= size < MAX_SIZE or exponent > 16:
         raise FormatError(
             NAME, f"attribute {first.type:#x} has {size} bytes in units of 2**{exponent} clusters"
         )
-    stored = allocated
-    if first.flags & (records.SPARSE | records.COMPRESSED) and first.length >= records.TOTAL.size:
-        stored = records.TOTAL.unpack_from(first.data, first.at)[0]
-    stored = min(max(stored, 0), disk.device.size)
     unit = 1 << exponent if exponent else 0
-    return Stream(first.name, first.flags, size, min(max(valid, 0), size), stored, unit, None, ordered)
+    return Stream(first.name, first.flags, size, min(max(valid, 0), size), unit, None, ordered)
 
 
 def runs_of(stream: Stream) -> Runs:
@@ -151,12 +143,11 @@ def runs_of(stream: Stream) -> Runs:
             runs.add(first_cluster - runs.end, LOST)
         if attribute is None:
             continue
-        start, last, offset, *_ = records.NON_RESIDENT.unpack_from(attribute.data, attribute.at)
-        if attribute.resident or start != first_cluster or not 64 <= offset <= attribute.length:
-            raise FormatError(
-                NAME, f"the runs of a stream from cluster {first_cluster} on begin at {offset:#x} of a record"
-            )
-        add_pairs(runs, attribute.data[attribute.at + offset : attribute.at + attribute.length])
+        start, last, *_ = records.NON_RESIDENT.unpack_from(attribute.data, attribute.at)
+        if attribute.resident or start != first_cluster:
+            reason = f"a part of a stream begins at cluster {start}, its attribute list says {first_cluster}"
+            raise FormatError(NAME, reason)
+        add_pairs(runs, attribute.pairs)
         if last > 0 and runs.end > last + 1:
             raise FormatError(
                 NAME, f"runs of a stream up to cluster {runs.end}, which say that {last} is the last"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
+from imgmount.core.bitmap import Bitmap
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
@@ -16,7 +17,6 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.families.windows import names
 from imgmount.families.windows.options import STREAMS, SYSTEM
 from imgmount.filesystems.ntfs import records
-from imgmount.filesystems.ntfs.bits import Bitmap
 from imgmount.filesystems.ntfs.boot import NAME, read_boot
 from imgmount.filesystems.ntfs.facts import Facts, bare_folder, facts_of
 from imgmount.filesystems.ntfs.index import MAX_BLOCKS, Index
@@ -68,14 +68,14 @@ class NtfsVolume(Filesystem):
     def stream(self, record: Record, kind: int, name: str = "") -> Stream | None:
         """An attribute of a file, put together; None where it has none. Raises ``ImageError``."""
         parts = [part for part in parts_of(record, self.disk, self.mft.referred, kind) if part.name == name]
-        return assemble(parts, self.disk) if parts else None
+        return assemble(parts) if parts else None
 
     def streams(self, record: Record) -> Iterator[Stream]:
         """The named data streams of a file, but those that are damaged. Raises ``ImageError``."""
         parts = [part for part in parts_of(record, self.disk, self.mft.referred, records.DATA) if part.name]
         for name in dict.fromkeys(part.name for part in parts):
             try:
-                yield assemble([part for part in parts if part.name == name], self.disk)
+                yield assemble([part for part in parts if part.name == name])
             except ImageError as exc:
                 log.warning("%s: record %d, stream %r: %s", NAME, record.number, name, exc)
 
@@ -138,7 +138,7 @@ class NtfsVolume(Filesystem):
             found = self.stream(self.mft.record(VOLUME), records.VOLUME_NAME)
         except ImageError:
             return ""
-        return records.utf16(found.content).rstrip("\0") if found is not None and found.content else ""
+        return names.decode(found.content).rstrip("\0") if found is not None and found.content else ""
 
     @cached_property
     def _information(self) -> bytes:
@@ -167,15 +167,18 @@ class NtfsVolume(Filesystem):
         except ImageError:
             return State.DAMAGED
 
+    @property
+    def cluster_count(self) -> int:
+        """Clusters that are there: a volume may say that it has more than its image."""
+        return min(self.boot.clusters, self.device.size // self.boot.cluster_size)
+
     @cached_property
     def clusters(self) -> Bitmap:
         """Which clusters are in use. Raises ``ImageError``."""
         found = self.stream(self.mft.record(CLUSTERS), records.DATA)
         if found is None:
             raise FormatError(NAME, "the bitmap of clusters is lost")
-        return Bitmap(
-            self.content(found), min(self.boot.clusters, self.device.size // self.boot.cluster_size)
-        )
+        return Bitmap(self.content(found), self.cluster_count, NAME, "clusters")
 
     @cached_property
     def parents(self) -> Parents:

@@ -50,14 +50,12 @@ def _all(volume: NtfsVolume, record: Record, facts: Facts, *, streams: bool) -> 
 
 def _names(record: Record) -> Pairs:
     """The short name of DOS, and a name that cannot be shown as it is."""
-    for attribute in records.attributes(record):
-        if attribute.type == records.NAME_ATTRIBUTE and attribute.resident:
-            _, name, space = records.file_name(attribute.content)
-            stored = name.encode("utf-8", "surrogatepass")
-            if space == records.DOS:
-                yield "user.ntfs.short_name", stored
-            elif names.shown(name) != name or len(stored) > MAX_NAME_BYTES:
-                yield "user.ntfs.name", stored
+    for _, name, space in records.file_names(record):
+        stored = name.encode("utf-8", "surrogatepass")
+        if space == records.DOS:
+            yield "user.ntfs.short_name", stored
+        elif names.shown(name) != name or len(stored) > MAX_NAME_BYTES:
+            yield "user.ntfs.name", stored
 
 
 def _security(volume: NtfsVolume, record: Record) -> Pairs:

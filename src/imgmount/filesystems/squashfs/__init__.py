@@ -33,6 +33,8 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="squashfs",
     title="SquashFS 1 to 4",
+    extensions=(".squashfs", ".sqsh", ".sfs"),
+    checks="those of coded blocks",
     probe=probe,
     open=SquashVolume,
 )

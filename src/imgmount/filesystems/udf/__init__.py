@@ -45,6 +45,8 @@ def open_volume(device: BlockDevice, context: Context) -> UdfFilesystem:
 FORMAT: Final = FilesystemFormat(
     name="udf",
     title="Universal Disk Format",
+    extensions=(".udf", ".iso"),
+    checks="sum of each tag, CRC-16 of each descriptor",
     system_area=True,
     open=open_volume,
     probe=probe,

@@ -14,14 +14,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.node import Node
+from imgmount.core.node import Lost, Node
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.udf.icb import RECORDED, Entry
 from imgmount.filesystems.udf.nodes import (
     DELETED,
     DIRECTORY_BIT,
     PARENT,
-    Broken,
     Fid,
     UdfFile,
     directory_content,
@@ -107,7 +106,7 @@ class _Finder:
                     FMT, "the file is deleted, and its entry no longer lists its blocks", offset=entry.offset
                 )
         except ImageError as exc:
-            return Broken(place, exc)
+            return Lost(place.id, exc)
         node = make_node(self.space, place, entry)
         return _Deleted(self, place, entry) if isinstance(node, UdfFile) else node
 

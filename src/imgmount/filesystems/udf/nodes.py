@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from imgmount.codecs.crc16 import crc16
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import short
-from imgmount.core.node import Directory, File, Node, Special, Stat, Symlink
+from imgmount.core.node import Directory, File, Lost, Node, Special, Stat, Symlink
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.optical.times import udf_time_ns
 from imgmount.filesystems.udf.icb import Entry, VolumeSpace
@@ -320,28 +320,12 @@ class UdfDirectory(_UdfNode, Directory):
                 return
 
 
-class Broken(File):
-    """An entry whose file entry cannot be read: it has a name, and asking for more raises why."""
-
-    __slots__ = ("_error",)
-
-    def __init__(self, place: Place, error: ImageError) -> None:
-        self.id = place.id
-        self._error = error
-
-    def stat(self) -> Stat:
-        raise self._error.again()
-
-    def open(self) -> BlockDevice:
-        raise self._error.again()
-
-
 def make_node(
     space: VolumeSpace, place: Place, entry: Entry | ImageError, ancestors: frozenset[int] = frozenset()
 ) -> Node:
     """The node of the ICB at ``place``."""
     if isinstance(entry, ImageError):
-        return Broken(place, entry)
+        return Lost(place.id, entry)
     if entry.file_type in (DIRECTORY, STREAM_DIRECTORY):
         return UdfDirectory(space, place, entry, ancestors)
     if entry.file_type == SYMLINK:

@@ -23,6 +23,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="ufs",
     title="UFS 1 and 2 (FFS)",
+    checks="superblock and backup, groups, state",
     probe=probe,
     open=UfsVolume,
     limits="journals are not replayed; the content of snapshots; attributes of Solaris",

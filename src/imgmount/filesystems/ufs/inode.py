@@ -100,7 +100,8 @@ def _ufs2(fields: tuple[int, ...], number: int) -> Inode:
         pointers,
     ) = fields
     content, access, change, birth = map(_time, (content, access, change, birth), less)
-    stat = Stat(mode, size, content, access, change, uid, gid, max(1, links), allocated=blocks * _SECTOR)
+    links, allocated = max(1, links), blocks * _SECTOR
+    stat = Stat(mode, size, content, access, change, uid, gid, links, 0, allocated, birth or None)
     assert isinstance(pointers, bytes)
     assert isinstance(attributes, bytes)
     return Inode(number, stat, flags, pointers, blocks, birth, area, attributes)

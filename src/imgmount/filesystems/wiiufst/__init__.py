@@ -48,4 +48,10 @@ def open_volume(part: BlockDevice, context: Context) -> WiiuVolume:
     return WiiuVolume(PartSource(part), context)
 
 
-FORMAT: Final = FilesystemFormat(name="wiiufst", title="Wii U partition", open=open_volume, needs="crypto")
+FORMAT: Final = FilesystemFormat(
+    name="wiiufst",
+    title="Wii U partition",
+    checks="SHA-1 trees, SHA-1 of metadata",
+    open=open_volume,
+    needs="crypto",
+)

@@ -15,8 +15,10 @@ from imgmount.families.windows.options import STREAMS
 FORMAT: Final = FilesystemFormat(
     name="wim",
     title="Windows Imaging (WIM, ESD, SWM)",
+    extensions=(".wim", ".esd", ".swm"),
+    checks="SHA-1 of files and metadata, the integrity table",
     open=Later("imgmount.filesystems.wim.volume:WimVolume"),
-    check=Later("imgmount.filesystems.wim.verify:problems"),
+    check=Later("imgmount.filesystems.wim.verify:check"),
     checks_content=True,
     limits="no encrypted ESD, no files encrypted with EFS; LZMS needs libwim",
     options=(IMAGE, STREAMS),

@@ -23,6 +23,7 @@ from imgmount.core.read_through import read_through
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.families.windows import names
 from imgmount.families.windows.attributes import DIRECTORY, REPARSE_POINT
+from imgmount.families.windows.security import MAX_DESCRIPTOR
 from imgmount.filesystems.wim.blobs import NO_HASH
 
 _ENTRY: Final = Struct("<QIIQ16xQQQ20s4xIHHHHH")
@@ -155,7 +156,7 @@ class Metadata:
         return list(accumulate(sizes, initial=_SECURITY.size + 8 * self._count))
 
     def security(self, number: int) -> bytes:
-        """A security descriptor, self-relative; empty if there is none of this number.
+        """A security descriptor, self-relative; empty if there is none of this number, or a huge one.
 
         Raises ``FormatError``.
         """
@@ -166,7 +167,7 @@ class Metadata:
             raise FormatError(
                 "wim", f"security descriptor {number} at {start:#x} to {end:#x} of {self._extent:#x}"
             )
-        return self._device.read_exactly(start, end - start, "wim")
+        return self._device.read_exactly(start, end - start, "wim") if end - start <= MAX_DESCRIPTOR else b""
 
     def root(self) -> Entry:
         """The top directory. Raises ``FormatError``."""

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
-from imgmount.core.read_through import digests, expect, read_through
+from imgmount.core.checks import Finding, Seal
+from imgmount.core.read_through import expect, read_through
 from imgmount.errors import FormatError, ImageError
-from imgmount.filesystems.wim.blobs import Blob, Blobs, Part
+from imgmount.filesystems.wim.blobs import Part
 from imgmount.filesystems.wim.volume import WimVolume
 
 _INTEGRITY: Final = Struct("<III")  # size of the table, how many chunks, bytes of each
@@ -21,8 +22,8 @@ DIGEST: Final = 20
 MAX_CHUNKS: Final = 1 << 20
 
 
-def problems(volume: WimVolume) -> Iterator[str]:
-    """One line for each problem."""
+def check(volume: WimVolume) -> Iterator[Finding]:
+    """What ``verify`` tells."""
     parts, blobs = volume.parts, volume.blobs
     for number in parts.missing:
         yield f"part {number} is missing"
@@ -35,18 +36,12 @@ def problems(volume: WimVolume) -> Iterator[str]:
     expect(sum(blob.size for table in blobs.tables for blob in table.blobs()))
     for table in blobs.tables:
         for blob in table.blobs():
-            if any(blob.digest) and (problem := _problem(blobs, blob)):
-                yield problem
-
-
-def _problem(blobs: Blobs, blob: Blob) -> str:
-    """What is wrong with some content, if anything is."""
-    name = f"content with the SHA-1 {blob.digest.hex()}"
-    try:
-        found = digests(blobs.content(blob), ["sha1"])["sha1"]
-    except ImageError as exc:
-        return f"{name}: {exc}"
-    return "" if found == blob.digest else f"{name} is other content"
+            if not any(blob.digest):
+                continue
+            try:
+                yield Seal.of("SHA-1 of content", blob.digest, blobs.content(blob), "sha1")
+            except ImageError as exc:
+                yield f"content with the SHA-1 {blob.digest.hex()}: {exc}"
 
 
 def _integrity(part: Part) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""XFS versions 4 and 5. The log is not replayed: a volume that was not unmounted is shown as it is.
+"""XFS versions 4 and 5; the log is replayed in memory.
 
 Source: the XFS Algorithms and Data Structures guide, 3rd edition. Everything is big endian but the checksums.
 """
@@ -10,6 +10,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Match
+from imgmount.core.option import NO_JOURNAL
 from imgmount.errors import UnsupportedError
 from imgmount.filesystems.xfs.backups import rescue
 from imgmount.filesystems.xfs.superblock import parse_superblock
@@ -26,8 +27,10 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = FilesystemFormat(
     name="xfs",
     title="XFS",
+    checks="CRC-32C of headers, inodes, extents, folders, attributes",
     probe=probe,
     rescue=rescue,
     open=XfsVolume,
-    limits="files on a realtime device; the log is not replayed",
+    limits="files on a realtime device; logs on another device are not replayed",
+    options=(NO_JOURNAL,),
 )

@@ -20,7 +20,7 @@ from imgmount.filesystems.xfs.superblock import NAME, Superblock
 # access, content, inode; size, blocks, 32-bit counts of extents of both forks, place of the second fork, its
 # format; flags
 _CORE: Final = Struct(">2sHBBHIII4xQQQQQQ4xIHBB6xH8x")
-_CORE_3: Final = Struct(">100x20xQ16x8xQ16x")  # more flags, number of the inode
+_CORE_3: Final = Struct(">100x20xQ16xQQ16x")  # more flags, time of creation, number of the inode
 _MAGIC: Final = b"IN"
 _LONG_VERSION: Final = 3
 _SECOND: Final = Struct(">ii")  # of a time
@@ -60,14 +60,15 @@ def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
     *times, size, blocks, extents, attribute_extents, place, attribute_form, flags = rest
     if magic != _MAGIC:
         raise FormatError(NAME, f"inode {number} has the magic {magic!r}")
-    kind, core, more = s.S_IFMT(mode), _CORE.size, 0
+    kind, core, more, birth = s.S_IFMT(mode), _CORE.size, 0, None
     if kind not in _KINDS:
         raise FormatError(NAME, f"inode {number} has the mode {mode:#o}")
     if size >= MAX_SIZE:
         raise FormatError(NAME, f"inode {number} has {size} bytes")
     if version >= _LONG_VERSION:
         core = _CORE_3.size
-        more, told = _CORE_3.unpack_from(raw)
+        more, created, told = _CORE_3.unpack_from(raw)
+        birth = _time(created, big=bool(more & BIG_TIMES))
         if told != number:
             raise FormatError(NAME, f"inode {number} says that it is {told}")
     if more & BIG_COUNTS:
@@ -81,7 +82,7 @@ def parse_inode(raw: bytes, number: int, spb: Superblock) -> Inode:
     accessed, content, changed = (_time(time, big=bool(more & BIG_TIMES)) for time in times)
     count = links if version > 1 else old_links
     allocated = blocks * spb.block_size
-    stat = Stat(mode, size, content, accessed, changed, uid, gid, max(1, count), rdev, allocated)
+    stat = Stat(mode, size, content, accessed, changed, uid, gid, max(1, count), rdev, allocated, birth)
     return Inode(number, stat, flags, data, attributes)
 
 

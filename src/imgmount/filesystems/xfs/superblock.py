@@ -24,10 +24,12 @@ MAGIC: Final = b"XFSB"
 _FIELDS: Final = Struct(">4xIQQ8x16sQQ20xII4xIHHH2x12sBxBBB3xQQQ40xB")
 _FEATURES_2: Final = Struct(">200xI")
 _INCOMPAT: Final = Struct(">216xI")
+_BLOCK_UUID: Final = slice(248, 264)
 
 VERSION_MASK: Final = 0x000F
 DIRECTORIES_2: Final = 0x2000  # of version 4
 IGNORES_CASE: Final = 0x4000  # of ASCII letters
+LOG_2: Final = 0x400
 VERSIONS: Final = (4, 5)
 FILE_TYPES_4: Final = 0x200  # in the second word of features
 FILE_TYPES: Final = 0x1  # incompatible features of version 5
@@ -41,6 +43,7 @@ NAMES: Final = (
     "exchange",
     "parent",
 )
+BLOCK_UUID: Final = 0x4
 NEEDS_REPAIR: Final = 0x10
 UNKNOWN_INCOMPAT: Final = -1 << len(NAMES)
 BLOCK_SIZES: Final = range(512, 65537)
@@ -75,6 +78,7 @@ class Superblock:
     label: str
     typed_entries: bool
     ignores_case: bool
+    has_log_2: bool
 
     @property
     def checksum_is_right(self) -> bool:
@@ -85,6 +89,16 @@ class Superblock:
     def is_checked(self) -> bool:
         """Whether metadata has checksums."""
         return self.version == VERSIONS[-1]
+
+    @property
+    def has_block_uuid(self) -> bool:
+        """Whether blocks bear another UUID than the volume, which was given a new one."""
+        return bool(self.incompat & BLOCK_UUID)
+
+    @property
+    def block_uuid(self) -> bytes:
+        """The UUID that blocks of metadata bear."""
+        return self.raw[_BLOCK_UUID] if self.has_block_uuid else self.uuid
 
     def block(self, number: int) -> int:
         """The block on the device that a number means, whose upper bits are the group.
@@ -167,4 +181,5 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
         label=text(label, "utf-8"),
         typed_entries=bool(incompat & FILE_TYPES if version == VERSIONS[-1] else second & FILE_TYPES_4),
         ignores_case=bool(flags & IGNORES_CASE),
+        has_log_2=bool(flags & LOG_2),
     )

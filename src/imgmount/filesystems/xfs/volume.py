@@ -12,6 +12,7 @@ from uuid import UUID
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
+from imgmount.core.option import NO_JOURNAL
 from imgmount.core.single_parent import SingleParent
 from imgmount.core.xattrs import collect
 from imgmount.errors import FormatError, ImageError, UnsupportedError
@@ -23,7 +24,8 @@ from imgmount.filesystems.xfs.backups import read_superblock
 from imgmount.filesystems.xfs.blocks import fork_map
 from imgmount.filesystems.xfs.directory import block_entries, local_entries
 from imgmount.filesystems.xfs.inode import EXTENTS, LOCAL, REALTIME, Fork, Inode, parse_inode
-from imgmount.filesystems.xfs.log import is_clean
+from imgmount.filesystems.xfs.log import Log
+from imgmount.filesystems.xfs.replay import Replay
 from imgmount.filesystems.xfs.xattrs import local_attributes, named, tree_attributes
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,8 @@ _REMOTE_HEADER: Final = 56
 _LINK, _VALUE = b"XSLM", b"XARM"
 _HEADERS: Final = ((1, b"XAGF", 216), (2, b"XAGI", 312))  # of a group: sector, magic, where the checksum is
 _LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
-_NOT_REPLAYED: Final = "not replayed: what was written last may be missing"
+CLEAN, ELSEWHERE = "clean", "on another device"
+NOT_REPLAYED: Final = "not replayed: what was written last may be missing"
 MAX_ATTRIBUTE_BLOCKS: Final = 1 << 16
 
 
@@ -42,7 +45,18 @@ class XfsVolume(InodeVolume[Inode]):
 
     fmt = sb.NAME
 
-    def __init__(self, device: BlockDevice, _: Context) -> None:
+    def __init__(self, device: BlockDevice, context: Context) -> None:
+        self._open(device)
+        self.log_state = ""
+        self.log_fault: ImageError | None = None  # why what was written last may be missing
+        try:
+            self._replay(wanted=not NO_JOURNAL.is_on(context.options.extra))
+        except ImageError as exc:
+            self.log_fault, self.log_state = exc, f"{NOT_REPLAYED} ({exc})"
+        if self.log_state and self.log_state != CLEAN:
+            log.warning("%s: the log is %s", sb.NAME, self.log_state)
+
+    def _open(self, device: BlockDevice) -> None:
         self.device = device
         self.super = read_superblock(device)
         self.label = self.super.label
@@ -51,8 +65,20 @@ class XfsVolume(InodeVolume[Inode]):
         self.folds = self.super.ignores_case
         self.single_parent = SingleParent(sb.NAME)
         self._tables = TablePages(device, sb.NAME)
-        if (state := self._log_state) == _NOT_REPLAYED:
-            log.warning("%s: the log is %s", sb.NAME, state)
+
+    def _replay(self, *, wanted: bool) -> None:
+        """Lay the log over the volume. Raises ``ImageError`` where the log makes no sense."""
+        if not self.super.log_start:
+            self.log_state = ELSEWHERE
+            return
+        found = Log(self.device, self.super)
+        self.log_state = CLEAN if found.is_clean else NOT_REPLAYED
+        if found.is_clean or not wanted:
+            return
+        replay = Replay(self.device, self.super, found)
+        self._open(replay.device)
+        self.log_fault = replay.fault
+        self.log_state = told(replay)
 
     def _read_inode(self, number: int) -> Inode:
         spb = self.super
@@ -153,26 +179,15 @@ class XfsVolume(InodeVolume[Inode]):
             "inodes": f"{spb.inodes}, {spb.free_inodes} free",
             "features": ", ".join(name for bit, name in enumerate(sb.NAMES) if spb.incompat >> bit & 1),
         }
-        facts["log"] = self._log_state
+        facts["log"] = self.log_state
         if spb.offset:
             facts["superblock"] = f"damaged, read from the copy at {spb.offset:#x}"
         return {key: value for key, value in facts.items() if value}
 
-    @property
-    def _log_state(self) -> str:
-        try:
-            clean = is_clean(self.device, self.super)
-        except ImageError as exc:
-            return str(exc)
-        return {True: "clean", False: _NOT_REPLAYED, None: "on another device"}[clean]
-
     def verify(self) -> Iterator[str]:
         spb = self.super
-        try:
-            if is_clean(self.device, spb) is False:
-                yield "the log has not been replayed"
-        except ImageError as exc:
-            yield f"the log: {exc}"
+        if self.log_state not in (CLEAN, ELSEWHERE):
+            yield f"the volume was not unmounted: its log is {self.log_state}"
         if spb.offset:
             yield f"the superblock is damaged, its copy at {spb.offset:#x} is used"
         elif not spb.checksum_is_right:
@@ -195,3 +210,12 @@ class XfsVolume(InodeVolume[Inode]):
                     yield f"group {group}: its header at {offset:#x} is damaged"
                 elif spb.is_checked and not checksums.is_right(raw, crc_at):
                     yield f"group {group}: the checksum of its header at {offset:#x} is wrong"
+
+
+def told(replay: Replay) -> str:
+    """What became of a log that was replayed."""
+    text = f"replayed in memory: {replay.transactions} transactions, {replay.sectors} sectors"
+    if replay.unfinished:
+        left = ", ".join(f"{count} {what}" for what, count in sorted(replay.unfinished.items()))
+        text += f"; begun and not finished: {left}"
+    return text if replay.fault is None else f"{text}, up to damage ({replay.fault})"

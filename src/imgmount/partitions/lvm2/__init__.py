@@ -86,6 +86,7 @@ def open_lvm2(device: BlockDevice, context: Context) -> list[Partition]:
 FORMAT: Final = PartitionsFormat(
     name="lvm2",
     title="LVM2 physical volume",
+    checks="CRC-32 of label and metadata",
     probe=probe,
     open=open_lvm2,
     limits="linear and striped volumes within one disk; thin, cache, RAID, mirror, snapshot and VDO volumes "

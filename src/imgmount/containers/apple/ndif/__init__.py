@@ -26,6 +26,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="ndif",
     title="Disk Copy 6 image (NDIF)",
+    extensions=(".img", ".image"),
+    checks="CRC-32 of the disk",
     open=Later("imgmount.containers.apple.ndif.device:NdifDevice"),
     probe=probe,
     guest=True,

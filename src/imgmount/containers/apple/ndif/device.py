@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from imgmount.codecs import adc, dart, kencode
 from imgmount.codecs.crcs import ShiftedCrc
-from imgmount.core.device import BlockDevice
+from imgmount.core.checks import Finding, Seal
+from imgmount.core.device import BlockDevice, Buffer, Extent
 from imgmount.core.format import Context
-from imgmount.core.read_through import read_through
 from imgmount.core.slices import Concat
 from imgmount.errors import FormatError, ImgMountError, MissingPartError, UnsupportedError
 from imgmount.families.apple.forkfiles import Forks, forks_of
@@ -46,6 +46,22 @@ CODECS: Final = {
 def _crc28() -> ShiftedCrc:
     """The "CRC28" of Disk Copy: the polynomial of CRC-32 unreversed in a loop that shifts to the right."""
     return ShiftedCrc(0x04C1_1DB7)
+
+
+class _Crc28:
+    """That checksum in the making."""
+
+    def __init__(self) -> None:
+        self._register = 0xFFFF_FFFF
+
+    def update(self, data: Buffer, /) -> None:
+        self._register = _crc28().update(data, self._register)
+
+    def zeros(self, count: int, /) -> None:
+        self._register = _crc28().zeros(count, self._register)
+
+    def digest(self) -> bytes:
+        return self._register.to_bytes(4, "big")
 
 
 class PartRecord(NamedTuple):
@@ -151,21 +167,16 @@ class NdifDevice(RunDisk):
             facts["checksum"] = f"CRC28 {found.crc:08x}"
         return facts
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         """What is wrong with the map, and whether the disk has the checksum that is stored."""
         found = self._map_resource
         yield from found.problems
-        if found.crc in NO_CRC:
-            return
-        crc, register = _crc28(), 0xFFFF_FFFF
-        for run in found.runs[1:]:
-            if run.kind == ZERO:
-                register = crc.zeros(run.sectors * SECTOR, register)
-                continue
-            for data in read_through(self, run.first * SECTOR, (run.first + run.sectors) * SECTOR):
-                register = crc.update(data, register)
-        if register != found.crc and not found.problems:
-            yield f"the checksum of the disk is {register:08x}, {found.crc:08x} is stored"
+        if found.crc not in NO_CRC and not found.problems:
+            runs = [
+                Extent(run.sectors * SECTOR, None if run.kind == ZERO else self, run.first * SECTOR)
+                for run in found.runs[1:]
+            ]
+            yield Seal("CRC28", found.crc.to_bytes(4, "big"), Concat(runs), _Crc28)
 
 
 def _first_part(file: BlockDevice, context: Context) -> tuple[Forks, BlockDevice]:

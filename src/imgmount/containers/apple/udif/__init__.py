@@ -20,6 +20,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="udif",
     title="Apple disk image (UDIF)",
+    extensions=(".dmg",),
+    checks="CRC-32 or MD5 of runs, tables and the data fork",
     open=Later("imgmount.containers.apple.udif.device:UdifDevice"),
     probe=probe,
     guest=True,

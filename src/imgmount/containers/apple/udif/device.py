@@ -24,6 +24,7 @@ from imgmount.containers.apple.udif.tables import (
     read_tables,
 )
 from imgmount.containers.apple.udif.trailer import INTERNET, MAX_SECTORS, WHOLE_DEVICE, Trailer
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import Context
 from imgmount.core.slices import Slice
@@ -62,8 +63,8 @@ class UdifDevice(RunDisk):
         sectors = main.sectors or min(end_of(runs), MAX_SECTORS)
         super().__init__(runs, data, sectors, context.cache)
 
-    def verify(self) -> Iterator[str]:
-        """Compare every checksum that the image keeps with the bytes that it covers."""
+    def verify(self) -> Iterator[Finding]:
+        """Every checksum that the image keeps, of the bytes that it covers."""
         return check(self._tables, self._segments, self)
 
     def info(self) -> Mapping[str, str]:

@@ -6,8 +6,7 @@ Source: hdiutil(1) for the terms; the layout as libmodi's and ClassicMac's docum
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError, UnsupportedError
@@ -23,8 +22,7 @@ FLATTENED, WHOLE_DEVICE, INTERNET = 1, 2, 4  # bits of flags
 NONE, CRC32, MD5 = 0, 2, 4  # types of checksums
 
 
-@dataclass(frozen=True, slots=True)
-class Checksum:
+class Checksum(NamedTuple):
     """A stored checksum: its type, and as many bytes as it has bits."""
 
     type: int
@@ -35,8 +33,7 @@ class Checksum:
         return cls(kind, field[: bits // 8])
 
 
-@dataclass(frozen=True, slots=True)
-class Trailer:
+class Trailer(NamedTuple):
     """What the block says. Ranges are (offset, length) without ``base``; ``place`` is that of the block."""
 
     place: int

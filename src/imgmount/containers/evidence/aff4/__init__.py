@@ -14,9 +14,13 @@ from typing import Final
 
 from imgmount.containers.evidence.aff4.dialect import AFF4, Dialect, standard_stream
 from imgmount.containers.evidence.aff4.streams import (
+    MAX_SIZE,
+    TEXTS,
+    UNKNOWN,
     UNREADABLE,
     ImageStream,
     MapDevice,
+    Repeated,
     missing,
     number,
     symbolic,
@@ -24,10 +28,12 @@ from imgmount.containers.evidence.aff4.streams import (
 from imgmount.containers.evidence.aff4.turtle import RDF_TYPE, Graph
 from imgmount.containers.evidence.aff4.volume import INFORMATION, Volume
 from imgmount.containers.evidence.options import ON_ERROR
+from imgmount.containers.evidence.zero_fill import Span, ZeroFill, spans
+from imgmount.core.checks import Checked, Finding, Note, Seal, from_hex
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.option import IMAGE
-from imgmount.core.read_through import digests
+from imgmount.core.slices import Unreadable
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 log = logging.getLogger(__name__)
@@ -38,7 +44,6 @@ MAX_TARGETS: Final = 1 << 16
 MAX_MAP_BYTES: Final = 14 << 20
 MAX_NAMES: Final = 1 << 20
 READ: Final = 1 << 20
-SHOWN: Final = 8  # ranges
 _DISKS: Final = ("DiskImage", "ContiguousImage", "DiscontiguousImage", "VolumeImage", "MemoryImage", "Image")
 _FACTS: Final = {
     "caseNumber": "case number", "evidenceNumber": "evidence number", "examiner": "examiner",
@@ -47,6 +52,11 @@ _FACTS: Final = {
     "acquisitionCompletionState": "acquisition", "startTime": "acquisition began",
     "endTime": "acquisition ended",
 }  # fmt: skip
+_WHY: Final = {
+    UNREADABLE: "could not be read when the image was made",
+    UNKNOWN: "were not acquired and read as UNKNOWN",
+}
+_ABSENT: Final = {UNREADABLE: "unreadable", UNKNOWN: "not acquired"}  # labels for imgmount info
 _DIGESTS: Final = {"MD5": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 
 
@@ -55,6 +65,7 @@ class Aff4Device(MappedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         self._context = context
+        self._filled = ZeroFill(context).wanted
         self._volumes = [Volume(file, context.path.name)]
         self._unread = [
             name
@@ -63,12 +74,13 @@ class Aff4Device(MappedDevice):
         ]
         self._streams: dict[str, ImageStream] = {}
         self._maps: dict[str, MapDevice] = {}
-        self._lost: list[tuple[int, int]] = []  # what could not be read when the image was made
+        self._fillers: dict[str, BlockDevice] = {}  # what stands for bytes that were not acquired
         self._image = self._choose()
         self._root = self._stream(self._one(self._image, "dataStream") or self._image, MAX_DEPTH)
         self.size = self._root.size
-        if self._lost:
-            log.warning("aff4: %s", self._describe_lost())
+        lost = self._fillers.get(UNREADABLE)
+        if lost is not None and any(map_.reaches(lost) for map_ in self._maps.values()):
+            log.warning("aff4: some bytes %s: info says which", _WHY[UNREADABLE])
 
     def _map(self, offset: int) -> Extent:
         return Extent(self.size - offset, self._root, offset)
@@ -138,13 +150,17 @@ class Aff4Device(MappedDevice):
         gap = self._target(facts.get("mapGapDefaultStream") or AFF4 + "Zero", depth)
         runs = volume.read(f"{urn}/map", MAX_MAP_BYTES)
         size = number(facts, "size") if "size" in facts else -1
-        self._maps[urn] = opened = MapDevice(size, runs, targets, gap, volume.dialect)
-        for index, name in enumerate(names):
-            if standard_stream(name) == AFF4 + UNREADABLE:
-                self._lost += opened.runs_of(index)
-        return opened
+        self._maps[urn] = MapDevice(size, runs, targets, gap, volume.dialect)
+        return self._maps[urn]
 
     def _target(self, urn: str, depth: int) -> BlockDevice | None:
+        name = standard_stream(urn).removeprefix(AFF4)
+        if name in TEXTS:
+            if name not in self._fillers:
+                lost = FormatError("aff4", f"these bytes {_WHY[name]}")
+                readable = name != UNREADABLE or self._filled
+                self._fillers[name] = Repeated(TEXTS[name]) if readable else Unreadable(MAX_SIZE, lost)
+            return self._fillers[name]
         try:
             return symbolic(urn)
         except KeyError:
@@ -178,38 +194,53 @@ class Aff4Device(MappedDevice):
             found |= stream.zeroed.info()
         if isinstance(self._root, MapDevice):
             found["map"] = f"{len(self._root)} runs"
-        if self._lost:
-            found["unreadable"] = self._describe_lost()
+        for name, label in _ABSENT.items():
+            if ranges := self._ranges(name):
+                found[label] = ranges
         if self._volumes[0].dialect is not Dialect.STANDARD:
             found["dialect"] = self._volumes[0].dialect.value
         found["volumes"] = ", ".join(volume.name for volume in self._volumes)
         return found
 
-    def _describe_lost(self) -> str:
-        total = sum(length for _, length in self._lost)
-        shown = ", ".join(f"{start:#x}+{length:#x}" for start, length in self._lost[:SHOWN])
-        more = ", ..." if len(self._lost) > SHOWN else ""
-        return f"{total} bytes could not be read when the image was made and have a filler: {shown}{more}"
+    def _ranges(self, filler: str) -> str:
+        """Where a filler stands; empty if it is nowhere."""
+        if filler not in self._fillers:
+            return ""
+        found: list[Span] = []
+        at = 0
+        for run in self.extents(0, self.size):
+            if run.device is self._fillers[filler]:
+                if found and found[-1].end == at:
+                    found[-1] = Span(found[-1].start, at + run.length)
+                else:
+                    found.append(Span(at, at + run.length))
+            at += run.length
+        total = sum(span.end - span.start for span in found)
+        return f"{total} bytes {_WHY[filler]}: {spans(found)}" if found else ""
 
-    def verify(self) -> Iterator[str]:
-        if self._lost:
-            yield self._describe_lost()
+    def verify(self) -> Iterator[Finding]:
+        if lost := self._ranges(UNREADABLE):
+            yield lost
+        if unknown := self._ranges(UNKNOWN):
+            yield Note(unknown)
         for urn in self._maps:
             yield from self._check_map(urn)
         for urn, stream in self._streams.items():
             yield from self._check_chunks(stream)
-            stored = {kind.removeprefix(AFF4): value for value, kind in self._values(urn, "hash")}
-            yield from _check_content(urn, stream, stored)
+            for value, kind in self._values(urn, "hash"):
+                name = kind.removeprefix(AFF4)
+                if name in _DIGESTS:
+                    yield Seal.of(f"{name} of {urn}", from_hex(value), stream, _DIGESTS[name])
 
-    def _check_map(self, urn: str) -> Iterator[str]:
+    def _check_map(self, urn: str) -> Iterator[Checked]:
         volume = self._home(urn)
         for name, member in (("mapPointHash", "map"), ("mapIdxHash", "idx"), ("mapPathHash", "mapPath")):
             for value, kind in self._values(urn, name):
                 algorithm = _DIGESTS.get(kind.removeprefix(AFF4))
                 if algorithm and f"{urn}/{member}" in volume:
                     content = volume.read(f"{urn}/{member}", MAX_MAP_BYTES)
-                    if hashlib.new(algorithm, content, usedforsecurity=False).hexdigest() != value:
-                        yield f"{name} of {urn} is not that of its {member}"
+                    computed = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+                    yield Checked(f"{name} of {urn}", value.lower(), computed)
 
     @staticmethod
     def _check_chunks(stream: ImageStream) -> Iterator[str]:
@@ -231,20 +262,6 @@ class Aff4Device(MappedDevice):
             return
 
 
-def _check_content(urn: str, stream: ImageStream, stored: Mapping[str, str]) -> Iterator[str]:
-    algorithms = {name: _DIGESTS[name] for name in stored if name in _DIGESTS}
-    if not algorithms:
-        return
-    try:
-        found = digests(stream, algorithms.values())
-    except ImageError as exc:
-        yield f"the hashes of {urn} cannot be checked: {exc}"
-        return
-    for name, algorithm in algorithms.items():
-        if found[algorithm].hex() != stored[name]:
-            yield f"{name} of {urn} is {found[algorithm].hex()}, stored is {stored[name]}"
-
-
 def probe(file: BlockDevice) -> Match:
     """A zip file is an AFF4 volume if it says so at its beginning or holds the turtle."""
     head = file.pread(0, 512)
@@ -260,6 +277,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="aff4",
     title="Advanced Forensic Format 4",
+    extensions=(".aff4",),
+    checks="hashes of streams, maps and blocks",
     open=Aff4Device,
     probe=probe,
     limits="disk images; no logical evidence (AFF4-L), no encryption",

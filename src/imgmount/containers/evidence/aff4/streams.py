@@ -64,7 +64,8 @@ DECODERS: Final[Mapping[str, Decode | None]] = {
 
 
 UNREADABLE: Final = "UnreadableData"
-TEXTS: Final = {"UnknownData": b"UNKNOWN", UNREADABLE: b"UNREADABLEDATA"}
+UNKNOWN: Final = "UnknownData"
+TEXTS: Final = {UNKNOWN: b"UNKNOWN", UNREADABLE: b"UNREADABLEDATA"}
 
 
 class ImageStream(GroupedDevice):
@@ -234,10 +235,11 @@ class MapDevice(MappedDevice):
                 "aff4", f"runs of a map of {self.size} bytes that overlap, lie outside, or have no target"
             )
 
-    def runs_of(self, target: int) -> list[tuple[int, int]]:
-        """(start, length) of the runs of target number ``target``."""
-        columns = zip(self._starts, self._lengths, self._ids, strict=True)
-        return [(start, length) for start, length, number in columns if number == target]
+    def reaches(self, target: BlockDevice) -> bool:
+        """Whether any byte comes from ``target``."""
+        if self._gap is target and sum(self._lengths) < self.size:
+            return True
+        return any(self._targets[number] is target for number in set(self._ids))
 
     def __len__(self) -> int:
         """Runs."""

@@ -7,13 +7,12 @@ Format 2".
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from imgmount.containers.evidence.ewf import facts
+from imgmount.containers.evidence.ewf import facts, medium
 from imgmount.containers.evidence.ewf.chunk import decode, read
 from imgmount.containers.evidence.ewf.extent import settle
 from imgmount.containers.evidence.ewf.names import segment_name, segment_number
@@ -22,6 +21,7 @@ from imgmount.containers.evidence.ewf.tables import Tables
 from imgmount.containers.evidence.options import ON_ERROR
 from imgmount.containers.evidence.zero_fill import ZeroFill
 from imgmount.core.cache import Content
+from imgmount.core.checks import Finding, Note, Seal
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.errors import FormatError, MissingPartError
@@ -85,36 +85,32 @@ class EwfDevice(GroupedDevice):
             return self._zeroed.fill(index * self.unit, self.unit_size(index), exc)
 
     def info(self) -> Mapping[str, str]:
-        found: dict[str, str] = dict(facts.read_case(self._segments[0]))
-        found |= {f"stored {name}": value for name, value in facts.read_hashes(self._segments).items()}
+        found = dict(medium.describe(self._segments, self._media, self._tables))
+        found |= facts.read_case(self._segments[0])
+        found |= {f"stored {name}": value.hex() for name, value in facts.read_hashes(self._segments).items()}
         found["segments"] = str(len(self._segments))
         if self._missing:
             found["missing"] = ", ".join(self._missing)
+        found["complete"] = self._completeness()
         found["chunks"] = f"{self._tables.count} of {self.unit} bytes"
         if errors := facts.read_errors(self._segments):
             found["read errors"] = facts.describe_errors(errors)
         return {**found, **self._zeroed.info()}
 
-    def verify(self) -> Iterator[str]:
+    def _completeness(self) -> str:
+        if self._missing:
+            return "no: segments are missing"
+        if self._tables.count < self.units:
+            return f"no: {self._tables.count} of {self.units} chunks are there"
+        return "yes" if self._segments[-1].last else "no: the last segment is cut"
+
+    def verify(self) -> Iterator[Finding]:
         yield from self._problems
         yield from self._tables.problems()
-        digests = {"MD5": hashlib.md5(usedforsecurity=False), "SHA-1": hashlib.sha1(usedforsecurity=False)}
-        whole = self._tables.count >= self.units
-        for index in self._tables.chunks(self.units):
-            try:
-                chunk = self._decode(index)
-            except FormatError as exc:
-                whole = False
-                yield f"chunk {index}, {index * self.unit:#x}+{self.unit_size(index):#x}: {exc}"
-                continue
-            for digest in digests.values():
-                digest.update(chunk)
-        if not whole:
-            yield "the stored hashes cannot be checked: chunks are missing"
-            return
+        if errors := facts.read_errors(self._segments):
+            yield Note(f"could not be read when the image was made, zeros: {facts.describe_errors(errors)}")
         for name, stored in facts.read_hashes(self._segments).items():
-            if digests[name].hexdigest() != stored:
-                yield f"{name} is {digests[name].hexdigest()}, stored is {stored}"
+            yield Seal.of(name, stored, self, facts.HASHES[name])
 
 
 class LogicalEwfDevice(EwfDevice):
@@ -204,6 +200,8 @@ def _set_id(segment: Segment) -> bytes:
 FORMAT: Final = ContainerFormat(
     name="ewf",
     title="Expert Witness image (E01, S01, Ex01, L01, Lx01)",
+    extensions=(".e01", ".s01", ".ex01", ".l01", ".lx01"),
+    checks="Adler-32 of tables and chunks, MD5 and SHA-1 of the disk",
     open=open_ewf,
     limits="no encryption, no bzip2",
     guest=True,

@@ -28,7 +28,7 @@ MAX_ERRORS: Final = 1 << 16
 SHOWN_ERRORS: Final = 8
 
 _VOLUME = struct.Struct("<4xIIIQ40x16s")  # chunks, sectors per chunk, bytes per sector, sectors, set GUID
-_VOLUME_SIZE: Final = 1052
+VOLUME_SIZE: Final = 1052
 _SMART_VOLUME = struct.Struct("<4xIIII")
 _SMART_VOLUME_SIZE: Final = 94
 _ERRORS_HEADER: Final = {1: 520, 2: 32}
@@ -53,6 +53,7 @@ _XML_TAGS: Final = {
     "model": "model", "serial_number": "serial number",
 }  # fmt: skip
 _DATES: Final = ("acquired", "system date")
+HASHES: Final = {"MD5": "md5", "SHA-1": "sha1"}  # names of digests: in hashlib
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +118,8 @@ def read_media(segments: Sequence[Segment]) -> tuple[list[Media], list[str]]:
 
 def read_volume(segment: Segment, section: Section) -> Media:
     """EWF1's volume, disk or data section, in EnCase's or SMART's form. Raises ``FormatError``."""
-    smart = section.size < _VOLUME_SIZE
-    raw = segment.file.read_exactly(section.offset, _SMART_VOLUME_SIZE if smart else _VOLUME_SIZE, "ewf")
+    smart = section.size < VOLUME_SIZE
+    raw = segment.file.read_exactly(section.offset, _SMART_VOLUME_SIZE if smart else VOLUME_SIZE, "ewf")
     if (stored := int.from_bytes(raw[-4:], "little")) and stored != zlib.adler32(raw[:-4]):
         raise FormatError(
             "ewf",
@@ -133,7 +134,7 @@ def read_volume(segment: Segment, section: Section) -> Media:
 
 
 def _media2(segment: Segment) -> Media:
-    device, case = (table_of(_text_of(segment, kind)) for kind in ("device", "case"))
+    device, case = (table_of(text_of(segment, kind)) for kind in ("device", "case"))
     offset = next((section.offset for section in segment.sections if section.kind == "device"), 0)
     try:
         sectors, sector = int(device.get("ts", "0")), int(device.get("bp", "512"))
@@ -163,7 +164,8 @@ def _media(  # noqa: PLR0917
     return Media(size, chunk, sector, chunks, set_id)
 
 
-def _text_of(segment: Segment, kind: str) -> str:
+def text_of(segment: Segment, kind: str) -> str:
+    """A compressed section as text, empty if it is not there. Raises ``FormatError``."""
     for section in segment.sections:
         if section.kind == kind:
             return unpack_text(segment.file.read_exactly(section.offset, min(section.size, MAX_TEXT), "ewf"))
@@ -194,12 +196,12 @@ def read_catalog(segment: Segment, section: Section) -> bytes:
 def read_case(segment: Segment) -> Mapping[str, str]:
     """Who acquired what, when and with what, as the best header says."""
     if segment.version == 2:
-        found = {**table_of(_text_of(segment, "case")), **table_of(_text_of(segment, "device"))}
+        found = {**table_of(text_of(segment, "case")), **table_of(text_of(segment, "device"))}
         return _labelled(found, 2)
     best: dict[str, str] = {}
     for kind in ("header", "header2"):
-        best.update(_labelled(table_of(_text_of(segment, kind)), 1))
-    if xml := _text_of(segment, "xheader"):
+        best.update(_labelled(table_of(text_of(segment, kind)), 1))
+    if xml := text_of(segment, "xheader"):
         pairs = re.findall(r"<(\w+)>([^<]*)</\1>", xml)
         best.update({_XML_TAGS[tag]: value for tag, value in pairs if tag in _XML_TAGS and value})
     return best
@@ -224,8 +226,8 @@ def _date(value: str) -> str:
     return f"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
 
 
-def read_hashes(segments: list[Segment]) -> dict[str, str]:
-    """``{"MD5": hex, "SHA-1": hex}`` of the media, as far as they are stored. Raises ``FormatError``."""
+def read_hashes(segments: list[Segment]) -> dict[str, bytes]:
+    """The digests of the media that are stored, by the names of ``HASHES``. Raises ``FormatError``."""
     hashes: dict[str, bytes] = {}
     for segment in segments:
         for kind, offset, size in segment.sections:
@@ -246,7 +248,7 @@ def read_hashes(segments: list[Segment]) -> dict[str, str]:
                     for name, value in found
                     if len(value) % 2 == 0
                 }
-    return {name: value.hex() for name, value in hashes.items() if any(value)}
+    return {name: value for name, value in hashes.items() if any(value)}
 
 
 def read_errors(segments: list[Segment]) -> list[tuple[int, int]]:

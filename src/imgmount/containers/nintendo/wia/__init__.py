@@ -12,4 +12,10 @@ from typing import Final
 from imgmount.containers.nintendo.wia.device import WiaDevice
 from imgmount.core.format import ContainerFormat
 
-FORMAT: Final = ContainerFormat(name="wia", title="GameCube or Wii disc image, WIA or RVZ", open=WiaDevice)
+FORMAT: Final = ContainerFormat(
+    name="wia",
+    title="GameCube or Wii disc image, WIA or RVZ",
+    extensions=(".wia", ".rvz"),
+    checks="SHA-1 of headers, tables and purged data",
+    open=WiaDevice,
+)

@@ -10,6 +10,7 @@ from typing import Final
 
 from imgmount.containers.optical.chd.device import Chd
 from imgmount.containers.optical.chd.tracks import LITTLE_ENDIAN_TAG, describe, place
+from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.slices import Slice
@@ -26,8 +27,8 @@ class ChdDisk(Slice):
     def info(self) -> Mapping[str, str]:
         return self._chd.info()
 
-    def verify(self) -> Iterator[str]:
-        """Digests that are wrong, a line each."""
+    def verify(self) -> Iterator[Finding]:
+        """Compare the digests."""
         return self._chd.verify()
 
 
@@ -40,8 +41,8 @@ class ChdDisc(Disc):
         super().__init__("chd", tracks, chd.info())
         self._chd = chd
 
-    def verify(self) -> Iterator[str]:
-        """Digests that are wrong, a line each."""
+    def verify(self) -> Iterator[Finding]:
+        """Compare the digests."""
         yield from super().verify()
         yield from self._chd.verify()
 
@@ -59,6 +60,8 @@ def open_chd(file: BlockDevice, context: Context) -> BlockDevice:
 FORMAT: Final = ContainerFormat(
     name="chd",
     title="MAME compressed hunks of data",
+    extensions=(".chd",),
+    checks="CRC-16 of the map, CRC of each hunk, SHA-1 or MD5 of the disc",
     open=open_chd,
     limits="no laserdiscs (avhu); FLAC is slow without libFLAC",
 )

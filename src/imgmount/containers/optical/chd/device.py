@@ -14,14 +14,15 @@ from imgmount.containers.optical.chd.codecs import Decode, codec
 from imgmount.containers.optical.chd.header import Header, Metadata, overall_sha1, read_metadata
 from imgmount.containers.optical.chd.map import CRC16_START, Entry, How, Map, read_map
 from imgmount.core.cache import Content
+from imgmount.core.checks import Checked, Finding, Seal
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
 from imgmount.core.format import Context
-from imgmount.core.read_through import digests
 from imgmount.core.runs import rising_run
 from imgmount.core.slices import beneath
 from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartError, UnsupportedError
 
+MD5_SIZE: Final = 16
 GEOMETRY_TAG: Final = b"GDDD"
 MAX_PARENTS: Final = 16  # one below the other
 MAX_CANDIDATES: Final = 256  # files that are looked at to find a parent
@@ -179,7 +180,7 @@ class Chd:
             "hunks": f"{header.hunks} of {header.hunk_bytes} bytes",
         }
         if header.digest:
-            facts["SHA-1" if len(header.digest) > 16 else "MD5"] = header.digest.hex()
+            facts["SHA-1" if len(header.digest) > MD5_SIZE else "MD5"] = header.digest.hex()
         if header.raw_sha1:
             facts["data SHA-1"] = header.raw_sha1.hex()
         if header.parent:
@@ -187,31 +188,23 @@ class Chd:
         geometry = next((entry.text for entry in self.metadata if entry.tag == GEOMETRY_TAG), None)
         return facts | ({"geometry": geometry} if geometry else {})
 
-    def verify(self) -> Iterator[str]:
-        """Compare the stored digests with the content: one line for each that is wrong."""
-        algorithm = "sha1" if self.header.raw_sha1 else "md5"
-        wanted = self.header.raw_sha1 or self.header.digest
-        if not wanted:
-            return
-        try:
-            found = digests(self.stream, [algorithm])[algorithm]
-        except ImageError as exc:
-            yield str(exc)
-            return
-        if found != wanted:
-            yield f"the content's digest is {found.hex()}, the header says {wanted.hex()}"
-        if (
-            self.header.version >= 4
-            and overall_sha1(self.header.raw_sha1, self.metadata) != self.header.digest
-        ):
-            yield "the metadata do not belong to the header's SHA-1"
+    def verify(self) -> Iterator[Finding]:
+        """The digests of the content, and of that with the metadata."""
+        header = self.header
+        if header.raw_sha1:
+            yield Seal.of("SHA-1 of the data", header.raw_sha1, self.stream, "sha1")
+        elif len(header.digest) == MD5_SIZE:
+            yield Seal.of("MD5", header.digest, self.stream, "md5")
+        if header.version >= 4 and header.raw_sha1:
+            computed = overall_sha1(header.raw_sha1, self.metadata)
+            yield Checked("SHA-1 with the metadata", header.digest.hex(), computed.hex())
 
 
 def _find_parent(digest: bytes, context: Context, generation: int) -> Chd:
     """The parent among the image's siblings: those whose names are most alike are looked at first."""
     if generation >= MAX_PARENTS:
         raise FormatError("chd", f"the chain of parents is longer than {MAX_PARENTS}")
-    kind = "SHA-1" if len(digest) > 16 else "MD5"
+    kind = "SHA-1" if len(digest) > MD5_SIZE else "MD5"
     names = [name for name in context.siblings.names() if name.casefold().endswith(".chd")]
     names.sort(key=lambda name: -_shared_prefix(name, context.path.name))
     for name in names[:MAX_CANDIDATES]:

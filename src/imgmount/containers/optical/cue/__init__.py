@@ -36,6 +36,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="cue",
     title="BIN/CUE disc image",
+    extensions=(".cue",),
     open=Later("imgmount.containers.optical.cue.sheet:read_sheet"),
     probe=probe,
     limits="MP3, FLAC and OGG tracks are shown as the files they are",

@@ -38,6 +38,7 @@ def probe(device: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="toc",
     title="cdrdao disc image (TOC/BIN)",
+    extensions=(".toc",),
     open=Later("imgmount.containers.optical.toc.statements:read_toc"),
     probe=probe,
 )

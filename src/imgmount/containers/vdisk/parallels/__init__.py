@@ -28,5 +28,12 @@ def open_disk(file: BlockDevice, context: Context) -> BlockDevice:
 
 
 FORMAT: Final = ContainerFormat(
-    name="parallels", title="Parallels disk", open=open_disk, probe=probe, guest=True, options=(SNAPSHOT,)
+    name="parallels",
+    title="Parallels disk",
+    extensions=(".hdd", ".hds"),
+    checks="the block table",
+    open=open_disk,
+    probe=probe,
+    guest=True,
+    options=(SNAPSHOT,),
 )

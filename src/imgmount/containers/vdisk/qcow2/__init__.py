@@ -24,6 +24,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="qcow2",
     title="QEMU disk (QCOW2)",
+    extensions=(".qcow2", ".qcow"),
+    checks="reference counts, against the tables",
     open=Qcow2Device,
     probe=probe,
     limits="no encrypted images",

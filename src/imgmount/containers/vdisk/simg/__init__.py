@@ -10,17 +10,19 @@ Source: AOSP, ``system/core/libsparse/sparse_format.h``, and ``sparse.cpp``, "sp
 from __future__ import annotations
 
 import logging
-import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from imgmount.codecs.crc32 import Crc32
 from imgmount.containers.vdisk.simg.part import FILL, FILL_SIZE, Part
 from imgmount.containers.vdisk.simg.split import find_parts
+from imgmount.core.checks import Finding, Seal, told_of
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
-from imgmount.core.read_through import read_through
+from imgmount.core.slices import Slice
 from imgmount.errors import ImageError
 
 log = logging.getLogger(__name__)
@@ -89,9 +91,9 @@ class SimgDevice(MappedDevice):
         empty = sum(part.empty for part in self._parts)
         return {"blocks": blocks, "runs": f"{len(self._starts) + empty}, {empty} of them empty"}
 
-    def verify(self) -> Iterator[str]:
-        """Compare the checksums of the unpacked image; each yield is one problem."""
-        yield from _check(self, self._parts[0].checksums)
+    def verify(self) -> Iterator[Finding]:
+        """The checksums of the unpacked image."""
+        yield from _seals(self, self._parts[0].checksums)
 
 
 class SplitDevice(SimgDevice):
@@ -111,7 +113,7 @@ class SplitDevice(SimgDevice):
             facts["warning"] = f"parts are missing: {lost} cannot be read"
         return facts
 
-    def verify(self) -> Iterator[str]:
+    def verify(self) -> Iterator[Finding]:
         """Compare the checksums of each part, which are of the image with zeros for the other parts."""
         for start, size, device in self._missing:
             try:
@@ -119,21 +121,17 @@ class SplitDevice(SimgDevice):
             except ImageError as exc:
                 yield f"{start:#x} to {start + size:#x}: {exc}"
         for number, part in enumerate(self._parts, 1):
-            yield from (f"part {number}: {problem}" for problem in _check(SimgDevice([part]), part.checksums))
+            yield from told_of(f"part {number}", _seals(SimgDevice([part]), part.checksums))
 
 
-def _check(device: BlockDevice, checksums: Sequence[tuple[int, int]]) -> Iterator[str]:
-    crc = start = 0
-    for end, expected in checksums:
-        try:
-            for data in read_through(device, start, end):
-                crc = zlib.crc32(data, crc)
-        except ImageError as exc:
-            yield f"the checksum of the first {end} bytes cannot be computed: {exc}"
-            return
-        start = end
-        if crc != expected:
-            yield f"the checksum of the first {end} bytes is {crc:#010x}, {expected:#010x} is stored"
+def _seals(device: BlockDevice, checksums: Sequence[tuple[int, int]]) -> Iterator[Seal]:
+    """Each is of all bytes up to its place: as the one before it says, and of those behind that."""
+    start = before = 0
+    for end, stored in checksums:
+        part = Slice(device, start, end - start)
+        name = f"CRC-32 of bytes {start:#x} to {end:#x}"
+        yield Seal(name, stored.to_bytes(4, "big"), part, partial(Crc32, before))
+        start, before = end, stored
 
 
 class _Words(BlockDevice):
@@ -155,4 +153,11 @@ def open_simg(file: BlockDevice, context: Context) -> SimgDevice:
     return SplitDevice(parts, missing, names) if len(parts) > 1 or missing else SimgDevice(parts)
 
 
-FORMAT: Final = ContainerFormat(name="simg", title="Android sparse image", open=open_simg, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="simg",
+    title="Android sparse image",
+    extensions=(".simg", ".img"),
+    checks="CRC-32 of the disk, where it has one",
+    open=open_simg,
+    guest=True,
+)

@@ -11,4 +11,11 @@ from typing import Final
 from imgmount.containers.vdisk.vhdx.device import VhdxDevice
 from imgmount.core.format import ContainerFormat
 
-FORMAT: Final = ContainerFormat(name="vhdx", title="Hyper-V disk (VHDX)", open=VhdxDevice, guest=True)
+FORMAT: Final = ContainerFormat(
+    name="vhdx",
+    title="Hyper-V disk (VHDX)",
+    extensions=(".vhdx", ".avhdx"),
+    checks="CRC-32C of headers, region tables and log, in both copies",
+    open=VhdxDevice,
+    guest=True,
+)

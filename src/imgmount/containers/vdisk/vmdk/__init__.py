@@ -25,6 +25,8 @@ def probe(file: BlockDevice) -> Match:
 FORMAT: Final = ContainerFormat(
     name="vmdk",
     title="VMware disk (VMDK)",
+    extensions=(".vmdk",),
+    checks="descriptor and tables",
     open=VmdkDevice,
     probe=probe,
     limits="no physical disks; SESparse images whose journal must be replayed are refused",
