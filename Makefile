@@ -30,6 +30,7 @@ bench: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/python benchmarks/nintendo.py
 	$(BIN)/python benchmarks/amiga.py
 	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/apple.py
 
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md

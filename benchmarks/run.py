@@ -102,11 +102,11 @@ def read_by_two(path: Path) -> float:
         return seconds(lambda: list(pool.map(sequential, [path, path], [0, half], [half, sys.maxsize])))
 
 
-def read_at_random(path: Path) -> float:
+def read_at_random(path: Path, count: int = 10_000) -> float:
     fd = forget(path)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
     rng, blocks = random.Random(1), os.fstat(fd).st_size // 4096
-    places = [rng.randrange(blocks) * 4096 for _ in range(10_000)]
+    places = [rng.randrange(blocks) * 4096 for _ in range(count)]
     took = seconds(lambda: [os.pread(fd, 4096, place) for place in places])
     os.close(fd)
     return took

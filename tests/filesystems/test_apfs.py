@@ -9,12 +9,14 @@ import random
 import subprocess
 import threading
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance import check_device, manifest, tree
+from counting_device import CountingDevice
 from families.apple.compressed import IN_FORK, INLINE, compressed
 from filesystems.apfs_containers import (
     BLOCK,
@@ -47,24 +49,13 @@ from imgmount.filesystems.apfs import FORMAT
 from imgmount.filesystems.apfs.btree import Node, tree_order
 from imgmount.filesystems.apfs.filesystem import ApfsFilesystem
 from imgmount.filesystems.apfs.nodes import ApfsDirectory, ApfsFile
+from imgmount.filesystems.apfs.records import Attribute
+from imgmount.filesystems.apfs.volume import Volume
 from imgmount.sources.file import FileDevice
 
 rng = random.Random(31)
 GROUP = bytes(range(16))
 LIBRARY = threading.Lock()  # libfsapfs keeps state that threads would share
-
-
-class Counting(BlockDevice):
-    """Bytes, and how many were asked for."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.size = len(data)
-        self.asked = 0
-
-    def _pread(self, offset: int, size: int) -> bytes:
-        self.asked += size
-        return self._data[offset : offset + size]
 
 
 def libfsapfs(path: Path) -> dict[str, tuple[int, str] | str]:
@@ -111,14 +102,14 @@ def test_a_volume_of_twenty_thousand_files(tmp_path: Path) -> None:
     data = bytes(image(*items))
     path = tmp_path / "image"
     path.write_bytes(data)
-    device = Counting(data)
+    device = CountingDevice(MemoryDevice(data))
     filesystem = opened(device)
     root = list(filesystem.root.entries())
     assert len(root) == 100
     first = root[0][1]
     assert isinstance(first, Directory)
     assert all(node.stat().nlink for _, node in first.entries())
-    assert device.asked <= 128 << 10
+    assert device.bytes <= 128 << 10
     found = manifest(filesystem.root)
     assert len(found) == 20_000
     assert found == libfsapfs(path)
@@ -190,7 +181,7 @@ def test_compressed_files_that_are_not_are_refused_by_name() -> None:
     assert find(filesystem, "cut").stat().uid == 501
 
 
-def test_attributes_and_forks() -> None:
+def test_attributes_and_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     fork, large, info = rng.randbytes(70_000), rng.randbytes(9_000), b"TEXTttxt" + bytes(24)
     items = (
         item("large", b"d", xattrs={"com.apple.ResourceFork": fork, "com.example.large": large}),
@@ -204,7 +195,17 @@ def test_attributes_and_forks() -> None:
         "user.com.apple.FinderInfo": info,
     }
     assert dict(find(filesystem, "stored").xattrs()) == {"user.com.apple.FinderInfo": info}
+    searched: list[int] = []
+    attributes = Volume.attributes
+
+    def counted(volume: Volume, number: int) -> Iterator[Attribute]:
+        searched.append(number)
+        return attributes(volume, number)
+
+    monkeypatch.setattr(Volume, "attributes", counted)
     node = find(filesystem, "large")
+    assert node.xattrs()
+    assert len(searched) == 1
     assert isinstance(node, File)
     check_device(node.streams()["rsrc"].open(), fork)
     beside = opened(image(*items), forks="appledouble")
@@ -354,13 +355,13 @@ def test_an_old_state_instead_of_the_present_one(wanted: str, tmp_path: Path) ->
 
 def test_snapshots_cost_nothing_until_they_are_entered() -> None:
     old = [(f"state {n}", [item(f"then{n}", b"%d" % n), *many(50)]) for n in range(5)]
-    device = Counting(bytes(image(item("now", b"now"), snapshots=old)))
+    device = CountingDevice(MemoryDevice(bytes(image(item("now", b"now"), snapshots=old))))
     filesystem = opened(device)
     names = {name for name, _ in filesystem.root.entries()}
     assert names == {"now", ".snapshots"}
-    before = device.asked
+    before = device.bytes
     folder_of_them = find(filesystem, ".snapshots")
-    assert device.asked - before <= BLOCK
+    assert device.bytes - before <= BLOCK
     assert isinstance(folder_of_them, Directory)
     assert {name for name, _ in folder_of_them.entries()} == {name for name, _ in old}
     assert read(filesystem, ".snapshots/state 4/then4") == b"4"

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from conformance import manifest, survive
-from helpers import context, tool
+from fixture import unpack
+from helpers import FIXTURES, context, tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.filesystems.ext import FORMAT
@@ -211,6 +212,13 @@ def test_a_journal_on_another_device_is_named(logged: bytes) -> None:
     flags = int.from_bytes(damaged[1024 + 0x64 : 1024 + 0x68], "little") & ~0x400
     damaged[1024 + 0x64 : 1024 + 0x68] = flags.to_bytes(4, "little")
     assert "another device" in volume(damaged).info()["journal"]
+
+
+def test_fast_commits_behind_the_log_are_named(tmp_path: Path) -> None:
+    unpack(FIXTURES / "filesystems/ext/fast-commits/disk.img.xz", tmp_path / "disk")
+    opened = volume((tmp_path / "disk").read_bytes())
+    assert opened.info()["journal"].endswith("but for fast commits, which are not read")
+    assert set(opened.root.listing().nodes) == {"before", "lost+found"}
 
 
 def test_counts_that_lie_are_bounded(logged: bytes) -> None:

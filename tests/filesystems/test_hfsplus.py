@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import random
+import struct
 import subprocess
 import unicodedata
 from functools import partial
@@ -533,7 +534,10 @@ def test_what_is_no_volume_is_refused() -> None:
             FORMAT.probe(MemoryDevice(data))
     wrapper = bytearray(8192)
     wrapper[1024:1026], wrapper[1024 + 0x7C : 1024 + 0x82] = b"BD", b"H+\xff\xff\xff\xff"
-    with pytest.raises(FormatError, match="inside an HFS volume"):
+    with pytest.raises(FormatError, match="block size 0 is not"):
+        FORMAT.probe(MemoryDevice(bytes(wrapper)))
+    struct.pack_into(">HIxxxxHxxxxxxB", wrapper, 1024 + 0x12, 16, 512, 1, 1)
+    with pytest.raises(FormatError, match="65535 blocks of 512 bytes inside an HFS volume"):
         FORMAT.probe(MemoryDevice(bytes(wrapper)))
 
 

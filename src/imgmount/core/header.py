@@ -5,13 +5,16 @@ It is parsed as a whole, and a field out of its bounds is refused by name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from imgmount.core.layout import Field, LayoutError
 from imgmount.errors import FormatError
 
 if TYPE_CHECKING:
     from imgmount.core.device import BlockDevice
+
+T = TypeVar("T")
 
 
 class Header(Protocol):
@@ -80,6 +83,21 @@ def _errors_of(header: Header) -> tuple[type[Exception], ...]:
     from construct import ConstructError
 
     return ConstructError, UnicodeDecodeError
+
+
+def either(first: Callable[[], T], copy: Callable[[], T]) -> T:
+    """What ``first`` reads, else what ``copy`` does.
+
+    Raises the ``FormatError`` of ``first`` where both fail.
+    """
+    try:
+        return first()
+    except FormatError as exc:
+        problem = exc
+    try:
+        return copy()
+    except FormatError:
+        raise problem from None
 
 
 def short(number: int) -> str:

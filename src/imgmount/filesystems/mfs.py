@@ -31,7 +31,7 @@ SIGNATURE: Final = b"\xd2\xd7"
 SECTOR: Final = 512
 MAP_AT: Final = 64  # behind the volume information
 MAX_BLOCKS: Final = 4094  # that 12 bits count
-LAST, FIRST_BLOCK, RESERVED = 1, 2, 0xFFF
+FIRST_BLOCK: Final = 2
 USED, LOCKED = 0x80, 1  # flags of an entry
 MAX_ENTRY_AT: Final = 460  # no entry begins later in its block
 DESKTOP: Final = "desktop"  # in any case
@@ -276,7 +276,7 @@ class MfsFile(MfsNode, File):
         return self._volume.fork(self.entry.resource, f"the resource fork of file {self.id}")
 
     def xattrs(self) -> Mapping[str, bytes]:
-        found = forks.attributes(self)
+        found = forks.attributes(self.finder_info(), self.resource_fork())
         if self.entry.created:
             found["user.mfs.birthtime"] = b"%d" % (hfs_time_ns(self.entry.created, local=True) // 10**9)
         if self.entry.flags & LOCKED:

@@ -13,6 +13,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
 from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
+from imgmount.core.header import within
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 
@@ -55,10 +56,9 @@ def _entry(device: BlockDevice, at: int) -> tuple[int, int, int, str, str]:
 
 def probe(device: BlockDevice) -> Match:
     """LIKELY at most: a disc may be in another format as well."""
-    count, *_ = _entry(device, _block_size(device))
-    if not 0 < count <= MAX_ENTRIES:
-        at = _block_size(device) + 4
-        raise FormatError("apm", f"number of entries {count} is not from 1 to {MAX_ENTRIES}", offset=at)
+    size = _block_size(device)
+    count, *_ = _entry(device, size)
+    within("apm", "number of entries", count, 1, MAX_ENTRIES, offset=size + 4)
     return Match.LIKELY if device.pread(0, 2) == DRIVER_MAP else Match.FALLBACK
 
 

@@ -17,6 +17,7 @@ from imgmount.codecs.aes import decrypt_cbc
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import text
 from imgmount.core.format import Context, Partition, PartitionsFormat
+from imgmount.core.header import within
 from imgmount.core.slices import Slice, Unreadable
 from imgmount.errors import FormatError, ImageError
 from imgmount.families.nintendo.key_files import WIIU_FOLDER, disc_names, own_names
@@ -93,10 +94,7 @@ def _toc(disc: BlockDevice, context: Context) -> tuple[bytes, bytes | None]:
 def _entries(toc: bytes) -> list[tuple[str, int]]:
     """(name, place) of each partition; one entry of the table may have several places."""
     count = int.from_bytes(toc[COUNT : COUNT + 4], "big")
-    if not 0 < count <= MAX_ENTRIES:
-        raise FormatError(
-            "wiiu", f"number of partitions {count} is not from 1 to {MAX_ENTRIES}", offset=TOC + COUNT
-        )
+    within("wiiu", "number of partitions", count, 1, MAX_ENTRIES, offset=TOC + COUNT)
     found = []
     for at in range(ENTRIES, ENTRIES + count * ENTRY_SIZE, ENTRY_SIZE):
         name, places, *units = _ENTRY.unpack_from(toc, at)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import plistlib
+import random
 import shutil
 import struct
+import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +23,7 @@ from helpers import FIXTURES, context, image, wrong
 from imgmount.chain.open import Image, open_image
 from imgmount.containers.apple.udif import FORMAT
 from imgmount.containers.apple.udif.device import UdifDevice
-from imgmount.core.cache import ReadCache
+from imgmount.core.cache import Content, ReadCache
 from imgmount.core.format import Match, Options
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError, ImageError, MissingPartError
@@ -121,21 +126,72 @@ def test_raw_runs_are_the_file_and_empty_ones_are_holes(tmp_path: Path) -> None:
         assert [run.device for run in device.extents(41 * 512, 4096)] == [None]
 
 
-@pytest.mark.parametrize("variant", ["bzip2", "lzma"])
-def test_a_look_into_a_long_run_does_not_decode_all_of_it(variant: str, tmp_path: Path) -> None:
+def counted(monkeypatch: pytest.MonkeyPatch, kind: int) -> list[int]:
+    """The sizes of the runs of a kind that are decoded as a whole, from now on."""
+    codec, decoded = UdifDevice.codecs[kind], []
+
+    def whole(data: bytes, size: int) -> Content:
+        decoded.append(size)
+        return codec.whole(data, size)
+
+    monkeypatch.setitem(UdifDevice.codecs, kind, codec._replace(whole=whole))
+    return decoded
+
+
+@pytest.mark.parametrize(("variant", "kind"), [("bzip2", 0x80000006), ("lzma", 0x80000008)])
+def test_a_second_look_into_a_long_run_does_not_decode_all_of_it(
+    variant: str, kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = fixture(variant, tmp_path)
     with open_image(path) as found:
         content = found.disk.pread(0, found.disk.size)
-    cache = ReadCache()
-    with open_image(path, cache=cache) as found:
-        start = (63 + 2 * 2048) * 512  # of the third run of 1 MiB, where no probe has looked
-        before = len(cache)
-        assert found.disk.pread(start + 5000, 4096) == content[start + 5000 : start + 9096]
-        assert len(cache) - before == 64 << 10
-        assert found.disk.pread(start + 6000, 100) == content[start + 6000 : start + 6100]
-        assert len(cache) - before == 64 << 10
+    decoded = counted(monkeypatch, kind)
+    with open_image(path, cache=ReadCache((1 << 20) + (100 << 10))) as found:  # room for one long run
+        start, other = 2111 * 512, 4159 * 512
+        for place in (start, other):  # the first looks are how runs are known to be sound
+            assert found.disk.pread(place + 5000, 4096) == content[place + 5000 : place + 9096]
+        assert decoded[-2:] == [2048 * 512, 2025 * 512]
+        before = len(decoded)
+        for place, size in ((start + 5000, 4096), (start + 6000, 100)):
+            assert found.disk.pread(place, size) == content[place : place + size]
+        assert len(decoded) == before
         for offset in range(0, found.disk.size, 4096):  # and a reader who goes on gets the right bytes
             assert found.disk.pread(offset, 4096) == content[offset : offset + 4096]
+
+
+PACKERS: dict[int, Callable[[bytes], bytes]] = {
+    0x80000005: partial(zlib.compress, level=0),
+    0x80000006: bz2.compress,
+    0x80000008: lzma.compress,
+}
+
+
+@pytest.mark.parametrize("kind", PACKERS, ids=hex)
+def test_a_look_into_a_damaged_run_gives_no_wrong_byte(kind: int) -> None:
+    """The checksum comes last: the first bytes of a run decode without an error, and may be wrong."""
+    content = random.Random(kind).randbytes(1 << 20)
+    packed = bytearray(PACKERS[kind](content))
+    sectors = len(content) // 512
+    run = (kind, 0, sectors, 0, len(packed))
+    disk = opened(udif(bytes(packed), plist(table(0, sectors, [run])), sectors))
+    assert disk.pread(0, 512) == content[:512]
+    packed[200] ^= 0x10  # literal bytes, in all three
+    disk = opened(udif(bytes(packed), plist(table(0, sectors, [run])), sectors))
+    for offset in (0, 0x1000):
+        with pytest.raises(FormatError, match="the run of sector 0: "):
+            disk.pread(offset, 512)
+
+
+def test_a_run_that_others_hide_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = random.Random(1).randbytes(4 << 20)
+    packed = zlib.compress(content)
+    decoded = counted(monkeypatch, 0x80000005)
+    runs = [(0x80000005, 0, 8192, 0, len(packed)), (0, 0, 8192, 0, 0)]
+    disk = opened(udif(packed, plist(table(0, 8192, runs)), 8192))
+    assert disk.pread(0, 512) == bytes(512)
+    hidden = disk.run_device(disk.runs[0])
+    assert b"".join(hidden.pread(at, 1 << 20) for at in range(0, hidden.size, 1 << 20)) == content
+    assert decoded == [len(content)]
 
 
 def test_the_licence_is_told(tmp_path: Path) -> None:
@@ -287,14 +343,7 @@ def test_a_damaged_run_is_decoded_once(tmp_path: Path, monkeypatch: pytest.Monke
     path = fixture("bzip2", tmp_path)
     data = bytearray(path.read_bytes())
     data[0x65D7] ^= 0xFF
-    decoded: list[int] = []
-    codec = UdifDevice.codecs[0x80000006]
-
-    def whole(packed: bytes, size: int) -> bytes:
-        decoded.append(size)
-        return bytes(codec.whole(packed, size))
-
-    monkeypatch.setitem(UdifDevice.codecs, 0x80000006, codec._replace(whole=whole, head=None))
+    decoded = counted(monkeypatch, 0x80000006)
     disk = opened(bytes(data))
     for offset in range(100 * 512, 200 * 512, 4096):
         with pytest.raises(FormatError, match="the run of sector 63: "):

@@ -37,7 +37,7 @@ class MacFile(File):
         return MemoryDevice(self._fork) if self._fork else None
 
     def xattrs(self) -> Mapping[str, bytes]:
-        return forks.attributes(self)
+        return forks.attributes(self.finder_info(), self.resource_fork())
 
     def streams(self) -> Mapping[str, File]:
         return forks.streams(self)

@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from counting_device import CountingDevice
 from fixture import unpack
 from helpers import FIXTURES
 from imgmount.core.slices import MemoryDevice
@@ -35,6 +36,15 @@ def test_the_same_as_rsrcfork_reads(fork: bytes) -> None:
     assert [(one.type, one.id, one.name, ours.read(one)) for one in ours.resources] == expected
     assert ours.find(b"bcem", 128) is not None
     assert ours.find(b"bcem", 129) is None
+
+
+def test_resources_are_read_when_they_are_wanted(fork: bytes) -> None:
+    device = CountingDevice(MemoryDevice(fork))
+    found = ResourceFork(device, "test")
+    assert len(found.resources) > 1
+    assert device.reads == 2  # the header and the map
+    assert found.read(found.resources[0])
+    assert device.reads == 4  # and a length and its data
 
 
 def test_maps_that_lie_are_errors(fork: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
-from imgmount.families.unix.block_pointers import MappedFile, PointerMap, Pointers, keep
+from imgmount.families.unix.block_pointers import MappedFile, PointerMap, Pointers
 
 BLOCK = 64  # bytes: eight pointers
 UNIT = 16
@@ -78,10 +78,3 @@ def test_tables_of_pointers_lie_inside() -> None:
     for place in (1, 1000, 998):
         with pytest.raises(FormatError):
             PointerMap(layout(), array("Q", [place]), 0).find(0)
-
-
-def test_few_tables_are_kept() -> None:
-    kept: dict[int, int] = {}
-    for number in range(10):
-        keep(kept, number, -number, 4)
-    assert kept == {6: -6, 7: -7, 8: -8, 9: -9}

@@ -113,14 +113,14 @@ class AsifDevice(MappedDevice):
                 NAME, f"chunk {offset // self.block_size} is in part written, and has no bitmap"
             )
         states = self._bitmap(bitmap)
-        sector, within = divmod(offset, self._sector)
+        sector, skip = divmod(offset, self._sector)
         first = sector % (self.block_size // self._sector * self._group)
-        left = (self.block_size - offset % self.block_size + within) // self._sector
+        left = (self.block_size - offset % self.block_size + skip) // self._sector
         state = _state(states, first)
         count = 1
         while count < left and _state(states, first + count) == state:
             count += 1
-        length = count * self._sector - within
+        length = count * self._sector - skip
         if state == UNWRITTEN:
             return Extent(length)
         if state != WRITTEN:

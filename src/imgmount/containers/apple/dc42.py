@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from imgmount.core.checks import Finding, Seal
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.header import within
 from imgmount.core.slices import Slice
@@ -57,17 +57,13 @@ def _header(file: BlockDevice) -> Header:
     return header
 
 
-class DiskCopyDevice(MappedDevice):
+class DiskCopyDevice(Slice):
     """The sectors of the disk."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
         self._header = _header(file)
         self._file = file
-        self.size = self._header.size
-        self.block_size = SECTOR
-
-    def _map(self, offset: int) -> Extent:
-        return Extent(self.size - offset, self._file, HEADER.size + offset)
+        super().__init__(file, HEADER.size, self._header.size)
 
     def info(self) -> Mapping[str, str]:
         header = self._header

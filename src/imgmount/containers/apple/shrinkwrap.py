@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from imgmount.core.checks import Finding, Seal
-from imgmount.core.device import BlockDevice, Extent, MappedDevice
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Context, Match
+from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import Forks, forks_of
 from imgmount.families.apple.sums import DiskCopySum
@@ -21,17 +22,12 @@ NAME: Final = "shrinkwrap"
 SECTOR: Final = 512
 
 
-class RawDisk(MappedDevice):
+class RawDisk(Slice):
     """The sectors."""
 
     def __init__(self, file: BlockDevice, _: Context) -> None:
         self._forks = _raw_forks(file)
-        self._file = file
-        self.size = file.size
-        self.block_size = SECTOR
-
-    def _map(self, offset: int) -> Extent:
-        return Extent(self.size - offset, self._file, offset)
+        super().__init__(file, 0, file.size)
 
     def info(self) -> Mapping[str, str]:
         return {"type and creator": self._forks.codes, "resource fork": self._forks.origin}

@@ -16,6 +16,7 @@ from typing import Final
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.header import within
+from imgmount.core.slices import Concat
 from imgmount.errors import FormatError, MissingPartError, UnsupportedError
 from imgmount.families.apple import plist
 from imgmount.families.apple.encryption import DecryptedDevice, is_encrypted, read_header, unlock
@@ -92,7 +93,9 @@ class SparseBundleDevice(MappedDevice):
         header = replace(read_header(token), offset=0)  # of the token: bands have no header
         self._cipher = f"{header.cipher}, version {header.version}, {header.keys[0].iterations} rounds"
         keys = unlock(header, context.options)
-        return DecryptedDevice(_Padded(self._bands), self.size, header, keys, context.cache)
+        # a cipher's last block is whole even where the disk ends in it
+        stored = Concat([Extent(self.size, self._bands), Extent(SECTOR)])
+        return DecryptedDevice(stored, self.size, header, keys, context.cache)
 
     def _map(self, offset: int) -> Extent:
         """Holes stay holes also where the rest is encrypted: they were never written."""
@@ -118,19 +121,6 @@ class SparseBundleDevice(MappedDevice):
                 yield f"band {index:x} lies past the end of the disk, which has {count}"
             elif self._bands.file(index).size > self.block_size:
                 yield f"band {index:x} is longer than {self.block_size} bytes"
-
-
-class _Padded(MappedDevice):
-    """``device`` and zeros behind it: a cipher's last block is whole even where the disk ends in it."""
-
-    def __init__(self, device: BlockDevice) -> None:
-        self._device = device
-        self.size = device.size + SECTOR
-
-    def _map(self, offset: int) -> Extent:
-        if offset >= self._device.size:
-            return Extent(self.size - offset)
-        return Extent(self._device.size - offset, self._device, offset)
 
 
 def _properties(file: BlockDevice) -> dict[str, object]:

@@ -9,6 +9,7 @@ import struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.slices import Concat, MemoryDevice
 from imgmount.errors import FormatError
 
 SINGLE: Final = b"\x00\x05\x16\x00"
@@ -18,6 +19,7 @@ ENTRY: Final = struct.Struct(">3I")  # identifier, offset, length
 DATA, RESOURCE, NAME, FINDER_INFO = 1, 2, 3, 9
 MAX_ENTRIES: Final = 64
 VERSIONS: Final = (1 << 16, 2 << 16)
+MAC_OS_X: Final = b"Mac OS X".ljust(16)  # the home of a file, in the header
 
 
 def entries(file: BlockDevice, fmt: str) -> dict[int, tuple[int, int]]:
@@ -36,3 +38,12 @@ def entries(file: BlockDevice, fmt: str) -> dict[int, tuple[int, int]]:
             )
         found.setdefault(identifier, (offset, length))
     return found
+
+
+def double(info: bytes, fork: BlockDevice | None) -> BlockDevice:
+    """An AppleDouble file of Finder info and resource fork, as macOS lays it out."""
+    size = fork.size if fork is not None else 0
+    start = HEADER + 2 * ENTRY.size
+    head = DOUBLE + VERSIONS[1].to_bytes(4, "big") + MAC_OS_X + (2).to_bytes(2, "big")
+    head += ENTRY.pack(FINDER_INFO, start, len(info)) + ENTRY.pack(RESOURCE, start + len(info), size)
+    return Concat.of([MemoryDevice(head + info), *([fork] if fork is not None else [])])

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
+from imgmount.core.kept import keep
 from imgmount.errors import FormatError, ImageError
 
 LEAF, INDEX, HEADER, MAP = -1, 0, 1, 2
@@ -125,10 +126,7 @@ class BTree:
         node = self._kept.get(number)
         if node is None:
             node = self.read_node(number)
-            while len(self._kept) >= self._limit:  # no lock is needed: entries are written once
-                for old in list(self._kept)[:1]:
-                    self._kept.pop(old, None)
-            self._kept[number] = node
+            keep(self._kept, number, node, self._limit)
         return node
 
     def read_node(self, number: int) -> Node:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, runtime_checkable
@@ -23,7 +23,6 @@ from imgmount.families.apple.types import ImageKind, kind_of
 from imgmount.sources.file import FileDevice
 
 MAX_FORK: Final = 17 << 20  # offsets in a fork have 24 bits
-NO_CODE: Final = bytes(4)
 FORK_ATTRIBUTES: Final = (
     "user.com.apple.ResourceFork",
     "user.org.netatalk.ResourceFork",
@@ -94,7 +93,8 @@ def _companions(path: Path) -> Iterator[Forks]:
             continue
         if data[:4] in (SINGLE, DOUBLE):
             try:
-                yield parse_double(MemoryDevice(data), place)
+                double = MemoryDevice(data)
+                yield forks_in(double, entries(double, "appledouble"), place)
             except ImgMountError:
                 continue
         elif place not in doubles:
@@ -102,9 +102,8 @@ def _companions(path: Path) -> Iterator[Forks]:
             yield Forks(info[:4], info[4:], MemoryDevice(data), place)
 
 
-def parse_double(file: BlockDevice, origin: str) -> Forks:
-    """The forks in an AppleDouble or AppleSingle file. Raises ``FormatError``."""
-    found = entries(file, "appledouble")
+def forks_in(file: BlockDevice, found: Mapping[int, tuple[int, int]], origin: str) -> Forks:
+    """The forks in an AppleDouble or AppleSingle file, of which ``found`` are the entries."""
     info = file.pread(*found[FINDER_INFO])[:8] if FINDER_INFO in found else b""
     info = info.ljust(8, b"\0")
     resource = Slice(file, *found[RESOURCE]) if found.get(RESOURCE, (0, 0))[1] else None

@@ -7,19 +7,19 @@
 - ``forks=tree`` shows a folder ``..namedfork`` at the top: ``..namedfork/FOLDER/FILE/..namedfork/rsrc``.
 
 A filesystem calls ``attributes`` for xattrs, ``streams`` for the fork, and passes what it lists through
-``listed``. Source: RFC 1740 appendix A (AppleDouble), version 2.
+``listed``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from struct import Struct
 from typing import Final, Protocol, runtime_checkable
 
-from imgmount.core.device import BlockDevice, Extent
+from imgmount.core.device import BlockDevice
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Directory, File, Node, Stat
-from imgmount.core.slices import Concat, MemoryDevice
+from imgmount.core.slices import Concat
 from imgmount.errors import ImageError
+from imgmount.families.apple.appledouble import double
 
 FINDER_INFO: Final = "com.apple.FinderInfo"
 RESOURCE_FORK: Final = "com.apple.ResourceFork"
@@ -28,10 +28,6 @@ STREAM: Final = "rsrc"
 MAX_ATTRIBUTE: Final = 64 << 10  # XATTR_SIZE_MAX of Linux
 FINDER_INFO_SIZE: Final = 32
 
-_MAGIC: Final = bytes.fromhex("00051607 00020000") + b"Mac OS X        "
-_ENTRY: Final = Struct(">III")  # id, offset, bytes
-_RESOURCE_ID: Final = 2
-_FINDER_ID: Final = 9
 _KIND_AT: Final = 44  # bits of a node's number: the bits above them tell the kind of an added node
 _FORK, _COMPANION, _MIRROR, _FOLDER, _INNER = range(1, 6)
 
@@ -65,12 +61,11 @@ class ForkFile(File):
         return Concat.of([self._content])  # which the caller may close
 
 
-def attributes(node: Forked) -> dict[str, bytes]:
-    """What of a node's forks fits into extended attributes. Raises ``ImageError``."""
+def attributes(info: bytes, fork: BlockDevice | None) -> dict[str, bytes]:
+    """What of a node's Finder info and fork fits into extended attributes. Raises ``ImageError``."""
     found = {}
-    if info := node.finder_info():
+    if info:
         found[f"user.{FINDER_INFO}"] = info
-    fork = node.resource_fork()
     if fork is not None and fork.size <= MAX_ATTRIBUTE:
         found[f"user.{RESOURCE_FORK}"] = fork.pread(0, fork.size)
     return found
@@ -80,18 +75,6 @@ def streams(node: Node) -> Mapping[str, File]:
     """The resource fork as ``File.streams`` names it. Raises ``ImageError``."""
     fork = node.resource_fork() if isinstance(node, Forked) else None
     return {} if fork is None else {STREAM: ForkFile(node, fork)}
-
-
-def appledouble(info: bytes, fork: BlockDevice | None) -> BlockDevice:
-    """An AppleDouble header file: Finder info (up to 32 bytes) and resource fork, as macOS lays it out."""
-    start = len(_MAGIC) + 2 + 2 * _ENTRY.size
-    size = fork.size if fork is not None else 0
-    head = _MAGIC + (2).to_bytes(2, "big") + _ENTRY.pack(_FINDER_ID, start, FINDER_INFO_SIZE)
-    head += _ENTRY.pack(_RESOURCE_ID, start + FINDER_INFO_SIZE, size) + info.ljust(FINDER_INFO_SIZE, b"\0")
-    runs = [Extent(len(head), MemoryDevice(head))]
-    if fork is not None:
-        runs.append(Extent(size, fork))
-    return Concat(runs)
 
 
 def listed(
@@ -115,7 +98,7 @@ def _companion(node: Node) -> File | None:
         return None
     if not info and fork is None:
         return None
-    return ForkFile(node, appledouble(info, fork), _COMPANION)
+    return ForkFile(node, double(info.ljust(FINDER_INFO_SIZE, b"\0"), fork), _COMPANION)
 
 
 class ForkTree(Directory):

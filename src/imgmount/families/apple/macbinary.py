@@ -18,7 +18,6 @@ MAX_FORK: Final = 0x7FFF_FFFF
 _LENGTHS = struct.Struct(">2I")
 _ZEROS: Final = (0, 74, 82)  # bytes that are 0 in every version
 _MARK: Final = slice(102, 106)  # "mBIN" in version III
-_VERSION_II: Final = 129
 
 
 class Header(NamedTuple):

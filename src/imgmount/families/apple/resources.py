@@ -19,6 +19,7 @@ REFERENCE: Final = struct.Struct(">hHI")
 REFERENCE_SIZE: Final = 12  # with the handle that follows
 MAP_LISTS: Final = struct.Struct(">HH")  # offsets of the type and the name list, from the map's start
 MAP_LISTS_AT: Final = 24
+LENGTH: Final = 4  # bytes of the length before the data
 NO_NAME: Final = 0xFFFF
 MAX_MAP: Final = 4 << 20
 MAX_RESOURCES: Final = 1 << 16
@@ -26,13 +27,12 @@ MAX_RESOURCE: Final = 17 << 20  # offsets of 24 bits
 
 
 class Resource(NamedTuple):
-    """One resource: where its data lies in the fork (without the length before it)."""
+    """One resource: where its data lies in the fork, with their length before them."""
 
     type: bytes
     id: int
     name: bytes
     offset: int
-    size: int
 
 
 class ResourceFork:
@@ -64,9 +64,7 @@ class ResourceFork:
                 if found > MAX_RESOURCES:
                     raise FormatError(self._fmt, f"more than {MAX_RESOURCES} resources")
                 name = b"" if name_at == NO_NAME else self._name(names_at + name_at)
-                offset = self._data + (where & 0xFF_FFFF)
-                size = int.from_bytes(self._fork.pread(offset, 4), "big")
-                yield Resource(kind, identifier, name, offset + 4, size)
+                yield Resource(kind, identifier, name, self._data + (where & 0xFF_FFFF))
 
     def _name(self, at: int) -> bytes:
         length = self._map[at : at + 1]
@@ -79,7 +77,9 @@ class ResourceFork:
 
     def read(self, resource: Resource) -> bytes:
         """Its data. Raises ``FormatError`` where the fork ends first."""
-        if resource.size > MAX_RESOURCE:
+        place = resource.offset
+        size = int.from_bytes(self._fork.read_exactly(place, LENGTH, self._fmt), "big")
+        if size > MAX_RESOURCE:
             kind = resource.type.decode("mac_roman")
-            raise FormatError(self._fmt, f"resource {kind!r} {resource.id} of {resource.size} bytes")
-        return self._fork.read_exactly(resource.offset, resource.size, self._fmt)
+            raise FormatError(self._fmt, f"resource {kind!r} {resource.id} of {size} bytes", offset=place)
+        return self._fork.read_exactly(place + LENGTH, size, self._fmt)

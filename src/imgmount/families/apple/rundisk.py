@@ -41,18 +41,7 @@ class RunDisk(MappedDevice):
         skip = offset - run.first * SECTOR
         if run.kind in self.codecs:
             return Extent(end - offset, self._decoded, self._decoded.start(self._places[owner]) + skip)
-        return self._plain(run, skip, end - offset)
-
-    def _plain(self, run: Run, skip: int, length: int) -> Extent:
-        """An extent of a run that is not compressed, from ``skip`` on. A raw run ends with its file."""
-        if run.kind in (ZERO, IGNORE):
-            return Extent(length)
-        if run.kind == RAW:
-            place = run.offset + skip
-            there = min(run.stored - skip, self._data.size - place)
-            if there > 0:
-                return Extent(min(length, there), self._data, place)
-        return Extent(length, Unreadable(length, self._reason(run, skip)))
+        return self.plain(run, skip, end - offset)
 
     def _reason(self, run: Run, skip: int) -> ImageError:
         """Why a byte of a run cannot be read."""
@@ -70,14 +59,20 @@ class RunDisk(MappedDevice):
         owner = self._owners[index] if index >= 0 else HOLE
         if owner != HOLE and self.runs[owner] == run and end == run.first + run.sectors:
             return Slice(self, run.first * SECTOR, run.sectors * SECTOR)
+        if run.kind in self.codecs:
+            return RunsDevice(self.fmt, self.codecs, [run], self._data, self._cache)
         return _Alone(self, run)
 
-    def alone(self, run: Run, offset: int) -> Extent:
-        """An extent of a run that others hide."""
-        length = run.sectors * SECTOR - offset
-        if run.kind in self.codecs:
-            return Extent(length, RunsDevice(self.fmt, self.codecs, [run], self._data, self._cache), offset)
-        return self._plain(run, offset, length)
+    def plain(self, run: Run, skip: int, length: int) -> Extent:
+        """An extent of a run that is not compressed, from ``skip`` on. A raw run ends with its file."""
+        if run.kind in (ZERO, IGNORE):
+            return Extent(length)
+        if run.kind == RAW:
+            place = run.offset + skip
+            there = min(run.stored - skip, self._data.size - place)
+            if there > 0:
+                return Extent(min(length, there), self._data, place)
+        return Extent(length, Unreadable(length, self._reason(run, skip)))
 
     def about_runs(self) -> str:
         """How many runs there are of each kind, for people."""
@@ -94,7 +89,7 @@ class RunDisk(MappedDevice):
 
 
 class _Alone(MappedDevice):
-    """One run of a disk, whatever lies over it."""
+    """One run of a disk that is not compressed, whatever lies over it."""
 
     def __init__(self, disk: RunDisk, run: Run) -> None:
         self._disk = disk
@@ -102,4 +97,4 @@ class _Alone(MappedDevice):
         self.size = run.sectors * SECTOR
 
     def _map(self, offset: int) -> Extent:
-        return self._disk.alone(self._run, offset)
+        return self._disk.plain(self._run, offset, self.size - offset)

@@ -1,6 +1,7 @@
 """Runs of a disk image that UDIF and NDIF have in common, and the device that decodes the compressed ones.
 
-Each run decodes on its own: as a whole, or for a short read only as far as that needs.
+Each run decodes on its own. The first time that is as a whole, as its checksum comes last; once it was right,
+a short read decodes no more than it needs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SECTOR: Final = 512
 ZERO, RAW, IGNORE = 0, 1, 2  # kinds of runs; other numbers are those of a codec
 DAMAGED: Final = -1  # sectors whose place a damaged table does not give
 MAX_DECODED: Final = 64 << 20  # of one run; hdiutil writes 1 MiB, QEMU reads 64
-LONG: Final = 512 << 10  # runs of this size and more are not decoded as a whole for a short read
+LONG: Final = 512 << 10  # sound runs of this size and more are not decoded again as a whole for a short read
 LOOK: Final = 32 << 10  # bytes of a read that counts as short
 ROUNDED: Final = 64 << 10  # what is decoded for a short read ends at a multiple of this
 _ERRORS: Final = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
@@ -64,7 +65,7 @@ def xz_head(data: bytes, least: int, memory: int) -> bytes:
 
 
 class RunsDevice(UnevenDevice):
-    """The decoded bytes of ``runs`` in a row; their offsets count in ``data`` from ``shift`` on."""
+    """The decoded bytes of ``runs`` in a row; their offsets count in ``data``."""
 
     def __init__(
         self, fmt: str, codecs: Mapping[int, Codec], runs: Sequence[Run], data: BlockDevice, cache: ReadCache
@@ -76,6 +77,7 @@ class RunsDevice(UnevenDevice):
         starts = array("Q", accumulate((run.sectors * SECTOR for run in runs), initial=0))
         super().__init__(starts.pop(), starts, cache)
         self._heads = cache.enroll()
+        self._sound = bytearray(len(runs))  # 1 for each run whose whole was right
         self._damaged: dict[int, str] = {}
 
     def start(self, index: int) -> int:
@@ -95,15 +97,18 @@ class RunsDevice(UnevenDevice):
             raise FormatError(self._fmt, self._damaged[index], offset=run.offset)
         data = self._stored(run)
         try:
-            return self._codecs[run.kind].whole(data, run.sectors * SECTOR)
+            whole = self._codecs[run.kind].whole(data, run.sectors * SECTOR)
         except FormatError as exc:
             self._damaged[index] = where = f"the run of sector {run.first}: {exc.reason}"
             raise FormatError(self._fmt, where, offset=run.offset) from exc
+        self._sound[index] = 1
+        return whole
 
     def _buffers(self, offset: int, size: int) -> Sequence[Buffer]:
         index, start, stop = self._chunk_at(offset)
         upto = offset + size - start
-        if size <= LOOK and stop - start >= LONG and start + upto <= stop and not self._is_wanted(index):
+        is_short = size <= LOOK and stop - start >= LONG and start + upto <= stop
+        if is_short and self._sound[index] and not self._is_wanted(index):
             head = self._head(index, upto, stop - start)
             if len(head) >= upto:
                 return (memoryview(head)[offset - start : upto],)
@@ -111,7 +116,7 @@ class RunsDevice(UnevenDevice):
 
     def _is_wanted(self, index: int) -> bool:
         """Whether all of a run is here already, or the reader seems to go on and will need it."""
-        return index in self._damaged or self._holds(index) or (index > 1 and self._is_passed(index))
+        return self._holds(index) or (index > 1 and self._is_passed(index))
 
     def _head(self, index: int, upto: int, size: int) -> Content:
         """The first bytes of a run, if that saves time; none where more is needed than is at hand."""

@@ -8,7 +8,7 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple import appledouble, binhex, macbinary
-from imgmount.families.apple.forkfiles import Forks
+from imgmount.families.apple.forkfiles import Forks, forks_in
 from imgmount.families.apple.looks import looks_like_disk
 
 
@@ -61,13 +61,7 @@ def open_applesingle(file: BlockDevice) -> ForkedSlice:
     """The data fork in an AppleSingle file. Raises ``FormatError``."""
     found = appledouble.entries(file, "applesingle")
     origin = "AppleSingle" if file.pread(0, 4) == appledouble.SINGLE else "AppleDouble"
-    info = file.pread(*found[appledouble.FINDER_INFO])[:8] if appledouble.FINDER_INFO in found else b""
-    info = info.ljust(8, b"\0")
-    place = found.get(appledouble.RESOURCE, (0, 0))
-    resource = Slice(file, *place) if place[1] else None
-    return ForkedSlice(
-        file, *found.get(appledouble.DATA, (0, 0)), Forks(info[:4], info[4:], resource, origin)
-    )
+    return ForkedSlice(file, *found.get(appledouble.DATA, (0, 0)), forks_in(file, found, origin))
 
 
 def open_binhex(file: BlockDevice) -> ForkedMemory:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
+from imgmount.core.kept import keep
 from imgmount.errors import FormatError, ImageError
 
 log = logging.getLogger(__name__)
@@ -72,9 +73,7 @@ class ClusterTable:
         found = self._pages.get(number)
         if found is None:
             found = self._load(number)
-            while len(self._pages) >= MAX_PAGES:
-                self._pages.pop(next(iter(self._pages.copy()), -1), None)
-            self._pages[number] = found
+            keep(self._pages, number, found, MAX_PAGES)
         return found
 
     def _load(self, number: int) -> array[int]:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.fields import table
+from imgmount.core.kept import keep
 from imgmount.core.runs import RUN_BYTES, equal_run, rising_run
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import FormatError
 
 MAX_KEPT: Final = 64  # blocks of a map
 END: Final = 1 << 48  # past any block of a file
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 BlockRun = tuple[int, int]  # (blocks, the unit of the volume that the first of them begins at: 0 is a hole)
 
@@ -105,14 +103,6 @@ class PointerMap:
         if first == 0:
             return equal_run(pointers, index, most), 0
         return self._layout.checked(rising_run(pointers, index, self._layout.units, most), first)
-
-
-def keep(kept: dict[_K, _V], key: _K, value: _V, limit: int) -> None:
-    """Add to a cache that many threads may use: entries are written once and dropped whole."""
-    while len(kept) >= limit:
-        for old in list(kept)[:1]:
-            kept.pop(old, None)
-    kept[key] = value
 
 
 Find = Callable[[int], BlockRun]  # the run that begins at a block of a file

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
-from imgmount.families.unix.block_pointers import END, MAX_KEPT, BlockRun, keep
+from imgmount.core.kept import keep
+from imgmount.families.unix.block_pointers import END, MAX_KEPT, BlockRun
 
 
 class ExtentNode(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.kept import keep
 from imgmount.core.node import Directory, File, Filesystem, Node, Special, Stat, Symlink
 from imgmount.core.single_parent import SingleParent
 from imgmount.errors import FormatError, ImageError
-from imgmount.families.unix.block_pointers import keep
 
 UNKNOWN: Final = 0  # the kind of an entry whose directory does not say it
 MAX_DIRECTORY: Final = 256 << 20

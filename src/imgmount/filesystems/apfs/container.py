@@ -10,6 +10,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import ChecksumError, FormatError, ImageError, UnsupportedError
 from imgmount.filesystems.apfs.objects import (
     HEADER,
@@ -81,18 +82,12 @@ def parse_superblock(data: bytes, offset: int) -> Superblock:
     )
     _, object_map, _, _, most, _ = _TREES.unpack_from(data, _TREES_AT)
     flags, _, fusion, keybag, keybag_blocks = _FLAGS.unpack_from(data, _FLAGS_AT)
-    if size & (size - 1) or not MIN_BLOCK <= size <= MAX_BLOCK:
-        raise FormatError(
-            NAME, f"blocks of {size} bytes: a power of two from 4096 to 65536 is right", offset=offset + 0x24
-        )
+    within(NAME, "block size", size, MIN_BLOCK, MAX_BLOCK, power_of_two=True, offset=offset + 0x24)
     if incompat & PRE_RELEASE or not incompat & VERSION_2:
         raise UnsupportedError(f"{NAME}: a container of a version before macOS 10.13")
     if unknown := incompat & ~KNOWN:
         raise UnsupportedError(f"{NAME}: containers with the features {unknown:#x}")
-    if most > MAX_VOLUMES:
-        raise FormatError(
-            NAME, f"a container for {most} volumes, {MAX_VOLUMES} at most", offset=offset + 0xB4
-        )
+    within(NAME, "number of volumes", most, 0, MAX_VOLUMES, offset=offset + 0xB4)
     return Superblock(
         xid=header(data).xid, block_size=size, blocks=blocks, incompat=incompat, uuid=uuid,
         descriptor_blocks=descriptors, data_blocks=dat, descriptor_base=base, data_base=data_base,
@@ -128,10 +123,7 @@ def checkpoints(blocks: Blocks, first: Superblock) -> Iterator[Superblock]:
     """
     if first.descriptor_blocks & TREE_AREA:
         raise UnsupportedError(f"{NAME}: a checkpoint area in several pieces")
-    if first.descriptor_blocks > MAX_DESCRIPTORS:
-        raise FormatError(
-            NAME, f"{first.descriptor_blocks} blocks of checkpoints, {MAX_DESCRIPTORS} at most", offset=0x68
-        )
+    within(NAME, "number of checkpoint blocks", first.descriptor_blocks, 0, MAX_DESCRIPTORS, offset=0x68)
     found = []
     for block in range(first.descriptor_base, first.descriptor_base + first.descriptor_blocks):
         head = blocks.device.pread(block * blocks.size, MAGIC_AT + 4)

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.codecs.xts import UNIT, decrypt_units
+from imgmount.core.header import within
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.filesystems.apfs.objects import HEADER, NAME, Blocks, header, is_sound
 
@@ -59,8 +60,7 @@ def read_bag(blocks: Blocks, extent: tuple[int, int], key: bytes, kind: int) -> 
     Raises ``ImageError``.
     """
     start, count = extent
-    if not 0 < count * blocks.size <= MAX_BYTES:
-        raise FormatError(NAME, f"a keybag of {count} blocks, from 1 to {MAX_BYTES // blocks.size} are right")
+    within(NAME, "number of blocks in a keybag", count, 1, MAX_BYTES // blocks.size)
     coded = blocks.raw(start, count)
     first = start * (blocks.size // UNIT)
     data = decrypt_units(2 * key, coded, range(first, first + len(coded) // UNIT))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat as s
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from imgmount.core.device import BlockDevice
@@ -29,6 +29,8 @@ FIRMLINK: Final = "com.apple.fs.firmlink"
 HIDDEN: Final = (LINK, decmpfs.ATTRIBUTE, forks.FINDER_INFO, forks.RESOURCE_FORK)
 MAX_VALUE: Final = 64 << 10  # bytes of an attribute: as many as Linux allows
 MAX_LINK: Final = 1 << 16
+
+Find = Callable[[str], r.Attribute | None]  # the attribute of that name
 
 
 class ApfsNode(Node):
@@ -60,39 +62,53 @@ class ApfsNode(Node):
 
     def finder_info(self) -> bytes:
         """As ``forks.Forked`` has it."""
-        stored = self._volume.attribute(self._number, forks.FINDER_INFO)
-        info = self._value(stored) if stored is not None else self.inode().finder
-        return info[: forks.FINDER_INFO_SIZE] if any(info) else b""
+        return self._finder_info(self._attribute)
 
     def resource_fork(self) -> BlockDevice | None:
         """As ``forks.Forked`` has it. The fork of a compressed file holds its content and is none."""
-        stored = self._volume.attribute(self._number, forks.RESOURCE_FORK)
+        return self._resource_fork(self._attribute)
+
+    def _attribute(self, name: str) -> r.Attribute | None:
+        return self._volume.attribute(self._number, name)
+
+    def _finder_info(self, find: Find) -> bytes:
+        stored = find(forks.FINDER_INFO)
+        info = self._value(stored) if stored is not None else self.inode().finder
+        return info[: forks.FINDER_INFO_SIZE] if any(info) else b""
+
+    def _resource_fork(self, find: Find) -> BlockDevice | None:
+        stored = find(forks.RESOURCE_FORK)
         if stored is None or not stored.size:
             return None
         if (
             self.inode().bsd_flags & r.COMPRESSED
-            and (header := self._compression()) is not None
+            and (header := self._compression(find)) is not None
             and header.uses_fork
         ):
             return None
         return self._volume.value(stored)
 
-    def _compression(self) -> decmpfs.Header | None:
+    def _compression(self, find: Find) -> decmpfs.Header | None:
         """How a file is compressed that has the flag for it; None without the attribute."""
-        stored = self._volume.attribute(self._number, decmpfs.ATTRIBUTE)
+        stored = find(decmpfs.ATTRIBUTE)
         return decmpfs.parse(self._value(stored)) if stored is not None else None
 
     def _value(self, attribute: r.Attribute) -> bytes:
         return self._volume.value(attribute).pread(0, MAX_VALUE)
 
     def xattrs(self) -> Mapping[str, bytes]:
-        named = (
-            found
-            for found in self._volume.attributes(self._number)
-            if found.name not in HIDDEN and found.size <= MAX_VALUE
-        )
-        plain = ((f"user.{found.name}", self._value(found)) for found in named)
-        return collect(plain, NAME) | forks.attributes(self)
+        hidden: dict[str, r.Attribute] = {}  # the tree is searched once
+        plain = collect(self._shown(hidden), NAME)
+        fork = self._resource_fork(hidden.get)
+        return plain | forks.attributes(self._finder_info(hidden.get), fork)
+
+    def _shown(self, hidden: dict[str, r.Attribute]) -> Iterator[tuple[str, bytes]]:
+        """The attributes that are shown as they are; the others go to ``hidden``."""
+        for found in self._volume.attributes(self._number):
+            if found.name in HIDDEN:
+                hidden.setdefault(found.name, found)
+            elif found.size <= MAX_VALUE:
+                yield f"user.{found.name}", self._value(found)
 
 
 def stat_of(inode: r.Inode) -> Stat:
@@ -124,7 +140,7 @@ class ApfsFile(ApfsNode, File):
         if not inode.bsd_flags & r.COMPRESSED:
             return stat
         try:
-            header = self._compression()
+            header = self._compression(self._attribute)
             allocated = self._packed(header) if header is not None else 0
         except ImageError:  # which costs the content, not the name and its facts
             return stat
@@ -132,7 +148,7 @@ class ApfsFile(ApfsNode, File):
 
     def _packed(self, header: decmpfs.Header) -> int:
         """Bytes that a compressed file takes."""
-        fork = self._volume.attribute(self._number, forks.RESOURCE_FORK) if header.uses_fork else None
+        fork = self._attribute(forks.RESOURCE_FORK) if header.uses_fork else None
         return fork.size if fork is not None else len(header.data)
 
     def open(self) -> BlockDevice:
@@ -146,12 +162,12 @@ class ApfsFile(ApfsNode, File):
         return self._volume.stream(inode.private, inode.size)
 
     def _decompressed(self) -> BlockDevice:
-        header = self._compression()
+        header = self._compression(self._attribute)
         if header is None:
             raise FormatError(
                 NAME, f"inode {self._number} is compressed and does not say how: no {decmpfs.ATTRIBUTE}"
             )
-        stored = self._volume.attribute(self._number, forks.RESOURCE_FORK) if header.uses_fork else None
+        stored = self._attribute(forks.RESOURCE_FORK) if header.uses_fork else None
         fork = self._volume.value(stored) if stored is not None else None
         return decmpfs.content(header, fork, self._volume.container.cache)
 
@@ -172,7 +188,7 @@ class ApfsSymlink(ApfsNode, Symlink):
         return self._target().decode("utf-8", "surrogateescape")
 
     def _target(self) -> bytes:
-        stored = self._volume.attribute(self._number, LINK)
+        stored = self._attribute(LINK)
         if stored is None:
             raise FormatError(NAME, f"the symbolic link in inode {self._number} has no target")
         if stored.size > MAX_LINK:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
+from imgmount.core.kept import keep
 from imgmount.errors import FormatError
-from imgmount.families.unix.block_pointers import keep
 from imgmount.filesystems.apfs.btree import Node, Tree, pair_order
 from imgmount.filesystems.apfs.objects import BTREE, BTREE_NODE, HEADER, NAME, OBJECT_MAP, Blocks
 

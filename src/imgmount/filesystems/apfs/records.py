@@ -16,7 +16,7 @@ from imgmount.filesystems.apfs.btree import Record
 from imgmount.filesystems.apfs.objects import NAME
 
 # types of records
-INODE, ATTRIBUTE, SIBLING, STREAM, EXTENT, ENTRY, SIBLING_MAP = 3, 4, 5, 6, 8, 9, 12
+INODE, ATTRIBUTE, EXTENT, ENTRY = 3, 4, 8, 9
 # numbers of inodes that are the filesystem's own
 ROOT_PARENT, ROOT, PRIVATE, SNAPSHOTS = 1, 2, 3, 6
 
@@ -34,7 +34,7 @@ _PLAIN: Final = Struct("<H")
 _LENGTH_MASK: Final = (1 << 10) - 1
 _ATTRIBUTE: Final = Struct("<HH")  # flags, length
 _STREAM: Final = Struct("<QQ")  # id, size
-IS_STREAM, IS_EMBEDDED = 1, 2
+IS_STREAM: Final = 1
 _EXTENT: Final = Struct("<QQQ")  # bytes and flags, block, crypto id
 _SEALED_EXTENT: Final = Struct("<QQ")
 _BYTES_MASK: Final = (1 << 56) - 1
@@ -77,7 +77,6 @@ class Inode(NamedTuple):
     allocated: int
     rdev: int
     finder: bytes
-    has_data: bool
 
 
 class Entry(NamedTuple):
@@ -136,7 +135,7 @@ def parse_inode(record: Record) -> Inode:
     rdev = os.makedev(device >> 24, device & 0xFF_FFFF)
     return Inode(
         number, parent, private, created, modified, changed, accessed, flags, max(0, links), bsd, uid, gid,
-        mode, size, allocated, rdev, extra.get(FINDER, b""), DATA in extra,
+        mode, size, allocated, rdev, extra.get(FINDER, b""),
     )  # fmt: skip
 
 

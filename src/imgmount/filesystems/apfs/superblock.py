@@ -29,16 +29,8 @@ _NAME: Final = Struct("<256sIHHQQQQQ16sQQI")
 _NAME_AT: Final = 0x2C0
 SIZE: Final = _NAME_AT + _NAME.size
 
-CASE_INSENSITIVE, DATALESS_SNAPSHOTS, KEYS_ROLLED, NORMALIZATION_INSENSITIVE, INCOMPLETE_RESTORE, SEALED = (
-    1,
-    2,
-    4,
-    8,
-    0x10,
-    0x20,
-)
-_RESERVED: Final = 0x40
-KNOWN: Final = 0x7F
+CASE_INSENSITIVE, NORMALIZATION_INSENSITIVE, SEALED = 1, 8, 0x20  # incompatible features
+KNOWN: Final = 0x7F  # with dataless snapshots, rolled keys, unfinished restores, and one without a name
 UNENCRYPTED, ONE_KEY = 1, 8  # flags
 PHYSICAL: Final = 0x40000000  # of the type of a tree: its children are named by block
 

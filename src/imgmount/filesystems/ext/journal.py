@@ -286,7 +286,9 @@ class Journal:
     def _has_fast_commits(self) -> bool:
         if not self._log.incompat & FAST_COMMIT:
             return False
-        head = self.file.pread(self._log.end * self._log.block_size, _FAST_HEAD.size)
+        head = self.file.pread(
+            (self._log.end + 1) * self._log.block_size, _FAST_HEAD.size
+        )  # one is left free
         if len(head) < _FAST_HEAD.size:
             return False
         kind, _, _, sequence = _FAST_HEAD.unpack(head)

@@ -7,13 +7,12 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Match
 from imgmount.families.apple.options import SHARED
-from imgmount.filesystems.hfs.header import NAME, PLACE, SECTOR, parse_block, read_copy
+from imgmount.filesystems.hfs.header import EMBEDDED, NAME, PLACE, SECTOR, parse_block, read_copy
 from imgmount.filesystems.hfs.verify import problems
 from imgmount.filesystems.hfs.volume import HfsVolume
 
 _ISO_9660: Final = (0x8001, b"CD001")
 MAX_REST: Final = 1 << 20  # bytes of a partition behind the last block
-_EMBEDDED: Final = (0x482B, 0x4858)  # "H+" and "HX"
 
 
 def probe(device: BlockDevice) -> Match:
@@ -22,7 +21,7 @@ def probe(device: BlockDevice) -> Match:
     LIKELY beside ISO 9660 on a disc; FALLBACK around an HFS+ volume.
     """
     block = parse_block(device, PLACE)
-    if block.embedded in _EMBEDDED:
+    if block.embedded in EMBEDDED:
         return Match.FALLBACK
     hybrid = device.pread(_ISO_9660[0], 5) == _ISO_9660[1]
     return Match.LIKELY if hybrid else Match.CERTAIN

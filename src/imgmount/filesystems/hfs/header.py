@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import either, within
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
 
@@ -15,10 +16,12 @@ COPY: Final = -1024  # from the end of the volume: the last sector but one
 SIZE: Final = 162
 SIGNATURE: Final = b"BD"
 SECTOR: Final = 512
+MAX_BLOCK: Final = (1 << 32) - SECTOR
 MAX_NAME: Final = 27
 UNMOUNTED: Final = 1 << 8  # attributes
 INCONSISTENT: Final = 1 << 11
-_FIELDS: Final = Struct(">2sIIHHHHHIIHIH28sIHIIIHII32sH4sI12sI12s")
+EMBEDDED: Final = (0x482B, 0x4858)  # "H+" and "HX"
+_FIELDS: Final = Struct(">2sIIHHHHHIIHIH28sIHIIIHII32s3HI12sI12s")
 
 
 class MasterBlock(NamedTuple):
@@ -48,8 +51,9 @@ class MasterBlock(NamedTuple):
     files: int
     folders: int
     finder_info: bytes
-    embedded: int
-    embedded_extent: bytes
+    embedded: int  # signature of a volume inside
+    embedded_at: int  # its first block
+    embedded_blocks: int
     extents_size: int
     extents_runs: bytes
     catalog_size: int
@@ -68,9 +72,7 @@ def parse_block(device: BlockDevice, place: int) -> MasterBlock:
     block = MasterBlock._make((place, *_FIELDS.unpack_from(raw)))
     if block.signature != SIGNATURE:
         raise FormatError(NAME, f"a master block that begins with {block.signature!r}", offset=place)
-    if block.block_size == 0 or block.block_size % SECTOR:
-        reason = f"blocks of {block.block_size} bytes, a multiple of {SECTOR} expected"
-        raise FormatError(NAME, reason, offset=place + 0x14)
+    within(NAME, "block size", block.block_size, SECTOR, MAX_BLOCK, multiple_of=SECTOR, offset=place + 0x14)
     if block.blocks == 0 or block.first_block == 0 or not 0 < block.name[0] <= MAX_NAME:
         reason = f"{block.blocks} blocks from sector {block.first_block}, a name of {block.name[0]} letters"
         raise FormatError(NAME, reason, offset=place + 0x12)
@@ -79,14 +81,7 @@ def parse_block(device: BlockDevice, place: int) -> MasterBlock:
 
 def read_block(device: BlockDevice) -> MasterBlock:
     """The block, else its copy at the end of the volume. Raises ``FormatError`` for the former."""
-    try:
-        return parse_block(device, PLACE)
-    except FormatError as exc:
-        problem = exc
-    try:
-        return read_copy(device)
-    except FormatError:
-        raise problem from None
+    return either(lambda: parse_block(device, PLACE), lambda: read_copy(device))
 
 
 def read_copy(device: BlockDevice) -> MasterBlock:

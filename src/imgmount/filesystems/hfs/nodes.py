@@ -38,7 +38,7 @@ class HfsNode(Node):
         return None
 
     def xattrs(self) -> Mapping[str, bytes]:
-        found = forks.attributes(self)
+        found = forks.attributes(self.finder_info(), self.resource_fork())
         if self.item.created:
             seconds = hfs_time_ns(self.item.created, local=True) // 10**9
             found["user.hfs.birthtime"] = b"%d" % seconds

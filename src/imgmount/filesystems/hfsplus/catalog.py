@@ -13,7 +13,7 @@ from imgmount.families.apple.names import utf16
 from imgmount.families.apple.times import hfs_time_ns
 from imgmount.filesystems.hfsplus.header import NAME, ForkData, parse_fork
 
-FOLDER, FILE, FOLDER_THREAD, FILE_THREAD = 1, 2, 3, 4
+FOLDER, FILE = 1, 2  # kinds of records; 3 and 4 are threads
 SIZES: Final = {FOLDER: 88, FILE: 248}
 ROOT: Final = 2
 NAME_AT: Final = 8  # in the key: the name, behind its length

@@ -6,9 +6,11 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import either, within
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.extents import Run
+from imgmount.filesystems.hfs import header as hfs
 
 NAME: Final = "hfsplus"
 PLACE: Final = 1024
@@ -19,6 +21,7 @@ UNMOUNTED: Final = 1 << 8  # attributes
 INCONSISTENT: Final = 1 << 11
 JOURNALED: Final = 1 << 13
 MAX_BLOCK: Final = 1 << 25
+MAX_BLOCKS: Final = (1 << 32) - 1
 _FIELDS: Final = Struct(">2sHI4s15IQ32s")
 _FORKS: Final = 0x70
 _FORK: Final = Struct(">QII16I")
@@ -75,24 +78,14 @@ def parse_header(device: BlockDevice, place: int) -> VolumeHeader:
         raise FormatError(NAME, f"a volume header that begins with {fields[0]!r}", offset=place)
     forks = tuple(parse_fork(raw, _FORKS + n * FORK_SIZE) for n in range(5))
     header = VolumeHeader._make((place, *fields, forks))
-    size = header.block_size
-    if size < 512 or size > MAX_BLOCK or size & size - 1:
-        raise FormatError(NAME, f"blocks of {size} bytes, 512, 1024... expected", offset=place + 0x28)
-    if header.blocks == 0:
-        raise FormatError(NAME, "a volume without blocks", offset=place + 0x2C)
+    within(NAME, "block size", header.block_size, 512, MAX_BLOCK, power_of_two=True, offset=place + 0x28)
+    within(NAME, "number of blocks", header.blocks, 1, MAX_BLOCKS, offset=place + 0x2C)
     return header
 
 
 def read_header(device: BlockDevice) -> VolumeHeader:
     """The header, else its copy at the end of the volume. Raises ``FormatError`` for the former."""
-    try:
-        return parse_header(device, PLACE)
-    except FormatError as exc:
-        problem = exc
-    try:
-        return read_copy(device)
-    except FormatError:
-        raise problem from None
+    return either(lambda: parse_header(device, PLACE), lambda: read_copy(device))
 
 
 def read_copy(device: BlockDevice) -> VolumeHeader:
@@ -102,14 +95,13 @@ def read_copy(device: BlockDevice) -> VolumeHeader:
 
 def embedded(device: BlockDevice) -> BlockDevice | None:
     """The HFS+ volume inside an HFS volume, None where there is none. Raises ``FormatError``."""
-    raw = device.pread(PLACE, SIZE)
-    if raw[:2] != b"BD" or len(raw) < SIZE:
+    if device.pread(PLACE, len(hfs.SIGNATURE)) != hfs.SIGNATURE:
         return None
-    size, first = Struct(">IxxxxH").unpack_from(raw, 0x14)
-    signature, start, count = Struct(">HHH").unpack_from(raw, 0x7C)
-    if signature not in (0x482B, 0x4858):
+    outer = hfs.parse_block(device, PLACE)
+    if outer.embedded not in hfs.EMBEDDED:
         return None
-    offset = first * 512 + start * size
-    if size == 0 or size % 512 or count == 0 or offset >= device.size:
+    size, count = outer.block_size, outer.embedded_blocks
+    offset = outer.first_block * hfs.SECTOR + outer.embedded_at * size
+    if count == 0 or offset >= device.size:
         raise FormatError(NAME, f"{count} blocks of {size} bytes inside an HFS volume", offset=PLACE + 0x7C)
     return Slice(device, offset, count * size)

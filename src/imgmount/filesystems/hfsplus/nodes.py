@@ -54,7 +54,7 @@ class HfsPlusNode(Node):
         return None
 
     def xattrs(self) -> Mapping[str, bytes]:
-        found = forks.attributes(self)
+        found = forks.attributes(self.finder_info(), self.resource_fork())
         found.update(collect(self._volume.attribute_values(self.item), NAME))
         if self.item.created:
             found["user.hfsplus.birthtime"] = b"%d" % (hfs_time_ns(self.item.created) // 10**9)

@@ -18,7 +18,7 @@ SEARCHED: Final = 1023  # from the end: some files are filled up to whole sector
 MAX_OFFSET: Final = 1 << 62
 MAX_SECTORS: Final = 1 << 50
 _FIELDS = struct.Struct(">4s3I 5Q 2I 16s 2I 128s 2Q 64x 2Q 40x 2I 128s I Q")
-FLATTENED, WHOLE_DEVICE, INTERNET = 1, 2, 4  # bits of flags
+WHOLE_DEVICE, INTERNET = 2, 4  # bits of flags
 NONE, CRC32, MD5 = 0, 2, 4  # types of checksums
 
 
