@@ -84,9 +84,13 @@ def test_any_names_become_fit_and_unique(raws: list[str]) -> None:
 
 
 def test_names_of_one_directory_are_unique_and_many_equal_ones_are_cheap() -> None:
-    names = UniqueNames()
-    assert [names.fit(raw) for raw in ("a.b", "a (2).b", "a.b", "a.b", "..", "..")] == [
-        "a.b", "a (2).b", "a (1).b", "a (3).b", "__", "__ (1)",
-    ]  # fmt: skip
-    many = UniqueNames()
-    assert len({many.fit("same") for _ in range(50_000)}) == 50_000
+    taken: dict[str, int] = {}  # in order
+    names = UniqueNames(taken)
+    for number, raw in enumerate(("a.b", "a (2).b", "a.b", "a.b", "..", "..")):
+        taken[names.fit(raw)] = number
+    assert list(taken) == ["a.b", "a (2).b", "a (1).b", "a (3).b", "__", "__ (1)"]
+    many: set[str] = set()
+    names = UniqueNames(many)
+    for _ in range(50_000):
+        many.add(names.fit("same"))
+    assert len(many) == 50_000

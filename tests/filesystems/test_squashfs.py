@@ -57,6 +57,12 @@ def file(opened: SquashVolume, name: str) -> BlockDevice:
     return node.open()
 
 
+def test_a_volume_without_attributes_is_not_asked_for_any(images: dict[str, bytes], tmp_path: Path) -> None:
+    assert volume(images["gzip"]).root.xattr_prefixes == ("user.", "trusted.", "security.")
+    without = VARIANTS["v3-little"].image_path(tmp_path).read_bytes()
+    assert not list(volume(without).root.xattr_prefixes)
+
+
 @pytest.mark.parametrize("compressor", ["gzip", "lz4", "lzma", "lzo", "no-compression", "xz", "zstd"])
 def test_images_made_by_others(compressor: str) -> None:
     name = f"mxmlnkn__ratarmount__folder-symlink.{compressor}.squashfs"

@@ -62,6 +62,22 @@ def test_a_directory_is_parsed_once_as_long_as_it_is_remembered(monkeypatch: pyt
     assert folders["1"].scans == 2, "the oldest listing was dropped to make room"
 
 
+def test_the_folders_of_a_long_directory_do_not_push_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(module, "LONG", 8)
+    folders = {f"f{number}": Counting(number, {"a": file(number)}) for number in range(30)}
+    long, other = Counting(40, dict(folders)), Counting(41, dict(folders))
+    vfs = over(Fixed(0, {"long": long, "other": other}))
+    for _ in range(2):
+        for name, folder in folders.items():
+            assert vfs.find(f"/long/{name}/a").id == folder.id
+    assert long.scans == 1
+    assert sum(folder.scans for folder in folders.values()) == 60, "of the short ones ten are kept"
+    vfs.find("/other/f0")
+    vfs.find("/long/f0")
+    assert long.scans == 2, "another long one took its place"
+
+
 def test_what_is_absent_from_a_damaged_directory_may_be_lost() -> None:
     vfs = over(Fixed(0, {"torn": Torn(1, {"kept": file(2), "lost": file(3)})}))
     assert vfs.find("/torn/kept").id == 2

@@ -81,22 +81,26 @@ class _Stored:
     """
 
     def __init__(self) -> None:
-        self._file: KnowsHoles | None = None
+        self._device: BlockDevice | None = None
+        self._file: KnowsHoles | None = None  # the same, if it is one: asking is slow
         self._start = self._end = 0
         self._left = MAX_RUNS
 
     def bytes_in(self, run: Extent) -> int:
         """How many bytes of ``run``, which is no hole in the image, the host has stored."""
-        file, at, end = run.device, run.offset, run.offset + run.length
-        if not isinstance(file, KnowsHoles):
+        if run.device is not self._device:
+            self._device, self._start, self._end = run.device, 0, 0
+            self._file = run.device if isinstance(run.device, KnowsHoles) else None
+        file = self._file
+        if file is None:
             return run.length
-        total = 0
+        total, at, end = 0, run.offset, run.offset + run.length
         while at < end:
-            if file is not self._file or not self._start <= at < self._end:
+            if not self._start <= at < self._end:
                 if self._left == 0:
                     return total + end - at
                 self._left -= 1
-                self._file, self._start = file, file.next_data(at)
+                self._start = file.next_data(at)
                 self._end = file.next_hole(self._start)
                 at = self._start
                 continue

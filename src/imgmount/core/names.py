@@ -71,14 +71,17 @@ def numbered(name: str, number: int) -> str:
 
 
 class UniqueNames:
-    """The names of one directory, each once. Last numbers are kept, so that every name costs the same."""
+    """The names of one directory, each once; the caller adds each to ``taken``.
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
+    Last numbers are kept, so that every name costs the same.
+    """
+
+    def __init__(self, taken: Container[str]) -> None:
+        self._taken = taken
         self._numbers: dict[str, int] = {}  # name -> the last number given to one like it
 
     def fit(self, raw: str) -> str:
-        """``raw`` as ``safe_name`` makes it, unlike all names before."""
+        """``raw`` as ``safe_name`` makes it, unlike all that are taken."""
         name = safe_name(raw, ())
         if name in self._taken:
             number = self._numbers.get(name, 0) + 1
@@ -86,5 +89,4 @@ class UniqueNames:
                 number += 1
             self._numbers[name] = number
             name = candidate
-        self._taken.add(name)
         return name

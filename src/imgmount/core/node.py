@@ -147,9 +147,11 @@ class Directory(Node):
     @final
     def entries(self) -> Iterator[tuple[str, Node]]:
         """(name, node), each name once and fit for a path component."""
-        names = UniqueNames()
+        taken: set[str] = set()
+        names = UniqueNames(taken)
         for raw, node in self._scan():
-            yield names.fit(raw), node
+            taken.add(name := names.fit(raw))
+            yield name, node
 
     @final
     def names(self) -> Iterator[str]:
@@ -157,7 +159,11 @@ class Directory(Node):
 
         Raises ``ImageError`` where it is damaged.
         """
-        yield from map(UniqueNames().fit, self._scan_names())
+        taken: set[str] = set()
+        names = UniqueNames(taken)
+        for raw in self._scan_names():
+            taken.add(name := names.fit(raw))
+            yield name
 
     @final
     def listing(self) -> Listing:
@@ -165,8 +171,8 @@ class Directory(Node):
 
         What can still be read of a damaged directory is there; the error is kept beside it.
         """
-        names = UniqueNames()
         nodes: dict[str, Node] = {}
+        names = UniqueNames(nodes)
         damage = None
         try:
             for raw, node in self._scan():

@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from errno import ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ from imgmount.fuse import libfuse
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.libfuse import mfusepy
 from imgmount.fuse.options import MountOptions
+from imgmount.fuse.replies import BATCH, Replies, Reply
 from imgmount.fuse.scratch import Scratch
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.vfs import Vfs
@@ -36,13 +38,11 @@ TIMEOUT: Final = 86_400.0 * 365  # the image does not change
 BLOCK: Final = 4096
 ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
 GUESS: Final = "user.imgmount.guess"  # of deleted files: what of them is one
-BATCH: Final = 128  # directory entries prepared at a time
 MAX_FILES: Final = 256  # kept at hand
 MAX_BUFFERS: Final = 64  # of one reply; a read in more buffers is gathered in memory
 FD: Final = libfuse.BUF_IS_FD | libfuse.BUF_FD_SEEK
 
 
-Reply = tuple[bytes, bytes | None]  # name and struct stat of a directory entry
 Callback = Callable[..., int | None]
 FuseBuf = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
 
@@ -92,13 +92,11 @@ class _Files:
 class _OpenDirectory:
     """A directory while it is listed: its entries stay as they were when the listing began."""
 
-    __slots__ = ("listing", "nodes", "path", "replies")
+    __slots__ = ("path", "replies")
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.listing: Listing | None = None
-        self.nodes: list[tuple[str, Node]] = []
-        self.replies: list[Reply] = []
+        self.replies: Replies | None = None  # until it is read: the kernel may know it already
 
 
 class Operations:
@@ -127,8 +125,7 @@ class Operations:
         self._opens = True
         self._every_open = every_open
         self._directories: dict[int, _OpenDirectory] = {}
-        self._lock = threading.Lock()
-        self._replies: WeakKeyDictionary[Listing, list[Reply]] = WeakKeyDictionary()
+        self._replies: WeakKeyDictionary[Listing, Replies] = WeakKeyDictionary()
         self._scratch = Scratch()
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, ZEROS)
@@ -240,7 +237,6 @@ class Operations:
 
     def opendir(self, path: bytes, info: int) -> None:
         handle = next(self._numbers)
-        # parsed when it is read: the kernel may know it already
         self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))
         libfuse.set_fh(info, handle)
         libfuse.cache_directory(info)
@@ -252,41 +248,38 @@ class Operations:
         self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int
     ) -> None:
         directory = self._directories[libfuse.get_fh(info)]
-        if directory.listing is None:
-            self._read(directory)
-        if offset == 0:
-            for position, dots in enumerate((b".", b".."), 1):  # the kernel numbers these itself
-                fill(buffer, dots, None, position, 0)
-            offset = 2
-        replies, last = directory.replies, len(directory.nodes)
-        for position in range(offset - 2, last):
-            if position >= len(replies):
-                self._extend(directory, min(position + BATCH, last))
-            name, stat = replies[position]
-            if fill(buffer, name, stat, position + 3, libfuse.FILL_DIR_PLUS if stat else 0):
-                return
+        replies = directory.replies
+        if replies is None:
+            replies = directory.replies = self._read(directory.path)
+        for dots in (b".", b"..")[offset:]:  # the kernel numbers these itself
+            offset += 1
+            fill(buffer, dots, None, offset, 0)
+        number, skip = divmod(offset - 2, BATCH)
+        while batch := replies[number]:
+            for name, stat in itertools.islice(batch, skip, None):
+                offset += 1
+                if fill(buffer, name, stat, offset, libfuse.FILL_DIR_PLUS if stat else 0):
+                    return
+            number, skip = number + 1, 0
 
-    def _read(self, directory: _OpenDirectory) -> None:
-        listing = self._vfs.listing(directory.path)
+    def _read(self, path: str) -> Replies:
+        listing = self._vfs.listing(path)
         if listing.damage is not None and not listing.nodes:
             raise listing.damage.again()
-        directory.nodes = list(listing.nodes.items())
-        directory.replies = self._replies.setdefault(listing, [])
-        directory.listing = listing
+        known = self._replies.get(listing)
+        if known is None:
+            space = self._vfs.space(path) if path else None
+            known = self._replies.setdefault(listing, Replies(listing.nodes, partial(self._reply, space)))
+        return known
 
-    def _extend(self, directory: _OpenDirectory, count: int) -> None:
-        """Have at least ``count`` replies; other threads may be listing the same directory."""
-        vfs, facts, pack = self._vfs, self._facts, libfuse.pack_stat
-        replies, path = directory.replies, directory.path
-        space = vfs.space(path) if path else None
-        with self._lock:
-            for name, node in directory.nodes[len(replies) : count]:
-                inode = vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
-                try:
-                    stat: bytes | None = pack(facts(node.stat(), inode))
-                except ImageError:  # the name is listed all the same; getattr reports the error
-                    stat = None
-                replies.append((name.encode("utf-8", "surrogateescape"), stat))
+    def _reply(self, space: int | None, name: str, node: Node) -> Reply:
+        """``space`` is None in the folder that holds the volumes, each of which has one of its own."""
+        inode = self._vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
+        try:
+            stat: bytes | None = libfuse.pack_stat(self._facts(node.stat(), inode))
+        except ImageError:  # the name is listed all the same; getattr reports the error
+            stat = None
+        return name.encode("utf-8", "surrogateescape"), stat
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         wanted = name.decode("utf-8", "surrogateescape")

@@ -1,4 +1,8 @@
-"""Paths to nodes. Listings of directories visited last are kept, up to a number of entries."""
+"""Paths to nodes. Listings of directories visited last are kept, up to a number of entries.
+
+Long ones and short ones are counted apart: a walk through the many folders of a long directory would push it
+out again and again, and each of them would cost reading it. A long one goes for another long one alone.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,36 @@ from imgmount.vfs.nodes import StreamFolder
 
 log = logging.getLogger(__name__)
 
-MAX_ENTRIES: Final = 80_000  # kept in memory: about 50 MB with what a front end keeps beside them
+MAX_ENTRIES: Final = 80_000  # kept in memory of long directories, and of short ones: about 20 MB each
+LONG: Final = 20_000  # entries
 MAX_DEPTH: Final = 500  # limit of a walk: paths deeper than about 2000 cannot be named anyway
 NAMED_FORK: Final = "..namedfork"  # below a file: the folder of its other streams, as macOS calls it
 SPACE_BITS: Final = 48  # bits of an inode number below the number of the volume
 
 Problem = Callable[[str, ImageError], None]  # called with the path that is damaged
+
+
+class _Recent:
+    """The listings that were used last, up to MAX_ENTRIES; the very last, however long it is."""
+
+    def __init__(self) -> None:
+        self._listings: OrderedDict[str, Listing] = OrderedDict()
+        self._entries = 0
+
+    def get(self, path: str) -> Listing | None:
+        listing = self._listings.get(path)
+        if listing is not None:
+            self._listings.move_to_end(path)
+        return listing
+
+    def keep(self, path: str, listing: Listing) -> None:
+        if path in self._listings:  # two have read it at once
+            return
+        self._listings[path] = listing
+        self._entries += len(listing.nodes)
+        while self._entries > MAX_ENTRIES and len(self._listings) > 1:
+            _, old = self._listings.popitem(last=False)
+            self._entries -= len(old.nodes)
 
 
 class Vfs:
@@ -32,8 +60,7 @@ class Vfs:
         self.size = size
         self._spaces = spaces
         self._lock = threading.Lock()
-        self._listings: OrderedDict[str, Listing] = OrderedDict()
-        self._entries = 0
+        self._short, self._long = _Recent(), _Recent()
 
     def find(self, path: str) -> Node:
         """The node at ``path``. Raises ``FileNotFoundError``, ``NotADirectoryError``, ``ImageError``."""
@@ -51,28 +78,18 @@ class Vfs:
     def listing(self, path: str) -> Listing:
         """The directory at ``path``, read once as long as it is remembered."""
         with self._lock:
-            known = self._listings.get(path)
-            if known is not None:
-                self._listings.move_to_end(path)
-                return known
+            known = self._short.get(path) or self._long.get(path)
+        if known is not None:
+            return known
         node = self.find(path)
         if isinstance(node, File) and (streams := node.streams()):
             node = StreamFolder(node, {NAMED_FORK: StreamFolder(node, streams)})
         listing = as_directory(node, path).listing()
         if listing.damage is not None:
             log.warning("%s: %s", path or "/", listing.damage)
-        self._remember(path, listing)
-        return listing
-
-    def _remember(self, path: str, listing: Listing) -> None:
         with self._lock:
-            if path in self._listings:
-                return
-            self._listings[path] = listing
-            self._entries += len(listing.nodes)
-            while self._entries > MAX_ENTRIES and len(self._listings) > 1:
-                _, old = self._listings.popitem(last=False)
-                self._entries -= len(old.nodes)
+            (self._short if len(listing.nodes) < LONG else self._long).keep(path, listing)
+        return listing
 
     def space(self, path: str) -> int:
         """What is added to the ids of the nodes in the directory at ``path``: no two volumes share one."""

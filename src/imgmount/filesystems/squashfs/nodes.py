@@ -13,6 +13,7 @@ from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.squashfs.content import content
 from imgmount.filesystems.squashfs.inode import KINDS, Inode
 from imgmount.filesystems.squashfs.superblock import NAME
+from imgmount.filesystems.squashfs.xattrs import PREFIXES
 
 if TYPE_CHECKING:
     from imgmount.filesystems.squashfs.volume import SquashVolume
@@ -57,7 +58,7 @@ class SquashNode(Node):
 
     @property
     def xattr_prefixes(self) -> tuple[str, ...]:
-        return ("",)
+        return PREFIXES if self._volume.super.has_xattrs else ()
 
 
 class SquashFile(SquashNode, File):

@@ -76,6 +76,11 @@ class Superblock:
     group_table: int = 0
     is_checked: bool = False  # a byte stands before each block of metadata
 
+    @property
+    def has_xattrs(self) -> bool:
+        """Whether any node may have extended attributes."""
+        return self.xattr_table != NOTHING
+
     @classmethod
     def read(cls, device: BlockDevice, order: Order) -> Superblock:
         """The superblock of version 4. Raises ``FormatError``, ``UnsupportedError``."""

@@ -29,7 +29,7 @@ def _layouts(mark: str) -> _Layouts:
 
 _LAYOUTS: Final = {"little": _layouts("<"), "big": _layouts(">")}
 _ELSEWHERE: Final = 0x100  # in the type: a reference stands for the value
-_PREFIXES: Final = ("user.", "trusted.", "security.")
+PREFIXES: Final = ("user.", "trusted.", "security.")
 MAX_ATTRIBUTES: Final = 4096
 MAX_VALUE: Final = 1 << 16
 
@@ -70,8 +70,8 @@ class Attributes:
                     else b""
                 )
             prefix = kind & ~_ELSEWHERE
-            if prefix < len(_PREFIXES):
-                yield _PREFIXES[prefix] + rest.decode("utf-8", "surrogateescape"), value
+            if prefix < len(PREFIXES):
+                yield PREFIXES[prefix] + rest.decode("utf-8", "surrogateescape"), value
 
     def _place(self, reference: int) -> tuple[int, int]:
         return self._start + (reference >> 16), reference & 0xFFFF
