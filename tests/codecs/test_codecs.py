@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgmount.codecs import bzip2, deflate, zstd
+from imgmount.codecs import bzip2, deflate, libzstd, zstd
 from imgmount.codecs import lzma as lzma_codec
 from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
@@ -158,6 +158,7 @@ def test_zstd_with_and_without_the_systems_library(monkeypatch: pytest.MonkeyPat
 
 def test_a_library_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zstd, "_workspace", lambda: None)
+    monkeypatch.setattr(libzstd, "load", lambda: None)
     for name in ("backports.zstd", "compression.zstd", "backports", "compression"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UnsupportedError, match=r"pip install imgmount\[zstd\]"):

@@ -101,6 +101,14 @@ def test_who_looks_something_up_costs_a_few_units_and_who_reads_on_costs_long_ru
     assert device.read == [(0, many)]
 
 
+def test_lookups_cost_few_units_also_where_all_around_is_in_the_cache() -> None:
+    device = Grouped(DATA * 50, 2048, ReadCache(8 << 20))
+    few, runs = 32 << 10 >> 11, 121
+    for number in range(2 * runs):
+        device.pread((2 * number % runs << 15) + 5000, 100)  # neighbours are 60 lookups apart
+    assert sorted(device.read) == [(index * few, few) for index in range(runs)]
+
+
 @pytest.mark.parametrize("size", [1, 2048, 100_000, 1_000_000])
 def test_damage_costs_its_unit_alone(size: int) -> None:
     data = DATA * 20
@@ -180,9 +188,9 @@ def ahead_of(reads: list[int], cache: ReadCache, block_size: int = 1024) -> set[
 
 
 def test_a_sequential_reader_is_read_ahead_of_and_a_random_one_is_not() -> None:
-    def started() -> ReadCache:
+    def started(workers: int = 1) -> ReadCache:
         cache = ReadCache(1 << 20)
-        cache.start(1)
+        cache.start(workers)
         return cache
 
     assert ahead_of([20, 40, 60, 5], started()) == set()
@@ -192,6 +200,12 @@ def test_a_sequential_reader_is_read_ahead_of_and_a_random_one_is_not() -> None:
     for index in (20, 21, 22):
         device.pread(index * 1024, 1)
     assert all((device._serial, index) in cache for index in (23, 24, 25))
+    cache.close()
+    cache = started(4)
+    device = Chunked(DATA, 1024, cache)
+    for start in (20_000, 24_000):  # the second begins in the last chunk of the first
+        device.pread(start, 4_000)
+    assert all((device._serial, index) in cache for index in (28, 29, 30))
     cache.close()
 
 

@@ -7,22 +7,41 @@ import os
 import shutil
 import struct
 import subprocess
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
 from conformance import check_tree, manifest, sha256, tree
+from counting_device import CountingDevice
+from filesystems.wim_writer import HEADER, Entry, Wim, metadata
 from fixture import Fixture, all_fixtures, fixture_trees, unpack
-from helpers import FIXTURES, image, tool, wrong
+from helpers import FIXTURES, context, image, tool, wrong
 from imgmount.chain.open import Image, open_image
 from imgmount.codecs import libwim
 from imgmount.core.cache import Content, ReadCache
+from imgmount.core.device import BlockDevice
 from imgmount.core.format import Options
 from imgmount.core.node import Directory, File, Node, Symlink
+from imgmount.core.slices import MemoryDevice
 from imgmount.errors import ChecksumError, MissingPartError, MountError, UnsupportedError
+from imgmount.filesystems.wim import FORMAT
 from imgmount.filesystems.wim.chunks import Layout, SolidLayout
 from imgmount.filesystems.wim.volume import WimVolume
 from imgmount.jobs.verify import problems
+
+
+class _Noting(CountingDevice):
+    """``seen`` are the (start, end) of all reads."""
+
+    def __init__(self, device: BlockDevice) -> None:
+        super().__init__(device)
+        self.seen: list[tuple[int, int]] = []
+
+    def _pread(self, offset: int, size: int) -> bytes:
+        self.seen.append((offset, offset + size))
+        return super()._pread(offset, size)
+
 
 WIM = FIXTURES / "filesystems/wim"
 NEEDS_LIBWIM = ("lzms", "esd", "solidlzx")  # the metadata of all three is LZMS
@@ -212,6 +231,20 @@ def test_images_are_read_when_they_are_entered(tmp_path: Path) -> None:
         assert wim.info()["boot image"] == "3"
         one, two = find(wim.root, "1/prose"), find(wim.root, "2/the same prose")
         assert one.id != two.id
+
+
+def test_entering_one_of_ten_images_reads_its_metadata_alone() -> None:
+    images = [metadata([Entry(f"{image} {number}") for number in range(300)]) for image in range(1, 11)]
+    starts = list(accumulate(map(len, images), initial=HEADER))
+    device = _Noting(MemoryDevice(Wim(images).pack()))
+    root = FORMAT.open(device, context()).root
+    assert all(node.stat() for _, node in root.entries())
+    assert all(end <= starts[0] or start >= starts[-1] for start, end in device.seen)
+    device.seen.clear()
+    seventh = root.lookup("7")
+    assert isinstance(seventh, Directory)
+    assert [name for name, _ in seventh.entries()] == [f"7 {number}" for number in range(300)]
+    assert all((starts[6] <= start and end <= starts[7]) or start >= starts[-1] for start, end in device.seen)
 
 
 @pytest.mark.parametrize(("chosen", "shown"), [("1", "readme.txt"), ("Pro/N", "only.txt"), ("2", "only.txt")])

@@ -313,14 +313,17 @@ def test_an_encrypted_esd_is_named() -> None:
     ("change", "error"),
     [
         ({"version": 0x10E00}, "version 0x10e00"),
-        ({"part": (0, 1)}, "part 0 of 1"),
-        ({"part": (3, 2)}, "part 3 of 2"),
-        ({"count": 5000}, "5000 images, more than 4095"),
+        ({"part": (0, 1)}, "part 0 is not 1, at 0x28"),
+        ({"part": (3, 2)}, "part 3 is not from 1 to 2"),
+        ({"count": 5000}, "number of images 5000 is not from 0 to 4095"),
         ({"count": 0}, "no image"),
         ({"part": (2, 65535)}, "part 1 of 65535"),
         ({"flags": 2}, "its flags 0x2"),
-        ({"flags": 0x20002, "chunk": 5000}, "not a power of two from 4096 to 65536"),
-        ({"flags": 0x80002, "chunk": 1 << 30}, "LZMS chunks of 1024 MiB"),
+        (
+            {"flags": 0x20002, "chunk": 5000},
+            "XPRESS chunk size 5000 is not a power of two from 4 KiB to 64 KiB",
+        ),
+        ({"flags": 0x80002, "chunk": 1 << 30}, "LZMS chunks of 1 GiB, more than 64 MiB"),
     ],
 )
 def test_headers_that_are_refused(change: dict[str, int], error: str) -> None:

@@ -1,4 +1,4 @@
-"""Checksums of 32 bits that shift to the right, with any polynomial: slicing by eight, about 15 MB/s.
+"""Checksums of 32 bits or fewer that shift right, with any polynomial: slicing by eight, about 15 MB/s.
 
 Source: Kounavis and Berry, "A Systematic Approach to Building High Performance Software-Based CRC
 Generators". A register is what the loop keeps: what is added to it first and last is the caller's.

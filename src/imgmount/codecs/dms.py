@@ -9,11 +9,13 @@ LZHUF by H. Yoshizaki.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from imgmount.codecs.bits import BitReader
+from imgmount.codecs.huffman import LENGTH_BITS, LENGTH_MASK, Code, code
 from imgmount.codecs.lzhuf import D_CODE, D_LEN, AdaptiveTree
+from imgmount.core.header import within
 from imgmount.errors import FormatError
 
 NONE, SIMPLE, QUICK, MEDIUM, DEEP, HEAVY1, HEAVY2 = range(7)
@@ -26,6 +28,7 @@ _LONG_RUN: Final = 0xFF
 _WINDOW: Final = 0x4000
 _BYTES: Final = 256  # symbols that stand for themselves; the others are lengths, from
 _SHORTEST: Final = 3
+_LONGEST_WORD: Final = 16  # bits of a code
 _TAIL: Final = 8  # bytes behind the data: codes are looked up before it is known how short they are
 
 
@@ -44,35 +47,13 @@ class _Bits(BitReader):
         super()._refill()
 
 
-class _Code:
-    """A canonical Huffman code, by a table of all bit patterns of its longest word."""
-
-    def __init__(self, lengths: Sequence[int], symbol: int = 0) -> None:
-        self.bits = max(lengths, default=0)
-        if self.bits > 16:
-            raise _wrong(f"a code of {self.bits} bits")
-        self.symbols: list[int] = []
-        self.lengths: list[int] = []
-        if not self.bits:  # one symbol of no bits
-            self.symbols, self.lengths = [symbol], [0]
-            return
-        for length in range(1, self.bits + 1):
-            span = 1 << (self.bits - length)
-            for number, own in enumerate(lengths):
-                if own == length:
-                    self.symbols += [number] * span
-                    self.lengths += [length] * span
-        if len(self.symbols) != 1 << self.bits:
-            raise _wrong("an impossible code")
-
-
 class DmsDecoder:
     """The decoders and what they remember from track to track."""
 
     def __init__(self) -> None:
         self._last = 0  # distance, of HEAVY
-        self._symbols: _Code | None = None
-        self._distances: _Code | None = None
+        self._symbols: Code | None = None
+        self._distances: Code | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -163,15 +144,11 @@ class DmsDecoder:
             raise _wrong("no trees")
 
         def step(at: int) -> int:
-            pattern = bits.peek(symbols.bits)
-            bits.drop(symbols.lengths[pattern])
-            symbol = symbols.symbols[pattern]
+            symbol = _next(bits, symbols)
             if symbol < _BYTES:
                 window[at & mask] = symbol
                 return 1
-            pattern = bits.peek(distances.bits)
-            bits.drop(distances.lengths[pattern])
-            width = distances.symbols[pattern]
+            width = _next(bits, distances)
             if width != same:
                 self._last = bits.take(width - 1) | 1 << (width - 1) if width else 0
             return _repeat(window, mask, at, self._last + 1, symbol - _BYTES + _SHORTEST)
@@ -180,11 +157,21 @@ class DmsDecoder:
         return found
 
 
-def _read_code(bits: _Bits, count_bits: int, length_bits: int) -> _Code:
+def _read_code(bits: _Bits, count_bits: int, length_bits: int) -> Code:
+    """A code in front of its words; without symbols it is that of one, whose word has no bits."""
     count = bits.take(count_bits)
-    if not count:
-        return _Code([], bits.take(count_bits))
-    return _Code([bits.take(length_bits) for _ in range(count)])
+    lengths = [bits.take(length_bits) for _ in range(count)]
+    if not any(lengths):
+        return Code([(0 if count else bits.take(count_bits)) << LENGTH_BITS], 0)
+    within("dms", "length of a code word", max(lengths), 1, _LONGEST_WORD)
+    return code(lengths, "dms")
+
+
+def _next(bits: _Bits, code: Code) -> int:
+    """The symbol that comes next."""
+    entry = code.table[bits.peek(code.width)]
+    bits.drop(entry & LENGTH_MASK)
+    return entry >> LENGTH_BITS
 
 
 def _distance(bits: _Bits, code: int) -> int:

@@ -11,9 +11,11 @@ import lzma
 from collections.abc import Mapping
 from typing import Any, Final
 
+from imgmount.core.header import within
 from imgmount.errors import FormatError, UnsupportedError
 
 MEMORY_LIMIT: Final = 256 << 20  # of one decoder; xz -9 takes 65 MiB
+_LARGEST_DICTIONARY: Final = 40  # as LZMA2 writes it
 _MIN_DICTIONARY: Final = 4096  # liblzma refuses less; some packers state less
 
 Filter = Mapping[str, Any]
@@ -38,9 +40,8 @@ def lzma1_filter(properties: bytes) -> Filter:
 
 def lzma2_filter(prop: int) -> Filter:
     """The filter of LZMA2's one property byte: the dictionary's size, 2**n or 3 * 2**n (xz 5.3.1)."""
-    if prop > 40:
-        raise FormatError("lzma", f"dictionary size code {prop}: at most 40 is possible")
-    size = 0xFFFF_FFFF if prop == 40 else (2 | prop & 1) << (prop // 2 + 11)
+    within("lzma", "dictionary code", prop, 0, _LARGEST_DICTIONARY)
+    size = 0xFFFF_FFFF if prop == _LARGEST_DICTIONARY else (2 | prop & 1) << (prop // 2 + 11)
     return {"id": lzma.FILTER_LZMA2, "dict_size": size}
 
 

@@ -18,6 +18,7 @@ from imgmount.errors import FormatError, ImageError
 
 READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and at least READ_AHEAD_CHUNKS
 READ_AHEAD_CHUNKS: Final = 2
+RECENT: Final = 16  # chunks that readers came to last, which tell who reads on from who looks something up
 GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for a sequential reader,
 SHORT_BYTES: Final = 32 << 10  # and up to about this for a lookup
 
@@ -151,6 +152,7 @@ class ChunkedDevice(BlockDevice):
         self._serial = cache.enroll()
         fitting = cache.capacity // block_size - 1  # more would push out the chunk that is being read
         self._ahead = max(0, min(fitting, max(READ_AHEAD_CHUNKS, READ_AHEAD_BYTES // block_size)))
+        self._recent: list[int] = []
 
     @abstractmethod
     def _read_chunk(self, index: int) -> Content | Cut:
@@ -197,9 +199,9 @@ class ChunkedDevice(BlockDevice):
     def _look_ahead(self, first: int, last: int) -> None:
         """Decode the chunks of this read at once, and the next ones for a sequential reader."""
         serial, cache = self._serial, self._cache
-        if self._is_passed(first):
-            last = min(last + self._ahead, self._chunk_count() - 1)
-        for ahead in range(first + 1, last + 1):
+        upto = min(last + self._ahead, self._chunk_count() - 1) if self._is_passed(first) else last
+        self._note(first, last)
+        for ahead in range(first + 1, upto + 1):
             if not cache.read_ahead((serial, ahead), self._read_chunk):
                 break
 
@@ -207,9 +209,21 @@ class ChunkedDevice(BlockDevice):
         """Whether chunk ``index`` is here, or due."""
         return (self._serial, index) in self._cache
 
+    def _note(self, first: int, last: int) -> None:
+        """A reader came to the chunks ``first`` to ``last``."""
+        recent = self._recent
+        for index in range(max(first, last - 2), last + 1):  # the next may begin in the last of these
+            if index not in recent:
+                recent.append(index)
+                del recent[:-RECENT]
+
     def _is_passed(self, index: int) -> bool:
-        """Whether the two chunks before ``index`` are here, as far as there are two."""
-        return all(self._holds(before) for before in range(max(0, index - 2), index))
+        """Whether a reader has just come to the two chunks before ``index``, as far as there are two.
+
+        That they are in the cache would not tell: of a small image most chunks are.
+        """
+        recent = self._recent
+        return not index or (index - 1 in recent and (index == 1 or index - 2 in recent))
 
     def _chunk_count(self) -> int:
         return -(-self.size // self.block_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -15,6 +16,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.node import Filesystem, Node
 from imgmount.core.option import Option
 from imgmount.errors import ImageError, MissingPartError
+
+log = logging.getLogger(__name__)
 
 
 class Match(IntEnum):
@@ -122,6 +125,14 @@ class Partition:
     uuid: str = ""
     info: Mapping[str, str] = field(default_factory=dict)
     holds_files: bool = True
+
+
+def begins_on(device: BlockDevice, fmt: str, number: int, start: int) -> bool:
+    """Whether partition ``number`` of ``device``, from byte ``start`` on, has any; one without is told."""
+    if start < device.size:
+        return True
+    log.warning("%s: partition %d begins at %#x, past the end of the disk", fmt, number, start)
+    return False
 
 
 @runtime_checkable

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container
 from typing import Final
 
 MAX_NAME_BYTES: Final = 255
 MAX_SUFFIX: Final = 32  # characters behind the last dot: a longer ending is not the type of a file
 _FORBIDDEN = str.maketrans({"/": "\u2215", "\0": "\u2400"})  # DIVISION SLASH, SYMBOL FOR NULL
-_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # the others stand for undecodable bytes
 
 
 def safe_name(raw: str, taken: Container[str]) -> str:
@@ -24,8 +22,6 @@ def safe_name(raw: str, taken: Container[str]) -> str:
         name = _encodable(name)
     if name in ("", ".", ".."):
         name = "_" * max(1, len(name))
-    if not name.isascii():
-        name = _LONE_SURROGATE.sub("\ufffd", name)
     if len(name) > MAX_NAME_BYTES // 4:
         name = _shorten(name, MAX_NAME_BYTES)
     return name if name not in taken else _unique(name, taken)

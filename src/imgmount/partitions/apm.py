@@ -12,7 +12,7 @@ from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.header import within
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
@@ -75,8 +75,7 @@ def open_apm(device: BlockDevice, _: Context) -> list[Partition]:
             break
         if kind in NO_PARTITIONS or not blocks:
             continue
-        if first * size >= device.size:
-            log.warning("apm: partition %d begins at %#x, past the end of the disk", number, first * size)
+        if not begins_on(device, "apm", number, first * size):
             continue
         parts.append(Partition(number, kind, name, Slice(device, first * size, blocks * size)))
     return parts

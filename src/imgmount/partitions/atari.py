@@ -14,7 +14,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -128,8 +128,7 @@ def open_atari(device: BlockDevice, _: Context) -> list[Partition]:
             log.warning("%s: logical partitions after number %d are lost", exc, number - 1)
     parts = []
     for index, entry, first in sorted(found, key=lambda item: item[0]):
-        if first * SECTOR >= device.size:
-            log.warning("atari: partition %d begins at %#x, past the end of the disk", index, first * SECTOR)
+        if not begins_on(device, "atari", index, first * SECTOR):
             continue
         kind = entry.type.decode("ascii", "backslashreplace")
         parts.append(Partition(index, kind, "", Slice(device, first * SECTOR, entry.sectors * SECTOR)))

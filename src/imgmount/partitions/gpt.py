@@ -189,9 +189,14 @@ def _read(device: BlockDevice, told: int = logging.DEBUG) -> Table:
     raise first.again()
 
 
+def has_header(device: BlockDevice) -> bool:
+    """Whether something begins as a table does where a table may be."""
+    return any(chain(_primaries(device), _backups(device)))
+
+
 def has_partitions(device: BlockDevice) -> bool:
     """Whether a table that can be read describes a partition, or none can be read that is there."""
-    if not any(chain(_primaries(device), _backups(device))):
+    if not has_header(device):
         return False
     try:
         return any(_read(device).used())

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -139,15 +139,10 @@ def probe(device: BlockDevice) -> Match:
         return Match.NO
     if not any(entry.type == PROTECTIVE for entry in entries):
         return Match.LIKELY
-    from imgmount.partitions.gpt import has_partitions
+    from imgmount.partitions.gpt import has_header, has_partitions
 
     others = any(entry.used and entry.type != PROTECTIVE for entry in entries)
-    return Match.NO if has_partitions(device) or (not others and _has_gpt(device)) else Match.LIKELY
-
-
-def _has_gpt(device: BlockDevice) -> bool:
-    places = [place for size in SECTORS for place in (size, device.size - size)]
-    return any(place >= 0 and device.pread(place, 8) == b"EFI PART" for place in places)
+    return Match.NO if has_partitions(device) or (not others and has_header(device)) else Match.LIKELY
 
 
 def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
@@ -171,8 +166,7 @@ def open_mbr(device: BlockDevice, _: Context) -> list[Partition]:
     for number, entry, first in found:
         if not entry.used:
             continue
-        if first * sector >= device.size:
-            log.warning("mbr: partition %d begins at %#x, past the end of the disk", number, first * sector)
+        if not begins_on(device, "mbr", number, first * sector):
             continue
         content = Slice(device, first * sector, entry.sectors * sector)
         info = {"active": "yes"} if entry.flag == ACTIVE else {}

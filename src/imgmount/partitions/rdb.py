@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table, text
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError, ImageError
 
@@ -104,8 +104,7 @@ def open_rdb(device: BlockDevice, _: Context) -> list[Partition]:
         except FormatError as exc:
             log.warning("%s: partition %d is left out", exc, index)
             continue
-        if start >= device.size:
-            log.warning("rdb: partition %d begins at %#x, past the end of the disk", index, start)
+        if not begins_on(device, "rdb", index, start):
             continue
         length = min(record[_NAME], _LONGEST_NAME)
         name = record[_NAME + 1 : _NAME + 1 + length].decode("latin-1")

@@ -5,17 +5,14 @@ Source: the layout as in Linux, ``block/partitions/sgi.c``; types as in ``dvhtoo
 
 from __future__ import annotations
 
-import logging
 from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError, FormatError
-
-log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
 MAGIC: Final = b"\x0b\xe5\xa9\x41"
@@ -54,8 +51,7 @@ def open_sgi(device: BlockDevice, _: Context) -> list[Partition]:
     for number, (sectors, first, kind) in enumerate(_read(device), 1):
         if kind == WHOLE or not sectors:
             continue
-        if first * SECTOR >= device.size:
-            log.warning("sgi: partition %d begins at %#x, past the end of the disk", number, first * SECTOR)
+        if not begins_on(device, "sgi", number, first * SECTOR):
             continue
         parts.append(
             Partition(number, TYPES.get(kind, str(kind)), "", Slice(device, first * SECTOR, sectors * SECTOR))

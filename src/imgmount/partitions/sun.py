@@ -6,18 +6,15 @@ slice of an MBR. Source: Linux, ``block/partitions/sun.c`` and ``msdos.c``, for 
 
 from __future__ import annotations
 
-import logging
 from struct import Struct
 from typing import Final, Literal, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import table
-from imgmount.core.format import Context, Match, Partition, PartitionsFormat
+from imgmount.core.format import Context, Match, Partition, PartitionsFormat, begins_on
 from imgmount.core.header import one_of, within
 from imgmount.core.slices import Slice
 from imgmount.errors import ChecksumError
-
-log = logging.getLogger(__name__)
 
 SECTOR: Final = 512
 MAGIC: Final = 0xDABE
@@ -107,8 +104,7 @@ def open_sun(device: BlockDevice, _: Context) -> list[Partition]:
         start = slot.first * SECTOR
         if slot.kind == WHOLE or not slot.sectors:
             continue
-        if start >= device.size:
-            log.warning("sun: partition %d begins at %#x, past the end of the disk", slot.number + 1, start)
+        if not begins_on(device, "sun", slot.number + 1, start):
             continue
         kind = TYPES.get(slot.kind, f"0x{slot.kind:02X}")
         parts.append(Partition(slot.number + 1, kind, "", Slice(device, start, slot.sectors * SECTOR)))

@@ -11,10 +11,12 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from construct import Bytes, Const, Int16ub, Int24ub, Int32ub, Padding, Struct
 
+from imgmount.codecs.crcs import ShiftedCrc
 from imgmount.codecs.dms import KEEP, SIMPLE, DmsDecoder
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.format import ContainerFormat, Context
@@ -343,21 +345,15 @@ def decrypt(data: bytes, state: int) -> tuple[bytes, int]:
     return bytes(plain), state
 
 
+@cache
+def _crc() -> ShiftedCrc:
+    return ShiftedCrc(0xA001)
+
+
 def crc16(data: bytes) -> int:
     """CRC-16/ARC."""
-    value = 0
-    for byte in data:
-        value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
-    return value
+    return _crc().update(data, 0)
 
-
-def _crc_entry(value: int) -> int:
-    for _ in range(8):
-        value = value >> 1 ^ (0xA001 if value & 1 else 0)
-    return value
-
-
-_CRC: Final = [_crc_entry(value) for value in range(256)]
 
 FORMAT: Final = ContainerFormat(
     name="dms",

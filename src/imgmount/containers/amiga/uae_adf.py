@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from imgmount.codecs.mfm import SECTOR, sectors
 from imgmount.core.device import BlockDevice, ChunkedDevice
 from imgmount.core.format import ContainerFormat, Context
+from imgmount.core.header import within
 from imgmount.errors import FormatError, ImageError, UnsupportedError
 
 _HEADER: Final = Struct(">8sHH")
@@ -43,20 +44,16 @@ class UaeAdfDevice(ChunkedDevice):
 
     def __init__(self, file: BlockDevice, context: Context) -> None:
         _, _, count = _HEADER.unpack(file.read_exactly(0, _HEADER.size, "uae_adf"))
-        if not 0 < count <= MAX_TRACKS:
-            raise FormatError("uae_adf", f"number of tracks {count} is not from 1 to {MAX_TRACKS}", offset=10)
+        within("uae_adf", "number of tracks", count, 1, MAX_TRACKS, offset=10)
         raw = file.read_exactly(_HEADER.size, count * _TRACK.size, "uae_adf")
         offset = _HEADER.size + len(raw)
         self._file = file
         self._tracks: list[Track] = []
         turns: list[int] = []  # bytes of a revolution
         for _, kind, size, bits in _TRACK.iter_unpack(raw):
-            if bits > 8 * size or size > LARGEST_TRACK:
-                raise FormatError(
-                    "uae_adf",
-                    f"track {len(self._tracks)} cannot have {bits} bits in {size} bytes",
-                    offset=_HEADER.size,
-                )
+            name = f"of track {len(self._tracks)}"
+            within("uae_adf", f"size {name}", size, 0, LARGEST_TRACK, offset=_HEADER.size)
+            within("uae_adf", f"number of bits {name}", bits, 0, 8 * size, offset=_HEADER.size)
             self._tracks.append(Track(kind & TYPE, offset, size, bits))
             turns.append(size // ((kind >> 8) + 1))
             offset += size

@@ -57,7 +57,7 @@ class NKit(NamedTuple):
         magic, size, flags = _HEADER.unpack(head)
         if magic[len(MAGIC) :] != b"2":
             version = magic[len(MAGIC) :].decode("ascii", "replace")
-            raise UnsupportedError(f"{fmt}: NKit version {version} (01 is read)")
+            raise UnsupportedError(f"{fmt}: NKit version {version} (2 is read)")
         if flags & ~KNOWN or not flags & SIZE:
             raise UnsupportedError(
                 f"{fmt}: NKit with flags {flags:#x}, of which {flags & ~KNOWN:#x} are unknown"

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from imgmount.codecs import lzx, xpress
 from imgmount.codecs.libwim import Kind
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import short, within
 from imgmount.errors import FormatError, UnsupportedError
 
 MAGIC: Final = b"MSWIM\0\0\0"
@@ -20,10 +21,10 @@ VERSIONS: Final = {0x10D00: "1.13", 0xE00: "0.14"}
 _HEADER: Final = Struct("<8s4I16sHHI24s24s24sI24s60x")
 _RESOURCE: Final = Struct("<QQQ")  # stored size with flags in the highest byte, offset, size
 
-SPANNED: Final = 0x8  # flags of a WIM
-COMPRESSED_WIM: Final = 0x2
+COMPRESSED_WIM: Final = 0x2  # flag of a WIM
 KINDS: Final = {0x20000: Kind.XPRESS, 0x40000: Kind.LZX, 0x80000: Kind.LZMS, 0x200000: Kind.XPRESS}
 CHUNKS: Final = {Kind.XPRESS: (1 << 12, 1 << 16), Kind.LZX: (1 << 15, 1 << 21), Kind.LZMS: (1 << 15, 1 << 26)}
+MAX_CHUNK: Final = 1 << 30  # a larger one is wrong, not only too large to be read
 DEFAULT_CHUNK: Final = 1 << 15
 assert CHUNKS[Kind.XPRESS][1] == xpress.MAX_SIZE
 assert CHUNKS[Kind.LZX] == (lzx.MIN_WINDOW, lzx.MAX_WINDOW)
@@ -32,6 +33,7 @@ METADATA: Final = 0x2  # flags of a resource
 COMPRESSED: Final = 0x4
 SOLID: Final = 0x10
 MAX_IMAGES: Final = (1 << 12) - 1
+MAX_PARTS: Final = (1 << 16) - 1
 
 
 class Resource(NamedTuple):
@@ -59,13 +61,9 @@ class Compression(NamedTuple):
     def checked(cls, kind: Kind, chunk: int, offset: int) -> Self:
         """A kind with a size of chunks that it has. Raises ``FormatError``, ``UnsupportedError``."""
         least, most = CHUNKS[kind]
-        if chunk < least or chunk & chunk - 1 or chunk > 1 << 30:
-            message = f"{kind.name} chunks of {chunk} bytes, not a power of two from {least} to {most}"
-            raise FormatError("wim", message, offset=offset)
-        if chunk > most:
-            raise UnsupportedError(
-                f"wim: {kind.name} chunks of {chunk >> 20} MiB, more than {most >> 10} KiB"
-            )
+        if most < chunk <= MAX_CHUNK and not chunk & chunk - 1:
+            raise UnsupportedError(f"wim: {kind.name} chunks of {short(chunk)}, more than {short(most)}")
+        within("wim", f"{kind.name} chunk size", chunk, least, most, power_of_two=True, offset=offset)
         return cls(kind, chunk)
 
 
@@ -99,10 +97,9 @@ class Header(NamedTuple):
             )
         if version not in VERSIONS or size != _HEADER.size:
             raise UnsupportedError(f"wim: version {version:#x} with a header of {size} bytes")
-        if not 1 <= part <= parts:
-            raise FormatError("wim", f"part {part} of {parts}", offset=offset + 0x28)
-        if images > MAX_IMAGES:
-            raise FormatError("wim", f"{images} images, more than {MAX_IMAGES}", offset=offset + 0x2C)
+        within("wim", "number of parts", parts, 1, MAX_PARTS, offset=offset + 0x2A)
+        within("wim", "part", part, 1, parts, offset=offset + 0x28)
+        within("wim", "number of images", images, 0, MAX_IMAGES, offset=offset + 0x2C)
         blobs, xml, _ = (Resource.parse(raw) for raw in fields[9:12])
         compression = _compression(flags, chunk, offset)
         integrity = Resource.parse(fields[13])

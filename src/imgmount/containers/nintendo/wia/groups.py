@@ -19,10 +19,10 @@ from imgmount.families.nintendo.wii_clusters import HashException
 MAX_WHOLE: Final = {"wia": 16 << 20, "rvz": 32 << 20}  # a chunk up to here is decoded at once
 COMPRESSED: Final = 0x8000_0000  # flag of an RVZ group's size
 PLACE_UNIT: Final = 4
-_COUNT: Final = Struct(">H")
+COUNT: Final = Struct(">H")
 EXCEPTION: Final = Struct(">H20s")
 MAX_EXCEPTIONS: Final = 52 * wii.GROUP_CLUSTERS  # 31 + 8 + 8 hashes in each cluster, and its padding
-MAX_LIST: Final = _COUNT.size + MAX_EXCEPTIONS * EXCEPTION.size
+MAX_LIST: Final = COUNT.size + MAX_EXCEPTIONS * EXCEPTION.size
 LIST_ALIGN: Final = 4
 
 Lists = list[list[tuple[int, bytes]]]  # of (offset, digest) for each group of hashes
@@ -113,8 +113,8 @@ def exceptions(fmt: str, data: bytes | memoryview, lists: int) -> tuple[Lists, i
     found = []
     at = 0
     for _ in range(lists):
-        count = _COUNT.unpack_from(data, at)[0] if at + _COUNT.size <= len(data) else MAX_EXCEPTIONS + 1
-        at += _COUNT.size
+        count = COUNT.unpack_from(data, at)[0] if at + COUNT.size <= len(data) else MAX_EXCEPTIONS + 1
+        at += COUNT.size
         end = at + count * EXCEPTION.size
         if count > MAX_EXCEPTIONS or end > len(data):
             raise FormatError(fmt, "a list of hash exceptions runs past its group")

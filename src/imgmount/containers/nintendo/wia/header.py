@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from construct import Array, Bytes, ConstructError, Int8ub, Int32sb, Int32ub, Int64ub, Struct
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.header import within
 from imgmount.errors import ChecksumError, FormatError, UnsupportedError
 
 MAGICS: Final = {b"WIA\1": "wia", b"RVZ\1": "rvz"}
@@ -53,6 +54,7 @@ DISC_TYPES: Final = {1: "GameCube", 2: "Wii"}
 SECTOR: Final = 0x8000
 HASH_GROUP: Final = 64 * SECTOR
 MAX_CHUNK: Final = {"wia": 200 << 20, "rvz": 32 << 20}  # wit's best has 100 MiB, Dolphin's largest 2 MiB
+MAX_STRUCTURE: Final = 0x1000  # bytes of a structure that may grow
 MAX_PARTS: Final = 128  # a disc has no more in all its tables
 MAX_RAWS: Final = 1 << 12
 MAX_GROUPS: Final = 1 << 21  # the largest disc in chunks of 32 KiB has 259,740
@@ -103,10 +105,9 @@ def read_header(file: BlockDevice) -> Header:
         raise UnsupportedError(
             f"{version} needs a reader of {first.compatible:#010x}, not {READS_VERSION:#010x}"
         )
-    if not HEADER_2_SIZE - 8 <= first.header_2_size <= 0x1000:
-        raise FormatError(
-            fmt, f"the second header of {first.header_2_size} bytes is too small or too large", offset=0x0C
-        )
+    within(
+        fmt, "size of the second header", first.header_2_size, HEADER_2_SIZE - 8, MAX_STRUCTURE, offset=0x0C
+    )
     raw = file.read_exactly(HEADER_1_SIZE, first.header_2_size, fmt)
     _check(fmt, raw, first.header_2_hash, "its second header", HEADER_1_SIZE)
     try:
@@ -138,11 +139,10 @@ def _check_sizes(fmt: str, first: Any, second: Any) -> None:
     small = fmt == "rvz" and SECTOR <= chunk < HASH_GROUP and not chunk & (chunk - 1)
     if not small and (chunk % HASH_GROUP or not 0 < chunk <= MAX_CHUNK[fmt]):
         raise FormatError(fmt, f"chunks of {chunk} bytes", offset=HEADER_1_SIZE + 0x0C)
-    if not 0 < first.disc_size <= MAX_DISC:
-        raise FormatError(fmt, f"a disc of {first.disc_size} bytes", offset=0x24)
-    if second.parts > MAX_PARTS or second.raws > MAX_RAWS or second.groups > MAX_GROUPS:
-        counts = f"{second.parts} partitions, {second.raws} raw ranges, {second.groups} groups"
-        raise FormatError(fmt, counts, offset=HEADER_1_SIZE)
+    within(fmt, "disc size", first.disc_size, 1, MAX_DISC, offset=0x24)
+    within(fmt, "number of partitions", second.parts, 0, MAX_PARTS, offset=HEADER_1_SIZE + 0x90)
+    within(fmt, "number of raw ranges", second.raws, 0, MAX_RAWS, offset=HEADER_1_SIZE + 0xB4)
+    within(fmt, "number of groups", second.groups, 0, MAX_GROUPS, offset=HEADER_1_SIZE + 0xC4)
 
 
 def _check(fmt: str, data: bytes, digest: bytes, what: str, offset: int) -> None:
@@ -153,8 +153,8 @@ def _check(fmt: str, data: bytes, digest: bytes, what: str, offset: int) -> None
 def _parts(file: BlockDevice, fmt: str, second: Any) -> list[tuple[bytes, Range, Range]]:
     if not second.parts:
         return []
-    if not PART.size <= second.part_size <= 0x1000:
-        raise FormatError(fmt, f"partition entries of {second.part_size} bytes", offset=HEADER_1_SIZE + 0x94)
+    offset = HEADER_1_SIZE + 0x94
+    within(fmt, "size of a partition's entry", second.part_size, PART.size, MAX_STRUCTURE, offset=offset)
     raw = file.read_exactly(second.parts_at, second.parts * second.part_size, fmt)
     _check(fmt, raw, second.parts_hash, "the table of partitions", second.parts_at)
     entries = [PART.unpack_from(raw, at) for at in range(0, len(raw), second.part_size)]

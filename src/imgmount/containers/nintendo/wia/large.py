@@ -9,11 +9,11 @@ import bz2
 import lzma
 from collections.abc import Iterator
 from hashlib import sha1
-from struct import Struct
 from typing import Any, Final
 
 from imgmount.containers.nintendo.wia import codec
 from imgmount.containers.nintendo.wia.groups import (
+    COUNT,
     EXCEPTION,
     LIST_ALIGN,
     PLACE_UNIT,
@@ -34,7 +34,6 @@ from imgmount.families.nintendo.wii_clusters import HashException
 PLAIN: Final = ("none", "purge")
 KNOWN: Final = 4  # groups whose exceptions are kept
 MAX_DICTIONARY: Final = 64 << 20  # of LZMA: its best level has no larger one; and of all decoders that wait
-_COUNT: Final = Struct(">H")
 ERRORS: Final = (OSError, lzma.LZMAError)
 
 
@@ -155,8 +154,8 @@ def _open(groups: GroupTable, index: int, size: int, lists: int = 0) -> tuple[De
     source = CodedBlockDecoder(groups.fmt, iter([_block(groups, feed(groups.file, start, end))]), ERRORS)
     raw = bytearray()
     for _ in range(lists):
-        raw += source.read(_COUNT.size)
-        raw += source.read(int.from_bytes(raw[-_COUNT.size :], "big") * EXCEPTION.size)
+        raw += source.read(COUNT.size)
+        raw += source.read(int.from_bytes(raw[-COUNT.size :], "big") * EXCEPTION.size)
     found, _ = exceptions(groups.fmt, bytes(raw), lists)
     if groups.compression not in PLAIN:
         return _Stored(source, ends=True), found

@@ -19,6 +19,7 @@ from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevic
 from imgmount.core.fields import table
 from imgmount.core.format import Context
 from imgmount.core.runs import rising_run
+from imgmount.core.slices import beneath
 from imgmount.errors import ChecksumError, FormatError, ImageError, MissingPartError, UnsupportedError
 
 MD5_SIZE: Final = 16
@@ -145,9 +146,7 @@ class StoredHunks(MappedDevice):
         length = rising_run(self._index, first, 1 if stored else 0, MAX_RUN) * self.block_size - skip
         if stored:
             return Extent(length, self._file, stored * self.block_size + skip)
-        if self._parent is None or offset >= self._parent.size:
-            return Extent(length)
-        return Extent(min(length, self._parent.size - offset), self._parent, offset)
+        return beneath(self._parent, offset, length)
 
 
 @dataclass(frozen=True, slots=True)

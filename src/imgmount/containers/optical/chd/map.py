@@ -6,6 +6,7 @@ Source: MAME, src/lib/util/chd.cpp (decompress_v5_map, read_hunk).
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from enum import IntEnum
 from itertools import accumulate
@@ -221,12 +222,9 @@ class _Unpacker:
 
 
 def _big_endian(values: array[int]) -> bytes:
-    if not _LITTLE:
+    if sys.byteorder == "big":
         return values.tobytes()
     return table(values.tobytes(), values.itemsize, "big").tobytes()  # type: ignore[arg-type]
-
-
-_LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"
 
 
 # --- versions 3 and 4
