@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Iterable
 
 from fake_tree import Plain
 from imgmount.core.node import Node
@@ -18,11 +19,14 @@ class Directory:
     def __init__(self, count: int) -> None:
         node = Plain(1, MemoryDevice(b""))
         self.made = 0
-        self.replies = Replies({str(number): node for number in range(count)}, self.reply)
+        self.replies = Replies({str(number): node for number in range(count)}, self.pack)
 
-    def reply(self, name: str, _: Node) -> Reply:
-        self.made += 1
-        return name.encode(), self.made.to_bytes(144, "little")
+    def pack(self, entries: Iterable[tuple[str, Node]]) -> list[Reply]:
+        packed: list[Reply] = []
+        for name, _ in entries:
+            self.made += 1
+            packed.append((name.encode(), self.made.to_bytes(144, "little")))
+        return packed
 
     def numbers(self) -> list[int]:
         """All entries, in the order in which they are told."""

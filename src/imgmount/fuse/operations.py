@@ -269,17 +269,21 @@ class Operations:
         known = self._replies.get(listing)
         if known is None:
             space = self._vfs.space(path) if path else None
-            known = self._replies.setdefault(listing, Replies(listing.nodes, partial(self._reply, space)))
+            known = self._replies.setdefault(listing, Replies(listing.nodes, partial(self._packed, space)))
         return known
 
-    def _reply(self, space: int | None, name: str, node: Node) -> Reply:
+    def _packed(self, space: int | None, entries: Iterable[tuple[str, Node]]) -> list[Reply]:
         """``space`` is None in the folder that holds the volumes, each of which has one of its own."""
-        inode = self._vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
-        try:
-            stat: bytes | None = libfuse.pack_stat(self._facts(node.stat(), inode))
-        except ImageError:  # the name is listed all the same; getattr reports the error
-            stat = None
-        return name.encode("utf-8", "surrogateescape"), stat
+        inode_of, facts, pack = self._vfs.inode, self._facts, libfuse.pack_stat
+        replies: list[Reply] = []
+        for name, node in entries:
+            inode = inode_of(f"/{name}", node) if space is None else (space | node.id) + 1
+            try:
+                stat: bytes | None = pack(facts(node.stat(), inode))
+            except ImageError:  # the name is listed all the same; getattr reports the error
+                stat = None
+            replies.append((name.encode("utf-8", "surrogateescape"), stat))
+        return replies
 
     def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
         wanted = name.decode("utf-8", "surrogateescape")

@@ -7,7 +7,7 @@ import marshal
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from imgmount.core.node import Node
@@ -25,11 +25,13 @@ class Replies:
     reader pays a tenth of what making them costs. Any number of threads may ask.
     """
 
-    __slots__ = ("_lock", "_next", "_nodes", "_packed", "_recent", "_reply", "_rest")
+    __slots__ = ("_lock", "_next", "_nodes", "_pack", "_packed", "_recent", "_rest")
 
-    def __init__(self, nodes: Mapping[str, Node], reply: Callable[[str, Node], Reply]) -> None:
+    def __init__(
+        self, nodes: Mapping[str, Node], pack: Callable[[Iterable[tuple[str, Node]]], list[Reply]]
+    ) -> None:
         self._nodes = nodes
-        self._reply = reply
+        self._pack = pack
         self._lock = threading.Lock()
         self._recent: OrderedDict[int, list[Reply]] = OrderedDict()
         self._packed: dict[int, bytes] = {}
@@ -55,4 +57,4 @@ class Replies:
         if number != self._next:
             self._rest = itertools.islice(self._nodes.items(), number * BATCH, None)
         self._next = number + 1
-        return list(itertools.starmap(self._reply, itertools.islice(self._rest, BATCH)))
+        return self._pack(itertools.islice(self._rest, BATCH))
