@@ -11,7 +11,7 @@ import pytest
 
 from conformance import manifest, survive
 from fixture import all_fixtures, unpack
-from helpers import context, image
+from helpers import context, image, wrong
 from imgmount.core.format import FilesystemFormat, own_check
 from imgmount.core.node import Filesystem
 from imgmount.core.slices import MemoryDevice
@@ -40,13 +40,13 @@ def test_images_made_by_others(name: str, nodes: int, label: str, tmp_path: Path
     unpack(image(f"other-fs/util-linux__util-linux__{name}.img.xz"), tmp_path / "image")
     filesystem = opened(name, (tmp_path / "image").read_bytes())
     assert (len(manifest(filesystem.root)), filesystem.label) == (nodes, label)
-    assert list(own_check(filesystem)) == []
+    assert wrong(own_check(filesystem)) == []
 
 
 def test_facts_that_trees_do_not_have(made: tuple[str, bytes]) -> None:
     filesystem = opened(*made)
     assert filesystem.label == "fixture"
-    assert list(own_check(filesystem)) == []
+    assert wrong(own_check(filesystem)) == []
     console = filesystem.root.lookup("console").stat()
     assert (stat.S_IFMT(console.mode), console.rdev) == (stat.S_IFCHR, os.makedev(5, 1))
     assert stat.S_ISFIFO(filesystem.root.lookup("fifo").stat().mode)
@@ -57,7 +57,8 @@ def test_facts_that_trees_do_not_have(made: tuple[str, bytes]) -> None:
 def test_a_wrong_checksum_is_reported(made: tuple[str, bytes]) -> None:
     data = bytearray(made[1])
     data[len(data) // 2 if "cramfs" in made[0] else 300] ^= 1
-    assert list(own_check(opened(made[0], data))) == ["the checksum of the volume is wrong"]
+    (problem,) = wrong(own_check(opened(made[0], data)))
+    assert "checksum" in problem or problem.startswith("CRC-32 is ")
 
 
 def test_truncated_images_fail_where_they_end(made: tuple[str, bytes]) -> None:
