@@ -33,9 +33,12 @@ def test_what_reads_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
     path.write_bytes(b"BWT5 STREAM SIGN".ljust(4096, b"\0"))
     assert main(["ls", str(path)]) == 2
     said = f"imgmount: {path}: b5t: BlindWrite 5 and 6 images are not supported; CDEmu loads them"
-    assert capsys.readouterr().err == f"{said}; --raw shows the bytes as they are\n"
-    assert main(["ls", "--raw", str(path)]) == 0
-    assert capsys.readouterr() == ("disk.raw\n", f"{said}: the file as it is\n")
+    told = ("", f"{said}; --container raw --raw shows the file as it is\n")
+    assert capsys.readouterr() == told
+    assert main(["ls", "--raw", str(path)]) == 2  # its bytes are not those of the disk
+    assert capsys.readouterr() == told
+    assert main(["ls", "--raw", "--container", "raw", str(path)]) == 0
+    assert capsys.readouterr().out == "disk.raw\n"
     assert main(["ls", "--raw", "--container", "qcow2", str(path)]) == 2
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 
 AS_IT_IS: Final = "--raw shows the bytes as they are"
+AS_FILE: Final = "--container raw --raw shows the file as it is"
 
 
 def advise_on_tree(error: ImageError, image: Image) -> None:

@@ -163,24 +163,18 @@ def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
     A password that is missing is asked for, once, where there is a terminal or, with --notify, a desktop.
-    ``--raw`` has the file as it is where its container cannot be opened.
+    What cannot be opened is an error, also with ``--raw``: the bytes of its file are not those of the disk.
     """
-    from dataclasses import replace
-
-    from imgmount.cli.advice import AS_IT_IS
+    from imgmount.cli.advice import AS_FILE
     from imgmount.errors import FormatError, UnsupportedError
 
     options = make_options(args)
     try:
         return _open(args, options)
     except (FormatError, UnsupportedError) as exc:
-        if "view" not in args:
-            raise
-        if args.view != "raw" or options.container is not None:
-            exc.advise(AS_IT_IS)
-            raise
-        warn(f"{args.image}: {exc.with_advice()}: the file as it is")
-    return _open(args, replace(options, container="raw"))
+        if "view" in args and options.container is None:
+            exc.advise(AS_FILE)
+        raise
 
 
 def _open(args: argparse.Namespace, options: Options) -> Image:
