@@ -15,7 +15,8 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
 from imgmount.filesystems.xfs import FORMAT
-from imgmount.filesystems.xfs.log import SECTOR, Log, Record
+from imgmount.filesystems.xfs.log import Log, Record
+from imgmount.filesystems.xfs.superblock import SECTOR
 from imgmount.filesystems.xfs.transactions import transactions
 from imgmount.filesystems.xfs.volume import XfsVolume
 

@@ -21,7 +21,16 @@ ATTRIBUTES: Final = 12  # also long links and values
 
 def is_right(data: bytes, at: int) -> bool:
     """Whether the checksum at ``at`` is that of ``data``."""
-    return crc32c(data[:at] + bytes(4) + data[at + 4 :]) == int.from_bytes(data[at : at + 4], "little")
+    return _right(data, at) == data[at : at + 4]
+
+
+def sealed(data: bytes, at: int) -> bytes:
+    """``data`` with the checksum at ``at`` that is right for it."""
+    return data[:at] + _right(data, at) + data[at + 4 :]
+
+
+def _right(data: bytes, at: int) -> bytes:
+    return crc32c(data[:at] + bytes(4) + data[at + 4 :]).to_bytes(4, "little")
 
 
 def check(data: bytes, at: int, what: str, offset: int | None = None) -> None:

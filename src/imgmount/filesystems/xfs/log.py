@@ -15,9 +15,8 @@ from imgmount.codecs.crc32c import crc32c
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import one_of, within
 from imgmount.errors import ChecksumError, FormatError
-from imgmount.filesystems.xfs.superblock import NAME, Superblock
+from imgmount.filesystems.xfs.superblock import NAME, SECTOR, Superblock
 
-SECTOR: Final = 512
 # magic, round, version, length, place of the record and of the oldest one that counts (round, sector), CRC,
 # operations, form of the items, size of the buffer
 _HEADER: Final = Struct(">4s5I2I4s4xI256xI16xI")

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from struct import Struct, unpack_from
 from typing import Final, NamedTuple
 
-from imgmount.codecs.crc32c import crc32c
 from imgmount.core.header import within
 from imgmount.errors import FormatError
 from imgmount.filesystems.xfs import checksums
-from imgmount.filesystems.xfs.superblock import NAME
+from imgmount.filesystems.xfs.superblock import NAME, SECTOR
 from imgmount.filesystems.xfs.transactions import Item
 
-SECTOR: Final = 512
 OF_INODES, CANCELS = 1, 2  # flags: only links between inodes without names; what came before is void
 MAX_SIZE: Final = 64 << 10
 _FIELDS: Final = "4xHHqI"  # flags, sectors, first sector, words of the map of chunks, which follows
@@ -124,9 +122,3 @@ def known(data: bytes, *, own_uuid: bool) -> Header | None:
     if data.startswith(b"XFSB"):
         return _SUPERBLOCK_OF_OTHER_UUID if own_uuid else _SUPERBLOCK
     return _BY_MAGIC.get(data[:4]) or _BY_LATE_MAGIC.get(data[8:10])
-
-
-def sealed(data: bytes, at: int) -> bytes:
-    """``data`` with the checksum at ``at`` that is right for it."""
-    found = crc32c(data[:at] + bytes(4) + data[at + 4 :])
-    return data[:at] + found.to_bytes(4, "little") + data[at + 4 :]

@@ -11,10 +11,9 @@ from typing import Final, NamedTuple
 
 from imgmount.core.header import one_of, within
 from imgmount.errors import FormatError
-from imgmount.filesystems.xfs.superblock import NAME, Superblock
+from imgmount.filesystems.xfs.superblock import NAME, SECTOR, Superblock
 from imgmount.filesystems.xfs.transactions import Item
 
-SECTOR: Final = 512
 _FIELDS: Final = Struct(">4x6I")  # group, block in it, inodes, size of one, blocks, generation
 MAX_SIZE: Final = 1 << 20  # bytes of new inodes
 _CORE: Final = Struct(">2s2xB87xI4s")  # magic, version, generation, next inode without a name

@@ -8,9 +8,8 @@ from typing import Final
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
 from imgmount.core.slices import MemoryDevice
 from imgmount.errors import FormatError
-from imgmount.filesystems.xfs.superblock import NAME
+from imgmount.filesystems.xfs.superblock import NAME, SECTOR
 
-SECTOR: Final = 512
 MAX_SECTORS: Final = 1 << 18  # 128 MiB
 
 

@@ -18,12 +18,12 @@ from imgmount.core.device import BlockDevice
 from imgmount.core.header import within
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.xfs import checksums
-from imgmount.filesystems.xfs.log import SECTOR, Log
-from imgmount.filesystems.xfs.logged_buffer import CANCELS, MAX_SIZE, OF_INODES, BufferItem, known, sealed
+from imgmount.filesystems.xfs.log import Log
+from imgmount.filesystems.xfs.logged_buffer import CANCELS, MAX_SIZE, OF_INODES, BufferItem, known
 from imgmount.filesystems.xfs.logged_chunk import ChunkItem
 from imgmount.filesystems.xfs.logged_inode import InodeItem, replayed_inode
 from imgmount.filesystems.xfs.overlay import Overlay
-from imgmount.filesystems.xfs.superblock import NAME, Superblock
+from imgmount.filesystems.xfs.superblock import NAME, SECTOR, Superblock
 from imgmount.filesystems.xfs.transactions import Item, Transaction, transactions
 
 _INODE, _BUFFER, _CHUNK = 0x123B, 0x123C, 0x123F  # kinds of items
@@ -94,7 +94,7 @@ class Replay:
         for sector, count in self._replayed if self._spb.is_checked else ():
             data = self._overlay.read(sector * SECTOR, count * SECTOR)
             if header := known(data, own_uuid=self._spb.has_block_uuid):
-                self._overlay.write(sector * SECTOR, sealed(data, header.checksum))
+                self._overlay.write(sector * SECTOR, checksums.sealed(data, header.checksum))
 
     def _apply(self, transaction: Transaction) -> None:
         place = b"".join([number.to_bytes(4, "big") for number in transaction.place])
@@ -148,7 +148,7 @@ class Replay:
                 self._put_inode(start, new)
 
     def _put_inode(self, start: int, data: bytes) -> None:
-        self._overlay.write(start, sealed(data, checksums.INODE) if self._spb.is_checked else data)
+        self._overlay.write(start, checksums.sealed(data, checksums.INODE) if self._spb.is_checked else data)
 
     def _note_intent(self, item: Item) -> None:
         number = int.from_bytes(item.regions[0][8:16], "little" if item.order == "<" else "big")

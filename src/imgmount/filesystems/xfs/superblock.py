@@ -17,6 +17,7 @@ from imgmount.filesystems.xfs import checksums
 
 NAME: Final = "xfs"
 SIZE: Final = 512
+SECTOR: Final = 512  # in which the log counts, whatever the sectors of the device are
 MAGIC: Final = b"XFSB"
 # block size, blocks, realtime blocks, UUID, start of the log, root inode, blocks a group, groups, blocks of
 # the log, version, sizes of sector and inode, label, logarithms of block size, inode size, inodes a block

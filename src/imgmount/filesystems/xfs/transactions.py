@@ -16,7 +16,7 @@ from imgmount.filesystems.xfs.log import Place, Record
 from imgmount.filesystems.xfs.superblock import NAME
 
 _OPERATION: Final = Struct(">IIBB2x")  # transaction, length, client, flags
-START, COMMIT, GOES_ON, CAME_ON = 1, 2, 4, 8  # flags of an operation
+START, COMMIT, CAME_ON = 1, 2, 8  # flags of an operation
 _CLIENTS: Final = (0x69, 0x02, 0xAA)  # transaction, volume, log
 _LOG: Final = 0xAA
 _HEAD: Final = 16  # bytes: of the whole transaction
