@@ -5,7 +5,7 @@ It is used for checksums of all data; a ``Watcher`` can show the progress.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -61,17 +61,3 @@ def read_through(
         data = device.pread(offset, min(step, end - offset))
         advance(len(data))
         yield data
-
-
-def digests(device: BlockDevice, algorithms: Iterable[str]) -> dict[str, bytes]:
-    """The digest of all of ``device`` by each of ``algorithms``, named as ``hashlib`` does.
-
-    Raises ``ImageError``.
-    """
-    import hashlib  # takes long to load
-
-    found = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-    for data in read_through(device):
-        for digest in found.values():
-            digest.update(data)
-    return {name: digest.digest() for name, digest in found.items()}
