@@ -54,6 +54,7 @@ def menu(monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     monkeypatch.setitem(sys.modules, "gi", ModuleType("gi"))
     monkeypatch.setitem(sys.modules, "gi.repository", repository)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # into a folder that is installed as it is
     spec = spec_from_file_location("imgmount_menu", EXTENSION)
     assert spec is not None
     assert spec.loader is not None
