@@ -9,12 +9,12 @@ import os
 import re
 import shutil
 import site
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from imgmount.core.program import failure_of
 from imgmount.errors import MountError
 
 TREE: Final = Path(__file__).parents[3]
@@ -167,15 +167,9 @@ def _refresh(home: Path) -> Iterator[str]:
         if shutil.which(program) is None:
             yield f"{program} is not installed: log in again, or your desktop may not see the change"
         elif (home / folder).is_dir():
-            failure = _run([program, str(home / folder)])
+            # one that succeeds may warn of folders that it is not asked about
+            failure = failure_of([program, str(home / folder)])
             yield f"{program}: {failure or 'done'}"
-
-
-def _run(words: Sequence[str]) -> str:
-    """What a program that fails says last, else nothing. It warns of folders that it is not asked about."""
-    # no shell
-    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
-    return "" if done.returncode == 0 else (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
 
 
 def _forget_caches(folder: Path) -> None:

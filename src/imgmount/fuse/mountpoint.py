@@ -11,6 +11,7 @@ from errno import ENOTCONN
 from pathlib import Path
 from typing import Final
 
+from imgmount.core.program import failure_of
 from imgmount.errors import MountError
 from imgmount.fuse.options import ALWAYS, KERNEL
 
@@ -135,7 +136,7 @@ def detach(target: Path, *, lazy: bool = False) -> None:
         commands.append([fusermount, "-u", *(["-z"] if lazy else []), "--", str(target)])
     failure: str | None = "neither umount nor fusermount3 is installed"
     for command in commands:
-        failure = _failure(command)
+        failure = failure_of(command)
         if failure is None:
             return
     raise MountError(f"{target}: {failure}")
@@ -149,18 +150,6 @@ def remount(target: Path, options: Sequence[str]) -> None:
     mount = find(target)
     flags = ",".join(["remount", *ALWAYS, *(option for option in options if option in KERNEL)])
     # -i: without the helper that has called this
-    failure = _failure(["mount", "-i", "-o", flags, "--", mount.source, str(mount.target)])
+    failure = failure_of(["mount", "-i", "-o", flags, "--", mount.source, str(mount.target)])
     if failure is not None:
         raise MountError(f"{target}: {failure}")
-
-
-def _failure(command: Sequence[str]) -> str | None:
-    """What a program says last when it fails, None if it does not."""
-    import subprocess
-
-    # no shell, fixed words
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode == 0:
-        return None
-    said = done.stderr.strip() or f"{command[0]} ended with {done.returncode}"
-    return said.splitlines()[-1].rpartition(": ")[2].removesuffix(".")  # behind the names
