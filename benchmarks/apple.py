@@ -27,15 +27,13 @@ from coded import programs, quietly, raw_view
 from run import (
     IMGMOUNT,
     MIB,
-    ROUNDS,
     compare,
+    compare_mounted,
     main,
     mounted,
     qemu_export,
     read_at_random,
     read_whole,
-    report,
-    seconds,
 )
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -256,12 +254,9 @@ def bench_find(make: Callable[[Path, Path], Path], title: str) -> Callable[[Path
             (tree / name).write_text(name)
         image = make(scratch, tree)
         peers = {"imgmount": [*IMGMOUNT, str(image)], "bindfs": ["bindfs", "-r", str(tree)]}
-        times: dict[str, list[float]] = {name: [] for name in peers}
-        for _ in range(ROUNDS):
-            for name, command in peers.items():
-                with mounted(command, scratch / "mnt", Path("folder 000")) as folder:
-                    times[name].append(seconds(partial(find_all, folder)))
-        report(f"{title}, find over 20,000 files", times)
+        compare_mounted(
+            f"{title}, find over 20,000 files", peers, scratch / "mnt", Path("folder 000"), find_all
+        )
 
     return bench
 

@@ -16,10 +16,18 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
-from run import IMGMOUNT, MIB, ROUNDS, compare, main, mounted, qemu_export, read_whole, report, seconds
+from run import (
+    IMGMOUNT,
+    MIB,
+    compare,
+    compare_mounted,
+    main,
+    mounted,
+    qemu_export,
+    read_whole,
+)
 
 SIZE = 192 * MIB
 SECTOR = 2048
@@ -224,12 +232,8 @@ def bench_small_files(codec: str) -> Callable[[Path, Path], None]:
             ("find", find_small),
             ("cp -r", lambda folder: copy_small(folder, scratch / "copy")),
         ):
-            times: dict[str, list[float]] = {name: [] for name in peers}
-            for _ in range(ROUNDS):
-                for name, command in peers.items():
-                    with mounted(command, scratch / "mnt", Path("folder 00")) as folder:
-                        times[name].append(seconds(partial(action, folder)))
-            report(f"SquashFS {codec}, 10,000 files, {title}", times)
+            heading = f"SquashFS {codec}, 10,000 files, {title}"
+            compare_mounted(heading, peers, scratch / "mnt", Path("folder 00"), action)
 
     return bench
 

@@ -126,6 +126,18 @@ def compare(title: str, actions: dict[str, Callable[[], object]]) -> float:
     return report(title, times)
 
 
+def compare_mounted(
+    title: str, peers: dict[str, list[str]], target: Path, answers: Path, action: Callable[[Path], object]
+) -> None:
+    """Time ``action`` on each peer's mount in turn, each time from a new one: nothing is known to the kernel."""
+    times: dict[str, list[float]] = {name: [] for name in peers}
+    for _ in range(ROUNDS):
+        for name, command in peers.items():
+            with mounted(command, target, answers) as folder:
+                times[name].append(seconds(lambda folder=folder: action(folder)))  # type: ignore[misc]
+    report(title, times)
+
+
 def report(title: str, times: dict[str, list[float]]) -> float:
     medians = {name: statistics.median(values) for name, values in times.items()}
     ours = next(iter(medians.values()))

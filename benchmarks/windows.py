@@ -13,7 +13,15 @@ from functools import partial
 from pathlib import Path
 
 from coded import MIB, SMALL_FILES, find_small, programs, quietly
-from run import IMGMOUNT, ROUNDS, compare, main, mounted, read_at_random, read_whole, report, seconds
+from run import (
+    IMGMOUNT,
+    compare,
+    compare_mounted,
+    main,
+    mounted,
+    read_at_random,
+    read_whole,
+)
 
 SIZE = 96 * MIB
 BIG = Path("big.bin")
@@ -46,15 +54,8 @@ def bench_find(scratch: Path) -> None:
         path.write_bytes(b"%d" % number)
     image = scratch / "small.wim"
     quietly("wimlib-imagex", "capture", scratch / "small", image, "--compress=LZX")
-    times: dict[str, list[float]] = {"imgmount": [], "wimmount": []}
-    for _ in range(ROUNDS):
-        for name, command in (
-            ("imgmount", [*IMGMOUNT, str(image)]),
-            ("wimmount", ["wimmount", str(image), "1"]),
-        ):
-            with mounted(command, scratch / "mnt", Path("folder 00")) as folder:
-                times[name].append(seconds(partial(find_small, folder)))
-    report("WIM, 10,000 files, find", times)
+    peers = {"imgmount": [*IMGMOUNT, str(image)], "wimmount": ["wimmount", str(image), "1"]}
+    compare_mounted("WIM, 10,000 files, find", peers, scratch / "mnt", Path("folder 00"), find_small)
 
 
 BENCHES: dict[str, Callable[[Path], None]] = {
