@@ -11,13 +11,14 @@ import pytest
 
 from conformance import tree
 from counting_device import CountingDevice
+from filesystems.deleted_files import check_damage_ends_where_it_is, content
 from filesystems.test_exfat import images as images  # noqa: PLC0414  a fixture
 from filesystems.test_exfat import volume
 from helpers import tool
 from imgmount.core.device import BlockDevice
 from imgmount.core.node import Directory, File, Node
 from imgmount.core.slices import MemoryDevice
-from imgmount.errors import FormatError, ImageError
+from imgmount.errors import FormatError
 from imgmount.filesystems.exfat import FORMAT, records
 
 GONE = (
@@ -36,12 +37,6 @@ GONE = (
 def deleted(data: bytes | bytearray) -> dict[str, Node]:
     assert FORMAT.deleted is not None
     return dict(FORMAT.deleted(volume(data)))
-
-
-def read(node: Node) -> bytes:
-    assert isinstance(node, File)
-    device = node.open()
-    return device.pread(0, device.size)
 
 
 def without(data: bytes, *paths: str, links: bool) -> bytearray:
@@ -66,7 +61,7 @@ def without(data: bytes, *paths: str, links: bool) -> bytearray:
 
 
 def contents(opened: BlockDevice | bytes) -> dict[str, bytes]:
-    return {path: read(node) for path, node in tree(volume(opened).root) if isinstance(node, File)}
+    return {path: content(node) for path, node in tree(volume(opened).root) if isinstance(node, File)}
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -86,7 +81,7 @@ def test_the_sleuth_kit_agrees_and_content_is_what_it_was(
         if node.guess:
             guesses.add(path)
         elif path in before:
-            assert read(node) == before[path], path
+            assert content(node) == before[path], path
     assert guesses == (set() if links else {"chained.bin", "valid.bin"})
     command = [tool("icat"), "-r", disk, theirs["row.bin"][2]]
     assert subprocess.run(command, check=True, capture_output=True).stdout == before["row.bin"]
@@ -123,25 +118,13 @@ def test_a_lost_bitmap_is_told_by_reading(images: dict[str, bytes]) -> None:
     bitmap = next(at + n for n in range(0, 4096, 32) if data[at + n] == records.BITMAP)
     data[bitmap + 24 : bitmap + 32] = b"\xff" * 8
     with pytest.raises(FormatError, match="bytes of the bitmap of clusters"):
-        read(deleted(data)["row.bin"])
+        content(deleted(data)["row.bin"])
 
 
 def test_random_damage_ends_where_it_is(images: dict[str, bytes]) -> None:
-    data, rng = without(images["clusters4k"], *GONE, links=True), random.Random(5)
-    used = [at for at in range(0, len(data), 512) if any(data[at : at + 512])]
-    for _ in range(30):
-        changed = bytearray(data)
-        for _ in range(80):
-            changed[rng.choice(used) + rng.randrange(512)] = rng.choice((0, 1, 5, 0x40, 0x85, 0xFF))
-        try:
-            nodes = deleted(changed)
-        except ImageError:
-            continue
-        for node in nodes.values():
-            try:
-                node.open().pread(0, 1 << 20) if isinstance(node, File) else node.stat()
-            except ImageError:
-                continue
+    data = without(images["clusters4k"], *GONE, links=True)
+    values = (0, 1, 5, 0x40, 0x85, 0xFF)
+    check_damage_ends_where_it_is(data, deleted, random.Random(5), rounds=30, changes=80, values=values)
 
 
 def test_a_folder_whose_files_were_left_as_they_were_is_deleted_with_them(images: dict[str, bytes]) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from filesystems.deleted_files import check_damage_ends_where_it_is, content
 from filesystems.test_ext_journal import debugfs, volume
 from helpers import tool
 from imgmount.core.node import Directory, File, Node, Symlink
-from imgmount.errors import FormatError, ImageError
+from imgmount.errors import FormatError
 from imgmount.filesystems.ext import FORMAT
 
 FILES = ("file1", "dir/a", "dir/sub/b", "gone/deep/c", "gone/d")
@@ -47,12 +48,6 @@ def delete(disk: Path) -> None:
 def deleted(data: bytes | bytearray | Path) -> dict[str, Node]:
     assert FORMAT.deleted is not None
     return dict(FORMAT.deleted(volume(data.read_bytes() if isinstance(data, Path) else data)))
-
-
-def read(node: Node) -> bytes:
-    assert isinstance(node, File)
-    device = node.open()
-    return device.pread(0, device.size)
 
 
 def ask(disk: Path, request: str) -> str:
@@ -103,14 +98,14 @@ def test_the_sleuth_kit_agrees_and_content_is_what_it_was(options: tuple[str, ..
         theirs = {match[2]: int(match[1]) for match in re.finditer(r"\* (\d+):\t(.*)", listing.stdout)}
         assert theirs == before
     for name in FILES:
-        assert read(ours[name]) == content_of(name), name
+        assert content(ours[name]) == content_of(name), name
         assert ours[name].guess == "no other file had its inode since"
     link = ours["gone/link"]
     assert isinstance(link, Symlink)
     assert link.readlink() == "some/where"
     assert isinstance(ours["gone/deep"], Directory)
     with pytest.raises(FormatError, match="was emptied when the file was deleted"):
-        read(ours["empty"])
+        content(ours["empty"])
 
 
 def test_blocks_that_are_used_again_are_refused(tmp_path: Path) -> None:
@@ -123,7 +118,7 @@ def test_blocks_that_are_used_again_are_refused(tmp_path: Path) -> None:
     assert found.open().pread(0, 5 * 1024) == content_of("file1")[: 5 * 1024]
     assert found.open().pread(6 * 1024, 999) == content_of("file1")[6 * 1024 :][:999]
     with pytest.raises(FormatError, match=f"block {block} of a deleted file is in use by another"):
-        read(found)
+        content(found)
 
 
 def test_an_inode_that_is_used_again_is_refused(tmp_path: Path) -> None:
@@ -134,7 +129,7 @@ def test_an_inode_that_is_used_again_is_refused(tmp_path: Path) -> None:
     found = deleted(disk)
     for name, reason in (("kept", "is in use by another"), ("file1", "was used for another kind since")):
         with pytest.raises(FormatError, match=reason):
-            read(found[name])
+            content(found[name])
 
 
 def test_a_map_that_has_lost_blocks_is_refused(tmp_path: Path) -> None:
@@ -143,7 +138,7 @@ def test_a_map_that_has_lost_blocks_is_refused(tmp_path: Path) -> None:
     delete(disk)
     debugfs(disk, f"sif <{number}> blocks 999")
     with pytest.raises(FormatError, match="69 of the 499 blocks of the deleted file are known"):
-        read(deleted(disk)["file1"])
+        content(deleted(disk)["file1"])
 
 
 def test_the_journal_tells_what_was_in_an_emptied_inode(tmp_path: Path) -> None:
@@ -152,11 +147,11 @@ def test_the_journal_tells_what_was_in_an_emptied_inode(tmp_path: Path) -> None:
     log(disk, table_block(disk, number))
     debugfs(disk, "rm file1", *emptied(number))
     found = deleted(disk)["file1"]
-    assert read(found) == content_of("file1")
+    assert content(found) == content_of("file1")
     assert "its blocks are those that the journal had for it last" in found.guess
     debugfs(disk, f"sif <{number}> generation 7")
     with pytest.raises(FormatError, match="was emptied"):
-        read(deleted(disk)["file1"])
+        content(deleted(disk)["file1"])
 
 
 def test_the_journal_tells_names_that_were_wiped(tmp_path: Path) -> None:
@@ -171,7 +166,7 @@ def test_the_journal_tells_names_that_were_wiped(tmp_path: Path) -> None:
     data[at : at + 16] = bytes(16)
     found = deleted(data)
     assert (found["file1"].id, list(found)) == (number, ["file1"])
-    assert read(found["file1"]) == content_of("file1")
+    assert content(found["file1"]) == content_of("file1")
 
 
 def test_orphans_are_whole(tmp_path: Path) -> None:
@@ -186,7 +181,7 @@ def test_orphans_are_whole(tmp_path: Path) -> None:
     at = folder + data[folder : folder + 1024].rindex(b"\1\1a") - 6
     data[at : at + 12] = bytes(12)  # the name of one is wiped
     found = deleted(data)
-    assert {name: read(node) for name, node in found.items()} == {
+    assert {name: content(node) for name, node in found.items()} == {
         "file1": content_of("file1"),
         f"(lost names)/inode {second}": content_of("dir/a"),
     }
@@ -201,7 +196,7 @@ def test_the_file_of_orphans_is_read(tmp_path: Path) -> None:
     place = int(ask(disk, f"bmap <{orphans}> 0")) * 1024
     assert not any(data[place : place + 1000])
     data[place + 8 : place + 12] = number.to_bytes(4, "little")
-    assert read(deleted(data)["file1"]) == content_of("file1")
+    assert content(deleted(data)["file1"]) == content_of("file1")
 
 
 def test_inodes_without_a_name_are_found(tmp_path: Path) -> None:
@@ -213,7 +208,7 @@ def test_inodes_without_a_name_are_found(tmp_path: Path) -> None:
     data[at : at + 4] = bytes(4)
     ((name, node),) = deleted(data).items()
     assert name == f"(lost names)/inode {number}"
-    assert (read(node), node.guess) == (content_of("file1"), "")
+    assert (content(node), node.guess) == (content_of("file1"), "")
 
 
 def test_entries_that_are_still_there_are_not_deleted(tmp_path: Path) -> None:
@@ -226,18 +221,12 @@ def test_damage_ends_where_it_is(tmp_path: Path) -> None:
     disk = make(tmp_path, *PLAIN)
     log(disk, table_block(disk, number_of(disk, "file1")), int(ask(disk, "bmap / 0")))
     delete(disk)
-    data, rng = disk.read_bytes(), random.Random(3)
-    used = [at for at in range(0, len(data), 512) if any(data[at : at + 512])]
-    for _ in range(40):
-        changed = bytearray(data)
-        for _ in range(60):
-            changed[rng.choice(used) + rng.randrange(512)] = rng.choice((0, 1, 0x7F, 0xFF))
-        try:
-            nodes = deleted(changed)
-        except ImageError:
-            continue
-        for node in nodes.values():
-            try:
-                read(node) if isinstance(node, File) else node.stat()
-            except ImageError:
-                continue
+    check_damage_ends_where_it_is(
+        disk.read_bytes(),
+        deleted,
+        random.Random(3),
+        rounds=40,
+        changes=60,
+        values=(0, 1, 0x7F, 0xFF),
+        most=None,
+    )

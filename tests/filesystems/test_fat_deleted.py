@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from fatvolumes import fixture_images, long_name, record, small, volume
+from filesystems.deleted_files import check_damage_ends_where_it_is, content
 from helpers import tool
 from imgmount.core.node import Directory, File, Node
-from imgmount.errors import FormatError, ImageError
+from imgmount.errors import FormatError
 from imgmount.filesystems.fat import FORMAT
 
 END = 0xFFFF
@@ -22,12 +23,6 @@ END = 0xFFFF
 def deleted(data: bytes | bytearray) -> dict[str, Node]:
     assert FORMAT.deleted is not None
     return dict(FORMAT.deleted(volume(data)))
-
-
-def content(node: Node) -> bytes:
-    assert isinstance(node, File)
-    device = node.open()
-    return device.pread(0, device.size)
 
 
 def gone(name: bytes, attributes: int = 0, cluster: int = 0, size: int = 0) -> bytes:
@@ -162,23 +157,5 @@ def test_a_renamed_folder_is_in_its_new_place_alone() -> None:
 @pytest.mark.parametrize("variant", ["fat12", "fat32"])
 def test_random_damage_ends_where_it_is(variant: str, tmp_path: Path) -> None:
     data = fixture_images(tmp_path)[variant]
-    rng = random.Random(5)
-    used = [at for at in range(0, len(data), 512) if any(data[at : at + 512])]
-    for _ in range(30):
-        changed = bytearray(data)
-        for _ in range(80):
-            changed[rng.choice(used) + rng.randrange(512)] = rng.choice((0, 1, 0x10, 0xE5, 0xFF))
-        try:
-            nodes = deleted(changed)
-        except ImageError:
-            continue
-        for node in nodes.values():
-            try:
-                read_some(node) if isinstance(node, File) else node.stat()
-            except ImageError:
-                continue
-
-
-def read_some(node: File) -> bytes:
-    device = node.open()
-    return device.pread(0, min(device.size, 1 << 20))
+    values = (0, 1, 0x10, 0xE5, 0xFF)
+    check_damage_ends_where_it_is(data, deleted, random.Random(5), rounds=30, changes=80, values=values)
