@@ -21,18 +21,19 @@ class Directory:
         self.made = 0
         self.replies = Replies({str(number): node for number in range(count)}, self.pack)
 
-    def pack(self, entries: Iterable[tuple[str, Node]]) -> list[Reply]:
+    def pack(self, first: int, entries: Iterable[tuple[str, Node]]) -> list[Reply]:
         packed: list[Reply] = []
-        for name, _ in entries:
+        for place, (name, _) in enumerate(entries, first):
+            assert name == str(place)
             self.made += 1
-            packed.append((name.encode(), self.made.to_bytes(144, "little")))
+            packed.append(place.to_bytes(160, "little"))
         return packed
 
     def numbers(self) -> list[int]:
         """All entries, in the order in which they are told."""
         found, batch = [], 0
         while replies := self.replies[batch]:
-            found += [int(name) for name, _ in replies]
+            found += [int.from_bytes(reply, "little") for reply in replies]
             batch += 1
         return found
 
@@ -74,5 +75,5 @@ def test_two_readers_and_any_place() -> None:
     end = LAST // BATCH
     for batch in (0, end, 1, end - 1, 2, end, end + 1, 0):
         first = batch * BATCH
-        names = [int(name) for name, _ in long.replies[batch]]
+        names = [int.from_bytes(reply, "little") for reply in long.replies[batch]]
         assert names == list(range(first, min(first + BATCH, LAST)))

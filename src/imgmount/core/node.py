@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat as s
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from errno import EISDIR, ENOENT
 from typing import Final, NamedTuple, final
 
@@ -190,7 +190,7 @@ class Directory(Node):
 class Listing:
     """The entries of one directory at hand. ``damage`` is the error that ended the scan, if one did."""
 
-    __slots__ = ("__weakref__", "_fold", "_folded", "damage", "nodes")
+    __slots__ = ("__weakref__", "_fold", "_folded", "_names", "_order", "_places", "damage", "nodes")
 
     def __init__(
         self, nodes: dict[str, Node], damage: ImageError | None, fold: Callable[[str], str] | None
@@ -198,21 +198,50 @@ class Listing:
         self.nodes = nodes
         self.damage = damage
         self._fold = fold
-        self._folded: dict[str, Node] = {}
+        self._folded: dict[str, str] = {}
+        self._names: tuple[str, ...] = ()
+        self._order: int | None = None
+        self._places: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> Node:
-        node = self.nodes.get(name) or self._in_another_case(name)
-        if node is None:
-            raise FileNotFoundError(ENOENT, "No such file or directory", name)
-        return node
+        return self.nodes[self.stored(name)]
 
-    def _in_another_case(self, name: str) -> Node | None:
+    def stored(self, name: str) -> str:
+        """``name`` as it is listed, which may be in another case. Raises ``FileNotFoundError``."""
+        found = name if name in self.nodes else self._in_another_case(name)
+        if found is None:
+            raise FileNotFoundError(ENOENT, "No such file or directory", name)
+        return found
+
+    def _in_another_case(self, name: str) -> str | None:
         if self._fold is None:
             return None
         if not self._folded:
-            for known, node in self.nodes.items():
-                self._folded.setdefault(self._fold(known), node)
+            folded: dict[str, str] = {}
+            for known in self.nodes:
+                folded.setdefault(self._fold(known), known)
+            self._folded = folded
         return self._folded.get(self._fold(name))
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names in order."""
+        if len(self._names) != len(self.nodes):
+            self._names = tuple(self.nodes)
+        return self._names
+
+    @property
+    def order(self) -> int:
+        """The same number for the same names in the same order, in this process."""
+        if self._order is None:
+            self._order = hash(self.names)
+        return self._order
+
+    def place(self, name: str) -> int:
+        """Where in ``names`` the name is; it must be there."""
+        if len(self._places) != len(self.nodes):
+            self._places = {name: place for place, name in enumerate(self.nodes)}
+        return self._places[name]
 
 
 class Filesystem(ABC):

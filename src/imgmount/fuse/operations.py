@@ -1,50 +1,47 @@
-"""A protocol adapter: calls of libfuse become questions to the vfs, and the answers become structures of C.
+"""A protocol adapter: requests of the kernel become questions to the vfs, and the answers become replies.
 
-Paths come as bytes and are decoded as UTF-8 with surrogate escapes. Directories that are being listed have
-handles; files have none, so the kernel need not tell of opening and closing one: a small file costs one
-request instead of three. Reads are answered with file descriptors: of the host file wherever the bytes lie
-there unchanged, so that the kernel moves them without us; of a memory file for decoded bytes; of an empty one
-for holes.
+Files have no handles, and directories none either: where the kernel can do without, it is told once that it
+need not tell of opening and closing. Names are decoded as UTF-8 with surrogate escapes. Bytes that lie
+unchanged in a host file are moved by the kernel; decoded ones are written to it from where they were decoded.
 """
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from errno import ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from errno import EACCES, EINVAL, ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from functools import partial
-from typing import Any, Final
+from stat import S_IFDIR
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from imgmount.core.device import BlockDevice, Buffer, Extent, buffers_of
 from imgmount.core.holes import next_data, next_hole
-from imgmount.core.node import Listing, Node, Stat, Symlink, as_file
+from imgmount.core.node import Listing, Node, Symlink, as_file
 from imgmount.errors import ImageError
-from imgmount.fuse import libfuse
+from imgmount.fuse import protocol as p
+from imgmount.fuse.channel import MAX_REPLY, Line, Run
 from imgmount.fuse.errnos import guarded
-from imgmount.fuse.libfuse import mfusepy
+from imgmount.fuse.inodes import Folder, Inodes
 from imgmount.fuse.options import MountOptions
-from imgmount.fuse.replies import BATCH, Replies, Reply
-from imgmount.fuse.scratch import Scratch
+from imgmount.fuse.replies import BATCH, Replies
 from imgmount.sources.file import FileDevice
 from imgmount.vfs.vfs import Vfs
 
-NS: Final = 1_000_000_000
-TIMEOUT: Final = 86_400.0 * 365  # the image does not change
-BLOCK: Final = 4096
-ZEROS: Final = 4 << 20  # size of the memory file behind holes; a longer run is several
 GUESS: Final = "user.imgmount.guess"  # of deleted files: what of them is one
 MAX_FILES: Final = 256  # kept at hand
-MAX_BUFFERS: Final = 64  # of one reply; a read in more buffers is gathered in memory
-FD: Final = libfuse.BUF_IS_FD | libfuse.BUF_FD_SEEK
+SPLICED: Final = 16 << 10  # bytes of a host file from which on moving them costs less than copying
+DOTS: Final = (b".", b"..")
+MAX_NAME: Final = 255
+MAX_TARGET: Final = 4095  # bytes of the target of a symlink
+BACKGROUND: Final = 12  # read-aheads of the kernel that may wait at once
+UNASKED: Final = {p.INIT, p.READ, p.READDIR, p.READDIRPLUS, p.RELEASE, p.RELEASEDIR}  # nobody's own doing
 
-
-Callback = Callable[..., int | None]
-FuseBuf = tuple[int, int, int, int, int]  # struct fuse_buf: size, flags, memory, descriptor, position
+Result = tuple[Buffer, ...] | list[Extent] | None  # what is replied; runs of host files; no reply
 
 
 class _OpenFile:
@@ -65,264 +62,256 @@ class _OpenFile:
 
 
 class _Files:
-    """The files that were read last, by path.
+    """The files that were read last, by number.
 
     Any number of threads may ask. A file that is pushed out is freed when its last read ends.
     """
 
-    def __init__(self, vfs: Vfs) -> None:
-        self._vfs = vfs
+    def __init__(self, inodes: Inodes) -> None:
+        self._inodes = inodes
         self._lock = threading.Lock()
-        self._files: OrderedDict[bytes, _OpenFile] = OrderedDict()
+        self._files: OrderedDict[int, _OpenFile] = OrderedDict()
 
-    def __getitem__(self, path: bytes) -> _OpenFile:
+    def __getitem__(self, number: int) -> _OpenFile:
         with self._lock:
-            if (known := self._files.get(path)) is not None:
-                self._files.move_to_end(path)
+            if (known := self._files.get(number)) is not None:
+                self._files.move_to_end(number)
                 return known
-        where = _decode(path)
-        file = _OpenFile(as_file(self._vfs.find(where), where).open())
+        path, node = self._inodes.node(number)
+        file = _OpenFile(as_file(node, path).open())
         with self._lock:
-            file = self._files.setdefault(path, file)
+            file = self._files.setdefault(number, file)
             if len(self._files) > MAX_FILES:
                 self._files.popitem(last=False)
         return file
 
 
-class _OpenDirectory:
-    """A directory while it is listed: its entries stay as they were when the listing began."""
-
-    __slots__ = ("path", "replies")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.replies: Replies | None = None  # until it is read: the kernel may know it already
-
-
 class Operations:
-    """The callbacks of one mount. ``ready`` is called once, when the kernel has begun to ask.
+    """The answers of one mount.
 
-    ``every_open`` has the kernel tell of each file that is opened, also of those that it knows already.
+    ``every_open`` has the kernel tell of each file and folder that is opened, also of those that it knows
+    already.
     """
 
-    def __init__(
-        self,
-        vfs: Vfs,
-        options: MountOptions,
-        ready: Callable[[], None],
-        *,
-        every_open: bool = False,
-    ) -> None:
+    def __init__(self, vfs: Vfs, options: MountOptions, *, every_open: bool = False) -> None:
         self._vfs = vfs
-        # whose files are: the user's word, else the image's, else ours
-        self._uid, self._one_uid = _or(options.uid, os.getuid()), options.uid is not None
-        self._gid, self._one_gid = _or(options.gid, os.getgid()), options.gid is not None
-        self._mask = ~_or(options.umask, 0)
+        self._owner = p.Owner(options.uid, options.gid, options.umask, (os.getuid(), os.getgid()))
+        self._for_root = "allow_root" in options.passed  # and us; the kernel lets everybody in
         self._xattr_prefixes = vfs.root.xattr_prefixes
-        self._ready = ready
-        self._numbers = itertools.count(1)
-        self._files = _Files(vfs)
-        self._opens = True
         self._every_open = every_open
-        self._directories: dict[int, _OpenDirectory] = {}
-        self._replies: WeakKeyDictionary[Listing, Replies] = WeakKeyDictionary()
-        self._scratch = Scratch()
+        self._inodes = Inodes(vfs)
+        self._files = _Files(self._inodes)
+        self._opens = self._opendirs = True
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
-        os.ftruncate(self._zeros, ZEROS)
-
-    def callbacks(self, noting: Callable[[Callback], Callback] = lambda operation: operation) -> Any:
-        """``struct fuse_operations`` filled in, each operation by way of ``noting``.
-
-        It must live as long as the mount.
-        """
-        table = mfusepy.fuse_operations()
-        types = dict(field[:2] for field in mfusepy.fuse_operations._fields_)
-        self._kept = {
-            name: prototype(guarded(noting(getattr(self, name))))
-            for name, prototype in libfuse.PROTOTYPES.items()
+        os.ftruncate(self._zeros, MAX_REPLY)
+        self._replies: WeakKeyDictionary[Listing, Replies] = WeakKeyDictionary()
+        self._answers: dict[int, Callable[[int, memoryview], Result]] = {
+            p.LOOKUP: self._lookup,
+            p.GETATTR: self._getattr,
+            p.READLINK: self._readlink,
+            p.OPEN: self._open,
+            p.READ: self._read,
+            p.STATFS: self._statfs,
+            p.RELEASE: lambda *_: (),
+            p.GETXATTR: self._getxattr,
+            p.LISTXATTR: self._listxattr,
+            p.INIT: self._init,
+            p.OPENDIR: self._opendir,
+            p.READDIR: self._readdir,
+            p.RELEASEDIR: lambda *_: (),
+            p.FORGET: lambda *_: None,
+            p.BATCH_FORGET: lambda *_: None,
+            p.INTERRUPT: lambda *_: None,
+            p.READDIRPLUS: partial(self._readdir, plus=True),
+            p.LSEEK: self._lseek,
+            p.DESTROY: lambda *_: (),
         }
-        for name, callback in self._kept.items():
-            setattr(table, name, ctypes.cast(callback, types[name]))
-        return table
 
-    def init(self, connection: int, config: int) -> None:
-        conn = mfusepy.fuse_conn_info.from_address(connection)
-        wanted = libfuse.CAP_SPLICE_WRITE | libfuse.CAP_SPLICE_MOVE | libfuse.CAP_READDIRPLUS
-        conn.want = (conn.want | wanted & conn.capable) & ~libfuse.CAP_READDIRPLUS_AUTO
-        settings = mfusepy.fuse_config.from_address(config)
-        settings.use_ino = settings.kernel_cache = 1
-        self._opens = self._every_open or not conn.capable & libfuse.CAP_NO_OPEN_SUPPORT
-        settings.entry_timeout = settings.attr_timeout = settings.negative_timeout = TIMEOUT
-        self._ready()
+    def __call__(self, line: Line, request: memoryview) -> None:
+        """Answer a request. Raises ``OSError`` where the line is broken."""
+        _, opcode, line.unique, node, uid, _, _, _ = p.IN_HEADER.unpack_from(request)
+        result = guarded(self._result, opcode, node, uid, request[p.IN_HEADER.size :])
+        if isinstance(result, list):
+            if line.splice([self._run(*extent) for extent in result]):
+                return
+            result = guarded(_copied, result)
+        if isinstance(result, tuple):
+            line.reply(*result)
+        elif result is not None:
+            line.fail(result)
 
-    def getattr(self, path: bytes, address: int, _: int | None) -> None:
-        where = _decode(path)
-        node = self._vfs.find(where)
-        ctypes.memmove(
-            address,
-            libfuse.pack_stat(self._facts(node.stat(), self._vfs.inode(where, node))),
-            libfuse.STAT_SIZE,
-        )
+    def _result(self, opcode: int, node: int, uid: int, arguments: memoryview) -> Result:
+        answer = self._answers.get(opcode)
+        if answer is None:
+            raise OSError(ENOSYS, "No such operation")
+        if self._for_root and uid not in (0, os.getuid()) and opcode not in UNASKED:
+            raise OSError(EACCES, "Permission denied")
+        return answer(node, arguments)
 
-    def _facts(self, stat: Stat, inode: int) -> tuple[int, ...]:
-        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated, birth = stat
-        mtime_s, mtime_ns = mtime // NS, mtime % NS
-        if ctime is None:
-            ctime = mtime if birth is None else birth
+    def _init(self, _: int, arguments: memoryview) -> Result:
+        major, minor, read_ahead, flags = p.INIT_IN.unpack_from(arguments)
+        if major > p.MAJOR:  # it asks again
+            return (p.INIT_OUT.pack(p.MAJOR, p.MINOR, *(0,) * 7),)
+        wanted = p.ASYNC_READ | p.DO_READDIRPLUS | p.ASYNC_DIO | p.PARALLEL_DIROPS | p.MAX_PAGES
+        if not self._every_open:
+            wanted |= p.NO_OPEN | p.NO_OPENDIR
+        self._opens = not flags & wanted & p.NO_OPEN
+        self._opendirs = not flags & wanted & p.NO_OPENDIR
         return (
-            inode, mode & self._mask, nlink,
-            self._uid if self._one_uid or uid is None else uid,
-            self._gid if self._one_gid or gid is None else gid,
-            rdev, size, BLOCK, ((size if allocated is None else allocated) + 511) >> 9,
-            mtime_s if atime is None else atime // NS, mtime_ns if atime is None else atime % NS,
-            mtime_s, mtime_ns,
-            ctime // NS, ctime % NS,
+            p.INIT_OUT.pack(
+                p.MAJOR, min(minor, p.MINOR), read_ahead, flags & (wanted | p.CACHE_SYMLINKS),
+                BACKGROUND, BACKGROUND * 3 // 4, p.BLOCK, 1, MAX_REPLY // p.BLOCK,
+            ),
         )  # fmt: skip
 
-    def readlink(self, path: bytes, buffer: int, size: int) -> None:
-        node = self._vfs.find(_decode(path))
-        if not isinstance(node, Symlink):
-            raise OSError(22, "Not a symbolic link")
-        target = node.readlink().encode("utf-8", "surrogateescape")[: size - 1] + b"\0"
-        ctypes.memmove(buffer, target, len(target))
+    def _lookup(self, folder: int, arguments: memoryview) -> Result:
+        try:
+            number, path, node = self._inodes.lookup(folder, _decode(arguments))
+        except FileNotFoundError:
+            return (p.NO_ENTRY,)
+        return (p.entry_out(number, self._owner.attributes(node.stat(), self._vfs.inode(path, node))),)
 
-    def open(self, _: bytes, info: int) -> None:
-        if mfusepy.fuse_file_info.from_address(info).flags & (os.O_WRONLY | os.O_RDWR):
+    def _getattr(self, number: int, _: memoryview) -> Result:
+        path, node = self._inodes.node(number)
+        return (p.attr_out(self._owner.attributes(node.stat(), self._vfs.inode(path, node))),)
+
+    def _readlink(self, number: int, _: memoryview) -> Result:
+        node = self._inodes.node(number)[1]
+        if not isinstance(node, Symlink):
+            raise OSError(EINVAL, "Not a symbolic link")
+        return (node.readlink().encode("utf-8", "surrogateescape")[:MAX_TARGET],)
+
+    def _open(self, _: int, arguments: memoryview) -> Result:
+        (flags,) = p.FLAGS_IN.unpack_from(arguments)
+        if flags & (os.O_WRONLY | os.O_RDWR):
             raise OSError(EROFS, "Read-only file system")
         if not self._opens:
             raise OSError(ENOSYS, "Every file may be read: do not ask again")
+        return (p.OPEN_OUT.pack(0, p.KEEP_CACHE, 0),)
 
-    def read_buf(self, path: bytes, reply: int, size: int, offset: int, _: int) -> None:
-        file = self._files[path]
-        device = file.device
-        self._scratch.clear()
-        if file.host is not None and offset < device.size:
-            buffers = [_of_host(file.host, file.start + offset, min(size, device.size - offset))]
-        elif len(runs := list(device.extents(offset, size))) > MAX_BUFFERS:
-            buffers = [self._copied(buffers_of(runs))]
-        else:
-            buffers = [buffer for run in runs for buffer in self._buffers(run)]
-        ctypes.c_void_p.from_address(reply).value = libfuse.pack_buffers(buffers or [(0, 0, 0, -1, 0)])
+    def _opendir(self, *_: object) -> Result:
+        if not self._opendirs:
+            raise OSError(ENOSYS, "Every folder may be read: do not ask again")
+        return (p.OPEN_OUT.pack(0, p.KEEP_CACHE | p.CACHE_DIR, 0),)
 
-    def _buffers(self, run: Extent) -> list[FuseBuf]:
-        length, device, offset = run
-        if isinstance(device, FileDevice):
-            return [_of_host(device, offset, length)]
-        if device is not None:
-            return [self._copied(device.buffers(offset, length))]
-        whole, rest = divmod(length, ZEROS)
-        return [(ZEROS, FD, 0, self._zeros, 0)] * whole + [(rest, FD, 0, self._zeros, 0)] * (rest > 0)
+    def _read(self, number: int, arguments: memoryview) -> Result:
+        _, offset, size = p.READ_IN.unpack_from(arguments)
+        file = self._files[number]
+        device, host = file.device, file.host
+        size = min(size, device.size - offset)
+        if size <= 0:
+            return ()
+        if host is not None:
+            start = file.start + offset
+            return [Extent(size, host, start)] if size >= SPLICED else (host.pread(start, size),)
+        runs = list(device.extents(offset, size))
+        if size >= SPLICED * len(runs) and all(
+            run.device is None or isinstance(run.device, FileDevice) for run in runs
+        ):
+            return runs
+        return tuple(buffers_of(runs))
 
-    def _copied(self, buffers: Iterable[Buffer]) -> FuseBuf:
-        length, position = self._scratch.add(buffers)
-        return length, FD, 0, self._scratch.fd, position
+    def _run(self, length: int, device: BlockDevice | None, offset: int) -> Run:
+        """An extent of a host file, or of zeros, as the line takes it."""
+        if not isinstance(device, FileDevice):
+            return length, self._zeros, 0
+        device.announce(offset + length)
+        return length, device.fd, offset
 
-    def lseek(self, path: bytes, offset: int, whence: int, _: int) -> int:
-        device = self._files[path].device
-        if offset >= device.size:
-            raise OSError(ENXIO, "past the end")
-        if whence == os.SEEK_HOLE:
-            return next_hole(device, offset)
-        found = next_data(device, offset)
-        if found >= device.size:
-            raise OSError(ENXIO, "only a hole follows")
-        return found
+    def _lseek(self, number: int, arguments: memoryview) -> Result:
+        _, offset, whence = p.LSEEK_IN.unpack_from(arguments)
+        device = self._files[number].device
+        found = device.size
+        if offset < device.size:
+            found = (next_hole if whence == os.SEEK_HOLE else next_data)(device, offset)
+        if offset >= device.size or (whence == os.SEEK_DATA and found >= device.size):
+            raise OSError(ENXIO, "No such device or address")
+        return (p.LSEEK_OUT.pack(found),)
 
-    def statfs(self, _: bytes, address: int) -> None:
-        facts = mfusepy.c_statvfs.from_address(address)
-        facts.f_bsize = facts.f_frsize = BLOCK
-        facts.f_blocks = -(-self._vfs.size // BLOCK)
-        facts.f_bfree = facts.f_bavail = facts.f_files = facts.f_ffree = facts.f_favail = 0
-        facts.f_namemax = 255
+    def _statfs(self, *_: object) -> Result:
+        blocks = -(-self._vfs.size // p.BLOCK)
+        return (p.STATFS_OUT.pack(blocks, 0, 0, 0, 0, p.BLOCK, MAX_NAME, p.BLOCK),)
 
-    def opendir(self, path: bytes, info: int) -> None:
-        handle = next(self._numbers)
-        self._directories[handle] = _OpenDirectory(_decode(path).rstrip("/"))
-        libfuse.set_fh(info, handle)
-        libfuse.cache_directory(info)
+    def _readdir(self, number: int, arguments: memoryview, *, plus: bool = False) -> Result:
+        _, offset, size = p.READ_IN.unpack_from(arguments)
+        skipped = 0 if plus else p.ENTRY_SIZE
+        result: list[bytes] = []
+        for entry in self._entries(number, offset):
+            size -= len(entry) - skipped
+            if size < 0:
+                break
+            result.append(entry[skipped:])
+        return (b"".join(result),)
 
-    def releasedir(self, _: bytes | None, info: int) -> None:
-        del self._directories[libfuse.get_fh(info)]
-
-    def readdir(
-        self, _: bytes | None, buffer: int, fill: Callable[..., int], offset: int, info: int, __: int
-    ) -> None:
-        directory = self._directories[libfuse.get_fh(info)]
-        replies = directory.replies
-        if replies is None:
-            replies = directory.replies = self._read(directory.path)
-        for dots in (b".", b"..")[offset:]:  # the kernel numbers these itself
-            offset += 1
-            fill(buffer, dots, None, offset, 0)
-        number, skip = divmod(offset - 2, BATCH)
-        while batch := replies[number]:
-            for name, stat in itertools.islice(batch, skip, None):
-                offset += 1
-                if fill(buffer, name, stat, offset, libfuse.FILL_DIR_PLUS if stat else 0):
-                    return
-            number, skip = number + 1, 0
-
-    def _read(self, path: str) -> Replies:
-        listing = self._vfs.listing(path)
+    def _entries(self, number: int, offset: int) -> Iterator[bytes]:
+        """Entries of the folder called ``number`` from ``offset`` on, as READDIRPLUS has them."""
+        folder, listing = self._inodes.folder(number)
         if listing.damage is not None and not listing.nodes:
             raise listing.damage.again()
-        known = self._replies.get(listing)
-        if known is None:
-            space = self._vfs.space(path) if path else None
-            known = self._replies.setdefault(listing, Replies(listing.nodes, partial(self._packed, space)))
-        return known
+        for place, dots in enumerate(DOTS[offset:], offset + 1):
+            yield p.NO_ENTRY + p.dirent(dots, self._dots(folder.path), place, S_IFDIR)
+        replies = self._replies.get(listing)
+        if replies is None:
+            pack = partial(self._packed, folder)
+            replies = self._replies.setdefault(listing, Replies(listing.nodes, pack))
+        batch, skip = divmod(max(0, offset - len(DOTS)), BATCH)
+        while entries := replies[batch]:
+            yield from entries[skip:]
+            batch, skip = batch + 1, 0
 
-    def _packed(self, space: int | None, entries: Iterable[tuple[str, Node]]) -> list[Reply]:
-        """``space`` is None in the folder that holds the volumes, each of which has one of its own."""
-        inode_of, facts, pack = self._vfs.inode, self._facts, libfuse.pack_stat
-        replies: list[Reply] = []
-        for name, node in entries:
-            inode = inode_of(f"/{name}", node) if space is None else (space | node.id) + 1
-            try:
-                stat: bytes | None = pack(facts(node.stat(), inode))
-            except ImageError:  # the name is listed all the same; getattr reports the error
-                stat = None
-            replies.append((name.encode("utf-8", "surrogateescape"), stat))
-        return replies
+    def _dots(self, path: str) -> int:
+        return self._vfs.inode(path, self._vfs.find(path))
 
-    def getxattr(self, path: bytes, name: bytes, buffer: int | None, size: int) -> int:
-        wanted = name.decode("utf-8", "surrogateescape")
+    def _packed(self, folder: Folder, first: int, entries: Iterable[tuple[str, Node]]) -> list[bytes]:
+        """``entries`` as READDIRPLUS has them, of which the first is at place ``first``."""
+        space = self._vfs.space(folder.path) if folder.path else None
+        attributes, entry_out, dirent = self._owner.attributes, p.entry_out, p.dirent
+        packed: list[bytes] = []
+        for place, (name, node) in enumerate(entries, first):
+            # in the folder that holds the volumes each of them has a space of its own
+            inode = self._vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
+            mode, entry = 0, p.NO_ENTRY
+            with suppress(ImageError):  # the name is listed all the same; LOOKUP reports the error
+                stat = node.stat()
+                mode, entry = stat.mode, entry_out(folder.first + place, attributes(stat, inode))
+            encoded = name.encode("utf-8", "surrogateescape")
+            packed.append(entry + dirent(encoded, inode, place + 1 + len(DOTS), mode))
+        return packed
+
+    def _getxattr(self, number: int, arguments: memoryview) -> Result:
+        size, _ = p.XATTR_IN.unpack_from(arguments)
+        wanted = _decode(arguments[p.XATTR_IN.size :])
         # ls(1) asks for two attributes of each file, unless this error has been returned once
         if not wanted.startswith(self._xattr_prefixes):
             raise OSError(EOPNOTSUPP, "No such namespace")
-        value = self._xattrs(path).get(wanted)
+        value = self._xattrs(number).get(wanted)
         if value is None:
             raise OSError(ENODATA, "No such attribute")
-        return _give(value, buffer, size)
+        return _give(value, size)
 
-    def listxattr(self, path: bytes, buffer: int | None, size: int) -> int:
-        names = b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in self._xattrs(path))
-        return _give(names, buffer, size)
+    def _listxattr(self, number: int, arguments: memoryview) -> Result:
+        size, _ = p.XATTR_IN.unpack_from(arguments)
+        names = "".join(f"{name}\0" for name in self._xattrs(number))
+        return _give(names.encode("utf-8", "surrogateescape"), size)
 
-    def _xattrs(self, path: bytes) -> Mapping[str, bytes]:
-        node = self._vfs.find(_decode(path))
+    def _xattrs(self, number: int) -> Mapping[str, bytes]:
+        _, node = self._inodes.node(number)
         found = node.xattrs()
         return {**found, GUESS: node.guess.encode()} if node.guess else found
 
 
-def _of_host(file: FileDevice, offset: int, length: int) -> FuseBuf:
-    """A run of a host file, which must still be there: the kernel would take its end for the end of ours."""
-    file.check_reaches(offset + length)
-    return length, FD, 0, file.fd, offset
+def _copied(runs: list[Extent]) -> tuple[Buffer, ...]:
+    return tuple(buffers_of(runs))
 
 
-def _decode(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
+def _decode(name: memoryview) -> str:
+    return bytes(name[:-1]).decode("utf-8", "surrogateescape")
 
 
-def _give(value: bytes, buffer: int | None, size: int) -> int:
+def _give(value: bytes, size: int) -> Result:
     """Answer of an xattr call: with ``size`` 0 only the length is asked for."""
-    if size and buffer:
-        if len(value) > size:
-            raise OSError(ERANGE, "Buffer too small")
-        ctypes.memmove(buffer, value, len(value))
-    return len(value)
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
+    if not size:
+        return (p.XATTR_OUT.pack(len(value), 0),)
+    if len(value) > size:
+        raise OSError(ERANGE, "Buffer too small")
+    return (value,)

@@ -15,7 +15,7 @@ from imgmount.core.node import Node
 BATCH: Final = 128  # entries
 MAX_RECENT: Final = 64  # batches of one directory: 2.5 MB
 
-Reply = tuple[bytes, bytes | None]  # name and struct stat of an entry
+Reply = bytes  # an entry as the kernel takes it
 
 
 class Replies:
@@ -28,8 +28,9 @@ class Replies:
     __slots__ = ("_lock", "_next", "_nodes", "_pack", "_packed", "_recent", "_rest")
 
     def __init__(
-        self, nodes: Mapping[str, Node], pack: Callable[[Iterable[tuple[str, Node]]], list[Reply]]
+        self, nodes: Mapping[str, Node], pack: Callable[[int, Iterable[tuple[str, Node]]], list[Reply]]
     ) -> None:
+        """``pack`` is called with the place of the first entry and some entries."""
         self._nodes = nodes
         self._pack = pack
         self._lock = threading.Lock()
@@ -57,4 +58,4 @@ class Replies:
         if number != self._next:
             self._rest = itertools.islice(self._nodes.items(), number * BATCH, None)
         self._next = number + 1
-        return self._pack(itertools.islice(self._rest, BATCH))
+        return self._pack(number * BATCH, itertools.islice(self._rest, BATCH))

@@ -8,23 +8,22 @@ an orderly end, as an unmount is.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
-from typing import Any, Final
+from typing import Final
 
 from imgmount.chain.open import Image
 from imgmount.core.log_line import OneLineFormatter
 from imgmount.errors import MountError
-from imgmount.fuse import libfuse
-from imgmount.fuse.libfuse import mfusepy
+from imgmount.fuse.channel import Channel, Line
+from imgmount.fuse.libfuse import MountedFolder
 from imgmount.fuse.mountpoint import Mount, detach, discard, mounts
 from imgmount.fuse.notify import notify
 from imgmount.fuse.operations import Operations
@@ -41,7 +40,6 @@ log = logging.getLogger(__name__)
 # spliced, and the most that is possible, 1 MiB with its header, does not.
 SPLICED_READ_AHEAD_KB: Final = 256
 CODED_READ_AHEAD_KB: Final = 512
-THREADS_WAITING: Final = 8  # for the host's disk, besides two a core: they read at the same time
 GC_THRESHOLD: Final = 100_000
 MAX_WAIT: Final = 60  # seconds for the kernel's first question, which takes milliseconds
 ANSWERS: Final = b"\0"  # what the daemon reports instead of an error
@@ -71,7 +69,7 @@ class Session:
             notify("STOPPING=1")
 
     def serve(self, ready: Callable[[], None]) -> int:
-        """Mount and serve until unmounted. Returns libfuse's exit code, 0 after an orderly end.
+        """Mount and serve until unmounted. Returns 0, after an orderly end.
 
         Raises ``MountError`` if the host refuses to mount.
         """
@@ -81,44 +79,44 @@ class Session:
         gc.freeze()
         # listings have no reference cycles; looking for them costs a third of the time
         gc.set_threshold(GC_THRESHOLD)
-        watch, muted = Watch(self.target, self.idle), Muted()
-        operations = Operations(
-            self.vfs,
-            self.options,
-            lambda: self._started(muted, watch, ready),
-            every_open=self.idle is not None,
-        )
+        watch = Watch(self.target, self.idle)
         try:
             watch.listen()
-            code = self._main(operations.callbacks(watch.noting))
+            mounted = self._mount()
+            self._answer(mounted, watch, ready)
+            watch.wait()
+            mounted.unmount()
         finally:
-            watch.stop()
             self.image.close()
             self.discard()
-        if not muted.lifted:
-            raise MountError(explain(self.target, muted.lift()))
-        return code
+        return 0
 
-    def _started(self, muted: Muted, watch: Watch, ready: Callable[[], None]) -> None:
-        """The kernel's first request is being answered: threads may start now."""
+    def _mount(self) -> MountedFolder:
+        name = escape(str(self.source))
+        options = [*ALWAYS, f"fsname={name}", "subtype=imgmount", *self.options.passed]
+        muted = Muted()
+        try:
+            mounted = MountedFolder(self.target, options)
+        except MountError:
+            raise MountError(explain(self.target, muted.lift())) from None
         if warnings := muted.lift():
             os.write(2, os.fsencode(warnings))
+        return mounted
+
+    def _answer(self, mounted: MountedFolder, watch: Watch, ready: Callable[[], None]) -> None:
+        """Answer the kernel's first request in this thread, and all others in threads that start now."""
+        operations = Operations(self.vfs, self.options, every_open=watch.idle is not None)
+
+        def answer(line: Line, request: memoryview) -> None:
+            watch.used()
+            operations(line, request)
+
+        channel = Channel(mounted.fd, operations if watch.idle is None else answer, watch.hung_up)
+        channel.serve_one()
         name_daemon(self.target)
         self.image.context.cache.start()
-        watch.start()
+        channel.start()
         ready()
-
-    def _main(self, table: Any) -> int:
-        words = [os.fsencode(word) for word in self._arguments()]
-        return int(
-            mfusepy.fuse_main_real(
-                len(words),
-                (ctypes.c_char_p * len(words))(*words),
-                ctypes.pointer(table),
-                ctypes.sizeof(table),
-                None,
-            )
-        )
 
     def discard(self) -> None:
         """Remove the mount point if it was made for this mount."""
@@ -161,14 +159,6 @@ class Session:
             detach(self.target, lazy=True)
         self.discard()
         raise MountError(f"{self.target}: the mount did not answer in {MAX_WAIT} seconds and was given up")
-
-    def _arguments(self) -> Sequence[str]:
-        name = escape(str(self.source))
-        options = [*ALWAYS, f"fsname={name}", "subtype=imgmount", *self.options.passed]
-        if libfuse.VERSION >= (3, 12):
-            threads = 2 * (os.cpu_count() or 1) + THREADS_WAITING
-            options += [f"max_threads={threads}", f"max_idle_threads={threads}"]
-        return ["imgmount", "-f", "-o", ",".join(options), str(self.target)]
 
 
 def raise_read_ahead(target: Path, *, coded: bool) -> None:

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.patience import takes_time, this_thread
 from imgmount.errors import ImageError, MountError
 
 
@@ -36,16 +37,16 @@ class FileDevice(BlockDevice):
             raise MountError(f"{self.path}: is a directory")
         if not (stat.S_ISREG(mode) or (stat.S_ISBLK(mode) and not named)):
             raise MountError(f"{self.path}: is neither a file nor a block device")
-        self._is_regular = stat.S_ISREG(mode)
         return os.lseek(self.fd, 0, os.SEEK_END)  # st_size of a block device is 0
 
-    def check_reaches(self, end: int) -> None:
-        """Refuse a range that ends at ``end`` where the host file has become shorter. Raises ``ImageError``.
-
-        Call it before the descriptor is handed on: a read past the end of that is no error.
-        """
-        if self._is_regular and os.lseek(self.fd, 0, os.SEEK_END) < end:  # a quarter of what fstat costs
-            raise self._shrunk(end)
+    def announce(self, end: int) -> None:
+        """Say that reading takes time, if the bytes before ``end`` have to come from the disk first."""
+        if this_thread.hand_over is None:
+            return
+        try:
+            os.preadv(self.fd, [bytearray(1)], end - 1, os.RWF_NOWAIT)
+        except OSError:  # not at hand, or nobody can tell
+            takes_time()
 
     def _shrunk(self, end: int) -> ImageError:
         return ImageError(f"{self.path.name} ends before {end:#x}: it has shrunk since it was opened")
@@ -63,6 +64,7 @@ class FileDevice(BlockDevice):
         return b"".join(pieces)
 
     def _read(self, offset: int, size: int) -> bytes:
+        self.announce(offset + size)
         try:
             return os.pread(self.fd, size, offset)
         except OSError as exc:

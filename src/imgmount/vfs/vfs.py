@@ -67,13 +67,18 @@ class Vfs:
         parent, _, name = path.rpartition("/")
         if not name:
             return self.root
-        listing = self.listing(parent)
+        return self.entry(parent, name)[1]
+
+    def entry(self, folder: str, name: str) -> tuple[str, Node]:
+        """(name as listed, node) of ``name`` in the directory at ``folder``. Raises as ``find``."""
+        listing = self.listing(folder)
         try:
-            return listing[name]
+            stored = listing.stored(name)
         except FileNotFoundError:
             if listing.damage is not None:  # it may be absent or lost with the damage
                 raise listing.damage.again() from None
-            raise FileNotFoundError(ENOENT, "No such file or directory", path) from None
+            raise FileNotFoundError(ENOENT, "No such file or directory", f"{folder}/{name}") from None
+        return stored, listing.nodes[stored]
 
     def listing(self, path: str) -> Listing:
         """The directory at ``path``, read once as long as it is remembered."""

@@ -1,0 +1,109 @@
+"""What the kernel asks of a file system and how it is answered, in bytes: linux/fuse.h, version 7.31.
+
+A request is a header and arguments, a reply a header and a result. Times are seconds and nanoseconds.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from imgmount.core.node import Stat
+
+MAJOR, MINOR = 7, 31
+ROOT: Final = 1  # number of the root folder
+
+# enum fuse_opcode
+LOOKUP, FORGET, GETATTR, READLINK = 1, 2, 3, 5
+OPEN, READ, STATFS, RELEASE, GETXATTR, LISTXATTR = 14, 15, 17, 18, 22, 23
+INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY = 26, 27, 28, 29, 36, 38
+BATCH_FORGET, READDIRPLUS, LSEEK = 42, 44, 46
+
+# flags of INIT
+ASYNC_READ: Final = 1 << 0
+DO_READDIRPLUS: Final = 1 << 13
+ASYNC_DIO: Final = 1 << 15
+NO_OPEN: Final = 1 << 17
+PARALLEL_DIROPS: Final = 1 << 18
+MAX_PAGES: Final = 1 << 22
+CACHE_SYMLINKS: Final = 1 << 23
+NO_OPENDIR: Final = 1 << 24
+
+# flags of a reply to OPEN and OPENDIR
+KEEP_CACHE: Final = 1 << 1
+CACHE_DIR: Final = 1 << 3
+
+FOREVER: Final = 86_400 * 365  # seconds: the image does not change
+BLOCK: Final = 4096
+SMALLEST_BUFFER: Final = 64 << 10  # for requests: far more than the 8 KiB that the kernel asks for
+NS: Final = 1_000_000_000
+
+IN_HEADER: Final = struct.Struct("=IIQQIIII")  # length, opcode, unique, node, uid, gid, pid, padding
+OUT_HEADER: Final = struct.Struct("=IiQ")  # length, negative errno, unique
+INIT_IN: Final = struct.Struct("=IIII")  # major, minor, max_readahead, flags
+# major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, max_pages
+INIT_OUT: Final = struct.Struct("=IIIIHHIIH34x")
+FLAGS_IN: Final = struct.Struct("=I")  # flags of open(2)
+OPEN_OUT: Final = struct.Struct("=QII")  # handle, flags, padding
+READ_IN: Final = struct.Struct("=QQI")  # handle, offset, size
+LSEEK_IN: Final = struct.Struct("=QQI")  # handle, offset, whence
+LSEEK_OUT: Final = struct.Struct("=Q")
+XATTR_IN: Final = struct.Struct("=II")  # size, padding; GETXATTR: a name follows
+XATTR_OUT: Final = struct.Struct("=II")  # size, padding
+# blocks, bfree, bavail, files, ffree, bsize, namelen, frsize
+STATFS_OUT: Final = struct.Struct("=5Q3I28x")
+# ino, size, blocks, atime, mtime, ctime; their nanoseconds; mode, nlink, uid, gid, rdev, blksize, flags
+_ATTR: Final = "6Q10I"
+_ATTR_OUT: Final = struct.Struct(f"=QII{_ATTR}")  # seconds and nanoseconds it is valid, padding
+# node, generation, seconds that name and attributes are valid, their nanoseconds
+_ENTRY_OUT: Final = struct.Struct(f"=QQQQII{_ATTR}")
+_DIRENT: Final = struct.Struct("=QQII")  # ino, offset of the next, length of the name, type
+ENTRY_SIZE: Final = _ENTRY_OUT.size  # what READDIRPLUS has before each entry of READDIR
+NO_ENTRY: Final = _ENTRY_OUT.pack(0, 0, FOREVER, 0, 0, 0, *(0,) * 16)  # a name that is not there
+
+Attributes = tuple[int, ...]  # what ``attributes`` returns
+
+
+class Owner:
+    """Whose the files are, and what they may: the user's word, else the image's, else ours."""
+
+    def __init__(self, uid: int | None, gid: int | None, umask: int | None, ours: tuple[int, int]) -> None:
+        self._uid, self._one_uid = ours[0] if uid is None else uid, uid is not None
+        self._gid, self._one_gid = ours[1] if gid is None else gid, gid is not None
+        self._mask = ~(umask or 0)
+
+    def attributes(self, stat: Stat, inode: int) -> Attributes:
+        """``struct fuse_attr``, as numbers in order."""
+        mode, size, mtime, atime, ctime, uid, gid, nlink, rdev, allocated, birth = stat
+        mtime_s, mtime_ns = divmod(mtime, NS)
+        atime_s, atime_ns = (mtime_s, mtime_ns) if atime is None else divmod(atime, NS)
+        if ctime is None:
+            ctime = birth
+        ctime_s, ctime_ns = (mtime_s, mtime_ns) if ctime is None else divmod(ctime, NS)
+        return (
+            inode, size, ((size if allocated is None else allocated) + 511) >> 9,
+            atime_s & U64, mtime_s & U64, ctime_s & U64, atime_ns, mtime_ns, ctime_ns,
+            mode & self._mask, nlink & U32,
+            self._uid if self._one_uid or uid is None else uid,
+            self._gid if self._one_gid or gid is None else gid,
+            rdev & U32, BLOCK, 0,
+        )  # fmt: skip
+
+
+U32: Final = (1 << 32) - 1
+U64: Final = (1 << 64) - 1
+
+
+def attr_out(attributes: Attributes) -> bytes:
+    """The reply to GETATTR."""
+    return _ATTR_OUT.pack(FOREVER, 0, 0, *attributes)
+
+
+def entry_out(node: int, attributes: Attributes) -> bytes:
+    """The reply to LOOKUP: the node's number and attributes."""
+    return _ENTRY_OUT.pack(node, 0, FOREVER, FOREVER, 0, 0, *attributes)
+
+
+def dirent(name: bytes, inode: int, offset: int, mode: int = 0) -> bytes:
+    """An entry of READDIR; behind ``offset`` entries the next is found."""
+    return _DIRENT.pack(inode, offset, len(name), mode >> 12) + name + bytes(-len(name) % 8)
