@@ -24,7 +24,9 @@ def test_structures_have_the_sizes_of_the_kernels() -> None:
     assert {layout: layout.size for layout in sizes} == sizes
     assert len(p.attr_out(attributes(FACTS))) == 104
     assert len(p.entry_out(1, attributes(FACTS))) == len(p.NO_ENTRY) == p.ENTRY_SIZE == 128
-    assert [len(p.dirent(b"x" * length, 1, 1)) for length in (1, 8, 9)] == [32, 32, 40]
+    for length, size in ((1, 32), (8, 32), (9, 40)):
+        assert len(p.bare_direntplus(b"x" * length, 1, 1)) == 128 + size
+        assert len(p.direntplus(b"x" * length, 1, 1, attributes(FACTS))) == 128 + size
 
 
 def test_attributes_in_the_order_of_struct_fuse_attr() -> None:
@@ -50,5 +52,10 @@ def test_whose_files_are() -> None:
 
 
 def test_an_entry_of_a_listing() -> None:
-    inode, offset, length, kind = struct.unpack_from("=QQII", p.dirent(b"name", 9, 3, stat.S_IFDIR))
-    assert (inode, offset, length, kind) == (9, 3, 4, stat.S_IFDIR >> 12)
+    known = p.direntplus(b"name", 3, 9, attributes(FACTS))
+    assert known[:128] == p.entry_out(9, attributes(FACTS))
+    assert struct.unpack_from("=QQII", known, 128) == (77, 3, 4, stat.S_IFREG >> 12)
+    assert known[152:] == b"name\0\0\0\0"
+    bare = p.bare_direntplus(b"..", 2, 5, stat.S_IFDIR)
+    assert bare[:128] == p.NO_ENTRY
+    assert struct.unpack_from("=QQII", bare, 128) == (5, 2, 2, stat.S_IFDIR >> 12)

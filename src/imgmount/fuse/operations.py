@@ -12,7 +12,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from errno import EACCES, EINVAL, ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from functools import partial
 from stat import S_IFDIR
@@ -249,7 +248,7 @@ class Operations:
         if listing.damage is not None and not listing.nodes:
             raise listing.damage.again()
         for place, dots in enumerate(DOTS[offset:], offset + 1):
-            yield p.NO_ENTRY + p.dirent(dots, self._dots(folder.path), place, S_IFDIR)
+            yield p.bare_direntplus(dots, place, self._dots(folder.path), S_IFDIR)
         replies = self._replies.get(listing)
         if replies is None:
             pack = partial(self._packed, folder)
@@ -265,17 +264,19 @@ class Operations:
     def _packed(self, folder: Folder, first: int, entries: Iterable[tuple[str, Node]]) -> list[bytes]:
         """``entries`` as READDIRPLUS has them, of which the first is at place ``first``."""
         space = self._vfs.space(folder.path) if folder.path else None
-        attributes, entry_out, dirent = self._owner.attributes, p.entry_out, p.dirent
+        attributes, direntplus = self._owner.attributes, p.direntplus
+        number, offset = folder.first + first, first + len(DOTS)
         packed: list[bytes] = []
-        for place, (name, node) in enumerate(entries, first):
+        for name, node in entries:
+            offset += 1
             # in the folder that holds the volumes each of them has a space of its own
             inode = self._vfs.inode(f"/{name}", node) if space is None else (space | node.id) + 1
-            mode, entry = 0, p.NO_ENTRY
-            with suppress(ImageError):  # the name is listed all the same; LOOKUP reports the error
-                stat = node.stat()
-                mode, entry = stat.mode, entry_out(folder.first + place, attributes(stat, inode))
             encoded = name.encode("utf-8", "surrogateescape")
-            packed.append(entry + dirent(encoded, inode, place + 1 + len(DOTS), mode))
+            try:
+                packed.append(direntplus(encoded, offset, number, attributes(node.stat(), inode)))
+            except ImageError:  # the name is listed all the same; LOOKUP reports the error
+                packed.append(p.bare_direntplus(encoded, offset, inode))
+            number += 1
         return packed
 
     def _getxattr(self, number: int, arguments: memoryview) -> Result:

@@ -57,7 +57,10 @@ _ATTR: Final = "6Q10I"
 _ATTR_OUT: Final = struct.Struct(f"=QII{_ATTR}")  # seconds and nanoseconds it is valid, padding
 # node, generation, seconds that name and attributes are valid, their nanoseconds
 _ENTRY_OUT: Final = struct.Struct(f"=QQQQII{_ATTR}")
-_DIRENT: Final = struct.Struct("=QQII")  # ino, offset of the next, length of the name, type
+# ino, how many entries there are up to the end of this one, length of the name, type
+_DIRENT: Final = struct.Struct("=QQII")
+_DIRENTPLUS: Final = struct.Struct(f"{_ENTRY_OUT.format}{_DIRENT.format[1:]}")
+_PADDING: Final = tuple(bytes(-length % 8) for length in range(8))
 ENTRY_SIZE: Final = _ENTRY_OUT.size  # what READDIRPLUS has before each entry of READDIR
 NO_ENTRY: Final = _ENTRY_OUT.pack(0, 0, FOREVER, 0, 0, 0, *(0,) * 16)  # a name that is not there
 
@@ -104,6 +107,18 @@ def entry_out(node: int, attributes: Attributes) -> bytes:
     return _ENTRY_OUT.pack(node, 0, FOREVER, FOREVER, 0, 0, *attributes)
 
 
-def dirent(name: bytes, inode: int, offset: int, mode: int = 0) -> bytes:
-    """An entry of READDIR; behind ``offset`` entries the next is found."""
-    return _DIRENT.pack(inode, offset, len(name), mode >> 12) + name + bytes(-len(name) % 8)
+def direntplus(name: bytes, offset: int, node: int, attributes: Attributes) -> bytes:
+    """An entry of READDIRPLUS, the ``offset``-th: what LOOKUP replies, and an entry of READDIR."""
+    length = len(name)
+    return (
+        _DIRENTPLUS.pack(
+            node, 0, FOREVER, FOREVER, 0, 0, *attributes, attributes[0], offset, length, attributes[9] >> 12
+        )
+        + name
+        + _PADDING[length & 7]
+    )
+
+
+def bare_direntplus(name: bytes, offset: int, inode: int, kind: int = 0) -> bytes:
+    """The same where nothing but the name is told, and perhaps the ``kind``: the file type of the mode."""
+    return NO_ENTRY + _DIRENT.pack(inode, offset, len(name), kind >> 12) + name + _PADDING[len(name) & 7]
