@@ -105,6 +105,15 @@ def test_stat_says_what_the_node_says(mount: Path) -> None:
     assert (mount / "empty").stat().st_nlink == 2
 
 
+def test_the_time_of_birth_is_told_where_it_is_known(mount: Path) -> None:
+    words = ["stat", "--format=%.9W %.9Z %s %i", str(mount / "empty"), str(mount / "plain")]
+    lines = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+    birth, change, size, inode = lines[0].split()
+    assert (size, int(inode)) == ("0", (mount / "empty").stat().st_ino)
+    assert birth in (change, "0.000000000")  # a kernel before 6.6 does not ask for it
+    assert lines[1].split()[0] == "0.000000000"
+
+
 def test_holes_are_seen_and_take_no_space(mount: Path) -> None:
     assert (mount / "holey").stat().st_blocks == -(-66536 // 512)
     fd = os.open(mount / "holey", os.O_RDONLY)

@@ -44,6 +44,18 @@ def test_times_that_are_not_known() -> None:
     assert attributes(born)[3:9] == (5, 5, 3, 1, 1, 2)
 
 
+def test_statx_in_the_order_of_struct_fuse_statx() -> None:
+    known = p.statx_out(attributes(FACTS), birth_ns=6 * p.NS + 7)
+    assert len(known) == 32 + 256
+    mask, blksize, _, nlink, uid, gid, mode = struct.unpack_from("=IIQIIIH", known, 32)
+    assert (mask, blksize, nlink, uid, gid, mode) == (0xFFF, 4096, 9, 7, 8, stat.S_IFREG | 0o640)
+    assert struct.unpack_from("=QQQ", known, 64) == (77, 5000, 2)
+    times = [struct.unpack_from("=qI", known, place) for place in range(96, 160, 16)]
+    assert times == [(4, 5), (6, 7), (-1, p.NS // 2), (2, 3)]
+    assert struct.unpack_from("=II", known, 160) == (0, 10)
+    assert struct.unpack_from("=I", p.statx_out(attributes(FACTS), None), 32) == (0x7FF,)
+
+
 def test_whose_files_are() -> None:
     unknown = Stat(0o100666)
     assert attributes(unknown)[9:13] == (0o100666, 1, *US)

@@ -1,8 +1,8 @@
 """The line to the kernel: requests are read from /dev/fuse and replies are written there.
 
-One thread leads: it reads a request, answers it, and reads the next. Before it does what takes time, such as
-decoding or waiting for the host's disk, it gives the lead to another: so quick questions need no hand-over,
-and slow ones hold up nobody.
+One thread leads: it reads a request, answers it, and reads the next. Before it does what takes time, which is
+to decode, to wait for the host's disk, or to move many bytes while more is asked, it gives the lead to
+another: so quick questions need no hand-over, and slow ones hold up nobody.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from imgmount.core.device import Buffer
-from imgmount.core.patience import this_thread
+from imgmount.core.patience import takes_time, this_thread
 from imgmount.fuse.protocol import BLOCK, OUT_HEADER, SMALLEST_BUFFER
 
 MAX_THREADS: Final = 2 * (os.cpu_count() or 1) + 8  # the latter wait for the host's disk
 MAX_REPLY: Final = 512 << 10  # bytes of a file at once: with its header it fits into a pipe of 1 MiB
 PIPE: Final = 1 << 20
+LARGE: Final = 64 << 10  # bytes that take longer to move than a hand-over takes
 MAX_BUFFERS: Final = 1000  # of one writev(2), which takes 1024
 GONE: Final = (errno.ENOENT, errno.EINTR)  # whoever asked has been killed meanwhile
 UNMOUNTED: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
@@ -34,6 +36,8 @@ class Line(threading.local):
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._more = select.poll()
+        self._more.register(fd, select.POLLIN)
         self.unique = 0
         self._pipe: tuple[int, int] | None = None
         self._fits = 0
@@ -43,11 +47,17 @@ class Line(threading.local):
         if len(buffers) > MAX_BUFFERS:
             buffers = (b"".join(buffers),)
         size = OUT_HEADER.size + sum(map(len, buffers))
+        self._expect(size)
         self._write(OUT_HEADER.pack(size, 0, self.unique), *buffers)
 
     def fail(self, code: int) -> None:
         """The request failed with errno ``code``."""
         self._write(OUT_HEADER.pack(OUT_HEADER.size, -code, self.unique))
+
+    def _expect(self, size: int) -> None:
+        """``size`` bytes are about to be moved: another thread had better answer what is asked already."""
+        if size >= LARGE and this_thread.hand_over is not None and self._more.poll(0):
+            takes_time()
 
     def _write(self, *buffers: Buffer) -> None:
         try:
@@ -62,6 +72,7 @@ class Line(threading.local):
         size = sum(length for length, _, _ in runs)
         if size + (len(runs) + 2) * BLOCK > self._fits:
             return False
+        self._expect(size)
         try:
             os.write(writer, OUT_HEADER.pack(OUT_HEADER.size + size, 0, self.unique))
             if all(_fill(writer, *run) for run in runs):

@@ -123,6 +123,7 @@ class Operations:
             p.INTERRUPT: lambda *_: None,
             p.READDIRPLUS: partial(self._readdir, plus=True),
             p.LSEEK: self._lseek,
+            p.STATX: self._statx,
             p.DESTROY: lambda *_: (),
         }
 
@@ -173,6 +174,12 @@ class Operations:
     def _getattr(self, number: int, _: memoryview) -> Result:
         path, node = self._inodes.node(number)
         return (p.attr_out(self._owner.attributes(node.stat(), self._vfs.inode(path, node))),)
+
+    def _statx(self, number: int, _: memoryview) -> Result:
+        path, node = self._inodes.node(number)
+        stat = node.stat()
+        attributes = self._owner.attributes(stat, self._vfs.inode(path, node))
+        return (p.statx_out(attributes, stat.birth_ns),)
 
     def _readlink(self, number: int, _: memoryview) -> Result:
         node = self._inodes.node(number)[1]

@@ -1,10 +1,11 @@
-"""What the kernel asks of a file system and how it is answered, in bytes: linux/fuse.h, version 7.31.
+"""What the kernel asks of a file system and how it is answered, in bytes: linux/fuse.h.
 
-A request is a header and arguments, a reply a header and a result. Times are seconds and nanoseconds.
+Version 7.31 of the protocol, and STATX of 7.39, which newer kernels send of themselves. A request is a header and arguments, a reply a header and a result. Times are seconds and nanoseconds.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import Final
 
@@ -17,7 +18,7 @@ ROOT: Final = 1  # number of the root folder
 LOOKUP, FORGET, GETATTR, READLINK = 1, 2, 3, 5
 OPEN, READ, STATFS, RELEASE, GETXATTR, LISTXATTR = 14, 15, 17, 18, 22, 23
 INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, DESTROY = 26, 27, 28, 29, 36, 38
-BATCH_FORGET, READDIRPLUS, LSEEK = 42, 44, 46
+BATCH_FORGET, READDIRPLUS, LSEEK, STATX = 42, 44, 46, 52
 
 # flags of INIT
 ASYNC_READ: Final = 1 << 0
@@ -55,6 +56,9 @@ STATFS_OUT: Final = struct.Struct("=5Q3I28x")
 # ino, size, blocks, atime, mtime, ctime; their nanoseconds; mode, nlink, uid, gid, rdev, blksize, flags
 _ATTR: Final = "6Q10I"
 _ATTR_OUT: Final = struct.Struct(f"=QII{_ATTR}")  # seconds and nanoseconds it is valid, padding
+# seconds and nanoseconds it is valid, flags; mask, blksize, attributes, nlink, uid, gid, mode; ino, size,
+# blocks, mask of attributes; times of access, birth, inode and content; major and minor number
+_STATX_OUT: Final = struct.Struct("=QII16xIIQIIIHxxQQQQqIxxxxqIxxxxqIxxxxqIxxxxII120x")
 # node, generation, seconds that name and attributes are valid, their nanoseconds
 _ENTRY_OUT: Final = struct.Struct(f"=QQQQII{_ATTR}")
 # ino, how many entries there are up to the end of this one, length of the name, type
@@ -63,6 +67,9 @@ _DIRENTPLUS: Final = struct.Struct(f"{_ENTRY_OUT.format}{_DIRENT.format[1:]}")
 _PADDING: Final = tuple(bytes(-length % 8) for length in range(8))
 ENTRY_SIZE: Final = _ENTRY_OUT.size  # what READDIRPLUS has before each entry of READDIR
 NO_ENTRY: Final = _ENTRY_OUT.pack(0, 0, FOREVER, 0, 0, 0, *(0,) * 16)  # a name that is not there
+
+STATX_BASIC_STATS: Final = 0x7FF
+STATX_BTIME: Final = 0x800
 
 Attributes = tuple[int, ...]  # what ``attributes`` returns
 
@@ -100,6 +107,22 @@ U64: Final = (1 << 64) - 1
 def attr_out(attributes: Attributes) -> bytes:
     """The reply to GETATTR."""
     return _ATTR_OUT.pack(FOREVER, 0, 0, *attributes)
+
+
+def statx_out(attributes: Attributes, birth_ns: int | None) -> bytes:
+    """The reply to STATX: the same and the time of birth."""
+    ino, size, blocks, atime, mtime, ctime, *nanoseconds, mode, nlink, uid, gid, rdev, blksize, _ = attributes
+    atime_ns, mtime_ns, ctime_ns = nanoseconds
+    btime, btime_ns = divmod(birth_ns or 0, NS)
+    return _STATX_OUT.pack(
+        FOREVER, 0, 0, STATX_BASIC_STATS | (0 if birth_ns is None else STATX_BTIME), blksize, 0,
+        nlink, uid, gid, mode, ino, size, blocks, 0, _signed(atime), atime_ns, btime, btime_ns,
+        _signed(ctime), ctime_ns, _signed(mtime), mtime_ns, os.major(rdev), os.minor(rdev),
+    )  # fmt: skip
+
+
+def _signed(seconds: int) -> int:
+    return seconds - (seconds >> 63 << 64)
 
 
 def entry_out(node: int, attributes: Attributes) -> bytes:

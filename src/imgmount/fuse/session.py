@@ -87,9 +87,8 @@ class Session:
             watch.wait()
             mounted.unmount()
         finally:
-            self.image.close()
             self.discard()
-        return 0
+        return 0  # the process ends: what is open stays so for threads that are still answering
 
     def _mount(self) -> MountedFolder:
         name = escape(str(self.source))
