@@ -1,6 +1,7 @@
 """What the kernel asks of a file system and how it is answered, in bytes: linux/fuse.h.
 
-Version 7.31 of the protocol, and STATX of 7.39, which newer kernels send of themselves. A request is a header and arguments, a reply a header and a result. Times are seconds and nanoseconds.
+Version 7.31 of the protocol, and STATX of 7.39, which newer kernels send of themselves. A request is a header
+and arguments, a reply a header and a result. Times are seconds and nanoseconds.
 """
 
 from __future__ import annotations
