@@ -1,8 +1,9 @@
 """A protocol adapter: requests of the kernel become questions to the vfs, and the answers become replies.
 
-Files have no handles, and directories none either: where the kernel can do without, it is told once that it
-need not tell of opening and closing. Names are decoded as UTF-8 with surrogate escapes. Bytes that lie
-unchanged in a host file are moved by the kernel; decoded ones are written to it from where they were decoded.
+Nothing that is open has a handle: the kernel is told once that it need not tell of opening and closing files,
+where it can do without. Of folders it keeps the listing, and tells of each that is opened: whether the daemon
+lives is known by that. Names are decoded as UTF-8 with surrogate escapes. Bytes that lie unchanged in a host
+file are moved by the kernel; decoded ones are written to it from where they were decoded.
 """
 
 from __future__ import annotations
@@ -88,8 +89,7 @@ class _Files:
 class Operations:
     """The answers of one mount.
 
-    ``every_open`` has the kernel tell of each file and folder that is opened, also of those that it knows
-    already.
+    ``every_open`` has the kernel tell of each file that is opened, also of those that it knows already.
     """
 
     def __init__(self, vfs: Vfs, options: MountOptions, *, every_open: bool = False) -> None:
@@ -100,7 +100,7 @@ class Operations:
         self._every_open = every_open
         self._inodes = Inodes(vfs)
         self._files = _Files(self._inodes)
-        self._opens = self._opendirs = True
+        self._opens = True
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, MAX_REPLY)
         self._replies: WeakKeyDictionary[Listing, Replies] = WeakKeyDictionary()
@@ -154,9 +154,8 @@ class Operations:
             return (p.INIT_OUT.pack(p.MAJOR, p.MINOR, *(0,) * 7),)
         wanted = p.ASYNC_READ | p.DO_READDIRPLUS | p.ASYNC_DIO | p.PARALLEL_DIROPS | p.MAX_PAGES
         if not self._every_open:
-            wanted |= p.NO_OPEN | p.NO_OPENDIR
+            wanted |= p.NO_OPEN
         self._opens = not flags & wanted & p.NO_OPEN
-        self._opendirs = not flags & wanted & p.NO_OPENDIR
         return (
             p.INIT_OUT.pack(
                 p.MAJOR, min(minor, p.MINOR), read_ahead, flags & (wanted | p.CACHE_SYMLINKS),
@@ -196,8 +195,6 @@ class Operations:
         return (p.OPEN_OUT.pack(0, p.KEEP_CACHE, 0),)
 
     def _opendir(self, *_: object) -> Result:
-        if not self._opendirs:
-            raise OSError(ENOSYS, "Every folder may be read: do not ask again")
         return (p.OPEN_OUT.pack(0, p.KEEP_CACHE | p.CACHE_DIR, 0),)
 
     def _read(self, number: int, arguments: memoryview) -> Result:

@@ -29,7 +29,6 @@ NO_OPEN: Final = 1 << 17
 PARALLEL_DIROPS: Final = 1 << 18
 MAX_PAGES: Final = 1 << 22
 CACHE_SYMLINKS: Final = 1 << 23
-NO_OPENDIR: Final = 1 << 24
 
 # flags of a reply to OPEN and OPENDIR
 KEEP_CACHE: Final = 1 << 1
