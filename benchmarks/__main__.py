@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -23,6 +23,11 @@ from .images import Work
 from .measure import measure
 from .mounts import SOURCE, Tool, imgmount
 from .rows import ROWS, Row
+
+
+def _path(name: str) -> Path:
+    """As daemons, which work elsewhere, find it too."""
+    return Path(name).absolute()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,17 +48,17 @@ def _parser() -> argparse.ArgumentParser:
         "--json", type=Path, metavar="FILE", help="write the results, and what the machine is"
     )
     parser.add_argument(
-        "--work", type=Path, default=work, metavar="DIR", help=f"where images are kept: {work}"
+        "--work", type=_path, default=work, metavar="DIR", help=f"where images are kept: {work}"
     )
     parser.add_argument(
         "--size", type=int, default=256, metavar="MIB", help="of the data in an image; 256 by default"
     )
     place = "an executable, or a folder with the package"
     parser.add_argument(
-        "--imgmount", type=Path, default=SOURCE, metavar="PATH", help=f"{place}; src by default"
+        "--imgmount", type=_path, default=SOURCE, metavar="PATH", help=f"{place}; src by default"
     )
     parser.add_argument(
-        "--against", type=Path, metavar="PATH", help="another imgmount to compare with, likewise"
+        "--against", type=_path, metavar="PATH", help="another imgmount to compare with, likewise"
     )
     return parser
 
@@ -65,6 +70,15 @@ def _ours(row: Row, arguments: argparse.Namespace) -> dict[str, Tool]:
     return ours
 
 
+def _made(row: Row, work: Work) -> bool:
+    """Whether the image is there; what makes it may be missing."""
+    try:
+        return bool(row.image.path(work))
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        print(f"left out: {row.name}: {error}")
+        return False
+
+
 @contextmanager
 def _busy_core() -> Iterator[None]:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
@@ -74,11 +88,6 @@ def _busy_core() -> Iterator[None]:
             loop.kill()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    yield
-
-
 def main() -> None:
     arguments = _parser().parse_args()
     rows = [row for row in ROWS if any(fnmatch(row.name, pattern) for pattern in arguments.rows)]
@@ -86,12 +95,11 @@ def main() -> None:
         print(*(row.name for row in rows), sep="\n")
         return
     work = Work(arguments.work / f"{arguments.size}MiB", arguments.size << 20)
-    for row in rows:
-        row.image.path(work)
+    rows = [row for row in rows if _made(row, work)]
     facts = machine.facts(_ours(ROWS[0], arguments))
     results = []
     print(report.heading())
-    with _busy_core() if arguments.busy else _quiet():
+    with _busy_core() if arguments.busy else nullcontext():
         for row in rows:
             results.append(measure(row, _ours(row, arguments), work, arguments.rounds))
             print(*report.lines(results[-1]), sep="\n", flush=True)

@@ -29,17 +29,15 @@ class Reading:
 
 def forget(path: Path) -> None:
     """Have the kernel drop what it knows of a file, which may be in a mount."""
-    fd = os.open(path, os.O_RDONLY)
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(fd)
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sequential(path: Path, start: int = 0, stop: int = sys.maxsize) -> int:
-    fd, buffer = os.open(path, os.O_RDONLY), bytearray(_MIB)
-    offset = start
-    while offset < stop and (count := os.preadv(fd, [buffer], offset)):
-        offset += count
-    os.close(fd)
+    buffer, offset = bytearray(_MIB), start
+    with path.open("rb") as file:
+        while offset < stop and (count := os.preadv(file.fileno(), [buffer], offset)):
+            offset += count
     return offset - start
 
 
@@ -52,11 +50,11 @@ def _by_two(path: Path) -> int:
 
 def at_random(path: Path, count: int = _RANDOM_READS) -> int:
     """4 KiB each."""
-    fd, rng, blocks = os.open(path, os.O_RDONLY), random.Random(1), path.stat().st_size // 4096
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-    for _ in range(count):
-        os.pread(fd, 4096, rng.randrange(blocks) * 4096)
-    os.close(fd)
+    rng, blocks = random.Random(1), path.stat().st_size // 4096
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for _ in range(count):
+            os.pread(file.fileno(), 4096, rng.randrange(blocks) * 4096)
     return count
 
 

@@ -96,7 +96,7 @@ ROWS = (
     _disk("raw", "raw, in order", DATA, _qemu("raw"), _xmount("raw", DATA)),
     _disk("raw-two", "raw, two readers", DATA, _qemu("raw"), _xmount("raw", DATA), reading=BY_TWO),
     _disk("raw-random", "raw, 4 KiB at random", DATA, _qemu("raw"), _xmount("raw", DATA), reading=AT_RANDOM),
-    _disk("vhd", "VHD", images.VHD, _qemu("vpc"), _tool("vhdimount", "vhdi1")),
+    _disk("vhd", "VHD", images.VHD, _qemu("vpc")),
     _disk("vhdx", "VHDX", images.VHDX, _qemu("vhdx"), _tool("vhdimount", "vhdi1")),
     _disk("vmdk", "VMDK", images.VMDK, _qemu("vmdk"), _tool("vmdkmount", "vmdk1")),
     _disk("vmdk-stream", "VMDK streamOptimized", images.STREAM, _qemu("vmdk"), _tool("vmdkmount", "vmdk1")),
