@@ -9,7 +9,6 @@ time and the memory of each program's daemon; what the reader and the kernel do 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -89,7 +88,11 @@ def _busy_core() -> Iterator[None]:
 
 
 def main() -> None:
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    for pattern in arguments.rows:
+        if not any(fnmatch(row.name, pattern) for row in ROWS):
+            parser.error(f"no row is called {pattern}; --list has their names")
     rows = [row for row in ROWS if any(fnmatch(row.name, pattern) for pattern in arguments.rows)]
     if arguments.list:
         print(*(row.name for row in rows), sep="\n")
@@ -104,9 +107,9 @@ def main() -> None:
             results.append(measure(row, _ours(row, arguments), work, arguments.rounds))
             print(*report.lines(results[-1]), sep="\n", flush=True)
     if arguments.json:
-        found = {"machine": facts, "busy": arguments.busy, "rounds": arguments.rounds, "rows": results}
+        head = {"machine": facts, "busy": arguments.busy, "rounds": arguments.rounds}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        arguments.json.write_text(report.as_json(head, results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,11 @@ class Program:
         """A program that is not there, or fails, or reads wrong bytes, is no reason to stop."""
         try:
             yield
-        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             self.absent = str(error)
 
     def facts(self, unit: str, amount: int) -> dict[str, Any]:
-        """Its medians: speed in ``unit``, processor seconds for a GB, a million reads or all, and bytes of memory."""
+        """Medians: the speed in ``unit``, processor seconds for a GB, a million reads or all, bytes of memory; and what they are of."""
         facts: dict[str, Any] = {"name": self.tool.name, "role": self.role}
         if self.absent:
             return facts | {"absent": self.absent}
@@ -52,7 +52,10 @@ class Program:
                 facts |= {"speed": amount / seconds, "processor": used / amount * 1e6}
             case _:
                 facts |= {"speed": seconds, "processor": used}
-        return facts | {"samples": [asdict(sample) for sample in self.samples]}
+        samples = [
+            (round(sample.seconds, 6), round(sample.processor, 6), sample.memory) for sample in self.samples
+        ]
+        return facts | {"samples": samples}
 
 
 def measure(row: Row, ours: dict[str, Tool], work: Work, rounds: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _marks = itertools.count()
 
 @dataclass(frozen=True)
 class Tool:
-    """A program that mounts an image. ``command`` has places for {image} and {target}."""
+    """A program that mounts an image as a daemon. ``command`` has places for {image} and {target}."""
 
     name: str
     command: tuple[str, ...]
@@ -65,8 +65,7 @@ def mounted(tool: Tool, image: Path, target: Path) -> Iterator[Mount]:
     try:
         path = _answer(tool, target, launched)
         seconds = time.perf_counter() - started
-        with suppress(subprocess.TimeoutExpired):  # one that is no daemon stays
-            launched.wait(0.2)
+        launched.wait(10)  # what became a daemon stays
         processes = process.marked(mark)
         used = process.waited() - before + sum(process.processor(processes).values())
         yield Mount(path, Sample(seconds, used, process.memory(processes)), mark)

@@ -1,7 +1,8 @@
-"""Prints rows as they are measured."""
+"""Results as lines of a table, and as JSON."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -56,3 +57,9 @@ def lines(row: dict[str, Any]) -> list[str]:
             )
         title = ""
     return found
+
+
+def as_json(head: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """``head`` and, on a line for each, ``rows``."""
+    text = json.dumps(head, indent=1).removesuffix("\n}")
+    return f'{text},\n "rows": [\n' + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n ]\n}\n"

@@ -39,6 +39,7 @@ class Row:
 def _qemu(driver: str) -> Tool:
     command = [
         "qemu-storage-daemon",
+        "--daemonize",
         "--blockdev",
         "driver=file,node-name=f,filename={image},read-only=on",
         "--blockdev",
