@@ -17,10 +17,10 @@ from xml.sax.saxutils import escape
 from .report import best_peer, ratios
 
 _PANELS = ("speed", "processor time", "memory")
-_OURS, _OTHERS, _FIRST, _PANEL, _GAP = 290, 360, 540, 130, 20  # columns, in pixels
+_OURS, _OTHERS, _FIRST, _PANEL, _GAP = 310, 320, 568, 130, 40  # columns, in pixels
 _TOP, _STEP, _LEFT = 62, 19, 14
 _MOST = 4  # powers of two that a panel shows to each side; what is further lies on its edge
-_WIDTH = _FIRST + len(_PANELS) * (_PANEL + _GAP)
+_WIDTH = _FIRST + len(_PANELS) * (_PANEL + _GAP) - 14
 _STYLE = """text{font:12px Helvetica,Arial,sans-serif;fill:#2b3440}.h{font-weight:600}.s{fill:#6b7785;font-size:11px}
 line{stroke:#e3e8ee}.one{stroke:#8a97a6}.good{stroke:#1f7a5c;fill:#1f7a5c}.bad{stroke:#c2571a;fill:#c2571a}.busy{fill:#fff}"""
 
@@ -35,7 +35,9 @@ def _line(x: float, y: float, x2: float, y2: float, kind: str = "") -> str:
 
 def _figure(row: dict[str, Any], program: dict[str, Any]) -> str:
     speed = program["speed"]
-    return f"{speed:.2f} s" if row["unit"] == "s" else f"{speed:,.0f} {row['unit']}"
+    if row["unit"] == "s":
+        return f"{speed * 1000:.0f} ms" if speed < 1 else f"{speed:.1f} s"
+    return f"{speed:,.0f} {row['unit']}"
 
 
 def _fastest(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -56,9 +58,7 @@ def _dots(row: dict[str, Any], y: float, kind: str) -> Iterator[str]:
 
 
 def _head(bottom: float) -> Iterator[str]:
-    yield _text(_OURS, _TOP - 22, "imgmount", "h", "end") + _text(
-        _OTHERS - 60, _TOP - 22, "fastest other", "h"
-    )
+    yield _text(_OURS, _TOP - 22, "imgmount", "h", "end") + _text(_OTHERS, _TOP - 22, "fastest other", "h")
     for number, title in enumerate(_PANELS):
         left = _FIRST + number * (_PANEL + _GAP)
         yield _text(left + _PANEL / 2, 18, title, "h", "middle")
@@ -72,7 +72,7 @@ def _head(bottom: float) -> Iterator[str]:
 def _foot(found: dict[str, Any], y: float) -> str:
     machine = found["machine"]
     words = f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, "
-    words += f"{machine['date'][:10]}; medians of {found['rounds']}. Right of the line: imgmount is the better one."
+    words += f"{machine['date'][:10]}; medians of {found['rounds']}. Right of the line, imgmount is the better one; edges: more than 16 times."
     return _text(_LEFT, y, words, "s")
 
 
@@ -93,7 +93,7 @@ def draw(quiet: dict[str, Any], busy: dict[str, Any] | None) -> Iterator[str]:
         if "absent" not in ours:
             yield _text(_OURS, y + 4, _figure(row, ours), "", "end")
         if fastest:
-            yield _text(_OTHERS - 60, y + 4, f"{_figure(row, fastest)}  {fastest['name']}")
+            yield _text(_OTHERS, y + 4, f"{_figure(row, fastest)}  {fastest['name']}")
         for found, kind in ((busy_rows.get(row["name"]), "busy"), (row, "quiet")):
             if found:
                 yield from _dots(found, y, kind)
