@@ -31,7 +31,7 @@ class Program:
 
     @contextmanager
     def excused(self) -> Iterator[None]:
-        """A program that is not there, or fails, or reads wrong bytes, is no reason to stop."""
+        """A program that is not there, or fails, or reads something else, is no reason to stop."""
         try:
             yield
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -86,9 +86,7 @@ def _check(programs: list[Program], reading: Reading, image: Path, scratch: Path
                 found = reading.sum(mount.path)
                 expected = expected or found
                 if found != expected:
-                    raise ValueError(
-                        f"reads other bytes than {programs[0].tool.name}: {found}, not {expected}"
-                    )
+                    raise ValueError(f"does not read what the first does: {found}, not {expected}")
 
 
 def _sample(tool: Tool | Decoder, reading: Reading, image: Path, scratch: Path) -> Sample:
