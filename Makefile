@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit coverage bench docs cast deb clean
+.PHONY: demo test lint types unit coverage bench bench-results docs cast deb clean
 
 demo: $(VENV)/.demo
 	./scripts/demo.sh $(abspath $(BIN))
@@ -24,13 +24,13 @@ unit: $(VENV)/.dev $(VENV)/.oracles
 coverage: $(VENV)/.dev $(VENV)/.oracles
 	$(BIN)/pytest --cov=imgmount --cov-branch --cov-report=term-missing:skip-covered
 
-bench: $(VENV)/.dev $(VENV)/.oracles
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/coded.py
-	$(BIN)/python benchmarks/nintendo.py
-	$(BIN)/python benchmarks/amiga.py
-	$(BIN)/python benchmarks/windows.py
-	$(BIN)/python benchmarks/apple.py
+bench: $(VENV)/.dev $(VENV)/.peers
+	$(BIN)/python -m benchmarks
+
+bench-results: $(VENV)/.dev $(VENV)/.peers
+	$(BIN)/python -m benchmarks --json benchmarks/results/quiet.json
+	$(BIN)/python -m benchmarks --busy --json benchmarks/results/busy.json
+	$(BIN)/python -m benchmarks.plot benchmarks/results/quiet.json benchmarks/results/busy.json > docs/speed.svg
 
 docs: $(VENV)/.dev
 	$(BIN)/imgmount formats --markdown > docs/formats.md
@@ -68,6 +68,10 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.oracles: $(VENV)/bin/python scripts/install-system.sh
 	./scripts/install-system.sh oracles
+	touch $@
+
+$(VENV)/.peers: $(VENV)/bin/python scripts/install-system.sh
+	./scripts/install-system.sh peers
 	touch $@
 
 clean:

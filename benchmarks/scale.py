@@ -1,6 +1,6 @@
 """How mounting, listing and memory grow with an image: processor time of the mount, which other work does not lengthen.
 
-    python benchmarks/scale.py [disks] [names] [tree] [fragments]
+    python -m benchmarks.scale [disks] [names] [tree] [fragments]
 
 Needs qemu-img, mksquashfs, genisoimage and mke2fs, and 2 GB of free space. Prints the rows of docs/scale.md.
 """
@@ -8,68 +8,64 @@ Needs qemu-img, mksquashfs, genisoimage and mke2fs, and 2 GB of free space. Prin
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from run import IMGMOUNT, MIB, forget, main, sequential, wait_for
+from . import process
+from .mounts import SOURCE, Mount, imgmount, mounted
+from .process import quietly
+from .reading import at_random, forget, sequential
 
 READS = 10_000
 BLOCK = 1024
-TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1 << 20
 
 
-class Mount:
-    """A mount and its process."""
+@dataclass(frozen=True)
+class Costs:
+    """What a mount costs, as cells of a table."""
 
-    def __init__(self, folder: Path, process: int) -> None:
-        self.folder = folder
-        self._process = Path("/proc", str(process))
+    mount: Mount
 
-    def processor_time(self) -> float:
-        """Seconds since it began."""
-        fields = (self._process / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+    @property
+    def ready(self) -> str:
+        return f"{self.mount.start.processor:.2f} s"
 
-    def peak(self) -> int:
-        """The most memory that it had at once, in MB."""
-        lines = (self._process / "status").read_text().splitlines()
-        return round(int(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6)
+    @property
+    def peak(self) -> str:
+        return f"{process.memory(self.mount.processes()) / 1e6:.0f} MB"
 
-    def cost(self, action: Callable[[], object]) -> str:
-        """The seconds of processor time that ``action`` takes of it."""
-        before = self.processor_time()
+    def of(self, action: Callable[[], object]) -> str:
+        before = process.processor(self.mount.processes())
         action()
-        return f"{self.processor_time() - before:.2f} s"
+        return f"{process.spent(before, process.processor(self.mount.processes())):.2f} s"
 
-    def list(self, *options: str) -> None:
+    def of_list(self, *options: str) -> str:
         """What ls(1) prints of all below, thrown away."""
-        subprocess.run(["ls", "-R", *options, str(self.folder)], stdout=subprocess.DEVNULL, check=True)
+        command = ["ls", "-R", *options, str(self.mount.path)]
+        return self.of(lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True))
+
+    def of_reads(self) -> str:
+        forget(self.mount.path)
+        return self.of(partial(at_random, self.mount.path, READS))
 
 
 @contextmanager
-def mounted(image: Path, *options: str) -> Iterator[Mount]:
-    folder = image.with_suffix(".mnt")
-    folder.mkdir(exist_ok=True)
-    with subprocess.Popen(
-        [*IMGMOUNT, "-f", *options, str(image), str(folder)], stdout=subprocess.DEVNULL
-    ) as process:
-        wait_for(lambda: os.path.ismount(folder), f"{image.name} is not mounted")
-        try:
-            yield Mount(folder, process.pid)
-        finally:
-            subprocess.run(["fusermount3", "-u", str(folder)], check=True)
+def costs(image: Path, answers: str = "", *options: str) -> Iterator[Costs]:
+    tool = imgmount(SOURCE, "imgmount", options, answers)
+    with mounted(tool, image, image.with_suffix(".mnt")) as mount:
+        yield Costs(mount)
 
 
 def row(*cells: object) -> None:
     print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
-
-
-def quietly(*command: object) -> None:
-    subprocess.run([str(part) for part in command], check=True, capture_output=True)
 
 
 def bench_disks(scratch: Path) -> None:
@@ -81,20 +77,10 @@ def bench_disks(scratch: Path) -> None:
             size = int(terabytes * (1 << 40))
             image = scratch / f"{terabytes}.{fmt}"
             quietly("qemu-img", "create", "-f", fmt, "-o", options, image, size)
-            with mounted(image, "--raw") as mount:
-                ready = f"{mount.processor_time():.2f} s"
-                reads = mount.cost(lambda mount=mount: read_at_random(mount.folder / "disk.raw"))  # type: ignore[misc]
-                tables = f"{8 * size / entries / 1e6:.0f} MB"
-                row(f"{fmt}, {terabytes:g} TiB", tables, ready, reads, f"{mount.peak()} MB")
+            tables = f"{8 * size / entries / 1e6:.0f} MB"
+            with costs(image, "disk.raw", "--raw") as cost:
+                row(f"{fmt}, {terabytes:g} TiB", tables, cost.ready, cost.of_reads(), cost.peak)
             image.unlink()
-
-
-def read_at_random(path: Path) -> None:
-    fd, rng, blocks = forget(path), random.Random(1), path.stat().st_size // 4096
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-    for _ in range(READS):
-        os.pread(fd, 4096, rng.randrange(blocks) * 4096)
-    os.close(fd)
 
 
 def list_images(scratch: Path, what: str, folders: int, files: int) -> None:
@@ -109,10 +95,9 @@ def list_images(scratch: Path, what: str, folders: int, files: int) -> None:
     quietly("genisoimage", "-quiet", "-R", "-o", iso, tree)
     shutil.rmtree(tree)
     for name, image in (("SquashFS", squash), ("ISO 9660, Rock Ridge", iso)):
-        with mounted(image) as mount:
-            ready = f"{mount.processor_time():.2f} s"
-            costs = [mount.cost(mount.list), mount.cost(mount.list), mount.cost(lambda: mount.list("-l"))]
-            row(f"{name}, {what}", ready, *costs, f"{mount.peak()} MB")
+        with costs(image) as cost:
+            lists = [cost.of_list(), cost.of_list(), cost.of_list("-l")]
+            row(f"{name}, {what}", cost.ready, *lists, cost.peak)
         image.unlink()
 
 
@@ -140,10 +125,9 @@ def bench_fragments(scratch: Path) -> None:
         with image.open("wb") as file:
             file.truncate(count * BLOCK * 5 // 4 + 16 * MIB)
         quietly("mke2fs", "-q", "-t", "ext4", "-b", BLOCK, "-O", "^has_journal", "-d", tree, image)
-        with mounted(image) as mount:
-            ready, path = f"{mount.processor_time():.2f} s", mount.folder / "file"
-            costs = [mount.cost(lambda path=path: read(path)) for read in (sequential, read_at_random)]  # type: ignore[misc]  # noqa: B023
-            row(f"{count:,} fragments", ready, *costs, f"{mount.peak()} MB")
+        with costs(image, "file") as cost:
+            in_order = cost.of(partial(sequential, cost.mount.path))
+            row(f"{count:,} fragments", cost.ready, in_order, cost.of_reads(), cost.peak)
         shutil.rmtree(tree)
         image.unlink()
 
@@ -151,4 +135,6 @@ def bench_fragments(scratch: Path) -> None:
 BENCHES = {"disks": bench_disks, "names": bench_names, "tree": bench_tree, "fragments": bench_fragments}
 
 if __name__ == "__main__":
-    main(BENCHES)
+    for name in sys.argv[1:] or BENCHES:
+        with tempfile.TemporaryDirectory(prefix="imgmount-scale-") as folder:
+            BENCHES[name](Path(folder))

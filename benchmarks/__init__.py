@@ -1,0 +1,1 @@
+"""Speed beside the programs that people use today: ``python -m benchmarks``."""
