@@ -11,9 +11,8 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.containers.evidence.ewf.segment import Section, Segment
 from imgmount.errors import ChecksumError, FormatError
@@ -56,8 +55,7 @@ _DATES: Final = ("acquired", "system date")
 HASHES: Final = {"MD5": "md5", "SHA-1": "sha1"}  # names of digests: in hashlib
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """The acquired medium.
 
     ``size`` in bytes; ``chunks`` is the number that the set claims; ``set_id`` is zero if unknown.
