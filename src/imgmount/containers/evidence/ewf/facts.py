@@ -11,10 +11,10 @@ import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from imgmount.containers.evidence.ewf.segment import Section, Segment
+from imgmount.core.fields import utc_text
 from imgmount.errors import ChecksumError, FormatError
 
 MAX_TEXT: Final = 4 << 20
@@ -217,7 +217,7 @@ def _date(value: str) -> str:
     """``1142163845`` is UTC; ``2006 3 12 11 44 5`` is the clock of the machine that acquired it."""
     try:
         if value.isdigit():
-            return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            return utc_text(int(value))
         year, month, day, hour, minute, second = (int(part) for part in value.split())
     except (ValueError, OverflowError, OSError):
         return value
