@@ -6,7 +6,6 @@ zlib. Sources: libewf, "Header section", "Header2 values", EWF2 "Case data" and 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 import zlib
@@ -182,11 +181,10 @@ def read_catalog(segment: Segment, section: Section) -> bytes:
     raw = segment.file.read_exactly(section.offset, section.size, "ewf")
     if not skip:
         return raw
+    from hashlib import md5  # which loads OpenSSL, and an image of a disk does without
+
     size = int.from_bytes(raw[16:24], "little")
-    if (
-        size > len(raw) - skip
-        or hashlib.md5(raw[skip : skip + size], usedforsecurity=False).digest() != raw[:16]
-    ):
+    if size > len(raw) - skip or md5(raw[skip : skip + size], usedforsecurity=False).digest() != raw[:16]:
         raise ChecksumError("ewf", f"{segment.name}: the list of files is damaged", offset=section.offset)
     return raw[skip : skip + size]
 
