@@ -180,9 +180,8 @@ def main(target: Path, host_file: Path) -> int:
     cache = ReadCache(1 << 20)
     host = FileDevice(host_file)
     siblings = FolderSiblings(host_file)
-    image = Image(
-        host_file, (Layer("file", "file", host),), "", (), Context(host_file, siblings, cache), siblings
-    )
+    context = Context(host_file, siblings, cache)
+    image = Image(host_file, (Layer("file", "file", host),), "", (), context=context, siblings=siblings)
     vfs = Vfs(tree(host, cache), {}, [], 123 << 20)
     return Session(image, host_file, vfs, target, MountOptions(), created=False).background()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 from helpers import context, tool, wrong
@@ -43,7 +42,7 @@ def opened(data: bytes, fmt: str, cache: ReadCache | None = None) -> BlockDevice
     found = best_match(ContainerFormat, file)
     assert found is not None
     assert found[1].name == fmt
-    device: BlockDevice = found[1].open(file, context() if cache is None else replace(context(), cache=cache))
+    device: BlockDevice = found[1].open(file, context() if cache is None else context()._replace(cache=cache))
     return device
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
@@ -84,7 +83,7 @@ def test_files_of_a_format_are_called_as_it_says(kind: Kind, entry: registry.Ent
 def test_what_a_format_imports_later_is_there_and_its_own(kind: Kind, entry: registry.Entry) -> None:
     fmt = registry.load(kind, entry.module)
     room = registry.load.__module__.partition(".")[0] + f".{KINDS[kind]}.{entry.module}"
-    later = [value for field in fields(fmt) if isinstance(value := getattr(fmt, field.name), Later)]
+    later = [value for value in vars(fmt).values() if isinstance(value, Later)]
     assert all(callable(one.resolve()) and one.reference.startswith(room) for one in later)
 
 

@@ -1,7 +1,5 @@
 """``python -m imgmount``."""
 
-import sys
+from imgmount.cli.main import program
 
-from imgmount.cli.main import main
-
-sys.exit(main())
+program()

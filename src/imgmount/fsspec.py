@@ -9,7 +9,6 @@ import os
 import stat as s
 import weakref
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from errno import EROFS
 from typing import Any, BinaryIO, Final, NoReturn
@@ -21,7 +20,7 @@ from imgmount.core.format import Options
 from imgmount.core.node import Node, Symlink
 from imgmount.image import open_image
 
-_OPTIONS: Final = frozenset(field.name for field in fields(Options))
+_OPTIONS: Final = frozenset(Options._fields)
 _TYPES: Final = {s.S_IFDIR: "directory", s.S_IFREG: "file", s.S_IFLNK: "link"}
 NANOSECONDS: Final = 1_000_000_000
 

@@ -22,16 +22,17 @@ F = TypeVar("F", bound=Format)
 class Entry(NamedTuple):
     """A module below its kind's package, and the magics of which one must be there.
 
-    ``rescue`` is whether its format has a second probe, see ``Format.rescue``.
+    ``rescue`` is whether its format has a second probe, see ``Format.rescue``. A ``sheet`` is a small text.
     """
 
     module: str
     magics: tuple[Magic, ...] = ()
     rescue: bool = False
+    sheet: bool = False
 
 
-def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False) -> Entry:
-    return Entry(module, tuple(Magic(*magic) for magic in magics), rescue)
+def _entry(module: str, *magics: tuple[int, bytes], rescue: bool = False, sheet: bool = False) -> Entry:
+    return Entry(module, tuple(Magic(*magic) for magic in magics), rescue, sheet)
 
 
 SYNC: Final = b"\x00" + b"\xff" * 10 + b"\x00"
@@ -49,6 +50,8 @@ RAW_DESCRIPTORS: Final = (
     ),
     *(sector * 2048 for sector in (16, 166)),
 )
+# MacBinary: a zero, and how long the name is
+MACBINARY: Final = tuple((0, bytes((0, length))) for length in range(1, 64))
 UDF_ANCHORS: Final = (b"\x02\0\x02\0", b"\x02\0\x03\0")  # in block 256, of revisions up to and from 2.00
 
 # of the superblock of UFS, and of its backup in group 0 for blocks of 4 to 64 KiB
@@ -65,10 +68,10 @@ CONTAINERS: Final = (
     _entry("apple.applesingle", (0, b"\0\x05\x16\0")),
     _entry("apple.asif", (0, b"shdw")),
     _entry("apple.binhex", (0, b"(This file must be converted with BinHex")),
-    _entry("apple.dart", (0, b"\0"), (0, b"\1"), (0, b"\2")),
+    _entry("apple.dart", *((2, size.to_bytes(2, "big")) for size in (400, 720, 800, 1440))),
     _entry("apple.dc42", (0x52, b"\1\0")),
     _entry("apple.encrypted", (0, b"encrcdsa"), (-8, b"cdsaencr")),
-    _entry("apple.macbinary", (0, b"\0")),
+    _entry("apple.macbinary", *MACBINARY),
     _entry("apple.ndif"),
     _entry(
         "apple.recognised",
@@ -111,11 +114,11 @@ CONTAINERS: Final = (
     _entry("optical.cdi", (-8, b"\x04\0\0\x80"), (-8, b"\x05\0\0\x80"), (-8, b"\x06\0\0\x80")),
     _entry("optical.chd", (0, b"MComprHD")),
     _entry("optical.cso", (0, b"CISO")),
-    _entry("optical.cue"),
+    _entry("optical.cue", sheet=True),
     _entry("optical.daa", (0, b"DAA\0"), (0, b"GBI\0"), (0, b"DAA VOL\0"), (0, b"GBI VOL\0")),
     _entry("optical.dax", (0, b"DAX\0")),
     _entry("optical.ecm", (0, b"ECM\0")),
-    _entry("optical.gdi"),
+    _entry("optical.gdi", sheet=True),
     _entry("optical.isz", (0, b"IsZ!")),
     _entry("optical.mds", (0, b"MEDIA DESCRIPTOR")),
     _entry("optical.nrg", (-8, b"NERO"), (-12, b"NER5")),
@@ -125,7 +128,7 @@ CONTAINERS: Final = (
         *((at, ISO_9660) for at in RAW_DESCRIPTORS),
         *((256 * 2048, tag) for tag in UDF_ANCHORS),
     ),
-    _entry("optical.toc"),
+    _entry("optical.toc", sheet=True),
     _entry("optical.zso", (0, b"ZISO")),
     _entry(
         "recognised",
@@ -217,14 +220,14 @@ FILESYSTEMS: Final = (
     _entry(
         "ext", *((start + 0x38, b"\x53\xef") for start in (1024, 8193 * 1024, 16384 * 2048, 32768 * 4096))
     ),
-    _entry("fat", rescue=True),
+    _entry("fat", *((11, size.to_bytes(2, "little")) for size in (512, 1024, 2048, 4096)), rescue=True),
     _entry("gcfst", (0x18, b"\x5d\x1c\x9e\xa3"), (0x1C, b"\xc2\x33\x9f\x3d")),
     _entry("hfs", (1024, b"BD"), rescue=True),
     # the volume header, or the HFS volume around one
     _entry("hfsplus", (1024, b"H+\0\4"), (1024, b"HX\0\5"), (1148, b"H+"), rescue=True),
     _entry("iso9660", (0x8001, b"CD001"), (0x8009, b"CDROM"), rescue=True),
     _entry("logical_evidence"),
-    _entry("macforks", (0, b"\0"), (0, b"(This file must be converted with BinHex")),
+    _entry("macforks", *MACBINARY, (0, b"(This file must be converted with BinHex")),
     _entry("mfs", (1024, b"\xd2\xd7")),
     _entry(
         "minix",
@@ -266,6 +269,8 @@ FILESYSTEMS: Final = (
 SHEETS: Final = {".ccd": "ccd", ".cue": "cue", ".gdi": "gdi", ".toc": "toc"}
 MAX_SHEET: Final = 1 << 20
 
+HEAD: Final = 64 << 10  # holds most magics
+
 # Where each kind of format lives, and its lines.
 TABLES: Final[dict[type[Format], tuple[str, tuple[Entry, ...]]]] = {
     ContainerFormat: ("imgmount.containers", CONTAINERS),
@@ -286,9 +291,25 @@ def all_formats(kind: type[F]) -> list[F]:
     return sorted((load(kind, entry.module) for entry in TABLES[kind][1]), key=lambda fmt: fmt.name)
 
 
-def _has(device: BlockDevice, magic: Magic) -> bool:
-    offset = magic.offset if magic.offset >= 0 else device.size + magic.offset
-    return offset >= 0 and device.pread(offset, len(magic.data)) == magic.data
+class _Glance:
+    """The bytes of a device at the places of magics. Most are at its start, which is read once."""
+
+    def __init__(self, device: BlockDevice) -> None:
+        self._device = device
+        try:
+            self._head = device.pread(0, HEAD)
+        except ImageError:
+            self._head = b""  # there may be sound bytes in it: each place is read by itself
+        self.is_text = _is_small_text(device.size, self._head[:1024])
+
+    def has(self, magic: Magic) -> bool:
+        """Whether ``magic`` is there. Raises ``ImageError``."""
+        offset, data = magic
+        if offset < 0:
+            offset += self._device.size
+        if 0 <= offset <= len(self._head) - len(data):
+            return self._head.startswith(data, offset)
+        return offset >= 0 and self._device.pread(offset, len(data)) == data
 
 
 def matches(kind: type[F], device: BlockDevice, *, rescue: bool = True) -> list[tuple[Match, F]]:
@@ -297,8 +318,9 @@ def matches(kind: type[F], device: BlockDevice, *, rescue: bool = True) -> list[
     Where no signature or structure is found, ``rescue`` asks a second time: for the other copy.
     """
     found = []
+    glance = _Glance(device)
     for entry in TABLES[kind][1]:
-        fmt = _asked(kind, entry, device)
+        fmt = _asked(kind, entry, device, glance)
         if fmt is not None:
             found.append(fmt)
     if rescue and all(match <= Match.FALLBACK for match, _ in found):
@@ -306,9 +328,11 @@ def matches(kind: type[F], device: BlockDevice, *, rescue: bool = True) -> list[
     return sorted(found, key=lambda pair: (-pair[0], pair[1].name))
 
 
-def _asked(kind: type[F], entry: Entry, device: BlockDevice) -> tuple[Match, F] | None:
+def _asked(kind: type[F], entry: Entry, device: BlockDevice, glance: _Glance) -> tuple[Match, F] | None:
+    if entry.sheet and not glance.is_text:
+        return None
     try:
-        if entry.magics and not any(_has(device, magic) for magic in entry.magics):
+        if entry.magics and not any(map(glance.has, entry.magics)):
             return None
         fmt = load(kind, entry.module)
         match = fmt.probe(device)
@@ -355,14 +379,16 @@ def best_match(
     return found[0] if found else None
 
 
+def _is_small_text(size: int, head: bytes) -> bool:
+    return size <= MAX_SHEET and (head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head)
+
+
 def sheet_by_name(device: BlockDevice, name: str) -> str | None:
     """The format of a text file that describes a disc, by the name of the file.
 
     It settles a tie, and refuses what no probe recognises. None if ``device`` is no text.
     """
-    head = device.pread(0, 1024) if device.size <= MAX_SHEET else b"\0"
-    is_text = head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" not in head
-    return SHEETS.get(name[-4:].lower()) if is_text else None
+    return SHEETS.get(name[-4:].lower()) if _is_small_text(device.size, device.pread(0, 1024)) else None
 
 
 def beside(device: BlockDevice) -> list[PartitionsFormat]:

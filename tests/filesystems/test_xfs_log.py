@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -146,7 +145,7 @@ def ring(records: list[bytes], first: int, sectors: int) -> bytes:
 
 @pytest.mark.parametrize("first", range(40, 64))
 def test_records_go_round_the_end_of_the_log(first: int, clean: bytes) -> None:
-    spb = replace(volume(clean).super, log_blocks=8)
+    spb = volume(clean).super._replace(log_blocks=8)
     wanted = [bytes([number]) * size for number, size in enumerate((700, 5000, 512, 1300), 1)]
     start = spb.block(spb.log_start) * spb.block_size
     data = ring(wanted, first, 64)
@@ -155,7 +154,7 @@ def test_records_go_round_the_end_of_the_log(first: int, clean: bytes) -> None:
 
 
 def test_a_transaction_that_is_not_committed_does_not_count(clean: bytes) -> None:
-    spb = replace(volume(clean).super, log_blocks=8)
+    spb = volume(clean).super._replace(log_blocks=8)
     start = spb.block(spb.log_start) * spb.block_size
     begins = b"\0\0\0\7" + bytes(4) + b"\x69\1\0\0"
     log = Log(MemoryDevice(clean[:start] + ring([begins], 3, 64)), spb)

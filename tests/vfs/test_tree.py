@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +237,7 @@ def test_deleted_files_lie_in_their_folders(tmp_path: Path) -> None:
         volume = image.volumes[0]
         assert volume.format is not None
         plain = volume.format
-        volume.format = replace(plain, deleted=deleted_files)
+        volume.format = FilesystemFormat(**{**vars(plain), "deleted": deleted_files})
         vfs = build_vfs(image, View.DELETED)
         assert [path for path, _ in vfs.walk()] == [
             "/a",

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from imgmount.chain.parents import with_parents
 from imgmount.chain.unused import check_use
@@ -41,8 +40,7 @@ from imgmount.sources.split import open_source
 MAX_LAYERS: Final = 8  # an image of itself must end somewhere
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One step of the chain. ``format`` is None for the host file.
 
     ``tables`` are those in the innermost layer, see ``volumes.Division``.
@@ -66,17 +64,31 @@ class Layer:
             yield from (f"{where}{fmt.title}: {line}" for line in (fmt.check(device) if fmt.check else ()))
 
 
-@dataclass(frozen=True)
 class Image:
-    """An image, opened as deep as its bytes allow."""
+    """An image, opened as deep as its bytes allow.
 
-    path: Path
-    layers: tuple[Layer, ...]
-    table: str  # the partition table's format, "" if the disk is not divided
-    volumes: tuple[Volume, ...]
-    context: Context
-    siblings: FolderSiblings
-    hidden: tuple[Volume, ...] = ()  # a file system that an older use of the disk left: shown with --view all
+    ``table`` is the partition table's format, "" if the disk is not divided. ``hidden`` is a file system that
+    an older use of the disk left: shown with --view all.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layers: tuple[Layer, ...],
+        table: str,
+        volumes: tuple[Volume, ...],
+        *,
+        context: Context,
+        siblings: FolderSiblings,
+        hidden: tuple[Volume, ...] = (),
+    ) -> None:
+        self.path = path
+        self.layers = layers
+        self.table = table
+        self.volumes = volumes
+        self.context = context
+        self.siblings = siblings
+        self.hidden = hidden
 
     @property
     def opened(self) -> list[Path]:
@@ -150,9 +162,9 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         _peel(layers, context)
         if any(isinstance(layer.device, Snapshotted) for layer in layers):  # whose snapshot it is
             others = {name: value for name, value in options.extra.items() if name != SNAPSHOT.name}
-            context = replace(context, options=replace(options, extra=others))
+            context = context._replace(options=options._replace(extra=others))
         found = divide(layers[-1].device, context)
-        layers[-1] = replace(layers[-1], tables=tuple(found.tables))
+        layers[-1] = layers[-1]._replace(tables=tuple(found.tables))
         _check_snapshot(layers, [*found.volumes, *found.hidden], SNAPSHOT.of(context.options.extra))
         _check_use(layers, found, options)
     except BaseException:
@@ -161,7 +173,13 @@ def open_image(path: Path | str, options: Options | None = None, cache: ReadCach
         siblings.close()
         raise
     return Image(
-        path, tuple(layers), found.table, tuple(found.volumes), context, siblings, tuple(found.hidden)
+        path,
+        tuple(layers),
+        found.table,
+        tuple(found.volumes),
+        context=context,
+        siblings=siblings,
+        hidden=tuple(found.hidden),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import Final
 
 from imgmount.core.device import BlockDevice
@@ -26,18 +25,18 @@ def with_parents(context: Context, *children: BlockDevice) -> Context:
         if len(children) > MAX_PARENTS:
             raise ImageError(f"more than {MAX_PARENTS} parents above each other")
         path = file.path if isinstance(file, FileDevice) else context.path
-        inner = replace(context, path=path, siblings=context.siblings.beside(file), options=Options())
+        inner = context._replace(path=path, siblings=context.siblings.beside(file), options=Options())
         if fmt is None:
             return _open_guessed(
                 file,
-                with_parents(replace(inner, siblings=_fenced(inner.siblings, path.name)), *children, file),
+                with_parents(inner._replace(siblings=_fenced(inner.siblings, path.name)), *children, file),
             )
         if fmt == "raw":
             return file
         wanted: ContainerFormat = named(ContainerFormat, fmt)
         return wanted.open(file, with_parents(inner, *children, file))
 
-    return replace(context, open_parent=open_parent)
+    return context._replace(open_parent=open_parent)
 
 
 def _fenced(siblings: Siblings, name: str) -> Siblings:

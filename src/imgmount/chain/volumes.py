@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from imgmount.chain.contest import table_wins
@@ -105,7 +104,7 @@ def _raw_only(exc: ImageError) -> ImageError:
 
 
 def _around(parts: Sequence[Partition], context: Context) -> Context:
-    return replace(context, parts=tuple(part.device for part in parts))
+    return context._replace(parts=tuple(part.device for part in parts))
 
 
 def _covers(device: BlockDevice, context: Context, *, of_disc: bool) -> bool:
@@ -133,7 +132,7 @@ def _beside(
         formats.append(fmt)
         for part in found:
             taken += 1
-            parts.append(replace(part, index=taken))
+            parts.append(part._replace(index=taken))
     return formats, parts
 
 

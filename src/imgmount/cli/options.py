@@ -179,8 +179,6 @@ def open_from(args: argparse.Namespace) -> Image:
 
 def _open(args: argparse.Namespace, options: Options) -> Image:
     """Open the image, and once more with a password that the user is asked for."""
-    from dataclasses import replace
-
     from imgmount.chain.open import open_image
     from imgmount.errors import PasswordRequiredError
 
@@ -193,7 +191,7 @@ def _open(args: argparse.Namespace, options: Options) -> Image:
     except PasswordRequiredError:
         if ask is None:
             raise
-    return open_image(args.image, replace(options, password=ask()), make_cache(args))
+    return open_image(args.image, options._replace(password=ask()), make_cache(args))
 
 
 def _is_locked(image: Image) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sys
 from array import array
-from datetime import datetime
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 NS: Final = 1_000_000_000
 
@@ -30,6 +32,13 @@ def table(data: bytes, width: Literal[2, 4, 8], order: Literal["little", "big"])
 def text(data: bytes, encoding: str = "ascii") -> str:
     """A fixed-width string up to the first NUL, without trailing blanks; undecodable bytes as surrogates."""
     return data.split(b"\0", 1)[0].decode(encoding, "surrogateescape").rstrip()
+
+
+def utc_text(seconds: int) -> str:
+    """A moment for people. Raises ``ValueError``, ``OverflowError`` or ``OSError`` past the year 9999."""
+    from datetime import UTC, datetime  # slow to import, and opening an image needs no text
+
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def local_ns(moment: datetime) -> int:

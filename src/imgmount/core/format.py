@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, dataclass_transform, runtime_checkable
 
 from imgmount.core.cache import ReadCache
 from imgmount.core.checks import Finding
@@ -57,8 +57,10 @@ class Siblings(Protocol):
         """The files in a folder beside the image whose name the format fixes, not the image: ``bands``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Options(NamedTuple):
     """What the user asked for. Every field but the spare ones has a command line option of the same name."""
 
     container: str | None = None  # format names that override detection
@@ -70,10 +72,10 @@ class Options:
     password: str | None = None
     # further lines of --password-file: passwords of other volumes and other users
     spare_passwords: tuple[str, ...] = ()
-    keys: Mapping[str, bytes] = field(default_factory=dict)
+    keys: Mapping[str, bytes] = _NOTHING
     spare_keys: tuple[bytes, ...] = ()  # given without a name: each is tried wherever a key is needed
     # options of single formats: {"member": "disk2.vmdk"}, see core.option
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = _NOTHING
 
 
 def no_parent(name: str, fmt: str | None) -> BlockDevice:
@@ -81,8 +83,7 @@ def no_parent(name: str, fmt: str | None) -> BlockDevice:
     raise MissingPartError(f"{name!r} ({fmt or 'of no declared format'}) cannot be opened from here")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What ``open`` may use besides the device: the image's path, its siblings, the cache, the options.
 
     ``open_parent(name, format)`` opens the disk that a differencing image is based on: a sibling, in the
@@ -96,13 +97,12 @@ class Context:
     path: Path
     siblings: Siblings
     cache: ReadCache
-    options: Options = field(default_factory=Options)
+    options: Options = Options()
     open_parent: Callable[[str, str | None], BlockDevice] = no_parent
     parts: Sequence[BlockDevice] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """A numbered part of a device.
 
     ``kind`` is the table's own code, printable: ``"0x07"``, a GUID, ``"MODE1/2352"``.
@@ -115,7 +115,7 @@ class Partition:
     sound.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # not the method of tuples
     kind: str
     name: str
     device: BlockDevice
@@ -123,7 +123,7 @@ class Partition:
     session: int = 0
     fault: ImageError | None = None
     uuid: str = ""
-    info: Mapping[str, str] = field(default_factory=dict)
+    info: Mapping[str, str] = _NOTHING
     holds_files: bool = True
 
 
@@ -206,8 +206,15 @@ class Later:
         return self.resolve()(*args)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Format:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Declaration:
+    """Keywords become attributes, as in a data class: those take ten times as long to import."""
+
+    def __init__(self, **values: object) -> None:
+        vars(self).update(values)
+
+
+class Format(Declaration):
     """What every format declares. The last statement of its module is ``FORMAT: Final = ...Format(...)``.
 
     Its magics stand in ``registry.py``. ``probe`` is asked only where a magic matched, or always if the
@@ -225,7 +232,7 @@ class Format:
     kind: ClassVar[str]  # what it gives back
     name: str
     title: str
-    probe: Callable[[BlockDevice], Match] = certain
+    probe: Callable[[BlockDevice], Match] = staticmethod(certain)
     rescue: Callable[[BlockDevice], Match] | None = None
     extensions: tuple[str, ...] = ()
     checks: str = ""
@@ -238,7 +245,6 @@ class Format:
         return name == self.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ContainerFormat(Format):
     """How a container is read.
 
@@ -249,12 +255,11 @@ class ContainerFormat(Format):
 
     kind = "container"
     open: Callable[[BlockDevice, Context], BlockDevice]
-    check: Callable[[Any], Iterable[Finding]] = own_check
+    check: Callable[[Any], Iterable[Finding]] = staticmethod(own_check)
     guest: bool = False
     packs_files: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class PartitionsFormat(Format):
     """How a partition table is read.
 
@@ -272,7 +277,6 @@ class PartitionsFormat(Format):
     of_disc: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FilesystemFormat(Format):
     """How a filesystem is read.
 
@@ -288,7 +292,7 @@ class FilesystemFormat(Format):
 
     kind = "filesystem"
     open: Callable[[BlockDevice, Context], Filesystem]
-    check: Callable[[Any], Iterable[Finding]] = own_check
+    check: Callable[[Any], Iterable[Finding]] = staticmethod(own_check)
     deleted: Callable[[Any], Iterator[tuple[str, Node]]] | None = None
     second_opinion: Callable[[Any], Iterator[str]] | None = None
     system_area: bool = False

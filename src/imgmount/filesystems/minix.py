@@ -10,7 +10,6 @@ import os
 import stat as s
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from imgmount.core.device import BlockDevice
@@ -52,8 +51,7 @@ class Inode(NamedTuple):
     zones: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(NamedTuple):
     """The fields a reader needs, checked. Counts of zones are of blocks."""
 
     order: Literal["little", "big"]

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from struct import Struct as Record
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import UUID
 from zlib import crc32
 
@@ -84,8 +83,7 @@ TYPES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A header and its entries. ``sector`` is in bytes; ``fault`` is a checksum that is wrong."""
 
     offset: int

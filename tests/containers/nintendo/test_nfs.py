@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ KEY = (FOLDER / "htk.bin").read_bytes()
 
 
 def opened(files: dict[str, bytes], **keys: bytes) -> BlockDevice:
-    given = replace(context(files, keys=keys), path=Path(FIRST))
+    given = context(files, keys=keys)._replace(path=Path(FIRST))
     return FORMAT.open(MemoryDevice(files[FIRST]), given)
 
 

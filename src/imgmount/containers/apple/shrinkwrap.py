@@ -15,8 +15,6 @@ from imgmount.core.format import ContainerFormat, Context, Match
 from imgmount.core.slices import Slice
 from imgmount.errors import FormatError
 from imgmount.families.apple.forkfiles import Forks, forks_of
-from imgmount.families.apple.sums import DiskCopySum
-from imgmount.families.apple.types import ImageKind
 
 NAME: Final = "shrinkwrap"
 SECTOR: Final = 512
@@ -34,12 +32,16 @@ class RawDisk(Slice):
 
     def verify(self) -> Iterator[Finding]:
         """The checksum of the data, where there is one."""
+        from imgmount.families.apple.sums import DiskCopySum
+
         if (stored := self._forks.read(b"CKSM", 1)) is not None:
             yield Seal("checksum of the data", stored[:4], self, DiskCopySum)
 
 
 def _raw_forks(file: BlockDevice) -> Forks:
     """The forks of a file whose type says that it is a raw disk. Raises ``FormatError``."""
+    from imgmount.families.apple.types import ImageKind
+
     forks = forks_of(file)
     if forks is None or forks.kind is not ImageKind.RAW or not file.size or file.size % SECTOR:
         raise FormatError(NAME, "no type code of a raw disk, or not whole sectors")

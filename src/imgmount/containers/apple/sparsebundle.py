@@ -10,7 +10,6 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Final
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
@@ -90,7 +89,7 @@ class SparseBundleDevice(MappedDevice):
             return None
         if not is_encrypted(token):
             return None
-        header = replace(read_header(token), offset=0)  # of the token: bands have no header
+        header = read_header(token)._replace(offset=0)  # of the token: bands have no header
         self._cipher = f"{header.cipher}, version {header.version}, {header.keys[0].iterations} rounds"
         keys = unlock(header, context.options)
         # a cipher's last block is whole even where the disk ends in it

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.codecs import aes, des3
 from imgmount.core.cache import ReadCache
@@ -41,8 +40,7 @@ HMAC_KEY: Final = 20
 AES_KEYS: Final = (16, 24, 32)
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
+class WrappedKey(NamedTuple):
     """A key of the data that a password opens. ``blobs`` are one (version 2) or two (version 1)."""
 
     iterations: int
@@ -51,8 +49,7 @@ class WrappedKey:
     blobs: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Where the encrypted bytes are, and what opens them."""
 
     version: int
@@ -69,8 +66,7 @@ class Header:
         return f"AES-{self.key_bits}"
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """The keys of the data."""
 
     aes: bytes

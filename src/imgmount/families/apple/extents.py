@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
@@ -20,22 +19,21 @@ Run = tuple[int, int]  # (first allocation block, blocks)
 Overflow = Callable[[], Iterable[tuple[int, list[Run]]]]  # (block of the fork, the extents from there on)
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(NamedTuple):
     """The allocation blocks of a volume: block n begins at ``base + n * size`` of ``device``."""
 
     fmt: str
     device: BlockDevice
     base: int
     size: int
-    count: int
+    total: int
 
     def fork(self, length: int, runs: list[Run], name: str, overflow: Overflow | None = None) -> BlockDevice:
         """The fork of ``length`` bytes that ``runs`` begin; ``name`` is for errors, which reading tells."""
         if length == 0:
             return MemoryDevice(b"")
         first, blocks = runs[0] if runs else (0, 0)
-        if blocks * self.size >= length and first + blocks <= self.count:
+        if blocks * self.size >= length and first + blocks <= self.total:
             return Slice(self.device, self.base + first * self.size, length)
         return Fork(self, length, runs, name, overflow)
 
@@ -68,8 +66,8 @@ class Fork(MappedDevice):
         for first, count in runs:
             if count == 0:
                 break
-            if first + count > self._blocks.count or end + count > self._blocks.count:
-                self._problem = f"{count} blocks at {first} of the volume's {self._blocks.count}"
+            if first + count > self._blocks.total or end + count > self._blocks.total:
+                self._problem = f"{count} blocks at {first} of the volume's {self._blocks.total}"
                 break
             if not starts or places[-1] + end - starts[-1] != first:
                 starts.append(end)

@@ -12,15 +12,16 @@ import stat
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.slices import MemoryDevice, Slice
 from imgmount.errors import ImageError, ImgMountError
 from imgmount.families.apple.appledouble import DOUBLE, FINDER_INFO, RESOURCE, SINGLE, entries
-from imgmount.families.apple.resources import ResourceFork
-from imgmount.families.apple.types import ImageKind, kind_of
 from imgmount.sources.file import FileDevice
+
+if TYPE_CHECKING:
+    from imgmount.families.apple.types import ImageKind
 
 MAX_FORK: Final = 17 << 20  # offsets in a fork have 24 bits
 FORK_ATTRIBUTES: Final = (
@@ -42,6 +43,8 @@ class Forks(NamedTuple):
     @property
     def kind(self) -> ImageKind | None:
         """The form of disk image that the codes name."""
+        from imgmount.families.apple.types import kind_of  # every file is asked for forks, few have any
+
         return kind_of(self.type, self.creator)
 
     @property
@@ -53,6 +56,8 @@ class Forks(NamedTuple):
         """The data of one resource; None where it is not there, or the fork is damaged."""
         if self.resource is None:
             return None
+        from imgmount.families.apple.resources import ResourceFork
+
         try:
             fork = ResourceFork(self.resource, "resource fork")
             found = fork.find(kind, identifier)

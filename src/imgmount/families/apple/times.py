@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
 from imgmount.core.fields import NS, local_ns
@@ -17,4 +16,6 @@ def hfs_time_ns(value: int, *, local: bool = False) -> int:
     seconds = value - _HFS_EPOCH
     if not local:
         return seconds * NS
+    from datetime import UTC, datetime  # which HFS+ does without
+
     return local_ns(datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None))

@@ -14,8 +14,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NamedTuple
 
 from imgmount.core.checks import Finding
 from imgmount.core.device import BlockDevice, Extent, MappedDevice
@@ -51,8 +50,7 @@ def session_gap(number: int) -> int:
     return (LEAD_OUT if number == 1 else LATER_LEAD_OUT) + LEAD_IN
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(NamedTuple):
     """One track.
 
     ``area`` holds its sectors as stored: ``pregap`` of them before ``lba`` (INDEX 01), then the track itself.
@@ -256,13 +254,13 @@ class Disc(Concat):
         if track.is_lost or not (track.is_data or _starts_file(track.area)):
             return track
         layout = settled(track.area, 0, stated, pregap=track.pregap, alone=True) if self.settles else stated
-        layout = layout.sniffed(replace(track, layout=layout).body)
+        layout = layout.sniffed(track._replace(layout=layout).body)
         if (layout.main, layout.extra) != (
             stated.main,
             stated.extra,
         ) or layout.mode is not stated.mode is Mode.AUDIO:
             self._problems.append(contradiction(track.number, stated, layout))
-        return track if layout == stated else replace(track, layout=layout)
+        return track if layout == stated else track._replace(layout=layout)
 
     def _numbered(self, tracks: list[Track]) -> list[Track]:
         """The tracks, counted through from 1 where their numbers do not rise."""
@@ -271,7 +269,7 @@ class Disc(Concat):
             return tracks
         listed = ", ".join(map(str, numbers))
         self._problems.append(f"tracks are numbered {listed}: they are counted from 1 to {len(tracks)}")
-        return [replace(track, number=number) for number, track in enumerate(tracks, 1)]
+        return [track._replace(number=number) for number, track in enumerate(tracks, 1)]
 
     def partitions(self) -> Sequence[Partition]:
         return [
@@ -314,9 +312,9 @@ class Disc(Concat):
         view = track.layout.view(track.body, USER_DATA)
         start = track.lba if view is None else start_by_contents(view, track.lba, DiscSpace(earlier))
         if start == 0:
-            return DiscSpace(earlier, audio=audio) if track.lba == 0 else DiscSpace([replace(track, lba=0)])
+            return DiscSpace(earlier, audio=audio) if track.lba == 0 else DiscSpace([track._replace(lba=0)])
         if start != track.lba:
-            earlier = [replace(track, lba=start) if other is track else other for other in earlier]
+            earlier = [track._replace(lba=start) if other is track else other for other in earlier]
         return Session(DiscSpace(earlier, audio=audio), start)
 
     def info(self) -> Mapping[str, str]:

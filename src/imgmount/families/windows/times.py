@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
-_EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
 _FILETIME_EPOCH: Final = 116_444_736_000_000_000  # 1601 to 1970, in 100 ns
 
 
@@ -16,9 +14,11 @@ def filetime_ns(value: int) -> int:
 
 def filetime_text(value: int) -> bytes:
     """A FILETIME to the last digit, for extended attributes: ``2026-11-29T14:07:45.1234567Z``."""
+    from datetime import UTC, datetime, timedelta  # which most files are read without
+
     seconds, hundreds = divmod(value, 10_000_000)
     try:
-        moment = _EPOCH + timedelta(seconds=seconds)
+        moment = datetime(1601, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     except OverflowError:
         return b"%d" % value
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{hundreds:07}Z".encode()

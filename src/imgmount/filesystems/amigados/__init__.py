@@ -11,7 +11,6 @@ from typing import Final
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import FilesystemFormat, Later, Match
 from imgmount.errors import FormatError
-from imgmount.filesystems.amigados.blocks import NO_FILESYSTEM, dos_type, find_root
 
 LARGEST_FLOPPY: Final = 84 * 22 * 2 * 512  # only these are searched for a root block without a DOS bootblock
 
@@ -19,6 +18,10 @@ LARGEST_FLOPPY: Final = 84 * 22 * 2 * 512  # only these are searched for a root 
 def probe(device: BlockDevice) -> Match:
     """CERTAIN with a DOS bootblock and a good root block; LIKELY with either, or on a floppy without both."""
     boot = device.pread(0, 4)
+    if device.size > LARGEST_FLOPPY and not boot.startswith((b"DOS", b"muF")):
+        return Match.NO
+    from imgmount.filesystems.amigados.blocks import NO_FILESYSTEM, dos_type, find_root
+
     dos = dos_type(boot) is not None
     if not dos and device.size > LARGEST_FLOPPY:
         return Match.NO
@@ -33,6 +36,8 @@ def probe(device: BlockDevice) -> Match:
 
 def rescue(device: BlockDevice) -> Match:
     """LIKELY where the bootblock is wiped and a root block with a good checksum is in its place."""
+    from imgmount.filesystems.amigados.blocks import find_root
+
     return Match.LIKELY if find_root(device).sound else Match.NO
 
 

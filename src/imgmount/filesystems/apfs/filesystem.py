@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from imgmount.core.device import BlockDevice
@@ -39,11 +38,10 @@ class NoSnapshotError(FormatError):
     """A volume without the snapshot that is wanted."""
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A volume of the container: what it says of itself, and the view of it or why there is none."""
 
-    index: int
+    number: int
     super: VolumeSuperblock | None
     view: View | ImageError
 
@@ -51,7 +49,7 @@ class Slot:
     def name(self) -> str:
         """What its folder is called."""
         stored = composed(self.super.name) if self.super is not None else ""
-        return stored or f"volume {self.index + 1}"
+        return stored or f"volume {self.number + 1}"
 
 
 class ApfsFilesystem(Filesystem):
@@ -123,7 +121,7 @@ class ApfsFilesystem(Filesystem):
         """The names of the volumes' folders, by slot."""
         names: dict[str, int] = {}
         for slot in self.slots:
-            names[safe_name(slot.name, names)] = slot.index
+            names[safe_name(slot.name, names)] = slot.number
         return {index: name for name, index in names.items()}
 
     def _data_of(self, superblock: VolumeSuperblock) -> str:
@@ -135,7 +133,7 @@ class ApfsFilesystem(Filesystem):
                 and found.role == _DATA_ROLE
                 and found.group == superblock.group != UUID(int=0)
             ):
-                return self.folders[slot.index]
+                return self.folders[slot.number]
         return ""
 
     @property
@@ -149,10 +147,10 @@ class ApfsFilesystem(Filesystem):
                 view.root
                 if isinstance(view, View)
                 else LockedVolume(
-                    space_of(slot.index), view, slot.super.modified if slot.super is not None else 0
+                    space_of(slot.number), view, slot.super.modified if slot.super is not None else 0
                 )
             )
-            entries[self.folders[slot.index]] = node
+            entries[self.folders[slot.number]] = node
         newest_change = max((slot.super.modified for slot in self.slots if slot.super is not None), default=0)
         return VolumesFolder(entries, newest_change)
 
@@ -170,7 +168,7 @@ class ApfsFilesystem(Filesystem):
             "checkpoint": f"{main.xid}{self._other()}",
         }
         for slot in self.slots:
-            facts[f"volume {slot.index + 1}"] = _about(slot)
+            facts[f"volume {slot.number + 1}"] = _about(slot)
         return facts
 
 
@@ -179,7 +177,7 @@ def deleted(filesystem: ApfsFilesystem) -> Iterator[tuple[str, Node]]:
     several = len(filesystem.slots) > 1
     for slot in filesystem.slots:
         if isinstance(slot.view, View):
-            prefix = f"{filesystem.folders[slot.index]}/" if several else ""
+            prefix = f"{filesystem.folders[slot.number]}/" if several else ""
             for name, node in slot.view.private.listing().nodes.items():
                 yield prefix + name, node
 

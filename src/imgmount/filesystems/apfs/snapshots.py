@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.apfs import records as r
@@ -21,8 +20,7 @@ _VALUE: Final = Struct("<QQQQQIIH")
 _NO_SIZES: Final = (8, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A snapshot, the ``ordinal``-th of its volume, counted from 1."""
 
     ordinal: int

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import parse_header, within
@@ -49,8 +48,7 @@ _BOOT: Final = Struct(                     # offset
 assert _BOOT.sizeof() == BOOT_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Boot:
+class Boot(NamedTuple):
     """The geometry, checked. Offsets and sizes are in bytes; ``end`` is one past the last cluster."""
 
     offset: int  # of the sector that this was read from

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
@@ -106,8 +105,7 @@ VALID: Final = 0x1  # s_state
 ERRORS: Final = 0x2
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(NamedTuple):
     """The fields a reader needs, checked.
 
     Counts are in blocks of ``block_size`` bytes; ``offset`` is where this copy stands.

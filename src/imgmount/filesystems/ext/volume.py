@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import stat as s
 import struct
 import unicodedata
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.fields import utc_text
 from imgmount.core.format import Context
 from imgmount.core.option import NO_JOURNAL
 from imgmount.core.single_parent import SingleParent
@@ -253,7 +252,7 @@ class ExtVolume(InodeVolume[Inode]):
         facts["inodes"] = f"{spb.inodes}, {spb.free_inodes} free"
         facts["features"] = " ".join(names)
         if spb.written > 0:
-            facts["written"] = f"{datetime.fromtimestamp(spb.written, UTC):%Y-%m-%d %H:%M:%S} UTC"
+            facts["written"] = utc_text(spb.written)
         if self.needs_recovery:
             facts["journal"] = self._journal_state
         facts["state"] = (
@@ -283,4 +282,6 @@ class ExtVolume(InodeVolume[Inode]):
 
 def encoded(name: bytes) -> bytes:
     """The name of an encrypted file, in letters that a path may have."""
-    return base64.urlsafe_b64encode(name).rstrip(b"=")
+    from base64 import urlsafe_b64encode
+
+    return urlsafe_b64encode(name).rstrip(b"=")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from imgmount.core.fields import NS, utc_text
 from imgmount.families.apple.times import hfs_time_ns
 from imgmount.filesystems.hfsplus.header import INCONSISTENT, PLACE, UNMOUNTED
 
@@ -42,4 +42,4 @@ def facts(volume: HfsPlusVolume) -> Mapping[str, str]:
 def _moment(seconds: int, zone: str) -> str:
     if not seconds:
         return ""
-    return f"{datetime.fromtimestamp(hfs_time_ns(seconds) // 10**9, UTC):%Y-%m-%d %H:%M:%S}{zone}"
+    return utc_text(hfs_time_ns(seconds) // NS).replace(" UTC", zone)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import codecs
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import NS
+from imgmount.core.fields import NS, utc_text
 from imgmount.core.format import Context
 from imgmount.core.header import one_of
 from imgmount.core.node import Filesystem
@@ -205,7 +204,7 @@ def _listed(views: tuple[str, ...]) -> str:
 
 
 def _date(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if time_ns else ""
+    return utc_text(time_ns // NS) if time_ns else ""
 
 
 def _known_encoding(name: str | None) -> str | None:

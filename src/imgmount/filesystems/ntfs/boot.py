@@ -6,9 +6,8 @@ $Boot).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import within
@@ -32,8 +31,7 @@ _BPB: Final = Struct("<3x8sHB26xQQQb3xb3xQ")
 # 64 size of records, 68 of index records, 72 serial number
 
 
-@dataclass(frozen=True, slots=True)
-class Boot:
+class Boot(NamedTuple):
     """The geometry, checked. Sizes are in bytes; ``mft`` and ``mirror`` are offsets in the volume."""
 
     offset: int  # of the sector that this was read from

@@ -5,7 +5,6 @@ Source: "Compressed Runs" in the documentation of the Linux-NTFS project.
 
 from __future__ import annotations
 
-from imgmount.codecs import lznt1
 from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import ChunkedDevice, Extent, MappedDevice
 from imgmount.errors import FormatError
@@ -25,6 +24,8 @@ class _Units(ChunkedDevice):
         length = min(self.block_size, self.size - index * self.block_size)
         if not whole.is_coded(index):  # of a read ahead
             return whole.pread(index * self.block_size, length)
+        from imgmount.codecs import lznt1  # few volumes have such files
+
         return lznt1.decode(b"".join(whole.stored(index)), length)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
-from imgmount.codecs import lzx, xpress
 from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.fields import table
@@ -58,6 +57,8 @@ class WofDevice(GroupedDevice):
         self._table = table(stored.read_exactly(0, start, NAME), 8 if width == 8 else 4, "little")
         self._first = start
         self._stored = stored
+        from imgmount.codecs import lzx, xpress  # few volumes have such files
+
         self._decode: Callable[[bytes, int], Content] = (
             (lambda data, size: lzx.decompress(data, size, CHUNKS[LZX]))
             if method == LZX

@@ -5,9 +5,8 @@ Kernel documentation, squashfs.rst; dr-emann's format description. Older ones: `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import one_of, within
@@ -51,8 +50,7 @@ def byte_order(raw: bytes) -> Order:
     raise FormatError(NAME, f"version {raw[MAJOR_AT]} is not from 1 to 4", offset=MAJOR_AT)
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(NamedTuple):
     """The fields a reader needs, checked. ``root`` is the reference of an inode; tables are byte offsets."""
 
     inodes: int

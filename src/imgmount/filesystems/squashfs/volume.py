@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from functools import cached_property
 from struct import Struct
 from typing import Final
 
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import table
+from imgmount.core.fields import table, utc_text
 from imgmount.core.format import Context
 from imgmount.core.node import Filesystem
 from imgmount.core.single_parent import SingleParent
@@ -153,7 +152,7 @@ class SquashVolume(Filesystem):
             "blocks": f"{self.super.block_size} bytes",
             "inodes": str(self.super.inodes),
             "fragments": str(self.super.fragments),
-            "made": f"{datetime.fromtimestamp(self.super.made, UTC):%Y-%m-%d %H:%M:%S} UTC",
+            "made": utc_text(self.super.made),
         }
         try:
             facts["owners"] = str(len(self.owners))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
@@ -59,8 +58,7 @@ class Family(Enum):
     SUN = "Solaris"
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(NamedTuple):
     """The fields a reader needs, checked.
 
     Sizes are bytes, places and counts fragments; ``offset`` is where this copy stands.

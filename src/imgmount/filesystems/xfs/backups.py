@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from imgmount.core.device import BlockDevice
@@ -89,5 +88,5 @@ def _with_root(device: BlockDevice, known: Superblock) -> Superblock:
         except ImageError:
             continue
         if other.root != _NO_INODE and other.uuid == known.uuid:
-            return replace(known, root=other.root)
+            return known._replace(root=other.root)
     raise FormatError(NAME, "no copy of the superblock names the root directory", offset=known.offset)

@@ -5,9 +5,8 @@ XFS Algorithms and Data Structures, "Superblocks".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.fields import text
@@ -51,8 +50,7 @@ BLOCK_SIZES: Final = range(512, 65537)
 MAX_INODE: Final = 1 << 47
 
 
-@dataclass(frozen=True, slots=True)
-class Superblock:
+class Superblock(NamedTuple):
     """The fields a reader needs, checked. Names that end in ``shift`` are logarithms."""
 
     offset: int  # of this copy on the device

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.containers.apple.udif.trailer import find
+from imgmount.containers.apple.udif.place import find
 from imgmount.core.device import BlockDevice
 from imgmount.core.format import ContainerFormat, Later, Match
 

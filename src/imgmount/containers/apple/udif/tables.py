@@ -9,8 +9,7 @@ import logging
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from imgmount.containers.apple.udif.trailer import MAX_SECTORS, Checksum, Trailer
 from imgmount.core.device import BlockDevice
@@ -34,9 +33,8 @@ ADC, ZLIB, BZIP2, LZFSE, LZMA = range(0x8000_0004, 0x8000_0009)
 RESOURCES: Final = (b"blkx", b"LPic", b"STR#", b"TEXT")
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One ``mish`` block: ``count`` sectors from ``first`` on, a partition as hdiutil sees it.
+class Table(NamedTuple):
+    """One ``mish`` block: ``sectors`` from ``first`` on, a partition as hdiutil sees it.
 
     ``problem`` is what is wrong with it.
     """
@@ -44,14 +42,14 @@ class Table:
     id: int
     name: str
     first: int
-    count: int
+    sectors: int
     runs: Sequence[Run]
     checksum: Checksum
     problem: str = ""
 
     def layout(self) -> Sequence[Run]:
         """The runs; of a damaged table what they leave out is no hole."""
-        return [Run(DAMAGED, self.first, self.count, 0, 0), *self.runs] if self.problem else self.runs
+        return [Run(DAMAGED, self.first, self.sectors, 0, 0), *self.runs] if self.problem else self.runs
 
 
 class Resources:

@@ -8,13 +8,10 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple, Self
 
+from imgmount.containers.apple.udif.place import SIZE, VERSION, find
 from imgmount.core.device import BlockDevice
 from imgmount.errors import FormatError, UnsupportedError
 
-MAGIC: Final = b"koly"
-SIZE: Final = 512
-VERSION: Final = 4
-SEARCHED: Final = 1023  # from the end: some files are filled up to whole sectors behind it
 MAX_OFFSET: Final = 1 << 62
 MAX_SECTORS: Final = 1 << 50
 _FIELDS = struct.Struct(">4s3I 5Q 2I 16s 2I 128s 2Q 64x 2Q 40x 2I 128s I Q")
@@ -90,16 +87,6 @@ class Trailer(NamedTuple):
             variant=variant,
             sectors=sectors,
         )
-
-
-def find(file: BlockDevice) -> int | None:
-    """Where the block is: at the end of ``file``, a little before it, or at its start."""
-    head = MAGIC + struct.pack(">2I", VERSION, SIZE)
-    tail = file.pread(max(0, file.size - SEARCHED), SEARCHED)
-    at = tail.rfind(head, 0, max(0, len(tail) - SIZE) + len(head))
-    if at >= 0:
-        return file.size - len(tail) + at
-    return 0 if file.pread(0, len(head)) == head else None
 
 
 def _base(file: BlockDevice, place: int, parts: tuple[tuple[int, int], ...]) -> int:

@@ -6,7 +6,6 @@ Some writers leave the volume section empty.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from imgmount.codecs.deflate import inflate_upto
 from imgmount.containers.evidence.ewf.chunk import read
@@ -38,7 +37,7 @@ def settle(said: Sequence[Media], tables: Tables, *, whole: bool) -> tuple[Media
         return first, problems  # chunks are missing
     size = _stored_size(first, tables)
     stated = f"the volume section says that the disk has {first.size} bytes, its chunks hold {size}"
-    return replace(first, size=size, chunks=tables.count), [*problems, stated]
+    return first._replace(size=size, chunks=tables.count), [*problems, stated]
 
 
 def _fits(media: Media, tables: Tables) -> bool:

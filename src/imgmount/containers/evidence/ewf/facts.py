@@ -6,16 +6,14 @@ zlib. Sources: libewf, "Header section", "Header2 values", EWF2 "Case data" and 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.containers.evidence.ewf.segment import Section, Segment
+from imgmount.core.fields import utc_text
 from imgmount.errors import ChecksumError, FormatError
 
 MAX_TEXT: Final = 4 << 20
@@ -56,8 +54,7 @@ _DATES: Final = ("acquired", "system date")
 HASHES: Final = {"MD5": "md5", "SHA-1": "sha1"}  # names of digests: in hashlib
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """The acquired medium.
 
     ``size`` in bytes; ``chunks`` is the number that the set claims; ``set_id`` is zero if unknown.
@@ -184,11 +181,10 @@ def read_catalog(segment: Segment, section: Section) -> bytes:
     raw = segment.file.read_exactly(section.offset, section.size, "ewf")
     if not skip:
         return raw
+    from hashlib import md5  # which loads OpenSSL, and an image of a disk does without
+
     size = int.from_bytes(raw[16:24], "little")
-    if (
-        size > len(raw) - skip
-        or hashlib.md5(raw[skip : skip + size], usedforsecurity=False).digest() != raw[:16]
-    ):
+    if size > len(raw) - skip or md5(raw[skip : skip + size], usedforsecurity=False).digest() != raw[:16]:
         raise ChecksumError("ewf", f"{segment.name}: the list of files is damaged", offset=section.offset)
     return raw[skip : skip + size]
 
@@ -219,7 +215,7 @@ def _date(value: str) -> str:
     """``1142163845`` is UTC; ``2006 3 12 11 44 5`` is the clock of the machine that acquired it."""
     try:
         if value.isdigit():
-            return datetime.fromtimestamp(int(value), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            return utc_text(int(value))
         year, month, day, hour, minute, second = (int(part) for part in value.split())
     except (ValueError, OverflowError, OSError):
         return value

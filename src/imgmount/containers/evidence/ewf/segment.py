@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
@@ -79,8 +78,7 @@ class Section(NamedTuple):
         return self.offset + self.size
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A segment file.
 
     ``last`` says that the set ends with it; ``set_id`` is empty for EWF1, which has it in a section.

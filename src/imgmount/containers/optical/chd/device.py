@@ -5,9 +5,8 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.codecs.crc16 import crc16
 from imgmount.containers.optical.chd.codecs import Decode, codec
@@ -149,8 +148,7 @@ class StoredHunks(MappedDevice):
         return beneath(self._parent, offset, length)
 
 
-@dataclass(frozen=True, slots=True)
-class Chd:
+class Chd(NamedTuple):
     """One file: its header, its metadata and its logical stream."""
 
     header: Header

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from imgmount.core.device import BlockDevice
@@ -37,8 +36,7 @@ _METADATA: Final = struct.Struct(">4sIQ")  # tag, flags and length, next
 _NAMES: Final = {0: b"none", 1: b"zlib", 2: b"zlib", 3: b"avhu"}
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What a reader needs of a header, checked.
 
     Digests are empty where the version has none or they were not filled in.

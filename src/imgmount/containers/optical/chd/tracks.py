@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.containers.optical.chd.header import Metadata
 from imgmount.containers.optical.gdi import HIGH_DENSITY
@@ -64,8 +63,7 @@ NO_SUBCODE: Final = 2  # of CHCD
 CHCD_FIELDS: Final = 6  # type, subcode type, bytes of data and subcode, frames, frames of padding
 
 
-@dataclass(frozen=True, slots=True)
-class DescribedTrack:
+class DescribedTrack(NamedTuple):
     """A track as the metadata describe it.
 
     ``frames`` counts the stored pregap, and ``pad`` zeros that no dump had.

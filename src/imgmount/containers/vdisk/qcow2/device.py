@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from array import array
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Final
@@ -22,7 +21,7 @@ from imgmount.containers.vdisk.qcow2.structs import (
 )
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
-from imgmount.core.fields import table
+from imgmount.core.fields import table, utc_text
 from imgmount.core.format import Context
 from imgmount.core.option import SNAPSHOT
 from imgmount.core.runs import RUN_BYTES, Bits, equal_run, rising_run
@@ -225,10 +224,8 @@ class Qcow2Device(MappedDevice):
             )
         try:
             for one in islice(self.snapshots(), SHOWN_SNAPSHOTS):
-                made = datetime.fromtimestamp(one.seconds, UTC)
-                facts[f"snapshot {one.id}"] = (
-                    f"{one.name!r} of {made:%Y-%m-%d %H:%M:%S} UTC, {one.size} bytes"
-                )
+                made = utc_text(one.seconds)
+                facts[f"snapshot {one.id}"] = f"{one.name!r} of {made}, {one.size} bytes"
         except FormatError as exc:
             facts["snapshots"] = f"cannot be listed: {exc}"
         if header.snapshots > SHOWN_SNAPSHOTS:

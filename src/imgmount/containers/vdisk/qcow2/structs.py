@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from imgmount.core.device import BlockDevice
 from imgmount.core.header import short, within
@@ -68,8 +67,7 @@ EXTENSION_DATA_FILE: Final = 0x4441_5441
 _FEATURE = struct.Struct(">BB46s")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The fields a reader needs, checked. Spec: qcow2.txt, "Header", "Header extensions"."""
 
     version: int
@@ -225,8 +223,7 @@ def _backing_name(file: BlockDevice, offset: int, size: int) -> str:
     return _text(file.read_exactly(offset, size, "qcow2"))
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """An internal snapshot: its own L1 table over clusters of the same file.
 
     The identifier is its key: names may repeat.

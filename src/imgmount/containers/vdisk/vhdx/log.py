@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from imgmount.containers.vdisk.vhdx.structs import sound
@@ -32,8 +31,7 @@ class _Patch(NamedTuple):
     data: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A log entry whose checksum and descriptors are right."""
 
     offset: int

@@ -6,8 +6,7 @@ Each exists twice or says how long it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from imgmount.codecs.crc32c import crc32c
@@ -129,8 +128,7 @@ def regions(file: BlockDevice) -> dict[UUID, tuple[int, int]]:
         return regions_at(file, REGION_TABLES[1])
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """What the disk is. Sizes in bytes. ``locator`` is empty without a parent. [MS-VHDX] 2.6."""
 
     block_size: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from imgmount.errors import FormatError
 
@@ -35,8 +34,7 @@ def is_descriptor(head: bytes) -> bool:
     return bool(_VERSION.match(head, end) and _TYPE.search(head))
 
 
-@dataclass(frozen=True, slots=True)
-class ExtentLine:
+class ExtentLine(NamedTuple):
     """A line such as ``RW 4192256 SPARSE "disk-s001.vmdk"``.
 
     ``sectors`` and ``start`` in sectors of 512 bytes.
@@ -49,8 +47,7 @@ class ExtentLine:
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(NamedTuple):
     """What the text says. Keys of ``settings`` are in lower case."""
 
     extents: tuple[ExtentLine, ...]
