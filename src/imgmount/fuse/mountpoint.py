@@ -6,10 +6,9 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from errno import ENOTCONN
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.core.program import failure_of
 from imgmount.errors import MountError
@@ -21,8 +20,7 @@ MADE_HERE: Final = "user.imgmount.made"  # on a folder that is to be removed wit
 MOUNTINFO: Final = Path("/proc/self/mountinfo")
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One live mount. ``device`` is the major:minor pair that names its bdi."""
 
     kind: str

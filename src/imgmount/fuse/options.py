@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from imgmount.errors import MountError
@@ -26,16 +25,16 @@ IGNORED: Final = frozenset({
 IGNORED_PREFIXES: Final = ("x-", "X-", "comment=", "uhelper=", "helper=")
 
 
-@dataclass(slots=True)
 class MountOptions:
     """What ``-o`` said. ``ours`` are long options of the command line."""
 
-    remount: bool = False
-    passed: list[str] = field(default_factory=list)
-    ours: list[str] = field(default_factory=list)
-    uid: int | None = None
-    gid: int | None = None
-    umask: int | None = None
+    def __init__(self) -> None:
+        self.remount = False
+        self.passed: list[str] = []
+        self.ours: list[str] = []
+        self.uid: int | None = None
+        self.gid: int | None = None
+        self.umask: int | None = None
 
 
 def parse(texts: Sequence[str], known: Mapping[str, bool], *, sloppy: bool = False) -> MountOptions:

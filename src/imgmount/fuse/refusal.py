@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 WITHOUT_FUSE: Final = "without FUSE: imgmount ls, cat, extract"
 INSTALL: Final = f"install the package 'fuse3'; {WITHOUT_FUSE}"
@@ -15,8 +14,7 @@ MARKS: Final = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")  
 VARIABLES: Final = ("container", "KUBERNETES_SERVICE_HOST")
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(NamedTuple):
     """What is printed, as a pattern; what that means; and what is to be done, in a container perhaps."""
 
     said: str

@@ -14,10 +14,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from select import select
-from typing import Final
+from typing import Final, NamedTuple
 
 from imgmount.chain.open import Image
 from imgmount.core.log_line import OneLineFormatter
@@ -46,8 +45,7 @@ ANSWERS: Final = b"\0"  # what the daemon reports instead of an error
 SYSLOG: Final = Path("/dev/log")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """One image at one mount point. ``created`` says that the folder is ours to remove.
 
     ``idle`` is after how many seconds without use the mount ends by itself.
@@ -74,7 +72,6 @@ class Session:
         Raises ``MountError`` if the host refuses to mount.
         """
         forget_secrets()
-        gc.collect()
         # objects that exist by now live as long as the process: the collector need not visit them
         gc.freeze()
         # listings have no reference cycles; looking for them costs a third of the time
