@@ -15,6 +15,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
+from imgmount.core.heap import keep_freed_chunks
 from imgmount.core.memory_budget import MemoryBudget
 from imgmount.errors import NO_MEMORY, FormatError, ImageError, OutOfMemoryError, UnsupportedError
 
@@ -157,6 +158,7 @@ class ReadCache:
 
         Call after the fork, if there is one.
         """
+        keep_freed_chunks()
         for number in range(workers or os.cpu_count() or 1):
             worker = threading.Thread(target=self._work, name=f"read-ahead-{number}", daemon=True)
             worker.start()
