@@ -5,7 +5,7 @@ import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -51,12 +51,19 @@ CODECS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, int], Content
 }
 
 
-@pytest.fixture(params=["libdeflate", "zlib"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "zlib":
+@pytest.fixture(params=["libdeflate", "system", "zlib"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    deflate._libdeflate.cache_clear()
+    if request.param != "libdeflate":
         monkeypatch.setattr(deflate, "_LIBDEFLATE", {})
+        if request.param == "zlib":
+            monkeypatch.setattr(deflate, "SYSTEM", ())
+        elif deflate._libdeflate() is None:
+            pytest.skip("the system has no libdeflate")
     elif not deflate._LIBDEFLATE:
         pytest.skip("deflate is not installed")
+    yield
+    deflate._libdeflate.cache_clear()
 
 
 @pytest.mark.usefixtures("engine")

@@ -1,6 +1,7 @@
 """Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper: whole chunks of bounded size.
 
-libdeflate does it where PyPI ``deflate`` is installed, about twice as fast as zlib.
+libdeflate does it where PyPI ``deflate`` is installed, or, for chunks of known size, where the system has it:
+about twice as fast as zlib.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Final, Literal
 
-from imgmount.codecs.pieces import Piece, addresses, decode_each
+from imgmount.codecs.pieces import Piece, addresses, blank, decode_each
 from imgmount.core.cache import Content
+from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
 
+SYSTEM: Final = ("libdeflate.so.0", "libdeflate.0.dylib")
 Wrapper = Literal["raw", "zlib", "gzip"]
 _WBITS: Final[dict[Wrapper, int]] = {"raw": -15, "zlib": 15, "gzip": 31}
 
@@ -44,6 +47,10 @@ def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> Content:
     """
     if not size:  # libdeflate decodes nothing and calls that right
         return _exactly(_upto_zlib(data, size, wrapper), size)
+    if not _LIBDEFLATE and wrapper != "gzip" and _libdeflate() is not None:
+        out = blank(size)
+        inflate_all(bytes(data), out, [(0, len(data), 0, size)], wrapper=wrapper)
+        return out
     chunk = inflate_upto(data, size, wrapper=wrapper)
     return chunk if len(chunk) == size else _exactly(chunk, size)
 
@@ -89,11 +96,12 @@ def inflate_all(
 
 @cache
 def _libdeflate() -> Any:
-    """The libdeflate inside of PyPI ``deflate``, None where it does not show: that decodes to any place."""
+    """The libdeflate inside of PyPI ``deflate``, or the system's, or None. It decodes to any place."""
     spec = find_spec("deflate._deflate") if _LIBDEFLATE else None
-    if spec is None or spec.origin is None:
+    name = spec.origin if spec is not None else first_loadable(SYSTEM)
+    if name is None:
         return None
-    library = ctypes.CDLL(spec.origin)  # each call lets other threads run
+    library = ctypes.CDLL(name)  # each call lets other threads run
     try:
         library.libdeflate_alloc_decompressor.restype = c_void_p
         for function in (library.libdeflate_deflate_decompress, library.libdeflate_zlib_decompress):
