@@ -225,18 +225,14 @@ class Qcow2Device(MappedDevice):
         end = max(offset + stored for offset, stored in places)
         if min(places)[0] < base or end - base > count * (size + SECTOR):
             return None
-        data = self.file.pread(base, end - base)
-        out = blank(count * size)
-        decode = zstd.decode_all if self.header.compression == "zstd" else deflate.inflate_all
+        data, out = self.file.pread(base, end - base), blank(count * size)
+        pieces = [
+            (offset - base, min(stored, len(data) - offset + base), number * size, size)
+            for number, (offset, stored) in enumerate(places)
+        ]
+        decode_all = zstd.decode_all if self.header.compression == "zstd" else deflate.inflate_all
         try:
-            decode(
-                data,
-                out,
-                [
-                    (offset - base, min(stored, len(data) - offset + base), number * size, size)
-                    for number, (offset, stored) in enumerate(places)
-                ],
-            )
+            decode_all(data, out, pieces)
         except FormatError:
             return None
         return out
