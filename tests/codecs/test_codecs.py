@@ -5,7 +5,7 @@ import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -51,12 +51,19 @@ CODECS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, int], Content
 }
 
 
-@pytest.fixture(params=["libdeflate", "zlib"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "zlib":
+@pytest.fixture(params=["libdeflate", "system", "zlib"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    deflate._libdeflate.cache_clear()
+    if request.param != "libdeflate":
         monkeypatch.setattr(deflate, "_LIBDEFLATE", {})
+        if request.param == "zlib":
+            monkeypatch.setattr(deflate, "SYSTEM", ())
+        elif deflate._libdeflate() is None:
+            pytest.skip("the system has no libdeflate")
     elif not deflate._LIBDEFLATE:
         pytest.skip("deflate is not installed")
+    yield
+    deflate._libdeflate.cache_clear()
 
 
 @pytest.mark.usefixtures("engine")
@@ -129,8 +136,8 @@ def test_a_filter_before_lzma2() -> None:
 @pytest.mark.parametrize("system", [True, False])
 def test_zstd_with_and_without_the_systems_library(monkeypatch: pytest.MonkeyPatch, system: bool) -> None:
     if not system:
-        monkeypatch.setattr(zstd, "_workspace", lambda: None)
-    elif zstd._workspace() is None:
+        monkeypatch.setattr(libzstd, "load", lambda: None)
+    elif libzstd.load() is None:
         pytest.skip("no libzstd here")
     library = zstd.library()
     options = {
@@ -157,7 +164,6 @@ def test_zstd_with_and_without_the_systems_library(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_library_that_is_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zstd, "_workspace", lambda: None)
     monkeypatch.setattr(libzstd, "load", lambda: None)
     for name in ("backports.zstd", "compression.zstd", "backports", "compression"):
         monkeypatch.setitem(sys.modules, name, None)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgmount.codecs import zstd
+from imgmount.codecs import libzstd, zstd
 from imgmount.errors import FormatError
 
 DATA = bytes(range(256)) * 300
@@ -11,8 +11,8 @@ DATA = bytes(range(256)) * 300
 @pytest.fixture(params=["libzstd", "module"], autouse=True)
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "module":
-        monkeypatch.setattr(zstd, "_workspace", lambda: None)
-    elif zstd._workspace() is None:
+        monkeypatch.setattr(libzstd, "load", lambda: None)
+    elif libzstd.load() is None:
         pytest.skip("the system has no libzstd")
 
 
@@ -33,7 +33,6 @@ def test_a_frame(sized: bool) -> None:
     assert zstd.decode(packed, len(DATA)) == DATA
     assert zstd.decode_upto(packed, 8 << 20) == DATA
     assert zstd.decode_upto(packed + b"tail", len(DATA)) == DATA
-    assert bytes(zstd.view_upto(packed, len(DATA))) == DATA
 
 
 @pytest.mark.parametrize("sized", [False, True])

@@ -1,23 +1,32 @@
 """Deflate (RFC 1951), bare or in a zlib (RFC 1950) or gzip (RFC 1952) wrapper: whole chunks of bounded size.
 
-libdeflate does it where PyPI ``deflate`` is installed, about twice as fast as zlib.
+libdeflate does it where PyPI ``deflate`` is installed, or, for chunks of known size, where the system has it:
+about twice as fast as zlib.
 """
 
 from __future__ import annotations
 
+import ctypes
 import zlib
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Iterable
+from ctypes import c_size_t, c_void_p
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import Any, Final, Literal
 
+from imgmount.codecs.pieces import Piece, addresses, blank, decode_each
 from imgmount.core.cache import Content
+from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
 
+SYSTEM: Final = ("libdeflate.so.0", "libdeflate.0.dylib")
 Wrapper = Literal["raw", "zlib", "gzip"]
 _WBITS: Final[dict[Wrapper, int]] = {"raw": -15, "zlib": 15, "gzip": 31}
 
 _Decode = Callable[[bytes, int], bytearray]
+_idle: Final[list[Any]] = []  # decompressors, as many as ever worked at once
 _LIBDEFLATE: dict[Wrapper, _Decode] = {}
-adler32: Callable[[bytes], int] = zlib.adler32  # four times as fast in libdeflate
+adler32: Callable[[bytes | memoryview], int] = zlib.adler32  # four times as fast in libdeflate
 try:
     import deflate
 except ImportError:
@@ -38,6 +47,10 @@ def inflate(data: bytes, size: int, *, wrapper: Wrapper = "raw") -> Content:
     """
     if not size:  # libdeflate decodes nothing and calls that right
         return _exactly(_upto_zlib(data, size, wrapper), size)
+    if not _LIBDEFLATE and wrapper != "gzip" and _libdeflate() is not None:
+        out = blank(size)
+        inflate_all(bytes(data), out, [(0, len(data), 0, size)], wrapper=wrapper)
+        return out
     chunk = inflate_upto(data, size, wrapper=wrapper)
     return chunk if len(chunk) == size else _exactly(chunk, size)
 
@@ -50,6 +63,52 @@ def inflate_upto(data: bytes, limit: int, *, wrapper: Wrapper = "raw") -> Conten
         return _LIBDEFLATE[wrapper](data, limit)
     except deflate.DeflateError as exc:
         raise FormatError("deflate", f"{len(data)} bytes do not decode to {limit}, or fewer") from exc
+
+
+def inflate_all(
+    data: bytes, out: bytearray, pieces: Iterable[Piece], *, wrapper: Literal["raw", "zlib"] = "raw"
+) -> None:
+    """A complete stream for each of ``pieces``, from ``data`` to ``out``. Raises ``FormatError``."""
+    library = _libdeflate()
+    if library is None:
+        decode_each(partial(inflate, wrapper=wrapper), data, out, pieces)
+        return
+    decompress = (
+        library.libdeflate_zlib_decompress if wrapper == "zlib" else library.libdeflate_deflate_decompress
+    )
+    source, target, _held = addresses(data, out)
+    coded, whole = len(data), len(out)
+    try:
+        decompressor = _idle.pop()
+    except IndexError:
+        decompressor = library.libdeflate_alloc_decompressor()
+        if not decompressor:
+            raise MemoryError from None
+    try:
+        for start, stored, at, size in pieces:
+            if start < 0 or stored < 0 or at < 0 or start + stored > coded or not 0 < size <= whole - at:
+                raise FormatError("deflate", f"a stream at {start}+{stored} of {coded} bytes")
+            if decompress(decompressor, source + start, stored, target + at, size, None):
+                raise FormatError("deflate", f"{stored} bytes do not decode to {size}")
+    finally:
+        _idle.append(decompressor)
+
+
+@cache
+def _libdeflate() -> Any:
+    """The libdeflate inside of PyPI ``deflate``, or the system's, or None. It decodes to any place."""
+    spec = find_spec("deflate._deflate") if _LIBDEFLATE else None
+    name = spec.origin if spec is not None else first_loadable(SYSTEM)
+    if name is None:
+        return None
+    library = ctypes.CDLL(name)  # each call lets other threads run
+    try:
+        library.libdeflate_alloc_decompressor.restype = c_void_p
+        for function in (library.libdeflate_deflate_decompress, library.libdeflate_zlib_decompress):
+            function.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p]
+    except AttributeError:
+        return None
+    return library
 
 
 def _upto_zlib(data: bytes, limit: int, wrapper: Wrapper) -> bytes:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from ctypes import POINTER, byref, c_int, c_size_t, c_void_p
 from enum import IntEnum
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from imgmount.codecs.pieces import Piece, addresses, blank
 from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
 
@@ -56,19 +57,10 @@ def tell_that_it_is_slow() -> None:
     )
 
 
-class Piece(NamedTuple):
-    """One chunk: where it is among the coded bytes, and where among the decoded ones."""
-
-    start: int
-    stored: int
-    at: int
-    size: int
-
-
 def decompress(kind: Kind, data: bytes, size: int, largest: int) -> bytearray:
     """The ``size`` bytes of one chunk, of those of ``largest`` bytes at most. Raises ``FormatError``."""
-    out = bytearray(size)
-    decompress_all(kind, data, out, [Piece(0, len(data), 0, size)], largest)
+    out = blank(size)
+    decompress_all(kind, data, out, [(0, len(data), 0, size)], largest)
     return out
 
 
@@ -85,12 +77,11 @@ def decompress_all(kind: Kind, data: bytes, out: bytearray, pieces: Iterable[Pie
         handle = idle.pop()
     except IndexError:
         handle = _create(kind, largest)
-    first = ctypes.c_char.from_buffer(out)  # keeps ``out`` at its address
-    source, target = ctypes.cast(ctypes.c_char_p(data), c_void_p).value or 0, ctypes.addressof(first)
+    source, target, _held = addresses(data, out)
     expand = library().wimlib_decompress
     try:
         for start, stored, at, size in pieces:
-            if start < 0 or at < 0 or start + stored > len(data) or at + size > len(out):
+            if min(start, stored, at) < 0 or start + stored > len(data) or not 0 < size <= len(out) - at:
                 raise FormatError(kind.name.lower(), f"a chunk at {start}+{stored} of {len(data)} bytes")
             if stored == size:
                 ctypes.memmove(target + at, source + start, size)

@@ -37,9 +37,9 @@ def load() -> Any:
     found = ctypes.CDLL(name)
     found.ZSTD_createDCtx.restype = c_void_p
     found.ZSTD_freeDCtx.argtypes = [c_void_p]
-    found.ZSTD_findFrameCompressedSize.argtypes = [c_char_p, c_size_t]
+    found.ZSTD_findFrameCompressedSize.argtypes = [c_void_p, c_size_t]
     found.ZSTD_findFrameCompressedSize.restype = c_size_t
-    found.ZSTD_decompressDCtx.argtypes = [c_void_p, c_void_p, c_size_t, c_char_p, c_size_t]
+    found.ZSTD_decompressDCtx.argtypes = [c_void_p, c_void_p, c_size_t, c_void_p, c_size_t]
     found.ZSTD_decompressDCtx.restype = c_size_t
     found.ZSTD_decompressStream.argtypes = [c_void_p, POINTER(_Buffer), POINTER(_Buffer)]
     found.ZSTD_decompressStream.restype = c_size_t

@@ -7,16 +7,17 @@ of either where neither is there.
 
 from __future__ import annotations
 
-import ctypes
 import sys
-import threading
-from functools import cache
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from imgmount.codecs import libzstd
+from imgmount.codecs.pieces import Piece, addresses, blank, decode_each
+from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
-WORKSPACE: Final = 4 << 20  # a larger frame is decoded to a place of its own
+_idle: Final[list[Any]] = []  # decoders of libzstd, as many as ever worked at once
 
 
 def library() -> Any:
@@ -36,42 +37,35 @@ def library() -> Any:
     return zstd
 
 
-class _Workspace(threading.local):
-    """A decoder for each thread, and the place where it decodes to."""
-
-    def __init__(self) -> None:
-        self._library = libzstd.load()
-        self._context = self._library.ZSTD_createDCtx()
-        self._place = ctypes.create_string_buffer(0)  # as large as the largest frame so far
-
-    def __del__(self) -> None:
-        self._library.ZSTD_freeDCtx(self._context)
-
-    def decode(self, data: bytes, limit: int) -> memoryview:
-        """The first frame in ``data``, until the next is decoded.
-
-        Raises ``FormatError``, also beyond ``limit`` bytes.
-        """
-        found = self._library
-        place = self._place if limit <= len(self._place) else ctypes.create_string_buffer(limit)
-        if limit <= WORKSPACE:
-            self._place = place
-        frame = found.ZSTD_findFrameCompressedSize(data, len(data))
-        if found.ZSTD_isError(frame):
-            raise FormatError("zstd", "no whole frame")
-        size = found.ZSTD_decompressDCtx(self._context, place, limit, data, frame)
-        if found.ZSTD_isError(size):
-            too_small = libzstd.error_code(size) == libzstd.TOO_SMALL
-            raise FormatError("zstd", f"more than {limit} bytes" if too_small else "damaged data")
-        return memoryview(place).cast("B")[:size]
+def _into(context: Any, source: int, stored: int, target: int, limit: int) -> int:
+    """How many bytes the frame at ``source`` has decoded to at ``target``. Raises ``FormatError``."""
+    found = libzstd.load()
+    frame = found.ZSTD_findFrameCompressedSize(source, stored)
+    if found.ZSTD_isError(frame):
+        raise FormatError("zstd", "no whole frame")
+    size: int = found.ZSTD_decompressDCtx(context, target, limit, source, frame)
+    if found.ZSTD_isError(size):
+        too_small = libzstd.error_code(size) == libzstd.TOO_SMALL
+        raise FormatError("zstd", f"more than {limit} bytes" if too_small else "damaged data")
+    return size
 
 
-@cache
-def _workspace() -> _Workspace | None:
-    return _Workspace() if libzstd.load() else None
+@contextmanager
+def _context() -> Iterator[Any]:
+    """A decoder of libzstd, which serves one thread at a time."""
+    try:
+        context = _idle.pop()
+    except IndexError:
+        context = libzstd.load().ZSTD_createDCtx()
+        if not context:
+            raise MemoryError from None
+    try:
+        yield context
+    finally:
+        _idle.append(context)
 
 
-def decode(data: bytes, size: int) -> bytes:
+def decode(data: bytes, size: int) -> Content:
     """The ``size`` bytes of the first frame in ``data``. Raises ``FormatError``."""
     chunk = decode_upto(data, size)
     if len(chunk) != size:
@@ -79,18 +73,37 @@ def decode(data: bytes, size: int) -> bytes:
     return chunk
 
 
-def decode_upto(data: bytes, limit: int) -> bytes:
+def decode_all(data: bytes, out: bytearray, pieces: Iterable[Piece]) -> None:
+    """A frame for each of ``pieces``, from ``data`` to ``out``. Raises ``FormatError``."""
+    if libzstd.load() is None:
+        decode_each(decode, data, out, pieces)
+        return
+    source, target, _held = addresses(data, out)
+    with _context() as context:
+        for start, stored, at, size in pieces:
+            if min(start, stored, at) < 0 or start + stored > len(data) or not 0 < size <= len(out) - at:
+                raise FormatError("zstd", f"a frame at {start}+{stored} of {len(data)} bytes")
+            if (found := _into(context, source + start, stored, target + at, size)) != size:
+                raise FormatError("zstd", f"{found} bytes, {size} expected")
+
+
+def decode_upto(data: bytes, limit: int) -> Content:
     """The first frame in ``data``, at most ``limit`` bytes; its checksum, if it has one, is checked.
 
     Raises ``FormatError``.
     """
-    return bytes(view_upto(data, limit))
+    if libzstd.load() is None:
+        return _with_module(data, limit)
+    out = blank(max(1, limit))
+    source, target, held = addresses(data, out)
+    with _context() as context:
+        size = _into(context, source, len(data), target, limit)
+    del held  # now the buffer may shrink
+    del out[size:]
+    return out
 
 
-def view_upto(data: bytes, limit: int) -> bytes | memoryview:
-    """What ``decode_upto`` returns, perhaps in a place that the next call of this thread overwrites."""
-    if (workspace := _workspace()) is not None:
-        return workspace.decode(data, limit)
+def _with_module(data: bytes, limit: int) -> bytes:
     zstd = library()
     try:
         told = zstd.get_frame_info(data).decompressed_size

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Final
 
 from imgmount.codecs import zstd
+from imgmount.core.cache import Content
 from imgmount.core.checks import Seal
 from imgmount.core.device import BlockDevice, ChunkedDevice, Extent
 from imgmount.core.format import Context, FilesystemFormat, Match
@@ -59,7 +60,7 @@ class _Blocks(ChunkedDevice):
         self._device = Slice(device, start, stored)
         self._records = records
 
-    def _read_chunk(self, index: int) -> bytes:
+    def _read_chunk(self, index: int) -> Content:
         record, inside = divmod(index, PER_RECORD)
         base, *sizes = _RECORD.unpack_from(self._records, record * _RECORD.size)
         place = base + sum(sizes[:inside]) + inside

@@ -19,6 +19,7 @@ from select import select
 from typing import Final, NamedTuple
 
 from imgmount.chain.open import Image
+from imgmount.core.heap import keep_freed_chunks
 from imgmount.core.log_line import OneLineFormatter
 from imgmount.errors import MountError
 from imgmount.fuse.channel import Channel, Line
@@ -110,6 +111,7 @@ class Session(NamedTuple):
         channel = Channel(mounted.fd, operations if watch.idle is None else answer, watch.hung_up)
         channel.serve_one()
         name_daemon(self.target)
+        keep_freed_chunks()
         self.image.context.cache.start()
         channel.start()
         ready()

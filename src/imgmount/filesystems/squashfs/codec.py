@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Callable
+from functools import partial
 from typing import Final, NamedTuple
 
 from imgmount.codecs import deflate, lz4, lzo, zstd
 from imgmount.codecs import lzma as lzma_codec
 from imgmount.codecs.lzma import Filter
+from imgmount.codecs.pieces import DecodeAll
 from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
@@ -26,11 +28,15 @@ Decode = Callable[[bytes, int], Content]
 
 
 class Codec(NamedTuple):
-    """``exactly`` decodes to so many bytes, ``upto`` to no more than so many. Both raise ``FormatError``."""
+    """``exactly`` decodes to so many bytes, ``upto`` to no more than so many. Both raise ``FormatError``.
+
+    ``run`` decodes many blocks at once, where that is quicker; what it refuses, ``exactly`` may know.
+    """
 
     name: str
     exactly: Decode
     upto: Decode
+    run: DecodeAll | None = None
 
 
 def _stream(
@@ -117,7 +123,7 @@ def guessing_codec(block_size: int) -> Codec:
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[window])
         return _stream("lzma", decoder, rest, limit, full=True)
 
-    return Codec("gzip", exactly, upto)
+    return Codec("gzip", exactly, upto, partial(deflate.inflate_all, wrapper="zlib"))
 
 
 _CODECS: Final = {
@@ -126,7 +132,7 @@ _CODECS: Final = {
     3: Codec("lzo", lzo.decode, lzo.decode_upto),
     4: Codec("xz", lzma_codec.decode_xz, _xz),
     5: Codec("lz4", lz4.decode, lz4.decode_upto),
-    6: Codec("zstd", zstd.decode, zstd.decode_upto),
+    6: Codec("zstd", zstd.decode, zstd.decode_upto, zstd.decode_all),
 }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from imgmount.codecs.pieces import DecodeAll, blank
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, Extent, GroupedDevice, MappedDevice
 from imgmount.core.fields import table
@@ -67,6 +69,26 @@ class BlockList:
         except FormatError as exc:
             raise FormatError(NAME, f"a block: {exc}", offset=self.starts[index]) from exc
 
+    def read_run(self, first: int, count: int) -> Content:
+        """``count`` blocks from ``first`` on. Raises ``FormatError``."""
+        run = self.volume.codec.run
+        if count > 1 and run is not None and all(map(self.is_coded, range(first, first + count))):
+            # what it refuses may be coded in another way; else the error will say which block is damaged
+            with suppress(FormatError):
+                return self._decode_run(run, first, count)
+        return b"".join([self.read(index) for index in range(first, first + count)])
+
+    def _decode_run(self, run: DecodeAll, first: int, count: int) -> Content:
+        """Blocks that are all coded, and so lie one behind the other. Raises ``FormatError``."""
+        base = self.starts[first]
+        pieces = [
+            (self.starts[index] - base, self.sizes[index], at * self.block_size, self.length(index))
+            for at, index in enumerate(range(first, first + count))
+        ]
+        out = blank(min(count * self.block_size, self.size - first * self.block_size))
+        run(self.device.read_exactly(base, self.starts[first + count] - base, NAME), out, pieces)
+        return out
+
 
 def _sizes(volume: SquashVolume, inode: Inode, count: int) -> array[int]:
     """The size of each block, with the flag STORED. Version 1 has 16 bits for it, and 0 there is 32 KiB."""
@@ -87,11 +109,7 @@ class CodedBlocks(GroupedDevice):
         super().__init__(blocks.size, blocks.block_size, blocks.volume.cache)
 
     def _read_units(self, first: int, count: int) -> Content:
-        return (
-            self._blocks.read(first)
-            if count == 1
-            else b"".join(map(self._blocks.read, range(first, first + count)))
-        )
+        return self._blocks.read(first) if count == 1 else self._blocks.read_run(first, count)
 
 
 class MixedBlocks(MappedDevice):

@@ -16,7 +16,8 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.codecs import libwim, lzms, lzx, xpress
-from imgmount.codecs.libwim import Kind, Piece
+from imgmount.codecs.libwim import Kind
+from imgmount.codecs.pieces import Piece, blank
 from imgmount.core.cache import Content, ReadCache
 from imgmount.core.device import BlockDevice, ChunkedDevice, GroupedDevice
 from imgmount.core.fields import table
@@ -67,14 +68,14 @@ class Layout(ABC):
             )
             raise FormatError("wim", message, offset=self.resource.offset)
         data = self.device.read_exactly(start, end - start, "wim")
-        out = bytearray(min(count * self.chunk, self.size - first * self.chunk))
+        out = blank(min(count * self.chunk, self.size - first * self.chunk))
         pieces = []
         for number, (offset, stored) in enumerate(spans):
             at = number * self.chunk
             size = min(self.chunk, len(out) - at)
             if stored > size:
                 raise FormatError("wim", f"a chunk of {stored} bytes for {size}", offset=offset)
-            pieces.append(Piece(offset - start, stored, at, size))
+            pieces.append((offset - start, stored, at, size))
         self._expand(data, out, pieces, start)
         return out
 
@@ -89,8 +90,8 @@ class Layout(ABC):
         data = self.device.read_exactly(start, stored, "wim")
         if stored == size:
             return data
-        out = bytearray(size)
-        self._expand(data, out, (Piece(0, stored, 0, size),), start)
+        out = blank(size)
+        self._expand(data, out, ((0, stored, 0, size),), start)
         return out
 
     def _expand(self, data: bytes, out: bytearray, pieces: Iterable[Piece], offset: int) -> None:

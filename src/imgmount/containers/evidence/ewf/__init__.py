@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from imgmount.containers.evidence.ewf import facts, medium
-from imgmount.containers.evidence.ewf.chunk import decode, read
+from imgmount.containers.evidence.ewf.chunk import decode, decode_run, read
 from imgmount.containers.evidence.ewf.extent import settle
 from imgmount.containers.evidence.ewf.names import segment_name, segment_number
 from imgmount.containers.evidence.ewf.segment import Segment, read_number, read_segment
@@ -64,11 +64,14 @@ class EwfDevice(GroupedDevice):
     def _measure(self) -> int:
         return self._media.size
 
-    def _read_units(self, first: int, count: int) -> bytes:
+    def _read_units(self, first: int, count: int) -> Content:
         chunks = range(first, first + count)
         if self._zeroed.wanted:
             return b"".join([self._decode_or_zeros(index) for index in chunks])
         places = [self._tables[index] for index in chunks]
+        size = min(count * self.unit, self.size - first * self.unit)
+        if (run := decode_run(places, size, self.unit)) is not None:
+            return run
         triples = zip(chunks, places, read(places, self.unit), strict=True)
         return b"".join(
             [decode(place, raw, self.unit_size(index), self.unit) for index, place, raw in triples]

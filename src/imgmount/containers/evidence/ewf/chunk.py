@@ -6,14 +6,49 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from imgmount.codecs.deflate import adler32, inflate
+from imgmount.codecs.deflate import adler32, inflate, inflate_all
+from imgmount.codecs.pieces import blank
 from imgmount.containers.evidence.ewf.tables import CHECKSUM_SIZE, CHECKSUMED, COMPRESSED, PATTERN, Chunk
 from imgmount.core.cache import Content
 from imgmount.errors import ChecksumError, FormatError
 
+Bytes = bytes | memoryview
 PATTERN_SIZE: Final = 8
 _ZLIB_HEADER: Final = 2
 _BLOCK_HEADER: Final = 5  # of a stored deflate block: flags, LEN, NLEN
+
+
+def decode_run(chunks: Sequence[Chunk], size: int, whole: int) -> Content | None:
+    """The ``size`` bytes of chunks that follow each other in a file, decoded at once.
+
+    None where they do not, or one of them does not decode as it should: ``decode`` may know it.
+    """
+    first, last = chunks[0], chunks[-1]
+    span = last.offset + last.size - first.offset
+    if any(one.flags & PATTERN or one.size > _limit(whole) for one in chunks):
+        return None
+    if not _follow_each_other(chunks):
+        return None
+    raw, out, pieces = first.file.pread(first.offset, span), blank(size), []
+    view = memoryview(raw)
+    try:
+        for number, (_, offset, stored, flags) in enumerate(chunks):
+            start, at = offset - first.offset, number * whole
+            length = min(whole, size - at)
+            if flags & COMPRESSED:
+                pieces.append((start, stored, at, length))
+            else:
+                out[at : at + length] = _stored(chunks[number], view[start : start + stored], length, whole)
+        inflate_all(raw, out, pieces, wrapper="zlib")
+    except FormatError:
+        return None
+    return out
+
+
+def _follow_each_other(chunks: Sequence[Chunk]) -> bool:
+    return all(
+        one.offset + one.size == other.offset and one.file is other.file for one, other in pairwise(chunks)
+    )
 
 
 def read(chunks: Sequence[Chunk], whole: int) -> list[bytes]:
@@ -23,11 +58,8 @@ def read(chunks: Sequence[Chunk], whole: int) -> list[bytes]:
     """
     limit = _limit(whole)
     first, last = chunks[0], chunks[-1]
-    adjacent = all(
-        one.offset + one.size == other.offset and one.file is other.file for one, other in pairwise(chunks)
-    )
     if (
-        not adjacent
+        not _follow_each_other(chunks)
         or last.offset + last.size - first.offset > limit * len(chunks)
         or any(one.flags & PATTERN for one in chunks)
     ):
@@ -48,7 +80,7 @@ def decode(chunk: Chunk, raw: bytes, size: int, whole: int) -> Content:
     if chunk.flags & PATTERN:
         return (chunk.offset.to_bytes(PATTERN_SIZE, "little") * -(-size // PATTERN_SIZE))[:size]
     if not chunk.flags & COMPRESSED:
-        return _stored(chunk, raw, size, whole)
+        return bytes(_stored(chunk, raw, size, whole))
     if chunk.size > _limit(whole):
         raise FormatError(
             "ewf",
@@ -69,7 +101,7 @@ def decode(chunk: Chunk, raw: bytes, size: int, whole: int) -> Content:
         raise FormatError("ewf", f"a chunk does not decompress: {exc.reason}", offset=chunk.offset) from exc
 
 
-def _stored(chunk: Chunk, raw: bytes, size: int, whole: int) -> bytes:
+def _stored(chunk: Chunk, raw: Bytes, size: int, whole: int) -> Bytes:
     footer = CHECKSUM_SIZE if chunk.flags & CHECKSUMED else 0
     for length in (size, whole):
         data = raw[:length]

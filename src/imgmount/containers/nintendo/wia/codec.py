@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from imgmount.codecs import zstd
 from imgmount.codecs.lzma import lzma1_filter, lzma2_filter
+from imgmount.core.cache import Content
 from imgmount.errors import ChecksumError, FormatError
 from imgmount.families.nintendo import junk
 
@@ -22,8 +23,8 @@ DIGEST_SIZE: Final = 20
 JUNK: Final = 0x8000_0000  # flag of a size in a pack stream: a seed follows, not data
 _MIN_DICTIONARY: Final = 4096
 
-# (stored, most bytes that may come out); see zstd.view_upto
-Decoder = Callable[[bytes, int], bytes | memoryview]
+# (stored, most bytes that may come out)
+Decoder = Callable[[bytes, int], Content]
 
 
 def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
@@ -38,7 +39,7 @@ def decoder(fmt: str, compression: str, extra: bytes) -> Decoder:
             fmt, bz2.BZ2Decompressor(), (OSError, ValueError, EOFError), data, limit
         )
     if compression == "zstd":
-        return zstd.view_upto
+        return zstd.decode_upto
     lzma_filter(fmt, compression, extra, _MIN_DICTIONARY)  # that they are valid
 
     def decode(data: bytes, limit: int) -> bytes:

@@ -95,7 +95,8 @@ class GroupTable:
             return bytes(size), [[] for _ in range(lists)]
         if packed > most:
             raise FormatError(self.fmt, f"group {index} is packed in {packed} bytes")
-        data = self._decode(stored, (packed or size) + lists * MAX_LIST) if compressed else stored
+        most = (packed or size) + lists * MAX_LIST
+        data = memoryview(self._decode(stored, most) if compressed else stored)
         found, at = exceptions(self.fmt, data, lists)
         if not compressed:
             at = -(-at // LIST_ALIGN) * LIST_ALIGN

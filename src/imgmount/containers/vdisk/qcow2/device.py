@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final
 
 from imgmount.codecs import deflate, zstd
+from imgmount.codecs.pieces import blank
 from imgmount.containers.vdisk.qcow2.structs import (
     COMPRESSION,
     CORRUPT,
@@ -207,6 +208,34 @@ class Qcow2Device(MappedDevice):
         except FormatError as exc:
             raise FormatError("qcow2", f"compressed cluster {cluster}: {exc.reason}", offset=offset) from exc
 
+    def decode_run(self, first: int, count: int) -> bytearray | None:
+        """``count`` clusters from ``first`` on, decoded at once.
+
+        None where they are not all compressed, of one table and close together, or one does not decode.
+        """
+        table_index, index = divmod(first, self._l2_entries)
+        if self._data is not self.file or not self.l1[table_index] & OFFSET_MASK:
+            return None
+        entries = self.l2(table_index)[0][index : index + count]
+        if len(entries) < count or not all(entry & COMPRESSED for entry in entries):
+            return None
+        places = [self.compressed_at(entry) for entry in entries]
+        base, size = places[0][0], self.block_size
+        end = max(offset + stored for offset, stored in places)
+        if min(places)[0] < base or end - base > count * (size + SECTOR):
+            return None
+        data, out = self.file.pread(base, end - base), blank(count * size)
+        pieces = [
+            (offset - base, min(stored, len(data) - offset + base), number * size, size)
+            for number, (offset, stored) in enumerate(places)
+        ]
+        decode_all = zstd.decode_all if self.header.compression == "zstd" else deflate.inflate_all
+        try:
+            decode_all(data, out, pieces)
+        except FormatError:
+            return None
+        return out
+
     def info(self) -> Mapping[str, str]:
         header = self.header
         facts = {"version": str(header.version), "clusters": f"{self.block_size} bytes"}
@@ -244,6 +273,9 @@ class _CompressedClusters(GroupedDevice):
         self._disk = disk
 
     def _read_units(self, first: int, count: int) -> Content:
+        if count > 1 and (run := self._disk.decode_run(first, count)) is not None:
+            del run[self.size - first * self.unit :]
+            return run
         decode, size = self._disk.decode, self.unit
         clusters = [decode(cluster) or bytes(size) for cluster in range(first, first + count)]
         end = self.size - first * size

@@ -123,7 +123,8 @@ class StreamExtent(HostedExtent):
     def _inflate(self, data: bytes, needed: int, offset: int) -> Content:
         """The last grain of a disk is stored whole by some writers and cut to the disk's end by others."""
         try:
-            return deflate.inflate(data, self.block_size, wrapper="zlib")[:needed]
+            grain = deflate.inflate(data, self.block_size, wrapper="zlib")
+            return grain if len(grain) == needed else grain[:needed]
         except FormatError as exc:
             if needed < self.block_size:
                 return deflate.inflate(data, needed, wrapper="zlib")
