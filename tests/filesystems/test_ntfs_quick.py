@@ -102,3 +102,15 @@ def test_the_quick_look_is_enough_for_an_ordinary_file(kind: str, size: int, fix
 @pytest.mark.parametrize("kind", UNUSUAL)
 def test_the_quick_look_leaves_what_is_unusual_to_the_close_one(kind: str) -> None:
     assert QuickLook(1024, 48).facts(record_of(*UNUSUAL[kind]), 0, 77) is None
+
+
+def test_the_quick_look_reads_a_full_record_and_what_lies_below_its_fixups() -> None:
+    """The length of the last attribute lies across the end of the first stride."""
+    last = attribute(records.DATA, bytes(488), named=True)
+    raw = record_of(TIMES, NAMED, attribute(records.DATA, bytes(224)), last)
+    assert raw[504:508] == last[:4]
+    assert raw[1016:1020] == END_OF_ATTRIBUTES[:4]
+    found = QuickLook(1024, 48).facts(raw, 0, 77)
+    assert found == volume(load("plain")).facts(parse_record(raw, 77))
+    assert found is not None
+    assert found.has_streams
