@@ -223,7 +223,7 @@ def test_extents_that_lie(value: bytes, what: str) -> None:
 
 def test_the_checksum_is_the_one_of_the_reference() -> None:
     rng = random.Random(3)
-    for size in (64, 4096, 65536):
+    for size in (64, 4096, 65536, 1 << 20):
         for block in (rng.randbytes(size), bytes(size), b"\xff" * size):
             assert fletcher64(block) == writer().fletcher(block)
 

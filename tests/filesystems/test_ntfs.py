@@ -22,8 +22,6 @@ from imgmount.errors import UnsupportedError
 from imgmount.filesystems.ntfs import records, wof
 from imgmount.filesystems.ntfs.check import check
 from imgmount.filesystems.ntfs.compressed import CompressedDevice
-from imgmount.filesystems.ntfs.quick import quick_facts
-from imgmount.filesystems.ntfs.records import parse_record
 from imgmount.filesystems.ntfs.runs import HOLE, Disk, Runs
 from imgmount.filesystems.ntfs.volume import NtfsVolume
 
@@ -187,18 +185,6 @@ def test_sound_volumes_need_no_rescue(variant: str, caplog: pytest.LogCaptureFix
         assert manifest(opened.root)
         assert list(check(opened)) == []
     assert not caplog.records
-
-
-@pytest.mark.parametrize("variant", ["plain", "features", "clusters", "lists"])
-def test_the_quick_look_at_a_record_sees_what_the_close_one_does(variant: str) -> None:
-    opened = volume(load(variant))
-    quick = 0
-    for number, raw in opened.mft.scan():
-        record = parse_record(raw, number)
-        if record.in_use and not record.base and (found := quick_facts(raw, number)) is not None:
-            assert found == opened.facts(record)
-            quick += 1
-    assert quick > 10
 
 
 def test_links_never_lead_out(features: bytes) -> None:

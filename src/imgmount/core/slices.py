@@ -34,6 +34,14 @@ class Slice(MappedDevice):
     def _map(self, offset: int) -> Extent:
         return Extent(self.size - offset, self.device, self.offset + offset)
 
+    def _pread(self, offset: int, size: int) -> bytes:
+        start = self.offset + offset
+        return (
+            self.device.pread(start, size)
+            if start + size <= self.device.size
+            else super()._pread(offset, size)
+        )
+
 
 class Concat(MappedDevice):
     """Devices, or holes of a given extent, one after the other."""

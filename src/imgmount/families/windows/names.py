@@ -7,6 +7,7 @@ escape is nothing else; where a hostile one has it, it is shown as ``\x5c``.
 from __future__ import annotations
 
 import re
+from codecs import utf_16_le_decode  # what str() finds by name, each time
 from typing import Final
 
 _ODD: Final = re.compile("[\0/\\\\\ud800-\udfff]")
@@ -15,7 +16,7 @@ _DOTS: Final = (".", "..")
 
 def decode(raw: bytes | memoryview) -> str:
     """A name as it is stored, in UTF-16-LE; half a surrogate pair stays what it is."""
-    return str(raw[: len(raw) & ~1], "utf-16-le", "surrogatepass")
+    return utf_16_le_decode(raw[:-1] if len(raw) & 1 else raw, "surrogatepass", True)[0]
 
 
 def shown(name: str) -> str:

@@ -5,11 +5,11 @@ Apple File System Reference, "Objects". All is little endian.
 
 from __future__ import annotations
 
+from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.fields import table
 from imgmount.errors import ChecksumError, FormatError
 
 NAME: Final = "apfs"
@@ -30,7 +30,7 @@ VOLUME_KEYBAG: Final = 0x72656373  # "recs"
 TYPE_MASK: Final = 0xFFFF
 
 _MODULUS: Final = 0xFFFF_FFFF
-_SQUARE: Final = _MODULUS * _MODULUS
+_LANE: Final = 64  # bits
 
 
 class Header(NamedTuple):
@@ -48,19 +48,40 @@ class Header(NamedTuple):
         return self.type & TYPE_MASK
 
 
+def _sums(data: bytes) -> tuple[int, int]:
+    """The sum of the 32-bit words of ``data``, and that of i times word i; modulo 2**32 - 1 they are right.
+
+    All words are lanes of one large number, whose upper half is added to the lower one until a single lane is
+    left: each addition is one of many lanes at once. A lane that moves down by n words counts n times more.
+    What a lane of ``weighted`` carries into the next does no harm, as 2**64 is 1 modulo 2**32 - 1.
+    """
+    lanes = 1 << (len(data) // 8).bit_length()
+    whole, every = int.from_bytes(data, "little"), _every_other(lanes)
+    odd = whole >> 32 & every
+    total, weighted = (whole & every) + odd, odd  # of pairs of words, in lanes of 64 bits
+    while lanes > 1:
+        lanes >>= 1
+        low = (1 << _LANE * lanes) - 1
+        moved = total >> _LANE * lanes
+        weighted = (weighted & low) + (weighted >> _LANE * lanes) + 2 * lanes * moved
+        total = (total & low) + moved
+    return total, weighted
+
+
+@cache
+def _every_other(lanes: int) -> int:
+    """The lower 32 bits of each of so many lanes."""
+    return int.from_bytes(b"\xff\xff\xff\xff\0\0\0\0" * lanes, "little")
+
+
 def fletcher64(data: bytes) -> int:
     """The checksum of an object: Fletcher's, of the 32-bit words behind the checksum itself.
 
     Two sums modulo M = 2**32 - 1: of the words, and of the words times how many are left, counted from the
-    last. Both come from one large number N with the words as its digits. As 2**32 is M + 1, the digits' sum
-    is N mod M; and 2**(32 i) is 1 + i M modulo M * M, which makes N the sum of the digits plus M times the
-    sum of i times digit i.
+    last.
     """
-    words = table(data[8:], 4, "little")
-    total = sum(words)
-    rest = (int.from_bytes(memoryview(data)[8:], "little") - total) % _SQUARE
-    weighted = rest // _MODULUS
-    first, second = total % _MODULUS, (len(words) * total - weighted) % _MODULUS
+    total, weighted = _sums(data[8:])
+    first, second = total % _MODULUS, ((len(data) // 4 - 2) * total - weighted) % _MODULUS
     low = _MODULUS - (first + second) % _MODULUS
     return (_MODULUS - (first + low) % _MODULUS) << 32 | low
 

@@ -6,6 +6,7 @@ numbered in clusters, or where a block is smaller than a cluster in units of 512
 
 from __future__ import annotations
 
+from codecs import utf_16_le_decode  # what str.decode finds by name, each time
 from collections.abc import Iterator
 from struct import Struct
 from struct import error as StructError  # noqa: N812  the one exception that struct has
@@ -87,7 +88,7 @@ def _names(node: Node) -> Iterator[tuple[int, str]]:
     Raises ``FormatError``.
     """
     data, at, end, _ = node
-    unpack = _NAMED.unpack_from
+    unpack, decode = _NAMED.unpack_from, utf_16_le_decode
     try:
         while True:
             reference, length, key, flags, letters, space = unpack(data, at)
@@ -99,7 +100,7 @@ def _names(node: Node) -> Iterator[tuple[int, str]]:
                     NAME, f"a folder's entry of {length} bytes with a name of {letters} letters"
                 )
             if space != DOS:
-                yield reference, data[at + KEY + NAME_SIZE : stop].decode("utf-16-le", "surrogatepass")
+                yield reference, decode(data[at + KEY + NAME_SIZE : stop], "surrogatepass", True)[0]
             at += length
     except StructError:
         if at + KEY > end or not data[at + 12] & LAST:

@@ -6,7 +6,8 @@ Source: "$MFT" in the documentation of the Linux-NTFS project.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from imgmount.core.device import BlockDevice
@@ -38,8 +39,8 @@ class Mft:
         self.record_size = boot.record_size
         self.damage = ""
         self.own = self._first(disk.device, boot)
-        self.stream, self._runs = self._extend(self.own, disk, boot)
-        self.device = run_device(disk.device, self._runs, disk.cluster_size, self.stream.size)
+        self.stream, runs = self._extend(self.own, disk, boot)
+        self.device = run_device(disk.device, runs, disk.cluster_size, self.stream.size)
         self.count = min(self.stream.size // self.record_size, MAX_RECORDS)
 
     def _first(self, device: BlockDevice, boot: Boot) -> Record:
@@ -95,7 +96,7 @@ class Mft:
 
     def raw(self, number: int) -> bytes:
         """The bytes of a record. Raises ``ImageError``."""
-        return self._read(self._offset(number), self.record_size)
+        return self.device.read_exactly(self._offset(number), self.record_size, NAME)
 
     def record(self, number: int) -> Record:
         """A record, in use or not. Raises ``ImageError``."""
@@ -109,38 +110,38 @@ class Mft:
 
     def batch(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """(number, bytes) of the records of the numbers, rising. Those that cannot be read are left out."""
+        for found, data in self.spans(numbers):
+            yield from self._cut(found, data)
+
+    def spans(self, numbers: Iterable[int]) -> Iterator[tuple[Sequence[int], bytes]]:
+        """The same by the span that is read at once: (numbers, bytes from the first of them on)."""
         gap, most = GAP // self.record_size, BATCH // self.record_size
         wanted = sorted({number for number in numbers if number < self.count})
         first = 0
-        for stop in range(1, len(wanted) + 1):
-            if (
-                stop == len(wanted)
-                or wanted[stop] - wanted[stop - 1] > gap
-                or wanted[stop] - wanted[first] >= most
-            ):
-                yield from self._span(wanted[first:stop])
-                first = stop
+        while first < len(wanted):
+            stop = bisect_left(wanted, wanted[first] + most, first)
+            if wanted[stop - 1] - wanted[first] >= stop - 1 - first + gap:  # else there is no such gap
+                apart = (at for at in range(first + 1, stop) if wanted[at] - wanted[at - 1] > gap)
+                stop = next(apart, stop)
+            yield from self._span(wanted[first:stop])
+            first = stop
 
-    def _span(self, numbers: list[int]) -> Iterable[tuple[int, bytes]]:
-        """(number, bytes) of records that are read at once, as far as they can be read."""
+    def _span(self, numbers: Sequence[int]) -> Iterator[tuple[Sequence[int], bytes]]:
+        """(numbers, bytes) of records that are read at once, or one by one where some cannot be read."""
         size, first = self.record_size, numbers[0]
         try:
-            data = self._read(first * size, (numbers[-1] + 1 - first) * size)
+            data = self.device.read_exactly(first * size, (numbers[-1] + 1 - first) * size, NAME)
         except ImageError:
-            return [found for number in numbers for found in self._span([number])] if len(numbers) > 1 else []
-        if len(numbers) == 1:
-            return [(first, data)]
-        return [(number, data[(number - first) * size : (number - first + 1) * size]) for number in numbers]
+            for number in numbers if len(numbers) > 1 else ():
+                yield from self._span([number])
+        else:
+            yield numbers, data
 
-    def _read(self, offset: int, size: int) -> bytes:
-        """Bytes of the table: straight from the disk where they are in one run. Raises ``ImageError``."""
-        disk = self._disk
-        index, skip = divmod(offset, disk.cluster_size)
-        if index < self._runs.end:
-            place, count = self._runs.at(index)
-            if place >= 0 and skip + size <= count * disk.cluster_size:
-                return disk.device.read_exactly(place * disk.cluster_size + skip, size, NAME)
-        return self.device.read_exactly(offset, size, NAME)
+    def _cut(self, numbers: Sequence[int], data: bytes) -> Iterator[tuple[int, bytes]]:
+        """(number, bytes) of the records of a span."""
+        size, first = self.record_size, numbers[0]
+        for number in numbers:
+            yield number, data[(number - first) * size : (number - first + 1) * size]
 
     def scan(self) -> Iterator[tuple[int, bytes]]:
         """(number, bytes) of every record that holds something, rising.
@@ -160,9 +161,10 @@ class Mft:
                 )
                 return
             first, last = offset // size, min(self.count, -(-(offset + length) // size))
-            for number, raw in self._span(list(range(first, last))) if first < last else ():
-                if raw[:4] != bytes(4):
-                    yield number, raw
+            for numbers, data in self._span(range(first, last)) if first < last else ():
+                for number, raw in self._cut(numbers, data):
+                    if raw[:4] != bytes(4):
+                        yield number, raw
 
 
 def check_reference(record: Record, reference: int) -> None:

@@ -132,23 +132,24 @@ class NtfsDirectory(NtfsNode, Directory):
 
     def _scan(self) -> Iterator[tuple[str, Node]]:
         entries, damage = self._entries()
-        known: dict[int, Facts | str] = {}
-        for number, raw in self._volume.mft.batch(
-            reference & records.RECORD_MASK for reference, _ in entries
-        ):
-            try:
-                known[number] = self._volume.facts_in(raw, number)
-            except ImageError as exc:
-                known[number] = exc.reason if isinstance(exc, FormatError) else str(exc)
+        mask = records.RECORD_MASK
+        known = self._volume.facts_by_number(reference & mask for reference, _ in entries)
         for reference, stored in entries:
-            number, name = reference & records.RECORD_MASK, names.shown(stored)
-            facts = known.get(number, f"record {number} cannot be read")
-            if isinstance(facts, str):
-                yield name, self._lost(reference, facts)
+            number, name = reference & mask, names.shown(stored)
+            facts = known.get(number)
+            if facts is None or isinstance(facts, str):
+                yield name, self._lost(reference, facts or f"record {number} cannot be read")
             elif reference >> 48 not in (0, facts.sequence):
                 yield name, lost(number, f"record {number} was used again for another file than this")
+            elif facts.is_directory and facts.parent and facts.parent & mask != self.id:
+                yield (
+                    name,
+                    lost(number, f"folder {number} belongs to {facts.parent & mask}, not to {self.id}"),
+                )
             else:
-                yield from self._nodes(name, facts)
+                yield name, self._node(facts)
+                if facts.has_streams:
+                    yield from self._streams(name, facts)
         if damage is not None:
             raise damage
 
@@ -167,21 +168,11 @@ class NtfsDirectory(NtfsNode, Directory):
                 return NtfsDirectory(self._volume, facts, self._depth + 1, self.id, system=self._system)
         return lost(number, reason)
 
-    def _nodes(self, name: str, facts: Facts) -> Iterator[tuple[str, Node]]:
-        """The node for an entry, and its streams where they are files."""
+    def _streams(self, name: str, facts: Facts) -> Iterator[tuple[str, Node]]:
+        """The streams of an entry where they are files."""
         volume, number = self._volume, facts.number
         system = self._system or number < FIRST_USER
-        if facts.is_directory and facts.parent and facts.parent & records.RECORD_MASK != self.id:
-            yield (
-                name,
-                lost(
-                    number,
-                    f"folder {number} belongs to {facts.parent & records.RECORD_MASK}, not to {self.id}",
-                ),
-            )
-            return
-        yield name, self._node(facts, system=system)
-        if not facts.has_streams or not (volume.streams_as_files or system):
+        if not (volume.streams_as_files or system):
             return
         try:
             for nth, stream in enumerate(volume.streams(volume.mft.record(number)), 1):
@@ -195,11 +186,17 @@ class NtfsDirectory(NtfsNode, Directory):
         except ImageError as exc:
             log.warning("%s: streams of record %d: %s", NAME, number, exc)
 
-    def _node(self, facts: Facts, *, system: bool) -> Node:
+    def _node(self, facts: Facts) -> Node:
+        if not (facts.tag or facts.is_directory or facts.attributes & SYSTEM):
+            return NtfsFile(self._volume, facts, self._depth)
+        return self._unusual(facts)
+
+    def _unusual(self, facts: Facts) -> Node:
         volume, depth, tag = self._volume, self._depth, facts.tag
         if tag in reparse.LINKS:
             return NtfsLink(volume, facts, depth)
         if facts.is_directory:
+            system = self._system or facts.number < FIRST_USER
             return NtfsDirectory(volume, facts, depth + 1, self.id, system=system)
         if tag in reparse.SPECIALS:
             return NtfsSpecial(volume, facts, depth)

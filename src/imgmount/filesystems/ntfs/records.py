@@ -42,6 +42,7 @@ INDEX_ALLOCATION: Final = 0xA0
 BITMAP: Final = 0xB0
 REPARSE_POINT: Final = 0xC0
 EA: Final = 0xE0
+LOGGED_STREAM: Final = 0x100
 
 COMPRESSED: Final = 0x00FF  # attribute flags: the method
 LZNT1: Final = 1
@@ -112,6 +113,11 @@ class Attribute(NamedTuple):
         return 0 if self.resident else int.from_bytes(self.data[self.at + 16 : self.at + 24], "little")
 
 
+def fixups_at(data: bytes) -> int:
+    """Where a record says that its fixups are."""
+    return int(_FIXUPS.unpack_from(data)[0])
+
+
 def unfixed(raw: bytes, magic: bytes, what: str, number: int) -> bytes:
     """A record with the last bytes of its 512-byte strides put back.
 
@@ -125,16 +131,18 @@ def unfixed(raw: bytes, magic: bytes, what: str, number: int) -> bytes:
             f"{what} {number} has {count} fixups at {fixups:#x}, {len(raw) // STRIDE + 1} inside it are right"
         )
         raise FormatError(NAME, reason)
-    mark = raw[fixups : fixups + 2]
-    pieces: list[bytes] = []
-    for end in range(STRIDE, len(raw) + 1, STRIDE):
-        if raw[end - 2 : end] != mark:
-            raise FormatError(
-                NAME, f"{what} {number} was written in part: its bytes before {end:#x} are of another time"
-            )
-        fixups += 2
-        pieces += (raw[end - STRIDE : end - 2], raw[fixups : fixups + 2])
-    return b"".join(pieces) if pieces else raw
+    mark, replaced = raw[fixups : fixups + 2], raw[fixups + 2 : fixups + 2 * count]
+    if (raw[STRIDE - 2 :: STRIDE], raw[STRIDE - 1 :: STRIDE]) != (
+        mark[:1] * (count - 1),
+        mark[1:] * (count - 1),
+    ):
+        end = next(end for end in range(STRIDE, len(raw) + 1, STRIDE) if raw[end - 2 : end] != mark)
+        raise FormatError(
+            NAME, f"{what} {number} was written in part: its bytes before {end:#x} are of another time"
+        )
+    data = bytearray(raw)
+    data[STRIDE - 2 :: STRIDE], data[STRIDE - 1 :: STRIDE] = replaced[::2], replaced[1::2]
+    return bytes(data)
 
 
 def parse_record(raw: bytes, number: int) -> Record:

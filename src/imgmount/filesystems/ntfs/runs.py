@@ -112,6 +112,15 @@ class RunDevice(MappedDevice):
         self._runs = runs
         self._cluster = cluster
 
+    def _pread(self, offset: int, size: int) -> bytes:
+        index, skip = divmod(offset, self._cluster)
+        if index < self._runs.end:  # records and index blocks mostly are in one run: without detour then
+            place, count = self._runs.at(index)
+            start = place * self._cluster + skip
+            if place >= 0 and skip + size <= count * self._cluster and start + size <= self._device.size:
+                return self._device.pread(start, size)
+        return super()._pread(offset, size)
+
     def _map(self, offset: int) -> Extent:
         index, skip = divmod(offset, self._cluster)
         if index >= self._runs.end:

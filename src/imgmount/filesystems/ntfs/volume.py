@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -23,7 +23,7 @@ from imgmount.filesystems.ntfs.index import MAX_BLOCKS, Index
 from imgmount.filesystems.ntfs.logfile import State, log_state
 from imgmount.filesystems.ntfs.mft import CLUSTERS, LOG_FILE, ROOT, UPCASE, VOLUME, Mft
 from imgmount.filesystems.ntfs.nodes import NtfsDirectory
-from imgmount.filesystems.ntfs.quick import quick_facts
+from imgmount.filesystems.ntfs.quick import QuickLook
 from imgmount.filesystems.ntfs.records import Record, parse_record
 from imgmount.filesystems.ntfs.rescue import Parents
 from imgmount.filesystems.ntfs.runs import Disk
@@ -46,6 +46,7 @@ class NtfsVolume(Filesystem):
         self.boot = read_boot(device)
         self.disk = Disk(device, self.boot.cluster_size, context.cache)
         self.mft = Mft(self.disk, self.boot)
+        self._quick = QuickLook(self.boot.record_size, records.fixups_at(self.mft.own.data))
         self.uuid = f"{self.boot.serial:016X}"
         self.owners = SingleParent(NAME)
         self.rescued: set[int] = set()  # folders that have been reported
@@ -99,16 +100,32 @@ class NtfsVolume(Filesystem):
         """The facts of a file that a listing has. Raises ``ImageError``."""
         return facts_of(record, self.disk, self.mft.referred)
 
-    def facts_in(self, raw: bytes, number: int) -> Facts:
-        """The same, of the bytes of a record that is the first of a file. Raises ``ImageError``."""
-        if (found := quick_facts(raw, number)) is not None:
-            return found
+    def facts_by_number(self, numbers: Iterable[int]) -> dict[int, Facts | str]:
+        """The same of many files, by the numbers of their first records; or why one cannot be told."""
+        size, quick = self.mft.record_size, self._quick.facts
+        known: dict[int, Facts | str] = {}
+        for span, data in self.mft.spans(numbers):
+            start = span[0] * size
+            for number in span:
+                at = number * size - start
+                known[number] = quick(data, at, number) or self._facts_in(data[at : at + size], number)
+        return known
+
+    def _facts_in(self, raw: bytes, number: int) -> Facts | str:
+        """The facts of the file of a record, from a close look at all of it; or why there are none."""
+        try:
+            return self.facts(self._base_record(raw, number))
+        except ImageError as exc:
+            return exc.reason if isinstance(exc, FormatError) else str(exc)
+
+    def _base_record(self, raw: bytes, number: int) -> Record:
+        """The record in ``raw``, if it is the first of a file. Raises ``FormatError``."""
         record = parse_record(raw, number)
         if not record.in_use:
             raise FormatError(NAME, f"record {number} is not in use")
         if record.base:
             raise FormatError(NAME, f"record {number} is a part of another file")
-        return self.facts(record)
+        return record
 
     def exists(self, path: str) -> bool:
         """Whether there is something at a path from the root, with slashes.

@@ -40,6 +40,8 @@ MAX_RUNS: Final = 1 << 12
 CHECKED: Final = 64 << 10  # blobs up to this are read whole, and their SHA-1 compared
 NUMBER_BITS: Final = 24
 _NUMBER: Final = (1 << NUMBER_BITS) - 1
+_KEY: Final = Struct("<Q")  # how a SHA-1 begins, of which the index has all but as many bits as a number has
+_KEY_BITS: Final = ((1 << 64) - 1) ^ _NUMBER
 
 
 class Part(NamedTuple):
@@ -108,7 +110,7 @@ class Table:
         )
         self._runs = self._find_runs(flags)
         firsts = [
-            first & ~_NUMBER | number for number, (first,) in enumerate(_HASHES.iter_unpack(self._whole()))
+            first & _KEY_BITS | number for number, (first,) in enumerate(_HASHES.iter_unpack(self._whole()))
         ]
         firsts.sort()
         self._index = array("Q", firsts)
@@ -146,32 +148,32 @@ class Table:
             run = self._runs[place] if place >= 0 else number
         return Blob(self.part, number, resource, digest, run)
 
-    def _number(self, digest: bytes) -> int:
-        """The number of the record with a SHA-1, or -1."""
-        key = int.from_bytes(digest[:8], "little") & ~_NUMBER
+    def _place(self, digest: bytes) -> int:
+        """Where the record with a SHA-1 is in the table, or -1."""
+        (first,) = _KEY.unpack_from(digest)
+        key = first & _KEY_BITS
         index, raw = self._index, self._raw
         bucket = key >> self._shift
         start = bisect_left(index, key, self._buckets[bucket], self._buckets[bucket + 1])
-        for place in range(start, min(start + MAX_ALIKE, len(index))):
-            entry: int = index[place]
-            if entry & ~_NUMBER != key:
+        entry: int
+        for entry in index[start : start + MAX_ALIKE]:
+            if entry & _KEY_BITS != key:
                 break
             at = (entry & _NUMBER) * _RECORD.size
             if raw[at + 30 : at + 50] == digest and not raw[at + 7] & METADATA:
-                return entry & _NUMBER
+                return at
         return -1
 
     def find(self, digest: bytes) -> Blob | None:
         """The content with a SHA-1, if it is in this part."""
-        number = self._number(digest)
-        return self.blob(number) if number >= 0 else None
+        at = self._place(digest)
+        return self.blob(at // _RECORD.size) if at >= 0 else None
 
     def size(self, digest: bytes) -> int:
         """Bytes of the content with a SHA-1, or -1."""
-        number = self._number(digest)
-        if number < 0:
+        at = self._place(digest)
+        if at < 0:
             return -1
-        at = number * _RECORD.size
         stored, _, size = _RESOURCE.unpack_from(self._raw, at)
         found: int = stored & _STORED if self._raw[at + 7] & SOLID else size
         return found if found <= MAX_SIZE else 0  # opening it raises the reason

@@ -37,6 +37,7 @@ NO_SECURITY: Final = 0xFFFF_FFFF
 MAX_METADATA: Final = 1 << 30
 MAX_ENTRY: Final = 4 << 20  # with its streams
 MAX_SECURITY: Final = 1 << 20  # descriptors
+_build: Final = tuple.__new__  # a named tuple made with it takes half the time
 WINDOW: Final = 16 << 10  # read ahead of a directory, growing
 MAX_WINDOW: Final = 256 << 10
 
@@ -180,13 +181,16 @@ class Metadata:
     def entries(self, offset: int) -> Iterator[Entry]:
         """The entries from ``offset`` on, up to the end of the directory. Raises ``FormatError``."""
         window, limit = _Window(self._device), self._device.size
+        data, at, size = b"", 0, 0
         while True:
-            data, at = window.at(offset, ENTRY)
+            at += size
+            if len(data) - at < ENTRY:
+                data, at = window.at(offset, ENTRY)
             if len(data) - at < ENTRY:
                 if int.from_bytes(data[at : at + 8], "little") > END:
                     raise FormatError("wim", "an entry past the end of the metadata", offset=offset)
                 return
-            facts = Facts._make(_ENTRY.unpack_from(data, at))
+            facts = _build(Facts, _ENTRY.unpack_from(data, at))
             length = facts.length
             if length <= END:
                 return
