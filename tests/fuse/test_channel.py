@@ -60,7 +60,7 @@ def kernel() -> Iterator[Kernel]:
 
 
 def test_one_thread_answers_what_is_quick(kernel: Kernel) -> None:
-    Channel(kernel.ours.fileno(), kernel.answer, lambda _: None).start()
+    Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
     for number in range(50):
         kernel.ask(number)
         assert kernel.told() == (number, 0, b"done")
@@ -68,7 +68,7 @@ def test_one_thread_answers_what_is_quick(kernel: Kernel) -> None:
 
 
 def test_what_takes_time_holds_up_nobody(kernel: Kernel) -> None:
-    Channel(kernel.ours.fileno(), kernel.answer, lambda _: None).start()
+    Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
     kernel.ask(1000, 1, 1001, 2, 3)
     assert [kernel.told()[0] for _ in range(3)] == [1, 2, 3]
     kernel.slow.set()
@@ -78,7 +78,7 @@ def test_what_takes_time_holds_up_nobody(kernel: Kernel) -> None:
 
 
 def test_more_slow_requests_than_threads_are_answered_all(kernel: Kernel) -> None:
-    Channel(kernel.ours.fileno(), kernel.answer, lambda _: None).start()
+    Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
     wanted = range(1000, 1000 + 3 * MAX_THREADS)
     kernel.ask(*wanted)
     kernel.slow.set()
@@ -97,7 +97,7 @@ def test_the_end_of_the_line_is_told() -> None:
         ended.append(error)
         over.set()
 
-    Channel(null, lambda *_: None, end).start()
+    Channel(null, lambda *_: None, lambda: False, end).start()
     assert over.wait(20)
     assert len(ended) == 1
     os.close(null)

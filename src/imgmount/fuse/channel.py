@@ -56,8 +56,12 @@ class Line(threading.local):
 
     def _expect(self, size: int) -> None:
         """``size`` bytes are about to be moved: another thread had better answer what is asked already."""
-        if size >= LARGE and this_thread.hand_over is not None and self._more.poll(0):
+        if size >= LARGE and this_thread.hand_over is not None and self.is_asked():
             takes_time()
+
+    def is_asked(self) -> bool:
+        """Whether requests are waiting."""
+        return bool(self._more.poll(0))
 
     def _write(self, *buffers: Buffer) -> None:
         try:
@@ -117,12 +121,16 @@ def _fill(writer: int, length: int, fd: int, offset: int) -> bool:
 class Channel:
     """All threads that serve one mount: each request is handed to ``answer``.
 
-    ``ended`` is called with the error that ended it: the kernel has hung up, as a rule.
+    ``prepare`` is called while nothing is asked, until it has nothing to do and returns False. ``ended`` is
+    called with the error that ended it: the kernel has hung up, as a rule.
     """
 
-    def __init__(self, fd: int, answer: Answer, ended: Callable[[OSError], None]) -> None:
+    def __init__(
+        self, fd: int, answer: Answer, prepare: Callable[[], bool], ended: Callable[[OSError], None]
+    ) -> None:
         self._fd = fd
         self._answer = answer
+        self._prepare = prepare
         self._ended = ended
         self._line = Line(fd)
         self._lock = threading.Lock()
@@ -155,9 +163,13 @@ class Channel:
 
     def _lead(self, buffer: memoryview) -> None:
         """Answer requests until one takes time. Raises ``OSError`` when the kernel hangs up."""
-        line, answer, fd, thread = self._line, self._answer, self._fd, this_thread
+        line, answer, prepare, fd, thread = self._line, self._answer, self._prepare, self._fd, this_thread
         thread.hand_over = self._hand_over
         while thread.hand_over is not None:
+            while prepare() and thread.hand_over is not None and not line.is_asked():
+                pass
+            if thread.hand_over is None:  # what was prepared took time
+                return
             try:
                 size = os.readv(fd, [buffer])
             except OSError as exc:

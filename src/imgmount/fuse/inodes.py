@@ -21,8 +21,9 @@ PLACES: Final = (1 << PLACE_BITS) - 1
 
 
 class Folder(NamedTuple):
-    """A folder as it was when it was read. ``first`` is the number of its first entry."""
+    """A folder as it was when it was read: its number, path, order of entries, number of its first entry."""
 
+    node: int
     path: str
     order: int
     first: int
@@ -58,10 +59,14 @@ class Inodes:
         listing = self._vfs.listing(path)
         if folder is None or folder.order != listing.order:
             with self._lock:
-                folder = Folder(path, listing.order, (len(self._folders) + 1) << PLACE_BITS)
+                folder = Folder(number, path, listing.order, (len(self._folders) + 1) << PLACE_BITS)
                 self._folders.append(folder)
                 self._newest[number] = folder
         return folder, listing
+
+    def parent(self, number: int) -> int:
+        """The number of the folder that a node is in, which is not the root."""
+        return self._folders[(number >> PLACE_BITS) - 1].node
 
     def _path(self, number: int) -> str:
         path, node = self.node(number)

@@ -27,6 +27,7 @@ from imgmount.fuse import protocol as p
 from imgmount.fuse.channel import MAX_REPLY, Line, Run
 from imgmount.fuse.errnos import guarded
 from imgmount.fuse.inodes import Folder, Inodes
+from imgmount.fuse.look_ahead import LookAhead
 from imgmount.fuse.options import MountOptions
 from imgmount.fuse.replies import BATCH, Replies
 from imgmount.sources.file import FileDevice
@@ -103,6 +104,7 @@ class Operations:
         self._opens = True
         self._zeros = os.memfd_create("zeros", os.MFD_CLOEXEC)
         os.ftruncate(self._zeros, MAX_REPLY)
+        self._look_ahead = LookAhead(self._inodes, self._replies_of)
         self._replies: WeakKeyDictionary[Listing, Replies] = WeakKeyDictionary()
         self._answers: dict[int, Callable[[int, memoryview], Result]] = {
             p.LOOKUP: self._lookup,
@@ -253,14 +255,23 @@ class Operations:
             raise listing.damage.again()
         for place, dots in enumerate(DOTS[offset:], offset + 1):
             yield p.bare_direntplus(dots, place, self._dots(folder.path), S_IFDIR)
-        replies = self._replies.get(listing)
-        if replies is None:
-            pack = partial(self._packed, folder)
-            replies = self._replies.setdefault(listing, Replies(listing.nodes, pack))
+        replies = self._replies_of(folder, listing)
         batch, skip = divmod(max(0, offset - len(DOTS)), BATCH)
         while entries := replies[batch]:
+            self._look_ahead.follow(folder, replies, batch)
             yield from entries[skip:]
             batch, skip = batch + 1, 0
+
+    def _replies_of(self, folder: Folder, listing: Listing) -> Replies:
+        known = self._replies.get(listing)
+        if known is None:
+            pack = partial(self._packed, folder)
+            known = self._replies.setdefault(listing, Replies(listing.nodes, pack))
+        return known
+
+    def prepare(self) -> bool:
+        """Do a little of what will be asked next. False if there is nothing to do."""
+        return guarded(self._look_ahead.__call__) is True
 
     def _dots(self, path: str) -> int:
         return self._vfs.inode(path, self._vfs.find(path))

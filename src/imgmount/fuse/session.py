@@ -108,7 +108,8 @@ class Session(NamedTuple):
             watch.used()
             operations(line, request)
 
-        channel = Channel(mounted.fd, operations if watch.idle is None else answer, watch.hung_up)
+        answers = operations if watch.idle is None else answer
+        channel = Channel(mounted.fd, answers, operations.prepare, watch.hung_up)
         channel.serve_one()
         name_daemon(self.target)
         keep_freed_chunks()
