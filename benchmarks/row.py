@@ -64,7 +64,7 @@ def tree(
     title: str,
     image: Image,
     reading: Reading,
-    *peers: Tool,
+    *peers: Tool | Decoder,
     folder: str = "",
     options: tuple[str, ...] = (),
 ) -> Row:
@@ -74,7 +74,7 @@ def tree(
 def and_random(row: Row) -> tuple[Row, Row]:
     """The row, and the same read at random, which nobody does with a program that decodes all."""
     mounts = tuple(peer for peer in row.peers if isinstance(peer, Tool))
-    title = f"{row.title}, 4 KiB at random"
+    title = f"{row.title}, at random"
     return row, replace(row, name=f"{row.name}-random", title=title, reading=AT_RANDOM, peers=mounts)
 
 
@@ -103,7 +103,7 @@ def xmount(kind: str, image: Image) -> Tool:
 
 
 def ours(image: Image, name: str, answers: str, *options: str) -> Tool:
-    """Our own mount of another image with the same in it."""
+    """Our sources' mount of another image with the same in it."""
     return replace(imgmount(SOURCE, name, options, answers), image=image)
 
 
