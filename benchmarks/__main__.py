@@ -21,7 +21,8 @@ from . import machine, report
 from .images import Work
 from .measure import measure
 from .mounts import SOURCE, Tool, imgmount
-from .rows import ROWS, Row
+from .row import Row
+from .rows import ROWS
 
 
 def _path(name: str) -> Path:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .mounts import Tool
-from .rows import ROWS, Decoder
+from .row import Decoder
+from .rows import ROWS
 
 
 def facts(ours: dict[str, Tool]) -> dict[str, Any]:
@@ -48,8 +49,8 @@ def _output(*command: str) -> str:
 
 def _peers(tools: Iterable[Tool | Decoder]) -> dict[str, str]:
     """Their Debian packages with versions; nothing where there is no dpkg."""
-    found = {}
-    for program in sorted({Path(tool.command[0]).name for tool in tools} - {Path(sys.executable).name}):
+    found, own = {}, {"env", Path(sys.executable).name}  # what starts programs of ours
+    for program in sorted({Path(tool.command[0]).name for tool in tools} - own):
         package = _output("dpkg-query", "--search", f"*/{program}").partition(":")[0]
         if shutil.which(program) or package:
             found[program] = _output("dpkg-query", "-W", "-f", "${Package} ${Version}", package)

@@ -17,7 +17,7 @@ from .images import Work
 from .mounts import Tool, mounted
 from .process import Sample
 from .reading import Reading
-from .rows import Decoder, Row
+from .row import Decoder, Row
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Program:
     """One program of a row; ``absent`` says why there are no figures of it."""
 
     tool: Tool | Decoder
+    image: Path
     role: str  # "ours", "against" (another imgmount) or "peer"
     samples: list[Sample] = field(default_factory=list)
     absent: str = ""
@@ -61,35 +62,38 @@ class Program:
 def measure(row: Row, ours: dict[str, Tool], work: Work, rounds: int) -> dict[str, Any]:
     """The row and the figures of each program, those of ``ours`` (by role) first."""
     image = row.image.path(work)
-    programs = [Program(tool, role) for role, tool in ours.items()]
-    programs += [Program(peer, "peer") for peer in row.peers]
+    programs = [Program(tool, image, role) for role, tool in ours.items()]
+    for peer in row.peers:
+        other = peer.image if isinstance(peer, Tool) else None
+        programs.append(Program(peer, other.path(work) if other else image, "peer"))
     with tempfile.TemporaryDirectory(prefix="imgmount-benchmarks-") as scratch:
-        _check(programs, row.reading, image, Path(scratch))
+        _check(programs, row.reading, Path(scratch))
         for number in range(rounds):
             turn = number % len(programs)
             for program in programs[turn:] + programs[:turn]:
                 if not program.absent:
                     with program.excused():
-                        program.samples.append(_sample(program.tool, row.reading, image, Path(scratch)))
+                        program.samples.append(_sample(program, row.reading, Path(scratch)))
     amount = max((sample.amount for program in programs for sample in program.samples), default=1)
     unit = row.reading.unit
     figures = [program.facts(unit, amount) for program in programs]
     return {"name": row.name, "title": row.title, "unit": unit, "amount": amount, "programs": figures}
 
 
-def _check(programs: list[Program], reading: Reading, image: Path, scratch: Path) -> None:
+def _check(programs: list[Program], reading: Reading, scratch: Path) -> None:
     """Read all once, not measured: that warms the host's cache, and shows who reads what the first program does not."""
     expected: object = None
     for program in programs:
         if isinstance(program.tool, Tool):
-            with program.excused(), mounted(program.tool, image, scratch / "mount") as mount:
+            with program.excused(), mounted(program.tool, program.image, scratch / "mount") as mount:
                 found = reading.sum(mount.path)
                 expected = expected or found
                 if found != expected:
                     raise ValueError(f"does not read what the first does: {found}, not {expected}")
 
 
-def _sample(tool: Tool | Decoder, reading: Reading, image: Path, scratch: Path) -> Sample:
+def _sample(program: Program, reading: Reading, scratch: Path) -> Sample:
+    tool, image = program.tool, program.image
     if isinstance(tool, Decoder):
         with tempfile.TemporaryDirectory(dir=scratch) as own:
             return process.run([word.format(image=image, scratch=own) for word in tool.command])

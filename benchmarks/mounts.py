@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import process
+from .images import Image
 from .process import Sample
 
 SOURCE = Path(__file__).parent.parent / "src"
@@ -28,6 +29,7 @@ class Tool:
     command: tuple[str, ...]
     answers: str = ""  # what is read, below the mount point
     on_file: bool = False  # the mount point is a file, and that is what is read
+    image: Image | None = None  # instead of the row's
 
 
 @dataclass(frozen=True)

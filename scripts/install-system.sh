@@ -9,8 +9,8 @@ base) packages="fuse3 python3-venv libwim15" ;; # the last one decodes ESD, and 
 deb) packages="debhelper dh-python pybuild-plugin-pyproject python3-hatchling" ;;
 oracles) packages="$(sed 's/#.*//' "$(dirname "$0")/oracles.txt")" ;;
 peers)
-    packages="archivemount dolphin-emu e2fsprogs ewf-tools fuse2fs fuseiso genisoimage libqcow-utils libvhdi-utils libvmdk-utils
-        ntfs-3g qemu-system-common qemu-utils squashfs-tools squashfuse wimtools xmount"
+    packages="archivemount bindfs dolphin-emu e2fsprogs ewf-tools fuse2fs fuseiso genisoimage libqcow-utils libvhdi-utils
+        libvmdk-utils mame-tools ntfs-3g qemu-system-common qemu-utils squashfs-tools squashfuse wimtools wit xmount xorriso"
     ;;
 *) echo "usage: $0 base|deb|oracles|peers" >&2; exit 1 ;;
 esac
