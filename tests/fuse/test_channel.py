@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,7 @@ from socket import AF_UNIX, SO_SNDBUF, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 import pytest
 
 from imgmount.core.device import Buffer
-from imgmount.core.patience import takes_time
-from imgmount.fuse.channel import MAX_THREADS, Channel, Line
+from imgmount.fuse.channel import MAX_THREADS, WAITING, Channel, Line
 from imgmount.fuse.protocol import OUT_HEADER
 
 
@@ -42,7 +42,6 @@ class Kernel:
         line.unique = number = int.from_bytes(request, "little")
         self.threads[number] = threading.get_ident()
         if number >= 1000:
-            takes_time()
             assert self.slow.wait(20)
         line.reply(b"done")
 
@@ -59,20 +58,53 @@ def kernel() -> Iterator[Kernel]:
     kernel.ours.close()
 
 
-def test_one_thread_answers_what_is_quick(kernel: Kernel) -> None:
+def test_a_few_threads_answer_what_is_quick(kernel: Kernel) -> None:
     Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
     for number in range(50):
         kernel.ask(number)
         assert kernel.told() == (number, 0, b"done")
-    assert len(set(kernel.threads.values())) == 1
+    assert len(set(kernel.threads.values())) <= WAITING
+
+
+def test_after_many_slow_requests_a_few_threads_answer_again(kernel: Kernel) -> None:
+    Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
+    kernel.ask(*range(1000, 1000 + MAX_THREADS))
+    kernel.slow.set()
+    for _ in range(MAX_THREADS):
+        kernel.told()
+    kernel.threads.clear()
+    for number in range(50):
+        kernel.ask(number)
+        assert kernel.told()[0] == number
+    assert len(set(kernel.threads.values())) <= WAITING + 1  # one may have been on its way to wait
+
+
+def test_what_is_prepared_is_given_up_when_something_is_asked(kernel: Kernel) -> None:
+    steps = 0
+    asked = threading.Event()
+
+    def prepare() -> bool:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            kernel.ask(2)
+            asked.set()
+        return steps < 1000
+
+    Channel(kernel.ours.fileno(), kernel.answer, prepare, lambda _: None).start()
+    kernel.ask(1)
+    assert kernel.told()[0] == 1
+    assert asked.wait(20)
+    assert kernel.told()[0] == 2
 
 
 def test_what_takes_time_holds_up_nobody(kernel: Kernel) -> None:
     Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
-    kernel.ask(1000, 1, 1001, 2, 3)
-    assert [kernel.told()[0] for _ in range(3)] == [1, 2, 3]
+    slow = range(1000, 1000 + WAITING + 1)
+    kernel.ask(*slow, 1)
+    assert kernel.told()[0] == 1
     kernel.slow.set()
-    assert {kernel.told()[0] for _ in range(2)} == {1000, 1001}
+    assert {kernel.told()[0] for _ in slow} == set(slow)
     kernel.ask(4)
     assert kernel.told()[0] == 4
 
@@ -99,7 +131,7 @@ def test_the_end_of_the_line_is_told() -> None:
 
     Channel(null, lambda *_: None, lambda: False, end).start()
     assert over.wait(20)
-    assert len(ended) == 1
+    assert {error.errno for error in ended} == {errno.EBADF}
     os.close(null)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from fake_tree import Fixed, Plain, Torn
@@ -126,3 +130,42 @@ def test_a_folder_of_volumes_has_the_attributes_of_each() -> None:
     folder = StaticDirectory(1, {"fat": Fixed(2, {}), "ext": Labelled(3, {})}, 0)
     assert set(folder.xattr_prefixes) == {"user.", ""}
     assert StaticDirectory(1, {"fat": Fixed(2, {})}, 0).xattr_prefixes == ("user.",)
+
+
+def test_several_that_want_a_folder_at_once_have_it_read_once() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    reads: list[int] = []
+
+    class Slow(Fixed):
+        __slots__ = ()
+
+        def _scan(self) -> Iterable[tuple[str, Node]]:
+            reads.append(1)
+            begun.set()
+            assert go_on.wait(20)
+            return self.nodes.items()
+
+    vfs = over(Fixed(1, {"slow": Slow(2, {"file": file(3)})}))
+    with ThreadPoolExecutor(8) as pool:
+        listings = [pool.submit(vfs.listing, "/slow") for _ in range(8)]
+        assert begun.wait(20)
+        go_on.set()
+        assert len({id(listing.result()) for listing in listings}) == 1
+    assert len(reads) == 1
+
+
+def test_a_folder_that_could_not_be_read_is_tried_again() -> None:
+    class Moody(Fixed):
+        __slots__ = ()
+        fails = True
+
+        def _scan(self) -> Iterable[tuple[str, Node]]:
+            if Moody.fails:
+                raise MemoryError
+            return self.nodes.items()
+
+    vfs = over(Fixed(1, {"moody": Moody(2, {"file": file(3)})}))
+    with pytest.raises(MemoryError):
+        vfs.listing("/moody")
+    Moody.fails = False
+    assert list(vfs.listing("/moody").nodes) == ["file"]

@@ -16,7 +16,6 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from imgmount.core.memory_budget import MemoryBudget
-from imgmount.core.patience import takes_time
 from imgmount.errors import NO_MEMORY, FormatError, ImageError, OutOfMemoryError, UnsupportedError
 
 DEFAULT_CAPACITY: Final = 64 << 20
@@ -101,7 +100,6 @@ class ReadCache:
                 flight = self._flights.get(key)
                 if leading := flight is None:
                     flight = self._flights[key] = _Flight()
-            takes_time()
             if leading:
                 return self._lead(key, flight, load)
             flight.done.acquire()  # held by the leader until it has landed

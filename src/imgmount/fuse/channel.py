@@ -1,8 +1,7 @@
 """The line to the kernel: requests are read from /dev/fuse and replies are written there.
 
-One thread leads: it reads a request, answers it, and reads the next. Before it does what takes time, which is
-to decode, to wait for the host's disk, or to move many bytes while more is asked, it gives the lead to
-another: so quick questions need no hand-over, and slow ones hold up nobody.
+A few threads wait for requests, and whichever the kernel wakes answers. Where all are busy, another joins;
+more than a few do not wait but are set aside, because the kernel wakes the one that has slept longest.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from imgmount.core.device import Buffer
-from imgmount.core.patience import takes_time, this_thread
 from imgmount.fuse.protocol import BLOCK, OUT_HEADER, SMALLEST_BUFFER
 
+WAITING: Final = 2  # threads that wait for requests: one takes longer to wake, more take more time
 MAX_THREADS: Final = 2 * (os.cpu_count() or 1) + 8  # the latter wait for the host's disk
 MAX_REPLY: Final = 512 << 10  # bytes of a file at once: with its header it fits into a pipe of 1 MiB
 PIPE: Final = 1 << 20
-LARGE: Final = 64 << 10  # bytes that take longer to move than a hand-over takes
 MAX_BUFFERS: Final = 1000  # of one writev(2), which takes 1024
 GONE: Final = (errno.ENOENT, errno.EINTR)  # whoever asked has been killed meanwhile
 UNMOUNTED: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
@@ -47,17 +45,11 @@ class Line(threading.local):
         if len(buffers) > MAX_BUFFERS:
             buffers = (b"".join(buffers),)
         size = OUT_HEADER.size + sum(map(len, buffers))
-        self._expect(size)
         self._write(OUT_HEADER.pack(size, 0, self.unique), *buffers)
 
     def fail(self, code: int) -> None:
         """The request failed with errno ``code``."""
         self._write(OUT_HEADER.pack(OUT_HEADER.size, -code, self.unique))
-
-    def _expect(self, size: int) -> None:
-        """``size`` bytes are about to be moved: another thread had better answer what is asked already."""
-        if size >= LARGE and this_thread.hand_over is not None and self.is_asked():
-            takes_time()
 
     def is_asked(self) -> bool:
         """Whether requests are waiting."""
@@ -76,7 +68,6 @@ class Line(threading.local):
         size = sum(length for length, _, _ in runs)
         if size + (len(runs) + 2) * BLOCK > self._fits:
             return False
-        self._expect(size)
         try:
             os.write(writer, OUT_HEADER.pack(OUT_HEADER.size + size, 0, self.unique))
             if all(_fill(writer, *run) for run in runs):
@@ -135,8 +126,9 @@ class Channel:
         self._line = Line(fd)
         self._lock = threading.Lock()
         self._threads = 0
-        self._idle: list[threading.Lock] = []  # of threads that wait for the lead, the warmest last
-        self._vacant = False  # nobody leads: all are busy
+        self._waiting = 0
+        self._aside: list[threading.Lock] = []  # of threads that may not wait, the warmest last
+        self._asked = 0  # requests so far
 
     def serve_one(self) -> None:
         """Answer the first request in this thread."""
@@ -144,57 +136,64 @@ class Channel:
 
     def start(self) -> None:
         """Begin to serve, in other threads."""
+        for _ in range(WAITING):
+            self._add_thread()
+
+    def _add_thread(self) -> None:
         self._threads += 1
         threading.Thread(target=self._serve, name=f"answers-{self._threads}", daemon=True).start()
 
     def _serve(self) -> None:
-        buffer, baton = memoryview(bytearray(SMALLEST_BUFFER)), threading.Lock()
-        baton.acquire()
+        buffer, turn = memoryview(bytearray(SMALLEST_BUFFER)), threading.Lock()
+        turn.acquire()
         try:
             while True:
-                self._lead(buffer)
-                self._wait(baton)
+                self._await_turn(turn)
+                self._answer(self._line, buffer[: self._receive(buffer)])
+                self._look_ahead()
         except OSError as exc:
             self._ended(exc)
-            with self._lock:  # the others meet the same when they lead
-                idle, self._idle, self._vacant = self._idle, [], True
-            for baton in idle:
-                baton.release()
+            self._make_room()  # for the next to meet the same
 
-    def _lead(self, buffer: memoryview) -> None:
-        """Answer requests until one takes time. Raises ``OSError`` when the kernel hangs up."""
-        line, answer, prepare, fd, thread = self._line, self._answer, self._prepare, self._fd, this_thread
-        thread.hand_over = self._hand_over
-        while thread.hand_over is not None:
-            while prepare() and thread.hand_over is not None and not line.is_asked():
-                pass
-            if thread.hand_over is None:  # what was prepared took time
-                return
+    def _await_turn(self, turn: threading.Lock) -> None:
+        """Return when this thread may wait for a request, as one of a few."""
+        while True:
+            with self._lock:
+                if self._waiting < WAITING:
+                    self._waiting += 1
+                    return
+                self._aside.append(turn)
+            turn.acquire()
+
+    def _make_room(self) -> bool:
+        """This thread waits no longer. False if now none does and none is aside."""
+        with self._lock:
+            self._waiting -= 1
+            if self._waiting > 0:
+                return True
+            turn = self._aside.pop() if self._aside else None
+        if turn is not None:
+            turn.release()
+        return turn is not None
+
+    def _receive(self, buffer: memoryview) -> int:
+        """Size of the next request, which is in ``buffer`` then."""
+        while True:
             try:
-                size = os.readv(fd, [buffer])
+                size = os.readv(self._fd, [buffer])
             except OSError as exc:
-                if exc.errno in GONE:
-                    continue
-                raise
+                if exc.errno not in GONE:
+                    raise
+                continue
             if not size:
                 raise OSError(errno.ENODEV, "The line is closed")
-            answer(line, buffer[:size])
+            self._asked += 1
+            if not self._make_room() and self._threads < MAX_THREADS:
+                self._add_thread()
+            return size
 
-    def _hand_over(self) -> None:
-        with self._lock:
-            baton = self._idle.pop() if self._idle else None
-            self._vacant = baton is None and self._threads == MAX_THREADS
-            more = baton is None and not self._vacant
-        if baton is not None:
-            baton.release()
-        elif more:
-            self.start()
-
-    def _wait(self, baton: threading.Lock) -> None:
-        """Return when this thread has the lead again."""
-        with self._lock:
-            if self._vacant:
-                self._vacant = False
-                return
-            self._idle.append(baton)
-        baton.acquire()
+    def _look_ahead(self) -> None:
+        """Prepare as long as nothing is asked, of this thread or another."""
+        asked = self._asked
+        while self._prepare() and asked == self._asked and not self._line.is_asked():
+            pass

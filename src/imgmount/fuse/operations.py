@@ -218,10 +218,7 @@ class Operations:
 
     def _run(self, length: int, device: BlockDevice | None, offset: int) -> Run:
         """An extent of a host file, or of zeros, as the line takes it."""
-        if not isinstance(device, FileDevice):
-            return length, self._zeros, 0
-        device.announce(offset + length)
-        return length, device.fd, offset
+        return (length, device.fd, offset) if isinstance(device, FileDevice) else (length, self._zeros, 0)
 
     def _lseek(self, number: int, arguments: memoryview) -> Result:
         _, offset, whence = p.LSEEK_IN.unpack_from(arguments)

@@ -7,7 +7,6 @@ import stat
 from pathlib import Path
 
 from imgmount.core.device import BlockDevice
-from imgmount.core.patience import takes_time, this_thread
 from imgmount.errors import ImageError, MountError
 
 
@@ -39,15 +38,6 @@ class FileDevice(BlockDevice):
             raise MountError(f"{self.path}: is neither a file nor a block device")
         return os.lseek(self.fd, 0, os.SEEK_END)  # st_size of a block device is 0
 
-    def announce(self, end: int) -> None:
-        """Say that reading takes time, if the bytes before ``end`` have to come from the disk first."""
-        if this_thread.hand_over is None:
-            return
-        try:
-            os.preadv(self.fd, [bytearray(1)], end - 1, os.RWF_NOWAIT)
-        except OSError:  # not at hand, or nobody can tell
-            takes_time()
-
     def _shrunk(self, end: int) -> ImageError:
         return ImageError(f"{self.path.name} ends before {end:#x}: it has shrunk since it was opened")
 
@@ -64,7 +54,6 @@ class FileDevice(BlockDevice):
         return b"".join(pieces)
 
     def _read(self, offset: int, size: int) -> bytes:
-        self.announce(offset + size)
         try:
             return os.pread(self.fd, size, offset)
         except OSError as exc:

@@ -42,8 +42,6 @@ class _Recent:
         return listing
 
     def keep(self, path: str, listing: Listing) -> None:
-        if path in self._listings:  # two have read it at once
-            return
         self._listings[path] = listing
         self._entries += len(listing.nodes)
         while self._entries > MAX_ENTRIES and len(self._listings) > 1:
@@ -60,6 +58,7 @@ class Vfs:
         self.size = size
         self._spaces = spaces
         self._lock = threading.Lock()
+        self._readers: dict[str, threading.Lock] = {}  # of directories that are being read
         self._short, self._long = _Recent(), _Recent()
 
     def find(self, path: str) -> Node:
@@ -81,11 +80,26 @@ class Vfs:
         return stored, listing.nodes[stored]
 
     def listing(self, path: str) -> Listing:
-        """The directory at ``path``, read once as long as it is remembered."""
-        with self._lock:
-            known = self._short.get(path) or self._long.get(path)
-        if known is not None:
-            return known
+        """The directory at ``path``, read once as long as it is remembered, also when several want it."""
+        while True:
+            with self._lock:
+                known = self._short.get(path) or self._long.get(path)
+                if known is not None:
+                    return known
+                if (other := self._readers.get(path)) is None:
+                    mine = self._readers[path] = threading.Lock()
+                    mine.acquire()
+                    break
+            with other:  # it has been read, or could not be, when the other lets go
+                pass
+        try:
+            return self._read(path)
+        finally:
+            with self._lock:
+                del self._readers[path]
+            mine.release()
+
+    def _read(self, path: str) -> Listing:
         node = self.find(path)
         if isinstance(node, File) and (streams := node.streams()):
             node = StreamFolder(node, {NAMED_FORK: StreamFolder(node, streams)})
