@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import select
 import threading
@@ -17,13 +18,15 @@ from typing import Final
 from imgmount.core.device import Buffer
 from imgmount.fuse.protocol import BLOCK, OUT_HEADER, SMALLEST_BUFFER
 
+log = logging.getLogger(__name__)
+
 WAITING: Final = 2  # threads that wait for requests: one takes longer to wake, more take more time
 MAX_THREADS: Final = 2 * (os.cpu_count() or 1) + 8  # the latter wait for the host's disk
 MAX_REPLY: Final = 512 << 10  # bytes of a file at once: with its header it fits into a pipe of 1 MiB
 PIPE: Final = 1 << 20
 MAX_BUFFERS: Final = 1000  # of one writev(2), which takes 1024
 GONE: Final = (errno.ENOENT, errno.EINTR)  # whoever asked has been killed meanwhile
-UNMOUNTED: Final = (errno.ENODEV, errno.EBADF, errno.ECONNABORTED)
+UNMOUNTED: Final = (errno.ENODEV, errno.ECONNABORTED)
 
 Run = tuple[int, int, int]  # length, descriptor of a host file, offset in it
 Answer = Callable[["Line", memoryview], None]  # the line to reply on, the request
@@ -45,7 +48,8 @@ class Line(threading.local):
         if len(buffers) > MAX_BUFFERS:
             buffers = (b"".join(buffers),)
         size = OUT_HEADER.size + sum(map(len, buffers))
-        self._write(OUT_HEADER.pack(size, 0, self.unique), *buffers)
+        if not self._write(OUT_HEADER.pack(size, 0, self.unique), *buffers):
+            self.fail(errno.EIO)  # or whoever asked waits for ever
 
     def fail(self, code: int) -> None:
         """The request failed with errno ``code``."""
@@ -55,12 +59,17 @@ class Line(threading.local):
         """Whether requests are waiting."""
         return bool(self._more.poll(0))
 
-    def _write(self, *buffers: Buffer) -> None:
+    def _write(self, *buffers: Buffer) -> bool:
+        """False if the kernel refuses the reply, for want of memory perhaps."""
         try:
             os.writev(self._fd, buffers)
         except OSError as exc:
-            if exc.errno not in GONE:
+            if exc.errno in UNMOUNTED:
                 raise
+            if exc.errno not in GONE:
+                log.warning("a reply was refused: %s", exc.strerror)
+                return False
+        return True
 
     def splice(self, runs: Sequence[Run]) -> bool:
         """Reply with runs of host files, which the kernel moves without us. False if they cannot be had."""
