@@ -80,7 +80,8 @@ class Line(threading.local):
         try:
             os.write(writer, OUT_HEADER.pack(OUT_HEADER.size + size, 0, self.unique))
             if all(_fill(writer, *run) for run in runs):
-                os.splice(reader, self._fd, OUT_HEADER.size + size, flags=os.SPLICE_F_MOVE)
+                # without SPLICE_F_MOVE, which would take the pages away from the host file's cache
+                os.splice(reader, self._fd, OUT_HEADER.size + size)
                 return True
         except OSError as exc:
             self._close_pipe()
