@@ -13,6 +13,7 @@ import os
 import select
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from imgmount.core.device import Buffer
@@ -199,7 +200,8 @@ class Channel:
                 raise OSError(errno.ENODEV, "The line is closed")
             self._asked += 1
             if not self._make_room() and self._threads < MAX_THREADS:
-                self._add_thread()
+                with suppress(RuntimeError):  # the user may have no more threads: those there are go on
+                    self._add_thread()
             return size
 
     def _look_ahead(self) -> None:
