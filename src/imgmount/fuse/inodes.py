@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from imgmount.core.node import Directory, Listing, Node
 from imgmount.fuse.protocol import ROOT
-from imgmount.vfs.vfs import Vfs
+from imgmount.vfs.vfs import Vfs, stored_name
 
 PLACE_BITS: Final = 32
 PLACES: Final = (1 << PLACE_BITS) - 1
@@ -80,5 +80,5 @@ class Inodes:
         Raises ``OSError``, ``ImageError``.
         """
         folder, listing = self.folder(number)
-        stored, node = self._vfs.entry(folder.path, name)
-        return folder.first + listing.place(stored), f"{folder.path}/{stored}", node
+        stored = stored_name(listing, f"{folder.path}/{name}", name)
+        return folder.first + listing.place(stored), f"{folder.path}/{stored}", listing.nodes[stored]

@@ -66,18 +66,8 @@ class Vfs:
         parent, _, name = path.rpartition("/")
         if not name:
             return self.root
-        return self.entry(parent, name)[1]
-
-    def entry(self, folder: str, name: str) -> tuple[str, Node]:
-        """(name as listed, node) of ``name`` in the directory at ``folder``. Raises as ``find``."""
-        listing = self.listing(folder)
-        try:
-            stored = listing.stored(name)
-        except FileNotFoundError:
-            if listing.damage is not None:  # it may be absent or lost with the damage
-                raise listing.damage.again() from None
-            raise FileNotFoundError(ENOENT, "No such file or directory", f"{folder}/{name}") from None
-        return stored, listing.nodes[stored]
+        listing = self.listing(parent)
+        return listing.nodes[stored_name(listing, path, name)]
 
     def listing(self, path: str) -> Listing:
         """The directory at ``path``, read once as long as it is remembered, also when several want it."""
@@ -147,6 +137,16 @@ class Vfs:
                 else:
                     ancestors.append(inode)
                     levels.append(_reported(below, node, problem))
+
+
+def stored_name(listing: Listing, path: str, name: str) -> str:
+    """``name`` as ``listing`` has it, for the node at ``path``. Raises as ``Vfs.find``."""
+    try:
+        return listing.stored(name)
+    except FileNotFoundError:
+        if listing.damage is not None:  # it may be absent or lost with the damage
+            raise listing.damage.again() from None
+        raise FileNotFoundError(ENOENT, "No such file or directory", path) from None
 
 
 def _reported(path: str, directory: Directory, problem: Problem) -> Iterator[tuple[str, Node]]:
