@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 NS: Final = 1_000_000_000
+build: Final = tuple.__new__  # build(Kind, values): a named tuple in half the time of Kind(*values)
 
 _CODES: Final = {code: array(code).itemsize for code in "BHIQ"}
 

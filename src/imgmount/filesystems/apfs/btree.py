@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
+from imgmount.core.fields import build
 from imgmount.errors import FormatError, ImageError
 from imgmount.filesystems.apfs.objects import HEADER, NAME
 
@@ -27,7 +28,6 @@ _CHILD: Final = 8  # bytes of a child's number; in a hashed tree its hash follow
 _WORD: Final = Struct("<Q")
 _PAIR: Final = Struct("<QQ")
 MAX_LEVEL: Final = 16
-_build: Final = tuple.__new__  # a named tuple made with it takes half the time
 _ID_MASK: Final = (1 << 60) - 1
 EXTENT: Final = 8  # the type of record whose second word belongs to the order
 
@@ -118,9 +118,7 @@ class Node:
         if start + key_size > self._end or at < 0 or at + value_size > self._end:
             raise FormatError(NAME, f"record {index} of a B-tree lies outside its node")
         data = self.data
-        return _build(
-            Record, (self.orders[index], data[start : start + key_size], data[at : at + value_size])
-        )
+        return build(Record, (self.orders[index], data[start : start + key_size], data[at : at + value_size]))
 
     def child(self, index: int) -> tuple[int, bytes]:
         """(number, hash) of child ``index``. Raises ``FormatError``."""

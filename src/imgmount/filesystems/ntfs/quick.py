@@ -8,6 +8,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
+from imgmount.core.fields import build
 from imgmount.core.node import DIRECTORY_MODE, FILE_MODE, Stat
 from imgmount.families.windows.times import FILETIME_EPOCH as EPOCH
 from imgmount.filesystems.ntfs.boot import STRIDE
@@ -47,7 +48,6 @@ UNFIXED: Final = STRIDE - _MARK  # bytes of a record that need no fixup
 PLAIN: Final = frozenset(
     (OBJECT_ID, SECURITY_DESCRIPTOR, INDEX_ROOT, INDEX_ALLOCATION, BITMAP, LOGGED_STREAM)
 )
-_build: Final = tuple.__new__  # a named tuple made with it takes half the time
 
 
 class QuickLook:
@@ -103,9 +103,9 @@ class QuickLook:
             None,
             (created - EPOCH) * 100 or None if created else None,
         )
-        return _build(
+        return build(
             Facts,
-            (number, sequence, directory, attributes, created, parent, 0, streams, _build(Stat, stat)),
+            (number, sequence, directory, attributes, created, parent, 0, streams, build(Stat, stat)),
         )
 
 

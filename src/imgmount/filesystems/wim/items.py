@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
+from imgmount.core.fields import build
 from imgmount.filesystems.wim.metadata import Entry
 
 OBJECT_ID: Final = 1
@@ -21,7 +22,6 @@ _HEAD: Final = len(_FIRST)
 _XATTR: Final = Struct("<HBB")  # bytes of the value, of the name, flags
 _OLD_XATTR: Final = Struct("<II")  # bytes of the name, of the value
 OBJECT_ID_SIZE: Final = 16
-_build: Final = tuple.__new__  # a named tuple made with it takes half the time
 NAMESPACES: Final = ("user.", "trusted.", "security.", "system.")
 
 
@@ -40,7 +40,7 @@ def unix(entry: Entry) -> Unix | None:
     if at + _HEAD > entry.facts.length:
         return None
     if raw[at : at + 8] == _FIRST:  # as wimlib writes it
-        return _build(Unix, _UNIX.unpack_from(raw, at + 8)) if at + 8 + _UNIX.size <= len(raw) else None
+        return build(Unix, _UNIX.unpack_from(raw, at + 8)) if at + 8 + _UNIX.size <= len(raw) else None
     for tag, data in entry.items():
         if tag == UNIX and len(data) >= _UNIX.size:
             return Unix._make(_UNIX.unpack_from(data))

@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Final
 
 from imgmount.core.device import BlockDevice
+from imgmount.core.fields import build
 from imgmount.core.names import MAX_NAME_BYTES
 from imgmount.core.node import (
     DIRECTORY_MODE,
@@ -35,7 +36,6 @@ MAX_XATTRS: Final = 1 << 20  # bytes of all streams that are shown as attributes
 MAX_XATTR_NAME: Final = 255
 SPECIAL_FILES: Final = (S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK)
 _POINT: Final = Struct("<IHH")
-_build: Final = tuple.__new__  # a named tuple made with it takes half the time
 
 
 class _WimNode(Node):
@@ -59,7 +59,7 @@ class _WimNode(Node):
             uid, gid, rights, rdev = unix
             mode = mode & ~0o7777 | rights & 0o7777
         written, read = filetime_ns(facts.written), filetime_ns(facts.read)
-        self._stat = _build(Stat, (mode, size, written, read, None, uid, gid, links, rdev, None, None))
+        self._stat = build(Stat, (mode, size, written, read, None, uid, gid, links, rdev, None, None))
 
     def _size(self, _: Entry) -> int:
         return 0
