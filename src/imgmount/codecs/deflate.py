@@ -14,7 +14,7 @@ from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, Final, Literal
 
-from imgmount.codecs.pieces import Piece, addresses, blank, decode_each
+from imgmount.codecs.pieces import Piece, addresses, blank, borrowed, decode_each, inside
 from imgmount.core.cache import Content
 from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
@@ -77,21 +77,10 @@ def inflate_all(
         library.libdeflate_zlib_decompress if wrapper == "zlib" else library.libdeflate_deflate_decompress
     )
     source, target, _held = addresses(data, out)
-    coded, whole = len(data), len(out)
-    try:
-        decompressor = _idle.pop()
-    except IndexError:
-        decompressor = library.libdeflate_alloc_decompressor()
-        if not decompressor:
-            raise MemoryError from None
-    try:
-        for start, stored, at, size in pieces:
-            if start < 0 or stored < 0 or at < 0 or start + stored > coded or not 0 < size <= whole - at:
-                raise FormatError("deflate", f"a stream at {start}+{stored} of {coded} bytes")
+    with borrowed(_idle, library.libdeflate_alloc_decompressor) as decompressor:
+        for start, stored, at, size in inside("deflate", pieces, data, out):
             if decompress(decompressor, source + start, stored, target + at, size, None):
                 raise FormatError("deflate", f"{stored} bytes do not decode to {size}")
-    finally:
-        _idle.append(decompressor)
 
 
 @cache

@@ -14,7 +14,7 @@ from enum import IntEnum
 from functools import cache
 from typing import Any, Final
 
-from imgmount.codecs.pieces import Piece, addresses, blank
+from imgmount.codecs.pieces import Piece, addresses, blank, inside
 from imgmount.core.system_library import first_loadable
 from imgmount.errors import FormatError
 
@@ -80,9 +80,7 @@ def decompress_all(kind: Kind, data: bytes, out: bytearray, pieces: Iterable[Pie
     source, target, _held = addresses(data, out)
     expand = library().wimlib_decompress
     try:
-        for start, stored, at, size in pieces:
-            if min(start, stored, at) < 0 or start + stored > len(data) or not 0 < size <= len(out) - at:
-                raise FormatError(kind.name.lower(), f"a chunk at {start}+{stored} of {len(data)} bytes")
+        for start, stored, at, size in inside(kind.name.lower(), pieces, data, out):
             if stored == size:
                 ctypes.memmove(target + at, source + start, size)
             elif expand(source + start, stored, target + at, size, handle):

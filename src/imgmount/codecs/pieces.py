@@ -7,10 +7,12 @@ nothing to join.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from imgmount.core.cache import Content
+from imgmount.errors import FormatError
 
 _new: Final = ctypes.pythonapi.PyByteArray_FromStringAndSize
 _new.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t]
@@ -35,6 +37,34 @@ def addresses(data: bytes, out: bytearray) -> tuple[int, int, Any]:
     """
     held = ctypes.c_char.from_buffer(out)
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0, ctypes.addressof(held), held
+
+
+@contextmanager
+def borrowed(idle: list[Any], create: Callable[[], Any]) -> Iterator[Any]:
+    """One of the decoders that are ``idle``, or a new one: it serves one thread at a time."""
+    try:
+        decoder = idle.pop()
+    except IndexError:
+        decoder = create()
+        if not decoder:
+            raise MemoryError from None
+    try:
+        yield decoder
+    finally:
+        idle.append(decoder)
+
+
+def inside(fmt: str, pieces: Iterable[Piece], data: bytes, out: bytearray) -> Iterator[Piece]:
+    """``pieces``, as long as they lie in ``data`` and ``out``.
+
+    Raises ``FormatError`` in the name of ``fmt``.
+    """
+    coded, whole = len(data), len(out)
+    for piece in pieces:
+        start, stored, at, size = piece
+        if start < 0 or stored < 0 or at < 0 or start + stored > coded or not 0 < size <= whole - at:
+            raise FormatError(fmt, f"a chunk at {start}+{stored} of {coded} bytes")
+        yield piece
 
 
 def decode_each(

@@ -8,12 +8,11 @@ of either where neither is there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Final
 
 from imgmount.codecs import libzstd
-from imgmount.codecs.pieces import Piece, addresses, blank, decode_each
+from imgmount.codecs.pieces import Piece, addresses, blank, borrowed, decode_each, inside
 from imgmount.core.cache import Content
 from imgmount.errors import FormatError, UnsupportedError
 
@@ -50,21 +49,6 @@ def _into(context: Any, source: int, stored: int, target: int, limit: int) -> in
     return size
 
 
-@contextmanager
-def _context() -> Iterator[Any]:
-    """A decoder of libzstd, which serves one thread at a time."""
-    try:
-        context = _idle.pop()
-    except IndexError:
-        context = libzstd.load().ZSTD_createDCtx()
-        if not context:
-            raise MemoryError from None
-    try:
-        yield context
-    finally:
-        _idle.append(context)
-
-
 def decode(data: bytes, size: int) -> Content:
     """The ``size`` bytes of the first frame in ``data``. Raises ``FormatError``."""
     chunk = decode_upto(data, size)
@@ -79,10 +63,8 @@ def decode_all(data: bytes, out: bytearray, pieces: Iterable[Piece]) -> None:
         decode_each(decode, data, out, pieces)
         return
     source, target, _held = addresses(data, out)
-    with _context() as context:
-        for start, stored, at, size in pieces:
-            if min(start, stored, at) < 0 or start + stored > len(data) or not 0 < size <= len(out) - at:
-                raise FormatError("zstd", f"a frame at {start}+{stored} of {len(data)} bytes")
+    with borrowed(_idle, libzstd.load().ZSTD_createDCtx) as context:
+        for start, stored, at, size in inside("zstd", pieces, data, out):
             if (found := _into(context, source + start, stored, target + at, size)) != size:
                 raise FormatError("zstd", f"{found} bytes, {size} expected")
 
@@ -96,7 +78,7 @@ def decode_upto(data: bytes, limit: int) -> Content:
         return _with_module(data, limit)
     out = blank(max(1, limit))
     source, target, held = addresses(data, out)
-    with _context() as context:
+    with borrowed(_idle, libzstd.load().ZSTD_createDCtx) as context:
         size = _into(context, source, len(data), target, limit)
     del held  # now the buffer may shrink
     del out[size:]
