@@ -44,7 +44,7 @@ class Reader:
         return replies
 
     def idle(self) -> None:
-        while self.ahead():
+        while self.ahead.step():
             pass
 
     def read(self, path: str) -> None:

@@ -20,7 +20,7 @@ UNKNOWN, NONE = -1, 0  # numbers of the folder that comes next
 
 
 class LookAhead:
-    """Follows a reader, and does one step for the next one each time that it is called."""
+    """Follows a reader, and does one step for the next one at a time."""
 
     def __init__(self, inodes: Inodes, replies_of: Callable[[Folder, Listing], Replies]) -> None:
         self._inodes = inodes
@@ -40,7 +40,7 @@ class LookAhead:
             self._replies, self._number = replies, 0
         self._number, self._stop = max(self._number, number + 1), number + 1 + AHEAD
 
-    def __call__(self) -> bool:
+    def step(self) -> bool:
         """Do one step. False if there is none. Raises ``OSError``, ``ImageError``."""
         if self._replies is not None:
             return self._make_batch(self._replies)

@@ -268,7 +268,7 @@ class Operations:
 
     def prepare(self) -> bool:
         """Do a little of what will be asked next. False if there is nothing to do."""
-        return guarded(self._look_ahead.__call__) is True
+        return guarded(self._look_ahead.step) is True
 
     def _dots(self, path: str) -> int:
         return self._vfs.inode(path, self._vfs.find(path))

@@ -36,8 +36,7 @@ from imgmount.vfs.vfs import Vfs
 
 log = logging.getLogger(__name__)
 
-# The kernel's read-ahead, where we may say so; 128 KiB otherwise. A reply must fit into a pipe to be
-# spliced, and the most that is possible, 1 MiB with its header, does not.
+# The kernel's read-ahead, where we may say so; 128 KiB otherwise. No reply is longer than channel.MAX_REPLY.
 SPLICED_READ_AHEAD_KB: Final = 256
 CODED_READ_AHEAD_KB: Final = 512
 GC_THRESHOLD: Final = 100_000
