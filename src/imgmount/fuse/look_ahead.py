@@ -20,7 +20,7 @@ UNKNOWN, NONE = -1, 0  # numbers of the folder that comes next
 
 
 class LookAhead:
-    """Follows a reader, and does one step for the next one at a time."""
+    """Follows a reader of folders, and makes what it will ask for next, a step at a time."""
 
     def __init__(self, inodes: Inodes, replies_of: Callable[[Folder, Listing], Replies]) -> None:
         self._inodes = inodes
