@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from ctypes import c_size_t, c_void_p
 from functools import cache, partial
 from importlib.util import find_spec
+from itertools import compress, repeat
 from typing import Any, Final, Literal
 
 from imgmount.codecs.pieces import Piece, addresses, blank, borrowed, decode_each, inside
@@ -76,11 +77,17 @@ def inflate_all(
     decompress = (
         library.libdeflate_zlib_decompress if wrapper == "zlib" else library.libdeflate_deflate_decompress
     )
+    checked = list(inside("deflate", pieces, data, out))
+    if not checked:
+        return
+    starts, stored, places, sizes = zip(*checked, strict=True)
     source, target, _held = addresses(data, out)
+    coded, decoded = map(source.__add__, starts), map(target.__add__, places)
     with borrowed(_idle, library.libdeflate_alloc_decompressor) as decompressor:
-        for start, stored, at, size in inside("deflate", pieces, data, out):
-            if decompress(decompressor, source + start, stored, target + at, size, None):
-                raise FormatError("deflate", f"{stored} bytes do not decode to {size}")
+        # no step of Python between two calls: another thread that decodes would have it wait
+        codes = map(decompress, repeat(decompressor), coded, stored, decoded, sizes, repeat(None))
+        for _, length, _, size in compress(checked, codes):
+            raise FormatError("deflate", f"{length} bytes do not decode to {size}")
 
 
 @cache

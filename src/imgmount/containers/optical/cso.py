@@ -8,13 +8,16 @@ README_CSO.md of maxcso, which defined version 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from typing import Final
 
 from construct import Bytes, Int8ul, Int32ul, Int64ul, Padding, Struct
 
 from imgmount.codecs import lz4
-from imgmount.codecs.deflate import inflate
+from imgmount.codecs.deflate import inflate, inflate_all
+from imgmount.codecs.pieces import blank
 from imgmount.core.cache import Content
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.fields import table
@@ -36,6 +39,7 @@ MIN_BLOCK: Final = 512
 MAX_BLOCK: Final = 1 << 22
 MAX_BLOCKS: Final = 1 << 24  # an index of 64 MiB, a disc of 32 GiB
 MAX_SHIFT: Final = 16
+LZ4_VERSION: Final = 2
 FLAG: Final = 1 << 31  # of an index entry: stored, or in version 2 LZ4
 
 # the other CISO has its block size at 4, then a byte 0 or 1 for each block
@@ -65,7 +69,7 @@ class IndexedBlocks(GroupedDevice):
         self._index = table(file.read_exactly(HEADER_SIZE, 4 * (count + 1), self.fmt), 4, "little")
         super().__init__(header.size, header.block_size, context.cache)
 
-    def _read_units(self, first: int, count: int) -> bytes:
+    def _read_units(self, first: int, count: int) -> Content:
         entries = self._index[first : first + count + 1]
         starts = [(entry & ~FLAG) << self._shift for entry in entries]
         base = starts[0]
@@ -77,34 +81,57 @@ class IndexedBlocks(GroupedDevice):
                 offset=HEADER_SIZE + 4 * first,
             )
         stored = self._file.pread(base, span)  # the end of the last block may be padding that was cut
-        pieces = []
-        left = self.size - first * self.unit
-        for number, entry in enumerate(entries[:-1]):
-            data = stored[starts[number] - base : starts[number + 1] - base]
-            size = min(self.unit, left)
+        size = min(count * self.unit, self.size - first * self.unit)
+        spans = [(start - base, end - base) for start, end in pairwise(starts)]
+        with suppress(FormatError):  # this takes no padding, and does not say which block is damaged
+            return self._at_once(entries, spans, stored, size)
+        blocks = []
+        for number, (start, end) in enumerate(spans):
+            length = min(self.unit, size - number * self.unit)
             try:
-                pieces.append(self._block(entry & FLAG, data, size, starts[number + 1] - starts[number]))
+                blocks.append(self._block(entries[number] & FLAG, stored[start:end], length, end - start))
             except FormatError as exc:
                 raise FormatError(
-                    self.fmt, f"block {first + number}: {exc.reason}", offset=starts[number]
+                    self.fmt, f"block {first + number}: {exc.reason}", offset=base + start
                 ) from exc
-            left -= size
-        return b"".join(pieces)
+        return b"".join(blocks)
 
-    def _block(self, flag: int, data: bytes, size: int, span: int, /) -> Content:
+    def _at_once(
+        self, entries: Sequence[int], spans: Sequence[tuple[int, int]], stored: bytes, size: int
+    ) -> Content:
+        """The ``size`` bytes of blocks that lie in ``stored`` where ``spans`` say. Raises ``FormatError``."""
+        out, unit = blank(size), self.unit
+        deflated = []
+        for entry, (start, end), at in zip(entries, spans, range(0, size, unit), strict=False):
+            flag, length = entry & FLAG, min(unit, size - at)
+            if self._is_deflated(flag) and not self._is_plain(flag, end - start):
+                deflated.append((start, end - start, at, length))
+            else:
+                out[at : at + length] = self._block(flag, stored[start:end], length, end - start)
+        inflate_all(stored, out, deflated)
+        return out
+
+    def _block(self, flag: int, data: bytes, size: int, span: int) -> Content:
         """One block decoded; ``flag`` is its index entry's.
 
         It is ``span`` bytes long, of which ``data`` may lack the end.
         """
-        if flag if self._version < 2 else span >= self.unit:
+        if self._is_plain(flag, span):
             return self._plain(data, size)
-        decode = lz4.decode if flag else inflate
+        decode = inflate if self._is_deflated(flag) else lz4.decode
         if size == self.unit:
             return decode(data, size)
         try:
             return decode(data, size)
         except FormatError:
             return decode(data, self.unit)[:size]  # some writers fill up the last block
+
+    def _is_plain(self, flag: int, span: int) -> bool:
+        return bool(flag) if self._version < LZ4_VERSION else span >= self.unit
+
+    def _is_deflated(self, flag: int, /) -> bool:
+        """What a block is that is not plain: deflate, or else LZ4."""
+        return not flag
 
     def _plain(self, data: bytes, size: int) -> bytes:
         if len(data) < size:

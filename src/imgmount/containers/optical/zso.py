@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from imgmount.codecs import lz4
 from imgmount.containers.optical.cso import IndexedBlocks
 from imgmount.core.format import ContainerFormat
-from imgmount.errors import FormatError
 
 
 class ZsoDevice(IndexedBlocks):
@@ -19,15 +17,8 @@ class ZsoDevice(IndexedBlocks):
     fmt = "zso"
     versions = {0: "LZ4", 1: "LZ4"}  # noqa: RUF012  the base class says that it is a Mapping
 
-    def _block(self, flag: int, data: bytes, size: int, _: int, /) -> bytes:
-        if flag:
-            return self._plain(data, size)
-        try:
-            return lz4.decode(data, size)
-        except FormatError:
-            if size == self.unit:
-                raise
-            return lz4.decode(data, self.unit)[:size]
+    def _is_deflated(self, _: int, /) -> bool:
+        return False
 
 
 FORMAT: Final = ContainerFormat(
