@@ -13,7 +13,7 @@ from socket import AF_UNIX, SO_SNDBUF, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 import pytest
 
 from imgmount.core.device import Buffer
-from imgmount.fuse.channel import MAX_THREADS, WAITING, Channel, Line
+from imgmount.fuse.channel import MAX_THREADS, THREADS, Channel, Line
 from imgmount.fuse.protocol import OUT_HEADER
 
 
@@ -66,20 +66,13 @@ def kernel() -> Iterator[Kernel]:
     kernel.ours.close()
 
 
-@pytest.mark.parametrize("before", [0, MAX_THREADS])
-def test_a_few_threads_answer_what_is_quick(kernel: Kernel, before: int) -> None:
+def test_the_first_threads_answer_what_is_quick(kernel: Kernel) -> None:
     Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
-    kernel.slow.set()
-    kernel.ask(*range(1000, 1000 + before))
-    for _ in range(before):
-        kernel.told()
-    time.sleep(0.1)
-    kernel.threads.clear()
     for number in range(30):
         kernel.ask(number)
         assert kernel.told() == (number, 0, b"done")
         time.sleep(0.01)  # to be waiting again
-    assert len(set(kernel.threads.values())) <= WAITING + 2 < MAX_THREADS
+    assert len(set(kernel.threads.values())) <= THREADS
 
 
 def test_what_is_prepared_is_given_up_when_something_is_asked(kernel: Kernel) -> None:
@@ -103,7 +96,7 @@ def test_what_is_prepared_is_given_up_when_something_is_asked(kernel: Kernel) ->
 
 def test_what_takes_time_holds_up_nobody(kernel: Kernel) -> None:
     Channel(kernel.ours.fileno(), kernel.answer, lambda: False, lambda _: None).start()
-    slow = range(1000, 1000 + WAITING + 1)
+    slow = range(1000, 1000 + THREADS + 1)
     kernel.ask(*slow, 1)
     assert kernel.told()[0] == 1
     kernel.slow.set()

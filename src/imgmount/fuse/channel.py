@@ -1,7 +1,7 @@
 """The line to the kernel: requests are read from /dev/fuse and replies are written there.
 
-A few threads wait for requests, and whichever the kernel wakes answers. Where all are busy, another joins;
-more than a few do not wait but are set aside, because the kernel wakes the one that has slept longest.
+A few threads wait for requests, and whichever the kernel wakes answers. Where all are busy, another joins
+and stays: a hand-over from one of them to another would take longer than most answers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from imgmount.fuse.protocol import BLOCK, OUT_HEADER, SMALLEST_BUFFER
 
 log = logging.getLogger(__name__)
 
-WAITING: Final = 2  # threads that wait for requests: one takes longer to wake, more take more time
+THREADS: Final = 4  # to begin with: a reader is back with its next request before the first waits again
 MAX_THREADS: Final = 2 * (os.cpu_count() or 1) + 8  # the latter wait for the host's disk
 MAX_REPLY: Final = 512 << 10  # bytes of a file at once: with its header it fits into a pipe of 1 MiB
 PIPE: Final = 1 << 20
@@ -33,7 +33,7 @@ Run = tuple[int, int, int]  # length, descriptor of a host file, offset in it
 Answer = Callable[["Line", memoryview], None]  # the line to reply on, the request
 
 
-class Line(threading.local):
+class Line:
     """What one thread replies with. ``unique`` is the number of the request that is being answered."""
 
     def __init__(self, fd: int) -> None:
@@ -134,61 +134,36 @@ class Channel:
         self._answer = answer
         self._prepare = prepare
         self._ended = ended
-        self._line = Line(fd)
         self._lock = threading.Lock()
-        self._threads = 0
+        self._threads = THREADS
         self._waiting = 0
-        self._aside: list[threading.Lock] = []  # of threads that may not wait, the warmest last
         self._asked = 0  # requests so far
 
     def serve_one(self) -> None:
         """Answer the first request in this thread."""
-        self._answer(self._line, memoryview(os.read(self._fd, SMALLEST_BUFFER)))
+        self._answer(Line(self._fd), memoryview(os.read(self._fd, SMALLEST_BUFFER)))
 
     def start(self) -> None:
         """Begin to serve, in other threads."""
-        for _ in range(WAITING):
-            self._add_thread()
+        for number in range(THREADS):
+            self._add_thread(number)
 
-    def _add_thread(self) -> None:
-        self._threads += 1
-        threading.Thread(target=self._serve, name=f"answers-{self._threads}", daemon=True).start()
+    def _add_thread(self, number: int) -> None:
+        threading.Thread(target=self._serve, name=f"answers-{number}", daemon=True).start()
 
     def _serve(self) -> None:
-        buffer, turn = memoryview(bytearray(SMALLEST_BUFFER)), threading.Lock()
-        turn.acquire()
+        line, buffer = Line(self._fd), memoryview(bytearray(SMALLEST_BUFFER))
         try:
             while True:
-                self._await_turn(turn)
-                self._answer(self._line, buffer[: self._receive(buffer)])
-                self._look_ahead()
+                self._answer(line, buffer[: self._receive(buffer)])
+                self._look_ahead(line)
         except OSError as exc:
             self._ended(exc)
-            self._make_room()  # for the next to meet the same
-
-    def _await_turn(self, turn: threading.Lock) -> None:
-        """Return when this thread may wait for a request, as one of a few."""
-        while True:
-            with self._lock:
-                if self._waiting < WAITING:
-                    self._waiting += 1
-                    return
-                self._aside.append(turn)
-            turn.acquire()
-
-    def _make_room(self) -> bool:
-        """This thread waits no longer. False if now none does and none is aside."""
-        with self._lock:
-            self._waiting -= 1
-            if self._waiting > 0:
-                return True
-            turn = self._aside.pop() if self._aside else None
-        if turn is not None:
-            turn.release()
-        return turn is not None
 
     def _receive(self, buffer: memoryview) -> int:
         """Size of the next request, which is in ``buffer`` then."""
+        with self._lock:
+            self._waiting += 1
         while True:
             try:
                 size = os.readv(self._fd, [buffer])
@@ -198,14 +173,18 @@ class Channel:
                 continue
             if not size:
                 raise OSError(errno.ENODEV, "The line is closed")
-            self._asked += 1
-            if not self._make_room() and self._threads < MAX_THREADS:
+            with self._lock:
+                self._asked += 1
+                self._waiting -= 1
+                if joins := not self._waiting and self._threads < MAX_THREADS:
+                    self._threads += 1
+            if joins:
                 with suppress(RuntimeError):  # the user may have no more threads: those there are go on
-                    self._add_thread()
+                    self._add_thread(self._threads)
             return size
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, line: Line) -> None:
         """Prepare as long as nothing is asked, of this thread or another."""
         asked = self._asked
-        while self._prepare() and asked == self._asked and not self._line.is_asked():
+        while self._prepare() and asked == self._asked and not line.is_asked():
             pass
