@@ -13,6 +13,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from errno import EACCES, EINVAL, ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
 from functools import partial
 from stat import S_IFDIR
@@ -46,20 +47,23 @@ Result = tuple[Buffer, ...] | list[Extent] | None  # what is replied; runs of ho
 
 
 class _OpenFile:
-    """A file that is being read. Where it is one run of a host file, ``host`` and ``start`` say which."""
+    """A file that is being read. Where it is one run of a device at the bottom, ``run`` says which."""
 
-    __slots__ = ("device", "host", "start")
+    __slots__ = ("device", "run")
 
     def __init__(self, device: BlockDevice) -> None:
         self.device = device
-        self.host: FileDevice | None = None
-        self.start = 0
-        try:
+        self.run: Extent | None = None
+        with suppress(ImageError):  # damaged somewhere: each read will see
             runs = list(itertools.islice(device.extents(0, device.size), 2))
-        except ImageError:  # damaged somewhere: each read will see
-            return
-        if len(runs) == 1 and isinstance(runs[0].device, FileDevice):
-            self.host, self.start = runs[0].device, runs[0].offset
+            self.run = runs[0] if len(runs) == 1 else None
+
+    def extents(self, offset: int, size: int) -> list[Extent]:
+        """Where the bytes are, which lie inside the file. Raises ``ImageError``."""
+        if self.run is None:
+            return list(self.device.extents(offset, size))
+        _, device, start = self.run
+        return [Extent(size, device, start + offset)]
 
 
 class _Files:
@@ -202,19 +206,15 @@ class Operations:
     def _read(self, number: int, arguments: memoryview) -> Result:
         _, offset, size = p.READ_IN.unpack_from(arguments)
         file = self._files[number]
-        device, host = file.device, file.host
-        size = min(size, device.size - offset)
+        size = min(size, file.device.size - offset)
         if size <= 0:
             return ()
-        if host is not None:
-            start = file.start + offset
-            return [Extent(size, host, start)] if size >= SPLICED else (host.pread(start, size),)
-        runs = list(device.extents(offset, size))
+        runs = file.extents(offset, size)
         if size >= SPLICED * len(runs) and all(
             run.device is None or isinstance(run.device, FileDevice) for run in runs
         ):
             return runs
-        return tuple(buffers_of(runs))
+        return _copied(runs)
 
     def _run(self, length: int, device: BlockDevice | None, offset: int) -> Run:
         """An extent of a host file, or of zeros, as the line takes it."""
@@ -314,6 +314,9 @@ class Operations:
 
 
 def _copied(runs: list[Extent]) -> tuple[Buffer, ...]:
+    if len(runs) == 1:  # as a rule
+        length, device, offset = runs[0]
+        return (bytes(length),) if device is None else tuple(device.buffers(offset, length))
     return tuple(buffers_of(runs))
 
 
