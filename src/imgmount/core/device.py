@@ -20,7 +20,8 @@ READ_AHEAD_BYTES: Final = 4 << 20  # decoded ahead of a sequential reader, and a
 READ_AHEAD_CHUNKS: Final = 2
 RECENT: Final = 16  # chunks that readers came to last, which tell who reads on from who looks something up
 GROUP_BYTES: Final = 512 << 10  # units are decoded together up to about this for a sequential reader,
-SHORT_BYTES: Final = 32 << 10  # and up to about this for a lookup
+SHORT_BYTES: Final = 8 << 10  # and up to about this for a lookup,
+LOOKUP_BYTES: Final = 32 << 10  # which is a read of no more than this
 
 # bytes that belong to another object: copy them at once and keep no reference
 Buffer = bytes | bytearray | memoryview
@@ -265,7 +266,7 @@ class GroupedDevice(ChunkedDevice):
     def _buffers(self, offset: int, size: int) -> Sequence[Buffer]:
         try:
             if (
-                size > self._short.block_size
+                size > max(LOOKUP_BYTES, self._short.block_size)
                 or self._holds(offset // self.block_size)
                 or self._short.is_read_on(offset)
             ):
@@ -282,7 +283,9 @@ class _ShortRuns(ChunkedDevice):
     def __init__(self, whole: GroupedDevice, cache: ReadCache) -> None:
         super().__init__(whole.size, _run(whole.unit, SHORT_BYTES), cache)
         self._whole = whole
-        self._ahead = 0
+
+    def _look_ahead(self, first: int, last: int) -> None:
+        self._note(first, last)
 
     def is_read_on(self, offset: int) -> bool:
         """Whether the reader at ``offset`` has just passed two runs.
