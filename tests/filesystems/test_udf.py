@@ -116,6 +116,14 @@ def test_a_session_that_is_not_there_is_an_error(tmp_path: Path) -> None:
             opened(tmp_path / "image", extra={"session": str(session)})
 
 
+def test_the_only_session_is_the_first(tmp_path: Path) -> None:
+    for variant in ("vat150", "blocks4096", "bridge"):
+        data = fixture_bytes(variant, tmp_path)
+        assert in_memory(data, extra={"session": "1"}).label == in_memory(data).label
+        with pytest.raises(ImageError, match="no session 2, only 1"):
+            in_memory(data, extra={"session": "2"})
+
+
 def test_an_older_session_is_not_taken_silently(tmp_path: Path) -> None:
     unpack(image("udf/util-linux__util-linux__udf-multi-0-417-834-genisoimage.img.xz"), tmp_path / "image")
     data = bytearray((tmp_path / "image").read_bytes())

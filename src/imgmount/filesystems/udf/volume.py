@@ -167,10 +167,13 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
     ``ImageError``.
     """
     wanted = session(context.options.extra)
-    if wanted is not None and not session_base and len(found := sessions(image)) > 1:
-        if not 1 <= wanted <= len(found):
-            raise ImageError(f"{FMT}: there is no session {wanted}, only 1 to {len(found)}")
-        return UdfFilesystem(image, found[wanted - 1])
+    if wanted is not None and not session_base:
+        found = sessions(image)
+        if not 1 <= wanted <= max(1, len(found)):
+            known = f"1 to {len(found)}" if len(found) > 1 else "1"
+            raise ImageError(f"{FMT}: there is no session {wanted}, only {known}")
+        if len(found) > 1:
+            return UdfFilesystem(image, found[wanted - 1])
     problem: ImageError | None = None
     candidates = anchors(image, session_base)
     scanned = False
