@@ -10,7 +10,8 @@
     |  |- OutOfMemoryError     it needs more memory than there is now
     |  |- MissingPartError     a sibling, parent or segment is absent
     |  `- KeyRequiredError     a key or password is needed
-    |     `- PasswordRequiredError   a password, and none was given
+    |     |- PasswordRequiredError   a password, and none was given
+    |     `- WrongPasswordError      a password, and not one of those given
     `- MountError              the host or the call is at fault      exit 1
 
 Questions about paths raise the builtin ``OSError`` family (``FileNotFoundError``, ``NotADirectoryError``...).
@@ -108,3 +109,7 @@ class PasswordRequiredError(KeyRequiredError):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.advise("give --password-file FILE or set IMGMOUNT_PASSWORD")
+
+
+class WrongPasswordError(KeyRequiredError):
+    """No password that was given fits: a caller that asked the user for it may ask again."""

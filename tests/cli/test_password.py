@@ -19,13 +19,13 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "x.img"
 
 
-def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The questions to a user who sits at a terminal and knows the password."""
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
+    """The questions to a user who sits at a terminal and gives these answers, or knows the password."""
     questions: list[str] = []
 
     def answer(question: str) -> str:
         questions.append(question)
-        return "two"
+        return (answers or ("two",))[len(questions) - 1]
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
@@ -40,6 +40,42 @@ def test_a_locked_volume_is_asked_for(
     assert main(["ls", "-d", str(locked), "/d"]) == 0
     assert capsys.readouterr() == ("/d\n", "")
     assert asked == [f"Password of {locked}: "]
+
+
+def test_a_wrong_password_is_told_and_asked_for_again(
+    locked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = at_a_terminal(monkeypatch, "wrong", "two")
+    assert main(["ls", "-d", str(locked), "/d"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "/d\n"
+    assert err == (
+        f"imgmount: {locked}: apfs: volume 'Secret' is encrypted: the password is wrong (hint: 'numbers')\n"
+    )
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("answers", "times"), [(["no", "never", "neither"], 3), (["no", ""], 2), ([""], 1)])
+def test_asking_ends(
+    answers: list[str], times: int, locked: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked = at_a_terminal(monkeypatch, *answers)
+    assert main(["ls", str(locked)]) == 0
+    assert len(asked) == times
+    out, err = capsys.readouterr()
+    assert out == "disk.raw\n"
+    last = err.splitlines()[-1]
+    assert ("is wrong" if answers[0] else "is needed") in last
+    assert last.endswith("raw view")
+
+
+def test_a_wrong_password_that_was_given_is_not_asked_for(
+    locked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = at_a_terminal(monkeypatch)
+    assert main(["ls", "--password", "wrong", str(locked)]) == 0
+    assert asked == []
 
 
 @pytest.mark.parametrize("words", [["--raw"], ["--password", "two"]])

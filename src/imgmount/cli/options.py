@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from imgmount.cli.parser import UsageError
@@ -133,11 +131,12 @@ def byte_count(text: str) -> int:
 
 def make_options(args: argparse.Namespace) -> Options:
     """What the user asked for. Raises ``MountError``."""
-    from imgmount.cli.keys import VARIABLE, UserKeys  # these two cost 5 ms that --help does without
+    from imgmount.cli.keys import VARIABLE, UserKeys  # these cost 5 ms that --help does without
+    from imgmount.cli.passwords import given
     from imgmount.core.format import Options
 
     keys = UserKeys(args.key, args.keys, os.environ.get(VARIABLE, ""))
-    passwords = _passwords(args)
+    passwords = given(args)
     return Options(
         container=args.container,
         partitions=args.partitions,
@@ -162,7 +161,7 @@ def make_cache(args: argparse.Namespace) -> ReadCache:
 def open_from(args: argparse.Namespace) -> Image:
     """``args.image``, opened as the options say, without read-ahead. Raises ``ImgMountError``.
 
-    A password that is missing is asked for, once, where there is a terminal or, with --notify, a desktop.
+    A password that is missing is asked for where there is somebody to ask.
     What cannot be opened is an error, also with ``--raw``: the bytes of its file are not those of the disk.
     """
     from imgmount.cli.advice import AS_FILE
@@ -178,40 +177,22 @@ def open_from(args: argparse.Namespace) -> Image:
 
 
 def _open(args: argparse.Namespace, options: Options) -> Image:
-    """Open the image, and once more with a password that the user is asked for."""
+    """Open the image, and again with each password that the user is asked for."""
     from imgmount.chain.open import open_image
-    from imgmount.errors import PasswordRequiredError
+    from imgmount.cli.passwords import Questions
+    from imgmount.errors import PasswordRequiredError, WrongPasswordError
 
-    ask = _question(args)
-    try:
-        image = open_image(args.image, options, make_cache(args))
-        if ask is None or getattr(args, "view", DEFAULT_VIEW) == "raw" or not _is_locked(image):
+    questions = Questions(args, options)
+    while True:
+        try:
+            image = open_image(args.image, questions.options, make_cache(args))
+        except (PasswordRequiredError, WrongPasswordError) as exc:
+            if not questions.answers(exc):
+                raise
+            continue
+        if getattr(args, "view", DEFAULT_VIEW) == "raw" or not questions.unlocks(image):
             return image
         image.close()
-    except PasswordRequiredError:
-        if ask is None:
-            raise
-    return open_image(args.image, options._replace(password=ask()), make_cache(args))
-
-
-def _is_locked(image: Image) -> bool:
-    """Whether a filesystem in it needs a password."""
-    from imgmount.errors import PasswordRequiredError
-
-    return any(isinstance(volume.problem, PasswordRequiredError) for volume in image.volumes)
-
-
-def _question(args: argparse.Namespace) -> Callable[[], str | None] | None:
-    """What asks the user for the password; None where there is nobody to ask."""
-    if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):  # None if closed
-        from getpass import getpass
-
-        return lambda: getpass(f"Password of {args.image}: ")
-    if getattr(args, "notify", False):
-        from imgmount.desktop.messages import ask_password
-
-        return lambda: ask_password(os.path.basename(args.image))  # noqa: PTH119  pathlib is slow to import
-    return None
 
 
 def vfs_from(args: argparse.Namespace, image: Image) -> Vfs:
@@ -245,28 +226,6 @@ def _encoding(name: str | None) -> str | None:
         except LookupError:
             raise UsageError(f"--encoding: Python has no encoding called {name!r}") from None
     return name
-
-
-def _passwords(args: argparse.Namespace) -> list[str]:
-    """The password, and others to try where an image has several: one a line of ``--password-file``."""
-    if args.password is not None:
-        return [str(args.password)]
-    if args.password_file == "-":  # noqa: S105  not a password
-        return [sys.stdin.readline().rstrip("\r\n")]
-    if args.password_file is not None:
-        # open, not Path.open: importing pathlib would slow down every start
-        with open(  # noqa: PTH123
-            args.password_file, encoding="utf-8", errors="surrogateescape", newline=""
-        ) as file:
-            return _lines(file.read())
-    password = os.environ.get("IMGMOUNT_PASSWORD")
-    return [] if password is None else [password]
-
-
-def _lines(text: str) -> list[str]:
-    """The first line, which may be an empty password, and the others that are not."""
-    first, *others = [line.rstrip("\r") for line in text.split("\n")]
-    return [first, *(line for line in others if line)]
 
 
 def _extra(args: argparse.Namespace) -> dict[str, str]:

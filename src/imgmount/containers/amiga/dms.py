@@ -26,9 +26,9 @@ from imgmount.errors import (
     ChecksumError,
     FormatError,
     ImageError,
-    KeyRequiredError,
     PasswordRequiredError,
     UnsupportedError,
+    WrongPasswordError,
 )
 
 log = logging.getLogger(__name__)
@@ -208,7 +208,9 @@ class DmsDevice(MappedDevice):
                 problem = None
             except ImageError as exc:
                 if not believed and track.is_disk:
-                    raise KeyRequiredError("dms: the password is wrong, or the first track damaged") from exc
+                    raise WrongPasswordError(
+                        "dms: the password is wrong, or the first track damaged"
+                    ) from exc
                 self._report(exc)
                 problem = exc
             if track.is_disk:

@@ -25,7 +25,7 @@ from imgmount.core.fields import table
 from imgmount.core.format import ContainerFormat, Context
 from imgmount.core.header import parse_header, within
 from imgmount.core.slices import Concat, Slice
-from imgmount.errors import FormatError, KeyRequiredError, PasswordRequiredError, UnsupportedError
+from imgmount.errors import FormatError, PasswordRequiredError, UnsupportedError, WrongPasswordError
 
 _HEADER = Struct(                  # offset
     "magic" / Const(b"IsZ!"),      # 0x00
@@ -142,7 +142,7 @@ class IszDevice(ChunkedDevice):
         try:
             self._read_chunk(coded)
         except FormatError as exc:
-            raise KeyRequiredError("isz: the password is wrong, or the image damaged") from exc
+            raise WrongPasswordError("isz: the password is wrong, or the image damaged") from exc
 
     def info(self) -> Mapping[str, str]:
         kinds = {

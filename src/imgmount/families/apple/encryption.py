@@ -18,7 +18,7 @@ from imgmount.core.cache import ReadCache
 from imgmount.core.device import BlockDevice, GroupedDevice
 from imgmount.core.format import Options
 from imgmount.core.header import within
-from imgmount.errors import KeyRequiredError, PasswordRequiredError, UnsupportedError
+from imgmount.errors import PasswordRequiredError, UnsupportedError, WrongPasswordError
 
 V2_MAGIC: Final = b"encrcdsa"
 V1_MAGIC: Final = b"cdsaencr"
@@ -155,7 +155,7 @@ def unlock(header: Header, options: Options) -> Keys:
         keys = _unwrap2(key, derived, header) if header.version == 2 else _unwrap1(key, derived)
         if keys is not None:
             return keys
-    raise KeyRequiredError(f"{NAME}: the password is wrong: no key of the image opens with it")
+    raise WrongPasswordError(f"{NAME}: the password is wrong: no key of the image opens with it")
 
 
 def _unwrap2(key: WrappedKey, derived: bytes, header: Header) -> Keys | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import pbkdf2_hmac, sha256
 from typing import Final
 
-from imgmount.errors import ImageError, KeyRequiredError, PasswordRequiredError, UnsupportedError
+from imgmount.errors import ImageError, PasswordRequiredError, UnsupportedError, WrongPasswordError
 from imgmount.filesystems.apfs import keybag
 from imgmount.filesystems.apfs.container import SOFTWARE_KEYS
 from imgmount.filesystems.apfs.objects import CONTAINER_KEYBAG, NAME, VOLUME_KEYBAG
@@ -52,7 +52,7 @@ def volume_key(container: Container, superblock: VolumeSuperblock, passwords: It
         keybag.parse_blob(wrapped), [e.data for e in records if e.tag == keybag.UNLOCK_RECORD], tried
     )
     if key is None:
-        raise KeyRequiredError(f"{about}: the password is wrong{hinted}")
+        raise WrongPasswordError(f"{about}: the password is wrong{hinted}")
     return key
 
 
