@@ -1,7 +1,8 @@
 """The line to the kernel: requests are read from /dev/fuse and replies are written there.
 
-A few threads wait for requests, and whichever the kernel wakes answers. Where all are busy, another joins
-and stays: a hand-over from one of them to another would take longer than most answers.
+Threads wait for requests, and whichever the kernel wakes answers. Where none is left to wait, another joins
+and stays. So there are three for one reader, who asks again before the thread that answered is back; to hand
+over from one of them to another would take longer than most answers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from imgmount.fuse.protocol import BLOCK, OUT_HEADER, SMALLEST_BUFFER
 
 log = logging.getLogger(__name__)
 
-THREADS: Final = 4  # to begin with: a reader is back with its next request before the first waits again
 MAX_THREADS: Final = 2 * (os.cpu_count() or 1) + 8  # the latter wait for the host's disk
 MAX_REPLY: Final = 512 << 10  # bytes of a file at once: with its header it fits into a pipe of 1 MiB
 PIPE: Final = 1 << 20
@@ -135,7 +135,7 @@ class Channel:
         self._prepare = prepare
         self._ended = ended
         self._lock = threading.Lock()
-        self._threads = THREADS
+        self._threads = 0
         self._waiting = 0
         self._asked = 0  # requests so far
 
@@ -145,11 +145,11 @@ class Channel:
 
     def start(self) -> None:
         """Begin to serve, in other threads."""
-        for number in range(THREADS):
-            self._add_thread(number)
+        self._add_thread()
 
-    def _add_thread(self, number: int) -> None:
-        threading.Thread(target=self._serve, name=f"answers-{number}", daemon=True).start()
+    def _add_thread(self) -> None:
+        self._threads += 1
+        threading.Thread(target=self._serve, name=f"answers-{self._threads}", daemon=True).start()
 
     def _serve(self) -> None:
         line, buffer = Line(self._fd), memoryview(bytearray(SMALLEST_BUFFER))
@@ -173,14 +173,14 @@ class Channel:
                 continue
             if not size:
                 raise OSError(errno.ENODEV, "The line is closed")
-            with self._lock:
+            with (
+                self._lock,
+                suppress(RuntimeError),
+            ):  # the user may have no more threads: those there are go on
                 self._asked += 1
                 self._waiting -= 1
-                if joins := not self._waiting and self._threads < MAX_THREADS:
-                    self._threads += 1
-            if joins:
-                with suppress(RuntimeError):  # the user may have no more threads: those there are go on
-                    self._add_thread(self._threads)
+                if not self._waiting and self._threads < MAX_THREADS:
+                    self._add_thread()
             return size
 
     def _look_ahead(self, line: Line) -> None:

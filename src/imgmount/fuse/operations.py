@@ -8,7 +8,6 @@ file are moved by the kernel; decoded ones are written to it from where they wer
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -55,8 +54,8 @@ class _OpenFile:
         self.device = device
         self.run: Extent | None = None
         with suppress(ImageError):  # damaged somewhere: each read will see
-            runs = list(itertools.islice(device.extents(0, device.size), 2))
-            self.run = runs[0] if len(runs) == 1 else None
+            first = next(device.extents(0, device.size), None)
+            self.run = first if first is not None and first.length == device.size else None
 
     def extents(self, offset: int, size: int) -> list[Extent]:
         """Where the bytes are, which lie inside the file. Raises ``ImageError``."""
