@@ -173,14 +173,12 @@ class Channel:
                 continue
             if not size:
                 raise OSError(errno.ENODEV, "The line is closed")
-            with (
-                self._lock,
-                suppress(RuntimeError),
-            ):  # the user may have no more threads: those there are go on
+            with self._lock:
                 self._asked += 1
                 self._waiting -= 1
                 if not self._waiting and self._threads < MAX_THREADS:
-                    self._add_thread()
+                    with suppress(RuntimeError):  # the user may have no more threads: those there are go on
+                        self._add_thread()
             return size
 
     def _look_ahead(self, line: Line) -> None:

@@ -46,23 +46,21 @@ Result = tuple[Buffer, ...] | list[Extent] | None  # what is replied; runs of ho
 
 
 class _OpenFile:
-    """A file that is being read. Where it is one run of a device at the bottom, ``run`` says which."""
+    """A file that is being read.
 
-    __slots__ = ("device", "run")
+    Where it is one run of a device at the bottom, that is ``below``, and it begins at ``start``.
+    """
+
+    __slots__ = ("below", "device", "start")
 
     def __init__(self, device: BlockDevice) -> None:
         self.device = device
-        self.run: Extent | None = None
+        self.below: BlockDevice | None = None
+        self.start = 0
         with suppress(ImageError):  # damaged somewhere: each read will see
             first = next(device.extents(0, device.size), None)
-            self.run = first if first is not None and first.length == device.size else None
-
-    def extents(self, offset: int, size: int) -> list[Extent]:
-        """Where the bytes are, which lie inside the file. Raises ``ImageError``."""
-        if self.run is None:
-            return list(self.device.extents(offset, size))
-        _, device, start = self.run
-        return [Extent(size, device, start + offset)]
+            if first is not None and first.length == device.size:
+                _, self.below, self.start = first
 
 
 class _Files:
@@ -208,7 +206,10 @@ class Operations:
         size = min(size, file.device.size - offset)
         if size <= 0:
             return ()
-        runs = file.extents(offset, size)
+        below = file.below
+        if below is not None and (size < SPLICED or not isinstance(below, FileDevice)):
+            return tuple(below.buffers(file.start + offset, size))
+        runs = list(file.device.extents(offset, size))
         if size >= SPLICED * len(runs) and all(
             run.device is None or isinstance(run.device, FileDevice) for run in runs
         ):
@@ -313,9 +314,6 @@ class Operations:
 
 
 def _copied(runs: list[Extent]) -> tuple[Buffer, ...]:
-    if len(runs) == 1:  # as a rule
-        length, device, offset = runs[0]
-        return (bytes(length),) if device is None else tuple(device.buffers(offset, length))
     return tuple(buffers_of(runs))
 
 
