@@ -169,6 +169,30 @@ def test_attributes_are_those_that_debugfs_set(made: Path) -> None:
         assert list(volume(device).verify()) == []
 
 
+@pytest.mark.parametrize(
+    "options", [["-t", "ext2", "-I", "128"], ["-t", "ext3", "-I", "256"], ["-t", "ext4", "-I", "512"]]
+)
+def test_a_volume_without_attributes_is_known(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image"
+    subprocess.run([tool("mke2fs"), "-q", *options, path, "8M"], check=True, capture_output=True)
+
+    def prefixes() -> tuple[str, ...]:
+        with FileDevice(path) as device:
+            return volume(device).root.xattr_prefixes
+
+    assert prefixes() == ()
+    with monkeypatch.context() as patch:
+        patch.setattr("imgmount.filesystems.ext.volume.MAX_SEARCHED", 1000)
+        assert prefixes() == ("",)  # there is too much to look through
+    for command in ("write /dev/null plain", "ea_set plain user.note hello"):
+        subprocess.run([tool("debugfs"), "-w", "-R", command, path], check=True, capture_output=True)
+    assert prefixes() == ("",)
+    with FileDevice(path) as device:
+        assert volume(device).root.lookup("plain").xattrs() == {"user.note": b"hello"}
+
+
 def test_device_numbers_of_both_kinds(images: dict[str, bytes]) -> None:
     root = volume(images["ext4"]).root
     assert root.lookup("console").stat().rdev == os.makedev(5, 1)

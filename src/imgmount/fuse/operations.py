@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from errno import EACCES, EINVAL, ENODATA, ENOSYS, ENXIO, EOPNOTSUPP, ERANGE, EROFS
-from functools import partial
+from functools import cached_property, partial
 from stat import S_IFDIR
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -98,7 +98,6 @@ class Operations:
         self._vfs = vfs
         self._owner = p.Owner(options.uid, options.gid, options.umask, (os.getuid(), os.getgid()))
         self._for_root = "allow_root" in options.passed  # and us; the kernel lets everybody in
-        self._xattr_prefixes = vfs.root.xattr_prefixes
         self._every_open = every_open
         self._inodes = Inodes(vfs)
         self._files = _Files(self._inodes)
@@ -295,12 +294,17 @@ class Operations:
         size, _ = p.XATTR_IN.unpack_from(arguments)
         wanted = _decode(arguments[p.XATTR_IN.size :])
         # ls(1) asks for two attributes of each file, unless this error has been returned once
-        if not wanted.startswith(self._xattr_prefixes):
+        if wanted != GUESS and not wanted.startswith(self._xattr_prefixes):
             raise OSError(EOPNOTSUPP, "No such namespace")
         value = self._xattrs(number).get(wanted)
         if value is None:
             raise OSError(ENODATA, "No such attribute")
         return _give(value, size)
+
+    @cached_property
+    def _xattr_prefixes(self) -> tuple[str, ...]:
+        """Found when the first attribute is asked for: some file systems look through their inodes."""
+        return self._vfs.root.xattr_prefixes
 
     def _listxattr(self, number: int, arguments: memoryview) -> Result:
         size, _ = p.XATTR_IN.unpack_from(arguments)

@@ -95,6 +95,10 @@ class InodeVolume(Filesystem, Generic[I]):
         """The extended attributes of an inode."""
         return {}
 
+    def may_have_attributes(self) -> bool:
+        """False where it is known that no inode has extended attributes."""
+        return True
+
 
 class _InodeNode(Node, Generic[I]):
     """What all nodes share. ``id`` is the inode number."""
@@ -124,7 +128,7 @@ class _InodeNode(Node, Generic[I]):
 
     @property
     def xattr_prefixes(self) -> tuple[str, ...]:
-        return ("",)
+        return ("",) if self._volume.may_have_attributes() else ()
 
 
 class InodeFile(_InodeNode[I], File):

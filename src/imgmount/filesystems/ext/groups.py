@@ -142,11 +142,13 @@ class Groups:
         return any(_is_power(group, base) for base in _ODD_POWERS)
 
     def used_inodes(self, group: int) -> int:
-        """How many inodes at the beginning of a table have ever been written. Raises ``ImageError``."""
+        """How many inodes at the beginning of a table may have been written. Raises ``ImageError``."""
         most = self._super.inodes_per_group
         if not self._super.ro_compat & (sb.GDT_CSUM | sb.METADATA_CSUM):
             return most
         raw = self._read(next(self._places(group)))
+        if not self.checksum_is_right(group, raw):
+            return most
         if int.from_bytes(raw[_FLAGS : _FLAGS + 2], "little") & _BITMAPS[1].unused:
             return 0
         return most - min(

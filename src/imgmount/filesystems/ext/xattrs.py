@@ -16,6 +16,7 @@ from imgmount.filesystems.ext.superblock import NAME
 _ENTRY: Final = Struct("<BBHIII")  # name length, name index, value offset, value inode, value size, hash
 _MAGIC: Final = b"\x00\x00\x02\xea"
 _BLOCK_HEADER: Final = 32
+_BLOCK_PLACES: Final = (*range(0x68, 0x6C), 0x76, 0x77)  # in an inode: i_file_acl_lo and i_file_acl_high
 MAX_ENTRIES: Final = 4096
 MAX_VALUE: Final = 1 << 16
 _PREFIXES: Final = {
@@ -39,6 +40,11 @@ def inode_attributes(inode: Inode, large_value: Callable[[int, int], bytes]) -> 
     area = inode.raw[start:]
     if area[: len(_MAGIC)] == _MAGIC:
         yield from _walk(area[len(_MAGIC) :], 0, large_value)
+
+
+def in_table(inodes: bytes, inode_size: int) -> bool:
+    """Whether one of ``inodes`` may have attributes: it names a block of them, or their magic is in it."""
+    return _MAGIC in inodes or any(inodes[at::inode_size].strip(b"\0") for at in _BLOCK_PLACES)
 
 
 def block_attributes(block: bytes, large_value: Callable[[int, int], bytes]) -> Iterator[Attribute]:
