@@ -194,10 +194,18 @@ def test_files_are_extents_and_holes(data: bytes) -> None:
 
 
 def test_extended_attributes(data: bytes) -> None:
-    assert volume(data).root.lookup("README").xattrs() == {
-        "user.note": b"v" * 10,
-        "trusted.large": b"v" * 3000,
-    }
+    root = volume(data).root
+    assert root.lookup("README").xattrs() == {"user.note": b"v" * 10, "trusted.large": b"v" * 3000}
+    assert root.xattr_prefixes == ("",)
+
+
+@pytest.mark.parametrize("variant", DIRTY)
+@pytest.mark.parametrize("options", [{}, {"no-journal": "yes"}])
+def test_attributes_that_are_in_the_log_alone_are_known(
+    variant: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    data = MemoryDevice(DIRTY[variant].image_path(tmp_path).read_bytes())
+    assert FORMAT.open(data, context(extra=options)).root.xattr_prefixes == ("",)
 
 
 def test_facts(data: bytes) -> None:
@@ -292,7 +300,9 @@ def test_a_directory_of_thousands(tmp_path: Path) -> None:
     command = [tool("mkfs.xfs"), "-q", "-f", "-d", f"name={disk},file=1,size=300m", "-p", str(proto)]
     subprocess.run(command, check=True, capture_output=True)
     with open_image(disk) as opened:
-        assert sorted(name for name, _ in opened.volumes[0].filesystem.root.entries()) == sorted(names)
+        root = opened.volumes[0].filesystem.root
+        assert sorted(name for name, _ in root.entries()) == sorted(names)
+        assert root.xattr_prefixes == ()  # no file has an attribute
 
 
 def test_names_of_a_volume_without_case_are_found_in_any_case(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _INCOMPAT: Final = Struct(">216xI")
 _BLOCK_UUID: Final = slice(248, 264)
 
 VERSION_MASK: Final = 0x000F
+ATTRIBUTES: Final = 0x10  # some inode has, or had, extended attributes
 DIRECTORIES_2: Final = 0x2000  # of version 4
 IGNORES_CASE: Final = 0x4000  # of ASCII letters
 LOG_2: Final = 0x400
@@ -78,6 +79,7 @@ class Superblock(NamedTuple):
     typed_entries: bool
     ignores_case: bool
     has_log_2: bool
+    has_attributes: bool
 
     @property
     def checksum_is_right(self) -> bool:
@@ -181,4 +183,5 @@ def parse_superblock(device: BlockDevice, offset: int) -> Superblock:
         typed_entries=bool(incompat & FILE_TYPES if version == VERSIONS[-1] else second & FILE_TYPES_4),
         ignores_case=bool(flags & IGNORES_CASE),
         has_log_2=bool(flags & LOG_2),
+        has_attributes=bool(flags & ATTRIBUTES),
     )

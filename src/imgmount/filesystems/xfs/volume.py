@@ -139,6 +139,11 @@ class XfsVolume(InodeVolume[Inode]):
     def fold(self, name: str) -> str:
         return name.translate(_LOWER)
 
+    def may_have_attributes(self) -> bool:
+        """False where the superblock says that there are none, and nothing newer may be missing."""
+        is_whole = self.log_fault is None and self.log_state not in (ELSEWHERE, NOT_REPLAYED)
+        return self.super.has_attributes or not is_whole
+
     def attributes(self, inode: Inode) -> Mapping[str, bytes]:
         fork = inode.attributes
         if fork is None or (fork.format == EXTENTS and not fork.extents):
