@@ -145,8 +145,10 @@ def test_a_password_is_asked_for_in_a_window(desktop: Desktop) -> None:
     desktop.programs.add("zenity", says="wrong\n")
     code, _, err = desktop.run("--open", "--notify", desktop.home / "disk.dmg")
     assert code == 2
-    zenity, told = desktop.programs.calls(2)
-    assert zenity[:2] == ["zenity", "--password"]
+    *windows, told = desktop.programs.calls(4)
+    titles = [title for program, what, title in windows if (program, what) == ("zenity", "--password")]
+    again = "--title=That was wrong. Password of disk.dmg"
+    assert titles == ["--title=Password of disk.dmg", again, again]
     assert told[-2] == "disk.dmg: failed"
 
 

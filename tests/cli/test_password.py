@@ -65,7 +65,8 @@ def test_asking_ends(
     assert len(asked) == times
     out, err = capsys.readouterr()
     assert out == "disk.raw\n"
-    last = err.splitlines()[-1]
+    *_, last = lines = err.splitlines()
+    assert len(lines) == times
     assert ("is wrong" if answers[0] else "is needed") in last
     assert last.endswith("raw view")
 

@@ -63,23 +63,27 @@ class Questions:
 
     def answers(self, lock: KeyRequiredError) -> bool:
         """Whether there is another password against ``lock``. That the last was wrong is told."""
+        if self._ask is None or len(self._answers) == TRIES:
+            return False
         if self._answers:
             log.warning("%s: %s", self._image, lock)
-        if self._ask is None or len(self._answers) == TRIES or not (answer := self._ask()):
+        answer = self._ask(bool(self._answers))
+        if not answer:
             return False
         self._answers.insert(0, answer)
         self.options = self.options._replace(password=answer, spare_passwords=tuple(self._answers[1:]))
         return True
 
 
-def _question(args: argparse.Namespace) -> Callable[[], str | None] | None:
-    """What asks the user for the password; None where there is nobody to ask."""
+def _question(args: argparse.Namespace) -> Callable[[bool], str | None] | None:
+    """What asks the user for the password, again or for the first time; None where there is nobody to ask."""
     if all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):  # None if closed
         from getpass import getpass
 
-        return lambda: getpass(f"Password of {args.image}: ")
+        return lambda _: getpass(f"Password of {args.image}: ")
     if getattr(args, "notify", False):
         from imgmount.desktop.messages import ask_password
 
-        return lambda: ask_password(os.path.basename(args.image))  # noqa: PTH119  pathlib is slow to import
+        name = os.path.basename(args.image)  # noqa: PTH119  pathlib is slow to import
+        return lambda again: ask_password(name, again=again)
     return None

@@ -66,9 +66,9 @@ def _dialogs(title: str, text: str) -> Iterator[list[str]]:
     yield ["xmessage", "-center", f"{title}\n{text}"]
 
 
-def ask_password(name: str) -> str | None:
-    """The password that the user types into a window; None without one."""
-    question = printable(f"Password of {name}")
+def ask_password(name: str, *, again: bool = False) -> str | None:
+    """The password that the user types into a window; None without one. ``again``: the last was wrong."""
+    question = printable(f"{'That was wrong. ' if again else ''}Password of {name}")
     for command in (
         ["zenity", "--password", f"--title={question}"],
         ["kdialog", "--title", PASSWORD, "--password", question],
