@@ -205,9 +205,10 @@ class Operations:
         size = min(size, file.device.size - offset)
         if size <= 0:
             return ()
-        below = file.below
-        if below is not None and (size < SPLICED or not isinstance(below, FileDevice)):
-            return tuple(below.buffers(file.start + offset, size))
+        if (below := file.below) is not None:
+            start = file.start + offset
+            is_moved = size >= SPLICED and isinstance(below, FileDevice)
+            return [Extent(size, below, start)] if is_moved else tuple(below.buffers(start, size))
         runs = list(file.device.extents(offset, size))
         if size >= SPLICED * len(runs) and all(
             run.device is None or isinstance(run.device, FileDevice) for run in runs
