@@ -6,8 +6,6 @@ from conformance import check_device
 from imgmount.core.cache import ReadCache
 from imgmount.core.device import (
     GROUP_BYTES,
-    LOOKUP_BYTES,
-    SHORT_BYTES,
     BlockDevice,
     ChunkedDevice,
     Extent,
@@ -88,7 +86,7 @@ def test_groups(unit: int, capacity: int) -> None:
 def test_who_looks_something_up_costs_a_few_units_and_who_reads_on_costs_long_runs() -> None:
     data = DATA * 50
     device = Grouped(data, 2048, ReadCache(8 << 20))
-    few, many = SHORT_BYTES >> 11, GROUP_BYTES >> 11
+    few, many = 8 << 10 >> 11, GROUP_BYTES >> 11
     device.pread(1_000_000, 100)
     device.pread(1_000_200, 100)
     assert device.read == [(1_000_000 // 2048 // few * few, few)]
@@ -105,18 +103,20 @@ def test_who_looks_something_up_costs_a_few_units_and_who_reads_on_costs_long_ru
 
 def test_a_read_of_a_few_units_costs_the_runs_that_it_lies_in() -> None:
     data = DATA * 50
-    device, few = Grouped(data, 2048, ReadCache(8 << 20)), SHORT_BYTES >> 11
-    start = 1_000_000
-    assert device.pread(start, LOOKUP_BYTES) == data[start : start + LOOKUP_BYTES]
-    first, last = start // SHORT_BYTES, (start + LOOKUP_BYTES - 1) // SHORT_BYTES
-    assert device.read == [(index * few, few) for index in range(first, last + 1)]
+    device = Grouped(data, 2048, ReadCache(8 << 20))
+    start, size = 1_000_000, 32 << 10
+    assert device.pread(start, size) == data[start : start + size]
+    assert device.read == [(488, 4), (492, 4), (496, 4), (500, 4), (504, 4)]
+    device.read.clear()
+    assert device.pread(0, size + 1) == data[: size + 1]
+    assert device.read == [(0, GROUP_BYTES >> 11)]
 
 
 def test_lookups_cost_few_units_also_where_all_around_is_in_the_cache() -> None:
     device = Grouped(DATA * 50, 2048, ReadCache(8 << 20))
-    few, runs = SHORT_BYTES >> 11, 121
+    few, runs = 8 << 10 >> 11, 121
     for number in range(2 * runs):
-        device.pread(2 * number % runs * SHORT_BYTES + 5000, 100)  # neighbours are 60 lookups apart
+        device.pread((2 * number % runs << 13) + 5000, 100)  # neighbours are 60 lookups apart
     assert sorted(device.read) == [(index * few, few) for index in range(runs)]
 
 
