@@ -25,7 +25,7 @@ from imgmount.errors import (
     UnknownFormatError,
     UnsupportedError,
 )
-from imgmount.families.optical.options import session
+from imgmount.families.optical.options import no_session, session
 from imgmount.registry import beside, best_match
 
 log = logging.getLogger(__name__)
@@ -138,10 +138,12 @@ def _beside(
 
 def _chosen(sessions: Sequence[Partition], wanted: int | None) -> BlockDevice:
     """The newest session, or the one that the user wants."""
-    for part in reversed(sessions):
-        if wanted in (None, part.session):
+    if wanted is None:
+        return sessions[-1].device
+    for part in sessions:
+        if part.session == wanted:
             return part.device
-    raise ImageError(f"there is no session {wanted}, only 1 to {len(sessions)}")
+    raise ImageError(no_session(wanted, len(sessions)))
 
 
 def _partitions(

@@ -21,3 +21,8 @@ OPTIONS: Final = (SESSION, XA)
 def session(given: Mapping[str, str]) -> int | None:
     """The session that the user wants, None for the newest."""
     return int(SESSION.of(given)) if SESSION.of(given) else None
+
+
+def no_session(wanted: int, count: int) -> str:
+    """What is wrong where a disc of ``count`` sessions has none with the number ``wanted``."""
+    return f"there is no session {wanted}, only {'1 to ' if count > 1 else ''}{count}"

@@ -15,7 +15,7 @@ from imgmount.core.format import Context
 from imgmount.core.layout import LayoutError
 from imgmount.core.node import Directory, Filesystem
 from imgmount.errors import FormatError, ImageError
-from imgmount.families.optical.options import session
+from imgmount.families.optical.options import no_session, session
 from imgmount.filesystems.udf.anchors import FIRST_ANCHOR, Anchor, anchors, sessions
 from imgmount.filesystems.udf.descriptors import Descriptors
 from imgmount.filesystems.udf.icb import VolumeSpace
@@ -169,10 +169,10 @@ def open_udf(image: BlockDevice, context: Context, session_base: int = 0) -> Udf
     wanted = session(context.options.extra)
     if wanted is not None and not session_base:
         found = sessions(image)
-        if not 1 <= wanted <= max(1, len(found)):
-            known = f"1 to {len(found)}" if len(found) > 1 else "1"
-            raise ImageError(f"{FMT}: there is no session {wanted}, only {known}")
-        if len(found) > 1:
+        count = max(1, len(found))
+        if not 1 <= wanted <= count:
+            raise ImageError(f"{FMT}: {no_session(wanted, count)}")
+        if count > 1:
             return UdfFilesystem(image, found[wanted - 1])
     problem: ImageError | None = None
     candidates = anchors(image, session_base)
